@@ -1,0 +1,1 @@
+"""Frozen multimodal language models behind one interface: encode, trunk, head."""

@@ -1,0 +1,1 @@
+"""Editing methods: each turns requests into a patch."""

@@ -1,0 +1,1 @@
+"""Sessions of edits, metrics and records."""

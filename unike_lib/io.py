@@ -1,0 +1,154 @@
+"""Reading and writing artefacts: atomic, fingerprinted, never pickle.
+
+A write goes to a temporary file in the same folder and is renamed into place, so a killed job leaves the old file or
+none. Every artefact carries a fingerprint of what made it.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unike_lib import __version__
+from unike_lib.types import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+FINGERPRINT = "fingerprint"
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` and rename it into place when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return 16 hex digits that change with any part: JSON-able values, or paths (whose bytes count)."""
+    digest = hashlib.sha256(__version__.encode())
+    for part in parts:
+        if isinstance(part, Path):
+            digest.update(file_digest(part).encode())
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of all files below a folder with their relative names."""
+    if path.is_dir():
+        whole = hashlib.sha256()
+        for file in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")):
+            whole.update(f"{file.relative_to(path).as_posix()}:{file_digest(file)}\n".encode())
+        return whole.hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON atomically, with a stable key order as given."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: the file is missing or is not JSON; the message names the file and the line.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+
+
+def write_table(path: str | Path, table: "pd.DataFrame", mark: str, schema: pa.Schema | None = None) -> None:
+    """Write a data frame to Parquet atomically, with `mark` as the fingerprint in its metadata."""
+    arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
+    arrow = arrow.replace_schema_metadata({FINGERPRINT: mark})
+    with atomic_path(path) as temporary:
+        pq.write_table(arrow, temporary)
+
+
+@contextmanager
+def table_writer(path: str | Path, schema: pa.Schema, mark: str) -> Iterator[pq.ParquetWriter]:
+    """Yield a Parquet writer for streaming row groups; the file appears only when the block ends well."""
+    marked = schema.with_metadata({FINGERPRINT: mark})
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, marked) as writer:
+        yield writer
+
+
+def read_table(path: str | Path, mark: str | None = None) -> "pd.DataFrame":
+    """Read a Parquet file into a data frame; with `mark`, refuse a file whose fingerprint differs.
+
+    Raises:
+        InputError: the file is missing, broken, or made from other inputs.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error})") from None
+    check_mark(path, (table.schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode(), mark)
+    return table.to_pandas()
+
+
+def table_mark(path: str | Path) -> str:
+    """Return the fingerprint in a Parquet file's metadata."""
+    return (pq.read_schema(path).metadata or {}).get(FINGERPRINT.encode(), b"").decode()
+
+
+def check_mark(path: str | Path, found: str, wanted: str | None) -> None:
+    """Raise InputError, naming the file, if a wanted fingerprint differs from the one found."""
+    if wanted is not None and found != wanted:
+        raise InputError(f"{path}: made from other inputs (fingerprint {found or 'missing'}, expected {wanted})")
+
+
+def write_tensors(path: str | Path, tensors: "Mapping[str, torch.Tensor]", mark: str) -> None:
+    """Write tensors to safetensors atomically, with `mark` as the fingerprint in the metadata."""
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(plain, temporary, metadata={FINGERPRINT: mark})
+
+
+def read_tensors(path: str | Path, mark: str | None = None) -> "dict[str, torch.Tensor]":
+    """Read tensors from safetensors; with `mark`, refuse a file whose fingerprint differs.
+
+    Raises:
+        InputError: the file is missing, broken, or made from other inputs.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            check_mark(path, (file.metadata() or {}).get(FINGERPRINT, ""), mark)
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from None

@@ -1,0 +1,69 @@
+"""The few types that travel through the pipeline.
+
+Example:
+    >>> case = EditCase(
+    ...     EditRequest("vqa-0", "vqa", "images/cat.png", "what is this ?", "cat"),
+    ...     (Probe("t_gen", Query("images/cat.png", "name this .", "cat")),),
+    ...     facts=("cat/name",),
+    ... )
+    >>> case.request.query.answer
+    'cat'
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Task = Literal["vqa", "caption"]
+ProbeKind = Literal["rel", "t_gen", "m_gen", "t_loc", "m_loc"]
+TASKS: tuple[Task, ...] = get_args(Task)
+PROBE_KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
+
+
+class InputError(ValueError):
+    """Bad input from outside: the message names the file, the record and the field, and what was expected."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question to a backbone: an image (path below the image root) or none, a prompt, an answer or none."""
+
+    image: str | None
+    prompt: str
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """What an editor may see: the fact to install, never its rephrasings or locality probes."""
+
+    id: str
+    task: Task
+    image: str
+    prompt: str
+    target: str
+
+    @property
+    def query(self) -> Query:
+        """The request as a question with its target as the answer."""
+        return Query(self.image, self.prompt, self.target)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One question asked after an edit.
+
+    `rel`: the edit itself; `t_gen`, `m_gen`: rephrased text, rephrased image (answer = target); `t_loc`, `m_loc`:
+    text-only and image questions whose answer must not change.
+    """
+
+    kind: ProbeKind
+    query: Query
+
+
+@dataclass(frozen=True)
+class EditCase:
+    """A request, its probes, and the facts it rests on (edits that share a fact are not independent)."""
+
+    request: EditRequest
+    probes: tuple[Probe, ...]
+    facts: tuple[str, ...]
