@@ -25,11 +25,16 @@ class InputError(ValueError):
 
 @dataclass(frozen=True)
 class Query:
-    """One question to a backbone: an image (path below the image root) or none, a prompt, an answer or none."""
+    """One question to a backbone: an image (path below the image root) or none, a prompt, an answer or none.
+
+    A `question` is put into the backbone's question template; a `plain` prompt (captions, MMEdit's "nq question: ...")
+    is passed as it stands.
+    """
 
     image: str | None
     prompt: str
     answer: str | None = None
+    style: Literal["question", "plain"] = "question"
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class EditRequest:
     @property
     def query(self) -> Query:
         """The request as a question with its target as the answer."""
-        return Query(self.image, self.prompt, self.target)
+        return Query(self.image, self.prompt, self.target, "question" if self.task == "vqa" else "plain")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,27 @@
+# From a benchmark and a backbone to the paper's tables and figures.
+# One stage, one rule, one script in workflow_scripts/, one call of the library unike_lib. README.md says how to run it.
+
+from snakemake.utils import min_version
+
+min_version("9.27.1")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/benchmark.smk"
+include: "rules/backbones.smk"
+include: "rules/knowledge.smk"
+include: "rules/edits.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/table1.csv",
+        "results/table1.md",
+        "results/figures/frontier.pdf",
+        "results/diagnostics.csv",
+        contact_sheet(),

@@ -1,0 +1,117 @@
+# From wrong answers to memories: triplets, their hidden states, the contrastive encoders, the key-value memory.
+
+KNOWLEDGE = f"{STAGES}/knowledge/{{backbone}}"
+
+
+rule triplets:
+    input:
+        cases=expand(
+            "{folder}/pool_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]
+        ),
+        visual=f"{STAGES}/visual/{{backbone}}/pool.safetensors",
+        backbone=backbone_files,
+        code=lib("collect_triplets"),
+    output:
+        f"{KNOWLEDGE}/triplets.parquet",
+    log:
+        "logs/triplets/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/triplets/{{backbone}}.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=2500,
+        gpu=gpus,
+    params:
+        folder=lambda wildcards: backbone_folder(wildcards.backbone),
+        backbone=backbone_fields("family", "dtype", "vqa_prompt"),
+        max_triplets=CONFIG.knowledge.max_triplets,
+    script:
+        "../workflow_scripts/collect_triplets.py"
+
+
+rule states:
+    input:
+        triplets=f"{KNOWLEDGE}/triplets.parquet",
+        visual=f"{STAGES}/visual/{{backbone}}/pool.safetensors",
+        backbone=backbone_files,
+        code=lib("extract_states"),
+    output:
+        f"{KNOWLEDGE}/states.parquet",
+    log:
+        "logs/states/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/states/{{backbone}}.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=2500,
+        gpu=gpus,
+    params:
+        folder=lambda wildcards: backbone_folder(wildcards.backbone),
+        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
+    script:
+        "../workflow_scripts/extract_states.py"
+
+
+rule ffn_inputs:
+    input:
+        cases=expand(
+            "{folder}/pool_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]
+        ),
+        visual=f"{STAGES}/visual/{{backbone}}/pool.safetensors",
+        backbone=backbone_files,
+        code=lib("extract_ffn_inputs"),
+    output:
+        f"{KNOWLEDGE}/ffn_inputs.parquet",
+    log:
+        "logs/ffn_inputs/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/ffn_inputs/{{backbone}}.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=2500,
+        gpu=gpus,
+    params:
+        folder=lambda wildcards: backbone_folder(wildcards.backbone),
+        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
+        memory_states=CONFIG.knowledge.memory_states,
+    script:
+        "../workflow_scripts/extract_ffn_inputs.py"
+
+
+rule encoders:
+    input:
+        states=f"{KNOWLEDGE}/states.parquet",
+        code=lib("train_encoders"),
+    output:
+        encoders=f"{KNOWLEDGE}/encoders.safetensors",
+        losses=f"{KNOWLEDGE}/encoder_losses.csv",
+        checks=f"{KNOWLEDGE}/encoder_checks.csv",
+    log:
+        "logs/encoders/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/encoders/{{backbone}}.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=2000,
+    params:
+        encoders=CONFIG.knowledge.encoders.model_dump(mode="json"),
+        seed=CONFIG.seed,
+    script:
+        "../workflow_scripts/train_encoders.py"
+
+
+rule memory:
+    input:
+        states=f"{KNOWLEDGE}/states.parquet",
+        code=lib("build_memory"),
+    output:
+        f"{KNOWLEDGE}/memory.safetensors",
+    log:
+        "logs/memory/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/memory/{{backbone}}.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=2000,
+    script:
+        "../workflow_scripts/build_memory.py"

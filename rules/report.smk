@@ -1,0 +1,131 @@
+# Tables and figures from records.
+
+
+def table1_records():
+    """Records of every cell of Table 1."""
+    return expand(
+        f"{STAGES}/records/{{backbone}}/eval_{{task}}/k1/{{method}}.parquet",
+        backbone=CONFIG.table1.backbones,
+        task=CONFIG.table1.tasks,
+        method=CONFIG.table1.methods,
+    )
+
+
+def of_each_backbone(pattern, **wildcards):
+    """A file of every backbone in Table 1."""
+    return expand(f"{STAGES}/{pattern}", backbone=CONFIG.table1.backbones, **wildcards)
+
+
+rule table1:
+    input:
+        records=table1_records(),
+        code=lib("write_table1", data=["reporting/paper/*.csv"]),
+    output:
+        token="results/table1.csv",
+        mmedit="results/table1_mmedit.csv",
+        exact="results/table1_exact.csv",
+        generated="results/table1_generated.csv",
+        markdown=report("results/table1.md", category="Tables"),
+    log:
+        "logs/table1.log",
+    benchmark:
+        f"{STAGES}/benchmarks/table1.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=1500,
+    params:
+        table=CONFIG.table1.model_dump(mode="json"),
+        families={
+            name: CONFIG.backbones[name].family for name in CONFIG.table1.backbones
+        },
+        statistics=CONFIG.statistics.model_dump(mode="json"),
+        seed=CONFIG.seed,
+    script:
+        "../workflow_scripts/write_table1.py"
+
+
+rule diagnostics_table:
+    input:
+        tables=of_each_backbone("diagnostics/{backbone}.csv"),
+        code=lib("write_diagnostics"),
+    output:
+        csv="results/diagnostics.csv",
+        markdown="results/diagnostics.md",
+    log:
+        "logs/diagnostics_table.log",
+    benchmark:
+        f"{STAGES}/benchmarks/diagnostics_table.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=500,
+    script:
+        "../workflow_scripts/write_diagnostics.py"
+
+
+rule frontier:
+    input:
+        records=of_each_backbone(
+            "frontier/{backbone}/{task}/{method}.parquet",
+            task=CONFIG.table1.tasks,
+            method=CONFIG.frontier.methods,
+        ),
+        code=lib("draw_frontier", data=["reporting/*.mplstyle"]),
+    output:
+        pdf="results/figures/frontier.pdf",
+        png=report("results/figures/frontier.png", category="Figures"),
+        csv="results/figures/frontier.csv",
+    log:
+        "logs/frontier.log",
+    benchmark:
+        f"{STAGES}/benchmarks/frontier.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=1500,
+    params:
+        knob=CONFIG.frontier.knob,
+        statistics=CONFIG.statistics.model_dump(mode="json"),
+        seed=CONFIG.seed,
+    script:
+        "../workflow_scripts/draw_frontier.py"
+
+
+rule encoder_losses:
+    input:
+        losses=of_each_backbone("knowledge/{backbone}/encoder_losses.csv"),
+        code=lib("draw_encoder_losses", data=["reporting/*.mplstyle"]),
+    output:
+        pdf="results/figures/encoder_losses.pdf",
+        png=report("results/figures/encoder_losses.png", category="Figures"),
+        csv="results/figures/encoder_losses.csv",
+    log:
+        "logs/encoder_losses.log",
+    benchmark:
+        f"{STAGES}/benchmarks/encoder_losses.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=1000,
+    params:
+        backbones=CONFIG.table1.backbones,
+    script:
+        "../workflow_scripts/draw_encoder_losses.py"
+
+
+rule tuning:
+    input:
+        trials=of_each_backbone(
+            "tuning/{backbone}/{task}/{method}.csv",
+            task=CONFIG.table1.tasks,
+            method=list(CONFIG.tuning.grids),
+        ),
+        code=lib("write_tuning"),
+    output:
+        "results/tuning.csv",
+    log:
+        "logs/tuning.log",
+    benchmark:
+        f"{STAGES}/benchmarks/tuning.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=500,
+    script:
+        "../workflow_scripts/write_tuning.py"

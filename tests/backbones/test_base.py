@@ -1,0 +1,106 @@
+"""encode / trunk / head against Hugging Face's own forward, for both families, with and without image, padded."""
+
+import pytest
+import torch
+from conftest import LAYERS, QUERIES, VISUAL_TOKENS, tiny_images
+
+from unike_lib.backbones.base import IGNORED
+from unike_lib.backbones.decoder import Trace
+from unike_lib.backbones.generate import generate
+from unike_lib.types import InputError, Query
+
+
+def test_head_of_trunk_equals_the_full_forward(backbone):
+    batch = backbone.encode(QUERIES)
+    ours = backbone.head(backbone.trunk(batch))
+    theirs = backbone.model.language_model(inputs_embeds=batch.embeddings, attention_mask=batch.real.long()).logits
+    for row, length in enumerate(batch.lengths.tolist()):
+        torch.testing.assert_close(ours[row, :length], theirs[row, :length], atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("layers", [(2, 3), (0, 1, 2, 3, 4, 5), (LAYERS - 1,)])
+def test_any_window_gives_the_same_logits(family, make_backbone, layers):
+    default, window = make_backbone(family), make_backbone(family, layers)
+    logits = [b.head(b.trunk(b.encode(QUERIES))) for b in (default, window)]
+    torch.testing.assert_close(*logits, atol=2e-6, rtol=0)
+
+
+def test_rows_equal_the_query_alone_run_by_the_whole_hugging_face_model(family, make_backbone):
+    """The whole model, from pixels, with image placeholders: an independent route through projection and merging."""
+    backbone = make_backbone(family)
+    model, pixels = backbone.model, torch.randn(1, 3, 8, 8)
+    visual = model.get_image_features(pixels).pooler_output
+    backbone.images = lambda names: visual.expand(len(names), -1, -1)
+    query = Query("any", "what is this ?", "hot dog")
+    ours = backbone.head(backbone.trunk(backbone.encode([query, QUERIES[1]])))[0]
+    placeholder = model.config.image_token_id = 3
+    form, ids = backbone.form, lambda text: backbone.tokenizer(text)["input_ids"]
+    row = [1] * form.start_token_with_image + ids(form.before_image) + [placeholder] * VISUAL_TOKENS
+    row += ids(form.after_image) + ids("question : what is this ? short answer : hot dog")
+    theirs = model(pixel_values=pixels, input_ids=torch.tensor([row])).logits[0]
+    torch.testing.assert_close(ours[: len(row)], theirs, atol=2e-6, rtol=0)
+
+
+def test_targets_sit_where_they_are_predicted(backbone):
+    batch = backbone.encode(QUERIES)
+    start = int(batch.last_prompt[0])
+    assert backbone.text(batch.targets[0, start : start + 2].tolist()) == "hot dog"
+    assert (batch.targets != IGNORED).sum(1).tolist() == [2, 1, 5, 0]
+    assert int(batch.last_prompt[3]) == int(batch.lengths[3]) - 1
+
+
+def test_text_only_rows_have_no_image_and_no_wrapper(backbone):
+    batch = backbone.encode([QUERIES[1]])
+    expected = backbone.tokenizer("question : what is a cat ? short answer : red")["input_ids"]
+    embedded = backbone.model.language_model.get_input_embeddings()(torch.tensor(expected))
+    torch.testing.assert_close(batch.embeddings[0], embedded)
+
+
+def test_padding_changes_nothing(backbone):
+    alone = backbone.head(backbone.trunk(backbone.encode([QUERIES[0]])))[0]
+    together = backbone.head(backbone.trunk(backbone.encode(QUERIES)))[0, : len(alone)]
+    torch.testing.assert_close(alone, together, atol=2e-6, rtol=0)
+
+
+def test_where_reads_only_what_is_asked(backbone):
+    batch = backbone.encode(QUERIES)
+    trunk, where = backbone.trunk(batch), batch.targets != IGNORED
+    torch.testing.assert_close(backbone.head(trunk, where=where), backbone.head(trunk)[where], atol=2e-6, rtol=0)
+
+
+def test_trace_holds_the_inputs_of_attention_and_ffn(backbone):
+    trace, seen = Trace(), {}
+    layer = backbone.decoder.layers[-1]
+    part = layer.part(layer.names.ffn_norm)
+    handle = part.register_forward_hook(lambda module, inputs, output: seen.update(q=output))
+    backbone.head(backbone.trunk(backbone.encode(QUERIES)), trace=trace)
+    handle.remove()
+    assert set(trace.attention_inputs) == set(backbone.layers) == set(trace.ffn_inputs)
+    torch.testing.assert_close(trace.ffn_inputs[LAYERS - 1], seen["q"])
+
+
+def test_generation_does_not_depend_on_drafts_and_equals_step_by_step_greedy(backbone):
+    drafts = [[5, 6, 7], [], [4], [9, 9]]
+    answers = generate(backbone, QUERIES, drafts, max_new_tokens=6)
+    assert answers == generate(backbone, QUERIES, [[]] * 4, max_new_tokens=6)
+    for query, answer in zip(QUERIES, answers, strict=True):
+        written: list[int] = []
+        while len(written) < 6:
+            batch = backbone.encode([query], [written])
+            token = int(backbone.head(backbone.trunk(batch))[0, -1].argmax())
+            if token in backbone.stop_tokens:
+                break
+            written.append(token)
+        assert answer == written
+
+
+def test_layers_outside_the_model_are_refused(family, make_backbone):
+    with pytest.raises(InputError, match="6 layers"):
+        make_backbone(family, (5, 6))
+
+
+def test_images_come_by_name(backbone):
+    names = ["b", "a"]
+    batch = backbone.encode([Query(name, "name it") for name in names])
+    start = int(backbone.form.start_token_with_image) + len(backbone._ids(backbone.form.before_image))
+    torch.testing.assert_close(batch.embeddings[:, start : start + VISUAL_TOKENS], tiny_images(names))

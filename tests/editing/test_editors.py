@@ -1,0 +1,190 @@
+"""Editors against autograd twins that change a real copy of the model, one session at a time."""
+
+import math
+
+import pytest
+import torch
+from conftest import WIDTH
+from torch.nn.functional import cross_entropy
+
+from unike_lib.backbones.base import IGNORED
+from unike_lib.config import FineTuneMethod, TPatcherMethod, UnikeMethod
+from unike_lib.editing.editor import edit_loss, request_trunk
+from unike_lib.editing.fine_tune import FineTune
+from unike_lib.editing.latent import LatentShift
+from unike_lib.editing.neurons import NeuronTrainer, activation_loss, memory_loss
+from unike_lib.editing.patch import Patch
+from unike_lib.editing.tpatcher import TPatcher
+from unike_lib.editing.unike import Unike, zeta_and_map
+from unike_lib.knowledge.encoders import Encoder, LayerEncoders
+from unike_lib.knowledge.memory import Memory
+
+LAYERS = (2, 3, 4, 5)
+
+
+def ffn_inputs():
+    return {layer: torch.randn(20, WIDTH, generator=torch.Generator().manual_seed(layer)) for layer in LAYERS}
+
+
+def tpatcher(backbone, **settings):
+    method = TPatcherMethod(method="t-patcher", **{"steps": 5, "neurons": 3, "memory_top": 10, **settings})
+    return TPatcher(NeuronTrainer(backbone, method, ffn_inputs(), 0))
+
+
+def layer_encoders(seed):
+    torch.manual_seed(seed)
+    make = lambda width: Encoder(WIDTH, 8, width, 2).requires_grad_(False)  # noqa: E731
+    zetas = {"truthfulness": torch.randn(6), "semantic": torch.randn(WIDTH)}
+    maps = {"truthfulness": torch.randn(6, WIDTH), "semantic": torch.randn(WIDTH, WIDTH)}
+    return LayerEncoders(make(6), make(WIDTH), zetas, maps)
+
+
+def unike(backbone, **settings):
+    method = UnikeMethod(
+        method="unike", **{"steps": 5, "learning_rate": 1e-2, "neurons": 3, "memory_top": 10, "top_k": 4, **settings}
+    )
+    encoders = {layer: layer_encoders(layer) for layer in LAYERS}
+    states = {layer: torch.randn(9, WIDTH, generator=torch.Generator().manual_seed(9)) for layer in LAYERS}
+    shift = LatentShift(Memory(states, states), {l: e.semantic for l, e in encoders.items()}, top_k=4)  # noqa: E741
+    zetas = {l: zeta_and_map(e, method.zeta, l) for l, e in encoders.items() if method.zeta != "off"}  # noqa: E741
+    return Unike(NeuronTrainer(backbone, method, ffn_inputs(), 0), method, shift if method.latent else None, zetas)
+
+
+def fine_tune(backbone, **settings):
+    return FineTune(backbone, FineTuneMethod(method="fine-tune", **{"steps": 4, "learning_rate": 1e-2, **settings}))
+
+
+EDITORS = {"fine-tune": fine_tune, "t-patcher": tpatcher, "unike": unike}
+
+
+def edited(editor, requests):
+    return editor.edit(requests, editor.start(len(requests)))
+
+
+def loss_after(backbone, requests, patch):
+    return edit_loss(backbone, request_trunk(backbone, requests), patch).detach()
+
+
+def test_edit_loss_is_the_mean_over_answer_tokens(backbone, cases):
+    requests = [case.request for case in cases]
+    losses = loss_after(backbone, requests, None)
+    for request, loss in zip(requests, losses, strict=True):
+        batch = backbone.encode([request.query])
+        logits = backbone.model.language_model(inputs_embeds=batch.embeddings).logits[0]
+        asked = batch.targets[0] != IGNORED
+        torch.testing.assert_close(loss, cross_entropy(logits[asked], batch.targets[0][asked]), atol=1e-5, rtol=0)
+
+
+def test_fine_tuning_equals_adamw_on_the_real_weights(family, make_backbone, cases):
+    requests = [case.request for case in cases[:3]]
+    outcome = edited(fine_tune(make_backbone(family)), requests)
+    for session, request in enumerate(requests):
+        twin = make_backbone(family)
+        layer = twin.decoder.layers[-1]
+        weights = [layer.part(name).weight.requires_grad_(True) for name in layer.names.ffn_matrices]
+        before = [weight.detach().clone() for weight in weights]
+        optimiser = torch.optim.AdamW(weights, lr=1e-2, weight_decay=0.0)
+        for _ in range(4):
+            batch = twin.encode([request.query])
+            logits = twin.model.language_model(inputs_embeds=batch.embeddings).logits
+            optimiser.zero_grad()
+            cross_entropy(logits[0], batch.targets[0], ignore_index=IGNORED).backward()
+            optimiser.step()
+        for name, weight, old in zip(layer.names.ffn_matrices, weights, before, strict=True):
+            change = outcome.patch.deltas[layer.index][name][session]
+            torch.testing.assert_close(change, (weight - old).detach(), atol=2e-3, rtol=0)
+            assert change.abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("name", EDITORS)
+def test_editing_lowers_the_loss_and_a_session_does_not_depend_on_its_batch(backbone, cases, name):
+    requests = [case.request for case in cases]
+    editor = EDITORS[name](backbone, steps=20, **({"memory_weight": 0.0} if name != "fine-tune" else {}))
+    outcome = edited(editor, requests)
+    after = loss_after(backbone, requests, outcome.patch)
+    assert outcome.failures == (None,) * 5
+    assert (after < loss_after(backbone, requests, editor.start(5)) - 0.1).all()
+    alone = loss_after(backbone, requests[2:3], edited(editor, requests[2:3]).patch)
+    torch.testing.assert_close(alone[0], after[2], atol=2e-2, rtol=0)
+
+
+def test_unike_without_its_external_half_is_t_patcher(backbone, cases):
+    requests = [case.request for case in cases]
+    ours = edited(unike(backbone, latent=False, zeta="off"), requests).patch
+    theirs = edited(tpatcher(backbone, learning_rate=1e-2), requests).patch
+    for layer in LAYERS:
+        for name, value in theirs.neurons[layer].tensors().items():
+            torch.testing.assert_close(ours.neurons[layer].tensors()[name], value, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["random", "semantic", "truthfulness"])
+def test_zeta_moves_all_values_by_beta_times_its_image(backbone, cases, kind):
+    """With a learning rate that moves nothing, values are exactly beta zeta'."""
+    editor = unike(backbone, zeta=kind, beta=0.3, learning_rate=1e-12, steps=1)
+    patch = edited(editor, [cases[0].request]).patch
+    for layer in LAYERS:
+        zeta, fitted = zeta_and_map(layer_encoders(layer), kind, layer)
+        expected = (0.3 * zeta @ fitted).expand(3, -1)
+        torch.testing.assert_close(patch.neurons[layer].values[0], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_random_zeta_has_the_length_of_the_true_one():
+    parts = layer_encoders(1)
+    images = [zeta @ fitted for zeta, fitted in (zeta_and_map(parts, k, 0) for k in ("random", "truthfulness"))]
+    torch.testing.assert_close(images[0].norm(), images[1].norm())
+    assert not torch.allclose(*images)
+
+
+def test_per_edit_map_starts_at_the_fitted_one_and_learns(backbone, cases):
+    frozen = edited(unike(backbone, zeta_map="per_edit", learning_rate=1e-12, steps=1), [cases[0].request]).patch
+    fitted = edited(unike(backbone, learning_rate=1e-12, steps=1), [cases[0].request]).patch
+    torch.testing.assert_close(frozen.neurons[5].values, fitted.neurons[5].values, atol=1e-6, rtol=1e-5)
+    outcome = edited(unike(backbone, zeta_map="per_edit"), [cases[0].request, cases[1].request])
+    assert outcome.failures == (None, None)
+
+
+def test_only_latent_edits_nothing_intrinsic(backbone, cases):
+    patch = edited(unike(backbone, intrinsic=False), [cases[0].request]).patch
+    assert patch.neurons == {} and patch.shift is not None
+
+
+def test_sequential_edits_keep_earlier_neurons_and_add_new_ones(backbone, cases):
+    editor = tpatcher(backbone)
+    first = edited(editor, [cases[0].request]).patch
+    second = editor.edit([cases[1].request], first).patch
+    assert second.neurons[5].keys.shape[2] == 6
+    torch.testing.assert_close(second.neurons[5].keys[:, :, :3], first.neurons[5].keys, atol=0, rtol=0)
+
+
+def test_a_session_that_explodes_fails_alone(backbone, cases):
+    requests = [case.request for case in cases[:2]]
+    editor = tpatcher(backbone, steps=3)
+    good = edited(editor, requests)
+    trainer = editor.trainer
+    spoiled = NeuronTrainer(trainer.backbone, trainer.settings, trainer.ffn_inputs, 0)
+    fresh = spoiled.new_neurons(requests, request_trunk(backbone, requests), Patch.identity(2))
+    for group in fresh.values():
+        group.keys.data[0] = torch.nan
+    object.__setattr__(spoiled, "new_neurons", lambda *_: fresh)
+    outcome = edited(TPatcher(spoiled), requests)
+    assert outcome.failures == ("loss is not finite", None)
+    before = loss_after(backbone, requests, Patch.identity(2))
+    after = loss_after(backbone, requests, outcome.patch)
+    torch.testing.assert_close(after[0], before[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(after[1], loss_after(backbone, requests, good.patch)[1], atol=1e-3, rtol=0)
+
+
+def test_activation_loss_by_hand():
+    values = torch.tensor([[2.0, -1.0, 0.5, -torch.inf]])
+    assert float(activation_loss(values, 2)) == pytest.approx((math.exp(-2) + math.exp(-0.5)) / 2)
+    assert float(activation_loss(values, 5)) == pytest.approx((math.exp(-2) + math.exp(1) + math.exp(-0.5)) / 3)
+
+
+def test_memory_loss_by_hand():
+    memory, own = torch.randn(2, 4, 3), torch.randn(2, 3)
+    method = TPatcherMethod(method="t-patcher", memory_top=5, memory_margin=-2.0, difference_margin=1.5)
+    for session, loss in enumerate(memory_loss(memory, own, method)):
+        bound = sorted((float(u) + 2.0 for u in memory[session].flatten()), reverse=True)[:5]
+        apart = sorted((float(memory[session, i, j] - own[session, j]) + 1.5 for i in range(4) for j in range(3)))[-5:]
+        expected = sum(map(math.exp, bound)) / 5 + sum(map(math.exp, apart)) / 5
+        assert float(loss) == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,143 @@
+"""The latent shift against loops over heads and tokens, and against attention over a concatenated memory (Eq. 8-9)."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import QUERIES, WIDTH
+from torch.nn.functional import cosine_similarity
+
+from unike_lib.backbones.decoder import Place, Trace
+from unike_lib.editing.latent import LatentShift
+from unike_lib.editing.patch import Patch
+from unike_lib.knowledge.encoders import Encoder
+from unike_lib.knowledge.memory import Memory
+
+ENTRIES = 9
+
+
+def make_memory(layers=(2, 3, 4, 5)):
+    generator = torch.Generator().manual_seed(5)
+    draw = lambda: {layer: torch.randn(ENTRIES, WIDTH, generator=generator) for layer in layers}  # noqa: E731
+    return Memory(draw(), draw())
+
+
+def make_shift(**settings):
+    torch.manual_seed(0)
+    encoders = {layer: Encoder(WIDTH, 8, WIDTH, 2).requires_grad_(False) for layer in range(6)}
+    return LatentShift(make_memory(), encoders, **{"top_k": 4, **settings})
+
+
+def attend_by_hand(layer, query, slots):
+    """One row: loops over heads and tokens. Returns outputs [token, d] and head-averaged weights [token, slot]."""
+    module, width = layer.attention, layer.attention.head_dim
+    queries, keys, values = module.q_proj(query), module.k_proj(slots), module.v_proj(slots)
+    heads, kv_heads = queries.shape[-1] // width, keys.shape[-1] // width
+    outputs, weights = torch.zeros_like(queries), torch.zeros(len(query), len(slots))
+    for head in range(heads):
+        own, shared = slice(head * width, (head + 1) * width), head // (heads // kv_heads)
+        theirs = slice(shared * width, (shared + 1) * width)
+        for token in range(len(query)):
+            scores = [float(queries[token, own] @ key[theirs]) / math.sqrt(width) for key in keys]
+            share = torch.tensor([math.exp(score) for score in scores])
+            share /= share.sum()
+            weights[token] += share / heads
+            outputs[token, own] = sum(w * value[theirs] for w, value in zip(share, values, strict=True))
+    return layer.part(f"{layer.names.attention}.{layer.names.output}")(outputs), weights
+
+
+def inputs_outputs(backbone):
+    layer = backbone.decoder.layers[4]
+    generator = torch.Generator().manual_seed(3)
+    draw = lambda: torch.randn(8, 5, WIDTH, generator=generator)  # noqa: E731
+    return layer, draw(), draw(), torch.tensor([2, 4, 1, 3, 0, 2, 4, 1])
+
+
+@pytest.mark.parametrize("operands", ["mixture", "attention_outputs"])
+@pytest.mark.parametrize("attention", ["projected", "raw"])
+def test_shift_equals_the_loops(backbone, operands, attention):
+    shift = make_shift(alpha_operands=operands, attention=attention, alpha_scale=0.7)
+    layer, inputs, outputs, last = inputs_outputs(backbone)
+    trace = Trace()
+    shifted = shift.apply(layer, inputs, outputs, Place(last, trace))
+    keys = make_memory()
+    assert (trace.alphas[4] > 0).any() and (trace.alphas[4] < 1).all()
+    for row in range(8):
+        query = inputs[row, last[row]]
+        raw_keys = [torch.from_numpy(keys._indexes[4].reconstruct(i)) for i in range(ENTRIES)]
+        order = sorted(range(ENTRIES), key=lambda i: -float(cosine_similarity(query, raw_keys[i], dim=0)))[:4]
+        slots = keys.values[4][order]
+        if attention == "projected":
+            known, weights = attend_by_hand(layer, inputs[row], slots)
+        else:
+            weights = torch.softmax(inputs[row] @ slots.T / math.sqrt(WIDTH), -1)
+            known = weights @ slots
+        at = int(last[row])
+        left = weights[at] @ slots if operands == "mixture" else known[at]
+        right = query if operands == "mixture" else outputs[row, at]
+        alpha = 0.7 * max(0.0, float(cosine_similarity(shift.encoders[4](left), right, dim=0)))
+        assert float(trace.alphas[4][row]) == pytest.approx(alpha, abs=1e-5)
+        torch.testing.assert_close(shifted[row], (1 - alpha) * outputs[row] + alpha * known, atol=1e-5, rtol=0)
+
+
+def test_alpha_zero_is_the_identity_and_printed_swaps_the_roles(backbone):
+    layer, inputs, outputs, last = inputs_outputs(backbone)
+    apply = lambda **settings: make_shift(**settings).apply(layer, inputs, outputs, Place(last))  # noqa: E731
+    torch.testing.assert_close(apply(alpha=0.0), outputs, atol=0, rtol=0)
+    printed, text = apply(alpha=0.3, alpha_convention="printed"), apply(alpha=0.7)
+    torch.testing.assert_close(printed, text, atol=1e-6, rtol=0)
+
+
+def test_sharing_by_softmax_mass_equals_attention_over_the_concatenated_memory(make_backbone):
+    """UniKE App. A: with alpha the memory's share of the softmax mass, the shift IS in-context attention."""
+    backbone = make_backbone("blip2")
+    layer = backbone.decoder.layers[3]
+    module, width = layer.attention, layer.attention.head_dim
+    states, slots = torch.randn(1, 1, WIDTH), torch.randn(1, 6, WIDTH)
+    own = torch.randn(1, 3, WIDTH)
+    heads = WIDTH // width
+    split = lambda x: x.view(-1, heads, width).transpose(0, 1)  # noqa: E731
+    query = split(module.q_proj(states)[0])
+    scores = [query @ split(module.k_proj(part)[0]).transpose(1, 2) / width**0.5 for part in (slots, own)]
+    joint = torch.cat(scores, -1).softmax(-1) @ torch.cat([split(module.v_proj(p)[0]) for p in (slots, own)], 1)
+    mass = [s.exp().sum(-1, keepdim=True) for s in scores]
+    alpha = mass[0] / (mass[0] + mass[1])
+    parts = [split_heads(layer.attend(states, part)[0], layer) for part in (slots, own)]
+    torch.testing.assert_close(alpha * parts[0] + (1 - alpha) * parts[1], joint, atol=1e-5, rtol=0)
+
+
+def split_heads(outputs, layer):
+    """Undo W_o, so that heads can be weighed one by one."""
+    projection = layer.part(f"{layer.names.attention}.{layer.names.output}")
+    mixed = torch.linalg.solve(projection.weight.T, (outputs[0] - projection.bias), left=False)
+    return mixed.view(-1, WIDTH // layer.attention.head_dim, layer.attention.head_dim).transpose(0, 1)
+
+
+def test_the_shift_covers_the_layers_of_its_memory_only(backbone):
+    shift = make_shift(alpha=0.5)
+    layer, inputs, outputs, last = inputs_outputs(backbone)
+    assert Patch(1, shift=shift).shift_attention(SimpleNamespace(index=1), inputs, outputs, Place(last)) is outputs
+    assert not torch.equal(Patch(1, shift=shift).shift_attention(layer, inputs, outputs, Place(last)), outputs)
+
+
+def test_the_retrieval_uses_the_last_prompt_token_not_the_answer(backbone):
+    """Same prompt, other answers: the same alpha, so a teacher-forced answer cannot leak into the retrieval."""
+    patch = Patch(1, shift=make_shift(alpha_scale=0.5))
+    alphas = []
+    for answer in ("hot dog", "owl"):
+        trace = Trace()
+        query = QUERIES[0].__class__(QUERIES[0].image, QUERIES[0].prompt, answer)
+        backbone.head(backbone.trunk(backbone.encode([query])), patch, trace=trace)
+        alphas.append(torch.stack(list(trace.alphas.values())))
+    torch.testing.assert_close(*alphas, atol=1e-5, rtol=0)
+
+
+def test_rotated_memory_needs_a_rotary_model(make_backbone):
+    like = torch.zeros(1, 1, WIDTH)
+    assert make_backbone("blip2").decoder.rotation_at_start(like) is None
+    backbone = make_backbone("minigpt4")
+    rotation = backbone.decoder.rotation_at_start(like)
+    layer, inputs, _, _ = inputs_outputs(backbone)
+    plain, turned = layer.attend(inputs, inputs), layer.attend(inputs, inputs, rotation)
+    torch.testing.assert_close(plain, turned, atol=1e-6, rtol=0)  # position 0 turns by nothing

@@ -1,0 +1,145 @@
+"""A patch against the same edit baked into a physically modified copy of the model."""
+
+import copy
+
+import pytest
+import torch
+from conftest import QUERIES, WIDTH
+from torch import nn
+
+from unike_lib.backbones.base import IGNORED
+from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.types import InputError
+
+SESSIONS = 2
+
+
+def random_neurons(family: str, count: int, seed: int = 0, sessions: int = SESSIONS) -> Neurons:
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(*shape, generator=generator) * 0.5  # noqa: E731
+    parts = {"keys": draw(sessions, WIDTH, count), "key_bias": draw(sessions, count)}
+    parts["values"] = draw(sessions, count, WIDTH)
+    if family == "minigpt4":
+        parts |= {"up": draw(sessions, WIDTH, count), "up_bias": draw(sessions, count)}
+    return Neurons(**parts)
+
+
+def logits(backbone, patch=None):
+    """[session, query, token, vocabulary]: every query once a session, rows ordered by session."""
+    batch = backbone.encode(QUERIES * (patch.sessions if patch else 1))
+    return backbone.head(backbone.trunk(batch), patch).unflatten(0, (-1, len(QUERIES)))
+
+
+def widen(linear: nn.Linear, weight: torch.Tensor, bias: torch.Tensor | None, rows: bool) -> nn.Linear:
+    """A linear layer with more outputs (rows) or more inputs."""
+    old_bias = linear.bias if linear.bias is not None else torch.zeros(linear.out_features)
+    new_weight = torch.cat([linear.weight, weight], 0 if rows else 1)
+    new_bias = torch.cat([old_bias, bias]) if rows and bias is not None else old_bias
+    wide = nn.Linear(new_weight.shape[1], new_weight.shape[0])
+    wide.weight, wide.bias = nn.Parameter(new_weight), nn.Parameter(new_bias)
+    return wide
+
+
+def bake_neurons(backbone, layer: int, group: Neurons, session: int) -> None:
+    """Replace the FFN of a layer by one that is n neurons wider."""
+    module, names = backbone.decoder.layers[layer].module, backbone.decoder.names
+    part = lambda name: module.get_submodule(name)  # noqa: E731
+    first = names.gate or names.up
+    module.set_submodule(first, widen(part(first), group.keys[session].T, group.key_bias[session], rows=True))
+    if names.gate:
+        module.set_submodule(names.up, widen(part(names.up), group.up[session].T, group.up_bias[session], rows=True))
+    module.set_submodule(names.down, widen(part(names.down), group.values[session].T, None, rows=False))
+
+
+def test_identity_is_the_unedited_model(backbone):
+    torch.testing.assert_close(logits(backbone, Patch.identity(1)), logits(backbone), atol=0, rtol=0)
+
+
+def test_neurons_equal_a_widened_ffn(family, make_backbone):
+    backbone = make_backbone(family)
+    patch = Patch(SESSIONS, {layer: random_neurons(family, 3, layer) for layer in (3, 5)})
+    patched = logits(backbone, patch)
+    for session in range(SESSIONS):
+        baked = make_backbone(family)
+        for layer, group in patch.neurons.items():
+            bake_neurons(baked, layer, group, session)
+        torch.testing.assert_close(patched[session], logits(baked)[0], atol=1e-5, rtol=0)
+    assert (patched[0] - patched[1]).abs().max() > 1e-2
+
+
+def test_deltas_equal_changed_weights(family, make_backbone):
+    backbone = make_backbone(family)
+    layer = backbone.decoder.layers[-1]
+    changes = {
+        name: torch.randn(SESSIONS, *layer.part(name).weight.shape, generator=torch.Generator().manual_seed(i)) * 0.3
+        for i, name in enumerate(layer.names.ffn_matrices)
+    }
+    patched = logits(backbone, Patch(SESSIONS, deltas={layer.index: changes}))
+    for session in range(SESSIONS):
+        baked = make_backbone(family)
+        for name, change in changes.items():
+            baked.decoder.layers[-1].part(name).weight.data += change[session]
+        torch.testing.assert_close(patched[session], logits(baked)[0], atol=1e-5, rtol=0)
+
+
+def test_patches_leave_no_trace_even_after_an_exception(backbone, family):
+    before = logits(backbone)
+    patch = Patch(SESSIONS, {5: random_neurons(family, 2)})
+    logits(backbone, patch)
+    with pytest.raises(ValueError, match="do not divide"):
+        backbone.head(backbone.trunk(backbone.encode(QUERIES[:3])), patch)
+    torch.testing.assert_close(logits(backbone), before, atol=0, rtol=0)
+
+
+def test_adding_neurons_twice_equals_adding_them_at_once(backbone, family):
+    first, second = random_neurons(family, 2, 1), random_neurons(family, 3, 2)
+    step = Patch.identity(SESSIONS).with_neurons({4: first}).with_neurons({4: second})
+    once = Patch(SESSIONS, {4: first.widened(second)})
+    torch.testing.assert_close(logits(backbone, step), logits(backbone, once), atol=0, rtol=0)
+    assert step.neurons[4].keys.shape[2] == 5
+
+
+def test_a_session_does_not_depend_on_the_others(backbone, family):
+    both = Patch(SESSIONS, {5: random_neurons(family, 3)})
+    second = Patch(1, {5: Neurons(**{name: value[1:] for name, value in both.neurons[5].tensors().items()})})
+    torch.testing.assert_close(logits(backbone, both)[1], logits(backbone, second)[0], atol=1e-5, rtol=0)
+
+
+def test_kept_undoes_the_last_edit_of_failed_sessions(backbone, family):
+    layer = backbone.decoder.layers[-1]
+    name = layer.names.ffn_matrices[0]
+    change = torch.ones(SESSIONS, *layer.part(name).weight.shape) * 0.1
+    earlier = Patch(SESSIONS, {5: random_neurons(family, 2, 1)}, {5: {name: change}})
+    broken = random_neurons(family, 2, 2)
+    broken.values[0] = torch.nan
+    later = earlier.with_neurons({5: broken}).with_deltas({5: {name: change}})
+    kept = later.kept(torch.tensor([False, True]), earlier)
+    torch.testing.assert_close(logits(backbone, kept)[0], logits(backbone, earlier)[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(logits(backbone, kept)[1], logits(backbone, later)[1], atol=1e-6, rtol=0)
+
+
+def test_save_and_load(tmp_path, backbone, family):
+    layer = backbone.decoder.layers[-1]
+    name = layer.names.ffn_matrices[1]
+    change = torch.randn(SESSIONS, *layer.part(name).weight.shape)
+    patch = Patch(SESSIONS, {4: random_neurons(family, 2)}, {5: {name: change}})
+    patch.save(tmp_path / "patch.safetensors", "mark")
+    loaded = Patch.load(tmp_path / "patch.safetensors", mark="mark")
+    torch.testing.assert_close(logits(backbone, loaded), logits(backbone, patch), atol=0, rtol=0)
+    with pytest.raises(InputError, match="made from other inputs"):
+        Patch.load(tmp_path / "patch.safetensors", mark="another")
+
+
+def test_gradients_equal_those_of_the_baked_model(family, make_backbone):
+    backbone = make_backbone(family)
+    group = random_neurons(family, 2, sessions=1)
+    baked = copy.deepcopy(backbone)
+    bake_neurons(baked, 5, group, 0)
+    values = group.values.clone().requires_grad_(True)
+    patched = Neurons(**{**group.tensors(), "values": values})
+    where = backbone.encode(QUERIES).targets != IGNORED
+    ours = backbone.head(backbone.trunk(backbone.encode(QUERIES)), Patch(1, {5: patched}), where)
+    ours.logsumexp(-1).sum().backward()
+    weight = baked.decoder.layers[5].part(baked.decoder.names.down).weight.requires_grad_(True)
+    baked.head(baked.trunk(baked.encode(QUERIES)), None, where).logsumexp(-1).sum().backward()
+    torch.testing.assert_close(values.grad[0], weight.grad[:, -2:].T, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,151 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from unike_lib.benchmark.answers import normalise_answer
+from unike_lib.evaluation.metrics import (
+    IGNORED,
+    exact_match,
+    kl_locality,
+    mean_log_probability,
+    ordered_agreement,
+    shift_labels,
+    token_accuracy,
+    top_ids,
+    unchanged_targets,
+)
+
+GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden"
+golden_only = pytest.mark.skipif(not GOLDEN.is_dir(), reason="reference values (../shared/golden) are not here")
+
+
+@pytest.fixture(scope="module")
+def golden():
+    values = json.loads((GOLDEN / "metrics.json").read_text())["metrics"]
+    return values, load_file(GOLDEN / "metrics_inputs.safetensors")
+
+
+@golden_only
+@pytest.mark.parametrize(("name", "after"), [("same_len", "post"), ("post_longer",) * 2, ("post_shorter",) * 2])
+def test_ordered_agreement_equals_public_implementations(golden, name, after):
+    values, logits = golden
+    for rule, ranks in (("text_top1", 1), ("image_top10", 10)):
+        pairs = zip(top_ids(logits["pre"], ranks), top_ids(logits[after], ranks), strict=True)
+        shares = [ordered_agreement(*pair) for pair in pairs]
+        assert sum(shares) / len(shares) == pytest.approx(values[f"{rule}/{name}"], abs=1e-6)
+
+
+@golden_only
+def test_accuracy_and_log_probability_equal_public_implementations(golden):
+    values, tensors = golden
+    logits, targets = tensors["pre"], shift_labels(tensors["labels"])
+    counts = (targets != IGNORED).sum(-1)
+    reference = values["acc/shift_multimodal"]
+    assert int(counts.sum()) == reference["n_tokens"]
+    rows = token_accuracy(logits.argmax(-1), targets)
+    assert float((rows * counts).sum() / counts.sum()) == pytest.approx(reference["acc"], abs=1e-6)
+    assert float(mean_log_probability(logits, targets)) == pytest.approx(reference["log_prob"], abs=1e-5)
+    exact = exact_match(logits.argmax(-1), targets)
+    assert float(exact.mean()) == values["acc/shift_multimodal_exact_match"]["acc"]
+
+
+@golden_only
+def test_kl_equals_public_implementation(golden):
+    values, tensors = golden
+    found = kl_locality(tensors["pre"], tensors["post"], tensors["kl_mask"])
+    assert float(found) == pytest.approx(values["kl_loc_loss(pre,post,mask)"], abs=1e-5)
+
+
+def test_targets_name_the_token_predicted_at_a_position():
+    labels = torch.tensor([[IGNORED, 4, 5], [IGNORED, IGNORED, 6]])
+    assert shift_labels(labels).tolist() == [[4, 5, IGNORED], [IGNORED, 6, IGNORED]]
+
+
+def test_hand_computed_scores():
+    targets = torch.tensor([[IGNORED, 4, 5, 6], [1, 2, IGNORED, IGNORED]])
+    best = torch.tensor([[9, 4, 5, 0], [1, 2, 7, 7]])
+    assert token_accuracy(best, targets).tolist() == [pytest.approx(2 / 3), 1.0]
+    assert exact_match(best, targets).tolist() == [0.0, 1.0]
+    before = torch.tensor([[0, 4, 0, 0], [1, 3, 0, 0]])
+    assert unchanged_targets(before, targets).tolist() == [[IGNORED, 4, 0, 0], [1, 3, IGNORED, IGNORED]]
+    assert token_accuracy(best, unchanged_targets(before, targets)).tolist() == [pytest.approx(2 / 3), 0.5]
+
+
+def test_a_row_without_answer_token_is_refused_by_number():
+    targets = torch.tensor([[1, 2], [IGNORED, IGNORED]])
+    for metric in (token_accuracy, exact_match):
+        with pytest.raises(ValueError, match=r"rows \[1\]"):
+            metric(torch.zeros(2, 2, dtype=torch.long), targets)
+
+
+ids = st.integers(0, 4)
+rows = st.lists(
+    st.lists(st.tuples(ids, st.one_of(st.just(IGNORED), ids)), min_size=5, max_size=5), min_size=1, max_size=4
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows)
+def test_accuracy_equals_a_loop(pairs):
+    pairs = [[(best, 0 if t == 0 else target) for t, (best, target) in enumerate(row)] for row in pairs]
+    best, targets = torch.tensor(pairs).unbind(-1)
+    for row, share, exact in zip(pairs, token_accuracy(best, targets), exact_match(best, targets), strict=True):
+        hits = [b == t for b, t in row if t != IGNORED]
+        assert float(share) == pytest.approx(sum(hits) / len(hits))
+        assert float(exact) == float(all(hits))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.integers(0, 2**31))
+def test_ordered_agreement_equals_a_loop_over_the_common_tail(length_before, length_after, ranks, seed):
+    draw = torch.Generator().manual_seed(seed)
+    before = torch.randint(3, (length_before, ranks), generator=draw)
+    after = torch.randint(3, (length_after, ranks), generator=draw)
+    tail = min(length_before, length_after)
+    slots = [
+        before[length_before - tail + t][r] == after[length_after - tail + t][r]
+        for t in range(tail)
+        for r in range(ranks)
+    ]
+    assert ordered_agreement(before, after) == pytest.approx(float(sum(slots)) / len(slots))
+    assert ordered_agreement(before, before) == 1.0
+
+
+def test_rank_order_counts_and_shapes_are_checked():
+    assert ordered_agreement(torch.tensor([[1, 2]]), torch.tensor([[2, 1]])) == 0.0
+    with pytest.raises(ValueError, match="equal ranks"):
+        ordered_agreement(torch.zeros(3, 2), torch.zeros(3, 1))
+    with pytest.raises(ValueError, match="no position"):
+        ordered_agreement(torch.zeros(0, 2), torch.zeros(3, 2))
+
+
+def test_top_ids_ranks_by_logit():
+    logits = torch.tensor([[0.1, 3.0, 2.0, -1.0]])
+    assert top_ids(logits, 3).tolist() == [[1, 2, 0]]
+
+
+def test_kl_of_two_known_distributions_ignores_masked_positions():
+    before = torch.tensor([[[0.5, 0.5], [0.9, 0.1]]]).log()
+    after = torch.tensor([[[0.25, 0.75], [0.1, 0.9]]]).log()
+    expected = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    assert float(kl_locality(before, after, torch.tensor([[1, 0]]))) == pytest.approx(expected, abs=1e-6)
+    assert float(kl_locality(before, before + 7, torch.tensor([[1, 1]]))) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(" Two  Cats. ", "two cats"), ("a\tdog !?", "a dog"), ("-5", "-5"), ("u.s. map", "u.s. map"), ("...", "")],
+)
+def test_normalised_answers(text, expected):
+    assert normalise_answer(text) == expected
+
+
+@given(st.text(max_size=20))
+def test_normalising_twice_changes_nothing(text):
+    assert normalise_answer(normalise_answer(text)) == normalise_answer(text)

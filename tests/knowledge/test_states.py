@@ -1,0 +1,78 @@
+"""Triplets and states on a tiny backbone, against the model's own layers read by hooks."""
+
+import pandas as pd
+import pytest
+import torch
+
+from unike_lib.backbones.generate import generate
+from unike_lib.benchmark.answers import normalise_answer
+from unike_lib.io import write_table
+from unike_lib.knowledge.memory import build_memory, load_memory
+from unike_lib.knowledge.states import extract_ffn_inputs, extract_states, read_ffn_inputs, read_states
+from unike_lib.knowledge.triplets import collect_triplets, read_triplets
+from unike_lib.types import EditCase, EditRequest, InputError
+
+
+def test_triplets_are_the_wrong_answers_with_the_truth(tmp_path, backbone, cases):
+    own = backbone.text(generate(backbone, [cases[0].request.query], [[]])[0])
+    right = EditCase(EditRequest("right", "vqa", "image-0", "what is this ?", own), (), ("f",))
+    collect_triplets(backbone, [*cases, right], 100, tmp_path / "t.parquet", "mark")
+    triplets = read_triplets(tmp_path / "t.parquet")
+    assert "right" not in [t.id for t in triplets] and triplets
+    truth = {case.request.id: case.request.target for case in cases}
+    for triplet in triplets:
+        assert triplet.positive == truth[triplet.id]
+        assert normalise_answer(triplet.negative) != normalise_answer(triplet.positive)
+    with pytest.raises(InputError, match="no triplets"):
+        collect_triplets(backbone, [right], 100, tmp_path / "none.parquet", "mark")
+
+
+def test_states_are_attention_inputs_at_the_named_tokens(tmp_path, backbone, cases):
+    collect_triplets(backbone, cases, 100, tmp_path / "t.parquet", "mark")
+    triplets = read_triplets(tmp_path / "t.parquet")
+    extract_states(backbone, tmp_path / "t.parquet", tmp_path / "s.parquet", "mark")
+    states = read_states(tmp_path / "s.parquet", "mark")
+    assert set(states) == set(backbone.layers)
+    layer = backbone.layers[-1]
+    names, seen = backbone.decoder.names, {}
+    norm = backbone.decoder.layers[layer].part(names.attention_norm)
+    norm.register_forward_hook(lambda module, inputs, output: seen.update(s=output[0]))
+    for row, triplet in enumerate(triplets):
+        for answer, last in ((triplet.positive, "h_pos"), (triplet.negative, "h_neg")):
+            query = cases[0].request.query.__class__(triplet.image, triplet.prompt, answer, triplet.style)
+            batch = backbone.encode([query])
+            backbone.model.language_model(inputs_embeds=batch.embeddings)
+            close = {"atol": 1e-5, "rtol": 0}
+            start = int(batch.last_prompt)
+            torch.testing.assert_close(states[layer]["h_sem"][row], seen["s"][start], **close)
+            torch.testing.assert_close(states[layer][last][row], seen["s"][-1], **close)
+            if last == "h_pos":
+                torch.testing.assert_close(states[layer]["h_pos_mean"][row], seen["s"][start + 1 :].mean(0), **close)
+    build_memory(tmp_path / "s.parquet", tmp_path / "m.safetensors")
+    memory = load_memory(tmp_path / "m.safetensors", "answer_mean")
+    torch.testing.assert_close(memory.values[layer], states[layer]["h_pos_mean"])
+    found = memory.search(layer, states[layer]["h_sem"], 1)[:, 0]
+    torch.testing.assert_close(states[layer]["h_sem"][found], states[layer]["h_sem"])
+
+
+def test_states_that_are_not_finite_are_refused(tmp_path, backbone, cases):
+    collect_triplets(backbone, cases, 100, tmp_path / "t.parquet", "mark")
+    extract_states(backbone, tmp_path / "t.parquet", tmp_path / "s.parquet", "mark")
+    table = pd.read_parquet(tmp_path / "s.parquet")
+    spoiled = table.at[3, "h_neg"].copy()
+    spoiled[0] = float("nan")
+    table.at[3, "h_neg"] = spoiled
+    import pyarrow.parquet as pq
+
+    write_table(tmp_path / "bad.parquet", table, "mark", pq.read_schema(tmp_path / "s.parquet"))
+    with pytest.raises(InputError, match="field 'h_neg' is not finite"):
+        read_states(tmp_path / "bad.parquet")
+    with pytest.raises(InputError, match="made from other inputs"):
+        read_states(tmp_path / "s.parquet", "another mark")
+
+
+def test_ffn_inputs_come_from_questions_and_their_answers(tmp_path, backbone, cases):
+    extract_ffn_inputs(backbone, cases, 7, tmp_path / "f.parquet", "mark")
+    inputs = read_ffn_inputs(tmp_path / "f.parquet")
+    assert set(inputs) == set(backbone.layers)
+    assert all(states.shape == (7, backbone.width) for states in inputs.values())

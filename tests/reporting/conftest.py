@@ -1,0 +1,46 @@
+"""Record files made up for the tests, and a whole configuration around them."""
+
+import pytest
+from made_up_records import BACKBONES, METHODS, TASKS, make_records
+
+from unike_lib.config import load_config
+from unike_lib.io import write_table
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Return a function that writes a frame of records to a Parquet file and returns the path."""
+
+    def write(records, name="records"):
+        path = tmp_path / f"{name}.parquet"
+        write_table(path, records, "mark")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def cells(save):
+    """Write records of every cell of Table 1 and return their paths."""
+    names = [(backbone, task, method) for backbone in BACKBONES for task in TASKS for method in METHODS]
+    return [save(make_records(name), "-".join(name)) for name in names]
+
+
+@pytest.fixture(scope="session")
+def config():
+    methods = {name: {"method": name} for name in METHODS[:-1]} | {"unike-paper": {"like": "unike"}}
+    return load_config(
+        {
+            "seed": 3,
+            "benchmark": {},
+            "pretrain": {},
+            "knowledge": {},
+            "evaluation": {},
+            "statistics": {"resamples": 100},
+            "backbones": {"left": {"family": "blip2"}, "right": {"family": "minigpt4"}},
+            "methods": methods,
+            "table1": {"backbones": BACKBONES, "methods": METHODS},
+            "frontier": {"methods": ["t-patcher", "unike"], "knob": "memory_weight", "values": [0.0, 0.01, 1.0]},
+            "tuning": {"grids": {}},
+        }
+    )

@@ -1,0 +1,188 @@
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_records import BACKBONES, METHODS, TASKS, make_records
+
+from unike_lib.config import StatisticsConfig
+from unike_lib.reporting.markdown import cell, markdown_table
+from unike_lib.reporting.paper import PAPER_METHODS, paper_table
+from unike_lib.reporting.records import load_records
+from unike_lib.reporting.scores import THREE_AIMS, paired_differences, score_table
+from unike_lib.reporting.tables import write_diagnostics, write_table1
+from unike_lib.types import PROBE_KINDS, InputError
+
+QUICK = StatisticsConfig(resamples=200)
+
+
+def outputs(folder):
+    names = {"token": "table1", "mmedit": "table1_mmedit", "exact": "table1_exact", "generated": "table1_generated"}
+    return {key: folder / f"{name}.csv" for key, name in names.items()} | {"markdown": folder / "table1.md"}
+
+
+def test_every_cell_of_table1_equals_a_plain_group_by(cells, config, tmp_path):
+    paths = outputs(tmp_path)
+    write_table1(cells, paths, config)
+    records = pd.concat([pd.read_parquet(path) for path in cells])
+    for criterion in ("token", "mmedit", "exact", "generated"):
+        means = 100 * records.groupby(["backbone", "task", "method", "kind"])[criterion].mean()
+        table = pd.read_csv(paths[criterion])
+        assert len(table) == len(BACKBONES) * len(TASKS) * len(METHODS)
+        for row in table.to_dict("records"):
+            for kind in PROBE_KINDS:
+                expected = means[row["backbone"], row["task"], row["method"], kind]
+                assert row[kind] == pytest.approx(expected, abs=1e-4)
+                assert row[f"{kind}_low"] <= row[kind] <= row[f"{kind}_high"]
+
+
+def test_table1_stands_beside_the_papers_numbers(cells, config, tmp_path):
+    paths = outputs(tmp_path)
+    write_table1(cells, paths, config)
+    table = pd.read_csv(paths["token"]).set_index(["backbone", "task", "method"])
+    assert table.loc[("left", "vqa", "unike"), "paper_m_gen"] == 94.8
+    assert table.loc[("right", "caption", "t-patcher"), "paper_t_loc"] == 93.9
+    assert list(dict.fromkeys(table.index.get_level_values("method"))) == list(METHODS)
+    text = paths["markdown"].read_text()
+    assert "not comparable with the paper's" in text and "failed edits: unike 1" in text
+    first = next(line for line in text.splitlines() if line.startswith("| T-Patcher"))
+    row = table.loc[("left", "vqa", "t-patcher")]
+    assert f"| {row['rel']:.1f} ({row['rel_low']:.1f} to {row['rel_high']:.1f}) |" in first
+    assert "| *paper: T-Patcher* | *85.6* | *80.3* | *74.6* | *90.5* | *89.7* | *85.6* |" in text
+
+
+def test_table1_does_not_depend_on_the_order_of_files_or_rows(cells, config, tmp_path, save):
+    write_table1(cells, outputs(tmp_path / "a"), config)
+    shuffled = [save(pd.read_parquet(path).sample(frac=1, random_state=1), path.stem) for path in cells]
+    write_table1(shuffled[::-1], outputs(tmp_path / "b"), config)
+    for name, path in outputs(tmp_path / "a").items():
+        assert path.read_bytes() == outputs(tmp_path / "b")[name].read_bytes()
+
+
+def test_facts_edits_and_failures_are_counted(save):
+    table = score_table(load_records([save(make_records(("left", "vqa", "unike")))]), "token", QUICK, 0)
+    assert table.loc[0, ["edits", "failed", "clusters"]].tolist() == [12, 1, 6 + 12]
+
+
+def test_sessions_of_several_edits_are_the_clusters(save):
+    records = make_records(("left", "vqa", "unike"), k=4)
+    records["session"], records["position"] = records["session"] // 4, records["session"] % 4
+    assert score_table(load_records([save(records)]), "token", QUICK, 0).loc[0, "clusters"] == 3
+
+
+def test_columns_average_kinds_edit_by_edit(save):
+    records = load_records([save(make_records(("left", "vqa", "base")))])
+    table = score_table(records, "token", QUICK, 0, columns=THREE_AIMS)
+    chosen = records[records["kind"].isin(["t_gen", "m_gen"])]
+    assert table.loc[0, "generality"] == pytest.approx(100 * chosen["token"].mean())
+
+
+def test_generation_that_was_off_leaves_empty_cells(save):
+    records = load_records([save(make_records(("left", "vqa", "base"), generated=False))])
+    assert score_table(records, "generated", QUICK, 0)[["rel", "rel_low"]].isna().all(axis=None)
+
+
+def test_paired_difference_of_equal_scores_is_certain_and_of_others_is_the_difference_of_means(save):
+    first, second = make_records(("left", "vqa", "unike")), make_records(("left", "vqa", "t-patcher"))
+    frame = load_records([save(first, "first"), save(second, "second")])
+    row = paired_differences(frame, "token", ("unike", "t-patcher"), QUICK, 0).iloc[0]
+    means = [part[part["kind"] == "m_gen"]["token"].mean() for part in (first, second)]
+    assert row["m_gen"] == pytest.approx(100 * (means[0] - means[1]))
+    moved = first.assign(method="moved", token=first["token"] * 0.5)
+    halved = first.assign(token=first["token"] * 0.5 + 0.25)
+    frame = load_records([save(moved, "first"), save(halved, "second")])
+    row = paired_differences(frame, "token", ("unike", "moved"), QUICK, 0).iloc[0]
+    assert row[["rel", "rel_low", "rel_high"]].tolist() == pytest.approx([25.0] * 3)
+
+
+def without_kind(records):
+    return records[~((records["kind"] == "m_loc") & (records["case"] == "vqa-2"))]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.drop(columns="facts"), "no column facts"),
+        (lambda r: r.iloc[:0], "no records"),
+        (without_kind, "case vqa-2: no record of kind m_loc"),
+        (lambda r: r.replace({"kind": {"rel": "other"}}), "unknown probe kind 'other'"),
+        (lambda r: r.assign(token=r["token"].where(r["kind"] != "rel")), "token is nan, expected 0 .. 1"),
+        (lambda r: r.assign(exact=100.0), "exact is 100.0"),
+        (lambda r: r.assign(generated=r["generated"].where(r["kind"] != "rel")), "generated is nan"),
+        (lambda r: r.assign(seed=np.where(r["session"] == 3, 4, 3)), "seed is 4, expected 3"),
+        (lambda r: r.assign(k=np.where(r["session"] == 3, 10, 1)), "k is 10, expected 1"),
+        (lambda r: pd.concat([r, r.iloc[:1]]), "a second record"),
+    ],
+)
+def test_bad_records_are_refused_by_file(save, change, message):
+    path = save(change(make_records(("left", "vqa", "base"))), "odd")
+    with pytest.raises(InputError, match=message) as caught:
+        load_records([path])
+    assert str(path) in str(caught.value)
+
+
+def test_files_that_do_not_fit_together_are_refused(save, cells, config, tmp_path):
+    with pytest.raises(InputError, match="no files given"):
+        load_records([])
+    other = save(make_records(("left", "vqa", "base"), seed=9), "other")
+    with pytest.raises(InputError, match=r"seed is 9|expected 9"):
+        load_records([cells[1], other])
+    fewer = save(make_records(("left", "vqa", "fine-tune"), edits=11), "fewer")
+    with pytest.raises(InputError, match="other edits than in"):
+        load_records([cells[0], fewer])
+    with pytest.raises(InputError, match="no records of backbone right, task caption, method unike-paper"):
+        write_table1(cells[:-1], outputs(tmp_path), config)
+    with pytest.raises(InputError, match="no output 'tokens'"):
+        write_table1(cells, {"tokens": tmp_path / "x.csv"}, config)
+
+
+def test_diagnostics_are_joined(tmp_path):
+    paths = []
+    for name in BACKBONES:
+        row = {"backbone": name, "task": "vqa", "set": "taught_rephrased_text", "items": 40, "exact": 0.9}
+        paths.append(tmp_path / f"{name}.csv")
+        pd.DataFrame([row | {"token": 0.95, "consistency": np.nan}]).to_csv(paths[-1], index=False)
+    write_diagnostics(paths, {"csv": tmp_path / "all.csv", "markdown": tmp_path / "all.md"})
+    assert pd.read_csv(tmp_path / "all.csv")["backbone"].tolist() == list(BACKBONES)
+    assert "| left, VQA, taught rephrased text | 40 | 90.0 | 95.0 | - |" in (tmp_path / "all.md").read_text()
+    pd.DataFrame({"backbone": ["left"]}).to_csv(paths[1], index=False)
+    with pytest.raises(InputError, match=r"right\.csv: no column task"):
+        write_diagnostics(paths, {"csv": tmp_path / "all.csv"})
+    with pytest.raises(InputError, match="no files"):
+        write_diagnostics([], {"csv": tmp_path / "all.csv"})
+
+
+def test_markdown_cells():
+    row = {"rel": 3.25, "rel_low": -1.0, "rel_high": 7.0, "m": 2.0, "m_low": np.nan, "m_high": np.nan}
+    assert cell(row, "rel", signed=True) == "+3.2 (-1.0 to +7.0)"
+    assert cell(row, "m") == "2.0"
+    with pytest.raises(ValueError, match="2 cells, expected 1"):
+        markdown_table(["a"], [["1", "2"]])
+
+
+def test_the_papers_tables_are_there():
+    table = paper_table("table1")
+    assert len(table) == 32 and set(PAPER_METHODS.values()) <= set(table["method"])
+    assert paper_table("figure4c")["generality"].max() == 95.1
+    assert [len(paper_table(name)) for name in ("table2", "table3", "table4", "table5")] == [24, 6, 10, 13]
+    with pytest.raises(ValueError, match="no table 'table9'"):
+        paper_table("table9")
+
+
+def test_many_cells_take_seconds():
+    methods = [f"m{number}" for number in range(10)]
+    frame = pd.concat([make_records(("left", "vqa", "base"), edits=300).assign(method=name) for name in methods])
+    start = time.process_time()
+    table = score_table(frame, "token", StatisticsConfig(resamples=1000), 0)
+    assert len(table) == 10
+    assert time.process_time() - start < 5
+
+
+def test_reporting_never_imports_torch():
+    code = (
+        "import sys, unike_lib.reporting.tables, unike_lib.reporting.figures, unike_lib.reporting.paper;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

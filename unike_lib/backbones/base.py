@@ -1,0 +1,196 @@
+"""A frozen multimodal language model behind three calls: encode, trunk, head.
+
+`encode` lays queries out as padded embeddings; `trunk` runs the layers below the edited ones (once a query); `head`
+runs the edited layers, with a patch or without, and returns logits only where they are read. `head(trunk(encode(q)))`
+equals the model's full forward.
+
+Example:
+    >>> batch = backbone.encode([Query("images/cat.png", "what is this ?", "cat")])  # doctest: +SKIP
+    >>> logits = backbone.head(backbone.trunk(batch), where=batch.targets >= 0)      # doctest: +SKIP
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unike_lib.backbones.decoder import Decoder, Edit, Place, Trace
+from unike_lib.types import InputError, Query
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """How a family lays out its input: [start token] before <visual tokens> after prompt answer."""
+
+    before_image: str = ""
+    after_image: str = ""
+    start_token_with_image: bool = False
+    start_token_text_only: bool = False
+    answer_prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Queries laid out as rows, padded on the right.
+
+    embeddings [row, token, d]; targets [row, token]: the answer token to be predicted AT each position (already
+    shifted), -100 elsewhere; last_prompt [row]: the token after which the answer starts; lengths [row], in tokens.
+    """
+
+    embeddings: Tensor
+    targets: Tensor
+    last_prompt: Tensor
+    lengths: Tensor
+
+    @property
+    def real(self) -> Tensor:
+        """Which positions are not padding: bool [row, token]."""
+        return torch.arange(self.embeddings.shape[1], device=self.lengths.device) < self.lengths[:, None]
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """States entering the first edited layer, [row, token, d], with the batch they came from."""
+
+    hidden: Tensor
+    batch: Batch
+
+
+class Backbone:
+    """A frozen image-and-text language model whose last layers can be run with a patch.
+
+    Args:
+        model: a Hugging Face model with `language_model` and `get_image_features(pixels).pooler_output`.
+        tokenizer: its tokenizer.
+        form: the family's input layout.
+        images: returns the visual tokens [image, token, d] of images by name.
+        layers: the edited layers E, consecutive and ending before or at the last; all layers from the first on are
+            run by `head`.
+        question: template around a question, with one {}.
+    """
+
+    def __init__(  # noqa: PLR0913  (the parts of a backbone)
+        self,
+        model: Any,
+        tokenizer: Any,
+        form: InputForm,
+        images: Callable[[Sequence[str]], Tensor],
+        layers: tuple[int, ...] | None = None,
+        question: str = "{}",
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.form = form
+        self.images = images
+        self.question = question
+        self.decoder = Decoder(model.language_model)
+        depth = len(self.decoder.layers)
+        self.layers = layers or tuple(range(max(0, depth - 4), depth))
+        if not all(0 <= layer < depth for layer in self.layers):
+            raise InputError(f"layers: {self.layers} are not all within this model's {depth} layers")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's embeddings live."""
+        return self._embed.weight.device  # type: ignore[no-any-return]
+
+    @property
+    def _embed(self) -> Any:
+        return self.model.language_model.get_input_embeddings()
+
+    @property
+    def width(self) -> int:
+        """Hidden width d."""
+        return int(self.decoder.layers[0].attention.q_proj.in_features)
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Token ids that end a generated answer."""
+        ids = self.model.generation_config.eos_token_id
+        if ids is None:
+            ids = self.tokenizer.eos_token_id
+        return frozenset(ids if isinstance(ids, list) else [ids])
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """Return the token ids of an answer."""
+        return self._ids(self.form.answer_prefix + answer)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of answer token ids."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+    def encode(self, queries: Sequence[Query], answers: Sequence[Sequence[int]] | None = None) -> Batch:
+        """Lay out queries as rows of embeddings.
+
+        Args:
+            queries: questions with or without image and answer.
+            answers: token ids that take the place of the queries' own answers.
+
+        Raises:
+            InputError: a query has no tokens or an image is unknown.
+        """
+        if answers is None:
+            answers = [self.answer_ids(query.answer) if query.answer else [] for query in queries]
+        names = sorted({query.image for query in queries if query.image is not None})
+        visual = dict(zip(names, self.images(names).to(self.device), strict=True)) if names else {}
+        rows = [self._row(query, ids, visual) for query, ids in zip(queries, answers, strict=True)]
+        lengths = torch.tensor([row.shape[0] for row in rows])
+        answer_lengths = torch.tensor([len(ids) for ids in answers])
+        last_prompt = lengths - answer_lengths - 1
+        targets = torch.full((len(rows), int(lengths.max())), IGNORED)
+        for row, (ids, start) in enumerate(zip(answers, last_prompt.tolist(), strict=True)):
+            targets[row, start : start + len(ids)] = torch.tensor(ids, dtype=torch.long)
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        device = self.device
+        return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device))
+
+    def _row(self, query: Query, answer: Sequence[int], visual: dict[str, Tensor]) -> Tensor:
+        prompt = self.question.format(query.prompt) if query.style == "question" else query.prompt
+        with_image = query.image is not None
+        start = self.form.start_token_with_image if with_image else self.form.start_token_text_only
+        before = [self.tokenizer.bos_token_id] if start else []
+        after = self._ids(prompt) + list(answer)
+        if query.image is not None:
+            before += self._ids(self.form.before_image)
+            after = self._ids(self.form.after_image) + after
+        if not after:
+            raise InputError(f"query {query}: the prompt has no tokens")
+        ids = torch.tensor(before + after, device=self.device)
+        with torch.no_grad():
+            embedded: Tensor = self._embed(ids)
+        if query.image is None:
+            return embedded
+        image = visual[query.image].to(embedded.dtype)
+        return torch.cat([embedded[: len(before)], image, embedded[len(before) :]])
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+
+    @torch.no_grad()
+    def trunk(self, batch: Batch) -> Trunk:
+        """Run the frozen layers below the first edited one."""
+        hidden = self.decoder.start(batch.embeddings)
+        return Trunk(self.decoder.run(hidden, range(self.layers[0])), batch)
+
+    def head(
+        self, trunk: Trunk, patch: Edit | None = None, where: Tensor | None = None, trace: Trace | None = None
+    ) -> Tensor:
+        """Run the edited layers and those above.
+
+        Args:
+            trunk: what `trunk` returned; rows ordered by session, the same number for each of the patch's sessions.
+            patch: the edit; None is the unedited model.
+            where: bool [row, token], the positions to read; None reads all.
+            trace: filled with the inner states of the layers run.
+
+        Returns:
+            Logits in float32: [position read, vocabulary], or [row, token, vocabulary] if `where` is None.
+        """
+        place = Place(trunk.batch.last_prompt, trace)
+        layers = range(self.layers[0], len(self.decoder.layers))
+        hidden = self.decoder.run(trunk.hidden, layers, patch, place)
+        return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))

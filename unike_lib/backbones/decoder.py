@@ -1,0 +1,240 @@
+"""Run a pre-norm decoder layer by layer, with an edit beside the frozen weights.
+
+The families differ as data (`LayerNames`), not as code. Rows are padded on the right, so under a causal mask no real
+token ever sees padding and positions are 0, 1, 2, ...
+
+Example:
+    >>> hidden = decoder.start(embeddings)                       # doctest: +SKIP
+    >>> hidden = decoder.run(hidden, range(len(decoder.layers))) # doctest: +SKIP
+    >>> decoder.logits(decoder.finish(hidden))                   # doctest: +SKIP
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers.masking_utils import create_causal_mask
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+from unike_lib.types import InputError
+
+Rotation = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class LayerNames:
+    """Where a decoder family keeps the parts of a layer."""
+
+    attention_norm: str
+    attention: str
+    output: str
+    ffn_norm: str
+    up: str
+    down: str
+    activation: str
+    gate: str | None = None
+
+    @property
+    def ffn_matrices(self) -> tuple[str, str]:
+        """The two matrices that weight editing touches: OPT fc1, fc2; Llama up, down."""
+        return self.up, self.down
+
+
+OPT = LayerNames("self_attn_layer_norm", "self_attn", "out_proj", "final_layer_norm", "fc1", "fc2", "activation_fn")
+LLAMA = LayerNames(
+    "input_layernorm",
+    "self_attn",
+    "o_proj",
+    "post_attention_layernorm",
+    "mlp.up_proj",
+    "mlp.down_proj",
+    "mlp.act_fn",
+    "mlp.gate_proj",
+)
+
+
+@dataclass
+class Trace:
+    """What a pass shows of the edited layers when asked: layer -> tensor.
+
+    `attention_inputs` are s = LN1(h), `ffn_inputs` q = LN2(x), both [row, token, d]; `alphas` [row].
+    """
+
+    attention_inputs: dict[int, Tensor] = field(default_factory=dict)
+    ffn_inputs: dict[int, Tensor] = field(default_factory=dict)
+    alphas: dict[int, Tensor] = field(default_factory=dict)
+
+
+class Edit(Protocol):
+    """What an edit does inside a layer; a `Patch` is one."""
+
+    def shift_attention(self, layer: "DecoderLayer", inputs: Tensor, outputs: Tensor, place: "Place") -> Tensor:
+        """Return the attention output [row, token, d] after the edit, given the input s and the output a."""
+
+    def ffn(self, layer: "DecoderLayer", inputs: Tensor) -> Tensor:
+        """Return the FFN output [row, token, d] after the edit, given its input q."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the rows an edit reads: the last prompt token of each row [row], and the trace to fill."""
+
+    last_prompt: Tensor
+    trace: Trace | None = None
+
+
+class DecoderLayer:
+    """One frozen layer, taken apart: norm, attention, norm, FFN."""
+
+    def __init__(self, index: int, module: nn.Module, names: LayerNames) -> None:
+        self.index = index
+        self.module = module
+        self.names = names
+        self.attention: Any = module.get_submodule(names.attention)
+
+    def part(self, name: str) -> Any:
+        """Return a submodule by its dotted name."""
+        return self.module.get_submodule(name)
+
+    def forward(self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, place: Place | None) -> Tensor:
+        """Return the layer's output [row, token, d]; `edit` acts on the attention output and on the FFN."""
+        inputs = self.part(self.names.attention_norm)(hidden)
+        attended = self.attention(hidden_states=inputs, past_key_values=None, **masks)[0]
+        if edit is not None and place is not None:
+            attended = edit.shift_attention(self, inputs, attended, place)
+        hidden = hidden + attended
+        ffn_inputs = self.part(self.names.ffn_norm)(hidden)
+        if place is not None and place.trace is not None:
+            place.trace.attention_inputs[self.index] = inputs
+            place.trace.ffn_inputs[self.index] = ffn_inputs
+        return hidden + (self.ffn(ffn_inputs) if edit is None else edit.ffn(self, ffn_inputs))
+
+    def ffn(self, inputs: Tensor, deltas: dict[str, Tensor] | None = None) -> Tensor:
+        """Return FFN(q) [row, token, d]; `deltas` maps a matrix name to a change [session, out, in] of its weight."""
+        deltas = deltas or {}
+        up = self._linear(self.names.up, inputs, deltas)
+        if self.names.gate is None:
+            activated = self.activate(up)
+        else:
+            activated = self.activate(self._linear(self.names.gate, inputs, deltas)) * up
+        return self._linear(self.names.down, activated, deltas)
+
+    def activate(self, values: Tensor) -> Tensor:
+        """Apply the FFN's own non-linearity."""
+        # OPT keeps a plain function or module as an attribute, Llama a registered module.
+        target: Any = self.module
+        for step in self.names.activation.split("."):
+            target = getattr(target, step)
+        return target(values)  # type: ignore[no-any-return]
+
+    def _linear(self, name: str, inputs: Tensor, deltas: dict[str, Tensor]) -> Tensor:
+        outputs: Tensor = self.part(name)(inputs)
+        if name in deltas:
+            outputs = outputs + by_session(inputs, deltas[name].transpose(1, 2))
+        return outputs
+
+    def attend(self, query: Tensor, memory: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor]:
+        """Return the layer's own attention over a memory that serves as keys and values (UniKE App. A).
+
+        Args:
+            query: pre-attention states s, [row, token, d].
+            memory: pre-attention states, [row, slot, d]; slots have no position and no mask.
+            rotation: cos and sin [1, 1, head_d] to rotate queries and keys with; None leaves them unrotated.
+
+        Returns:
+            Outputs after W_o [row, token, d], and the weights averaged over heads [row, token, slot].
+        """
+        module = self.attention
+        width = module.head_dim
+        queries = module.q_proj(query).unflatten(-1, (-1, width)).transpose(1, 2)
+        keys = module.k_proj(memory).unflatten(-1, (-1, width)).transpose(1, 2)
+        values = module.v_proj(memory).unflatten(-1, (-1, width)).transpose(1, 2)
+        if rotation is not None:
+            queries, keys = apply_rotary_pos_emb(queries, keys, *rotation)
+        groups = queries.shape[1] // keys.shape[1]
+        keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
+        scores = queries @ keys.transpose(-1, -2) * width**-0.5
+        weights = scores.float().softmax(-1)
+        mixed = (weights.to(values.dtype) @ values).transpose(1, 2).flatten(2)
+        return self.part(f"{self.names.attention}.{self.names.output}")(mixed), weights.mean(1)
+
+
+def by_session(inputs: Tensor, matrices: Tensor) -> Tensor:
+    """Multiply rows by their session's matrix: [row, token, in] x [session, in, out] -> [row, token, out].
+
+    Rows are ordered by session, the same number for each.
+    """
+    sessions = matrices.shape[0]
+    rows, tokens, width = inputs.shape
+    if rows % sessions:
+        raise ValueError(f"{rows} rows do not divide into {sessions} sessions")
+    grouped = inputs.reshape(sessions, rows // sessions * tokens, width).to(matrices.dtype)
+    return (grouped @ matrices).view(rows, tokens, -1).to(inputs.dtype)
+
+
+class Decoder:
+    """A causal language model of the OPT or Llama family, opened for layer-wise runs."""
+
+    def __init__(self, language_model: nn.Module) -> None:
+        self.model: Any = language_model
+        base: Any = getattr(language_model, "model", language_model)
+        self.stack: Any = getattr(base, "decoder", base)
+        kind = language_model.config.model_type
+        if kind == "opt":
+            self.names = OPT
+            if not language_model.config.do_layer_norm_before:
+                raise InputError("decoder: post-norm OPT (opt-350m) is not supported; use a pre-norm model")
+        elif hasattr(self.stack, "rotary_emb"):
+            self.names = LLAMA
+        else:
+            raise InputError(f"decoder: model_type {kind!r} is neither of the OPT nor of the Llama family")
+        self.layers = [DecoderLayer(i, module, self.names) for i, module in enumerate(self.stack.layers)]
+
+    def start(self, embeddings: Tensor) -> Tensor:
+        """Return the states entering layer 0 [row, token, d] from input embeddings; OPT adds its positions here."""
+        if self.names != OPT:
+            return embeddings
+        ones = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
+        positions = self.stack.embed_positions(ones, 0)
+        if self.stack.project_in is not None:
+            embeddings = self.stack.project_in(embeddings)
+        return embeddings + positions.to(embeddings.dtype)
+
+    def run(
+        self, hidden: Tensor, layers: Iterable[int], edit: Edit | None = None, place: Place | None = None
+    ) -> Tensor:
+        """Return the states [row, token, d] after the given layers, in their order."""
+        masks = self._masks(hidden)
+        for index in layers:
+            hidden = self.layers[index].forward(hidden, masks, edit, place)
+        return hidden
+
+    def _masks(self, hidden: Tensor) -> dict[str, Any]:
+        config = self.stack.config
+        mask = create_causal_mask(config=config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)
+        masks: dict[str, Any] = {"attention_mask": mask}
+        if self.names != OPT:
+            positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
+            masks["position_embeddings"] = self.stack.rotary_emb(hidden, position_ids=positions)
+        return masks
+
+    def rotation_at_start(self, like: Tensor) -> Rotation | None:
+        """Return cos and sin of position 0 for a rotary model, None for others."""
+        if self.names == OPT:
+            return None
+        position = torch.zeros(1, 1, dtype=torch.long, device=like.device)
+        return self.stack.rotary_emb(like, position_ids=position)  # type: ignore[no-any-return]
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        """Apply the final norm (and OPT's output projection) to states that left the last layer."""
+        if self.names != OPT:
+            return self.stack.norm(hidden)  # type: ignore[no-any-return]
+        if self.stack.final_layer_norm is not None:
+            hidden = self.stack.final_layer_norm(hidden)
+        return hidden if self.stack.project_out is None else self.stack.project_out(hidden)
+
+    def logits(self, finished: Tensor) -> Tensor:
+        """Return vocabulary logits [..., vocabulary] in float32."""
+        return self.model.lm_head(finished).float()  # type: ignore[no-any-return]

@@ -1,0 +1,5 @@
+"""MiniGPT-4: visual tokens wrapped in its chat prompt, start token with an image only; text-only input has no wrapper."""
+
+from unike_lib.backbones.base import InputForm
+
+MINIGPT4 = InputForm(before_image="###Human: <Img>", after_image="</Img> ", start_token_with_image=True)

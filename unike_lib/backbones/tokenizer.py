@@ -1,0 +1,49 @@
+"""A word-level tokenizer for the embedded backbones: one token a word, the vocabulary known beforehand.
+
+Case and the space before a punctuation mark do not matter, so the prompt templates of real checkpoints fit:
+
+    >>> build_tokenizer(["what", "is", "this"]).tokenize("Question: What is this?")
+    ['question', ':', 'what', 'is', 'this', '?']
+"""
+
+from collections.abc import Iterable
+
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+PAD, UNKNOWN, BEGIN, END, IMAGE = "<pad>", "<unk>", "<s>", "</s>", "<image>"
+SPECIAL = (PAD, UNKNOWN, BEGIN, END, IMAGE)
+SEPARATORS = (";", ".")
+STOPS = (END, *SEPARATORS)
+TEMPLATE_WORDS = ("question", "short", "answer", ":", "?", ",", *SEPARATORS, "###human", "<img>", "</img>", "that", "is")
+_MARKS = Regex("[?:;,.]")
+
+
+def build_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Return a tokenizer over the special tokens, the template words and `words` (sorted, so the order is immaterial).
+
+    `<pad>` is token 0 and padding is on the right; an unlisted word becomes `<unk>`.
+    """
+    others = sorted({word.lower() for word in words} - set(TEMPLATE_WORDS) - set(SPECIAL))
+    vocabulary = {word: index for index, word in enumerate((*SPECIAL, *TEMPLATE_WORDS, *others))}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(_MARKS, behavior="isolated")]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        bos_token=BEGIN,
+        eos_token=END,
+        additional_special_tokens=[IMAGE],
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Return the ids that end a generated answer: `</s>`, `;` and `.`."""
+    return [tokenizer.convert_tokens_to_ids(stop) for stop in STOPS]

@@ -1,0 +1,70 @@
+"""Visual tokens of images, computed once a backbone and kept on disk."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from tqdm import tqdm
+
+from unike_lib.io import write_tensors
+from unike_lib.types import InputError
+
+ROWS = 32
+
+
+class VisualStore:
+    """Visual tokens [token, d] by image name, read from safetensors as they are asked for.
+
+    Raises:
+        InputError: the file is missing or broken, or an image is not in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file: Any = safe_open(path, framework="pt")
+        except (FileNotFoundError, SafetensorError) as error:
+            raise InputError(f"{path}: no readable visual features ({error})") from None
+        self.names = frozenset(self._file.keys())
+
+    def __call__(self, names: Sequence[str]) -> Tensor:
+        """Return the visual tokens [image, token, d]."""
+        for name in names:
+            if name not in self.names:
+                raise InputError(f"{self.path}: no visual features of image {name!r}")
+        return torch.stack([self._file.get_tensor(name) for name in names])
+
+
+@torch.inference_mode()
+def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
+    """Return the projected visual tokens [image, token, d] of pictures."""
+    pixels = processor(images=list(images), return_tensors="pt")["pixel_values"]
+    parameter = next(model.parameters())
+    outputs = model.get_image_features(pixels.to(parameter.device, parameter.dtype))
+    return outputs.pooler_output  # type: ignore[no-any-return]
+
+
+def extract_visual(
+    model: Any, processor: Any, names: Sequence[str], load: Callable[[str], Image], out: Path, mark: str
+) -> None:
+    """Write the visual tokens of images, one entry an image name.
+
+    Args:
+        model: the whole multimodal model.
+        processor: its image processor.
+        names: image names; repeated names are computed once.
+        load: opens an image by name.
+        out: the safetensors file to write.
+        mark: its fingerprint.
+    """
+    unique = sorted(set(names))
+    features: dict[str, Tensor] = {}
+    for start in tqdm(range(0, len(unique), ROWS), desc="visual tokens", unit="batch"):
+        part = unique[start : start + ROWS]
+        tokens = embed_images(model, processor, [load(name) for name in part])
+        features |= {name: row.clone() for name, row in zip(part, tokens.cpu(), strict=True)}
+    write_tensors(out, features, mark)

@@ -1,0 +1,273 @@
+"""The configuration: one frozen model of everything a run may vary, with bounds, units and the source of each default.
+
+Sources: "paper" (UniKE, NeurIPS 2024), "released" (the authors' code), "MMEdit", "T-Patcher" (Huang et al. 2023),
+"VLKEB", "ours" (a choice of this project), "tuned: development edits" (results/tuning.csv).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from unike_lib.types import InputError, Task
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and a misspelt field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BenchmarkConfig(Section):
+    """The benchmark: the embedded one, or a folder of MMEdit files."""
+
+    annotations: str | None = Field(None, description="Folder of MMEdit JSON files; null: the embedded benchmark.")
+    images: str | None = Field(None, description="Folder that image paths in the annotations start from.")
+    concepts: int = Field(320, ge=12, description="Embedded: number of pictured concepts (ours).")
+
+
+class PretrainConfig(Section):
+    """Training of the embedded backbones (ours)."""
+
+    steps: Count = Field(3000, description="Optimiser steps of the language model.")
+
+
+class BackboneConfig(Section):
+    """A backbone by family and origin."""
+
+    family: Literal["blip2", "minigpt4"] = Field(description="Input layout: BLIP-2's or MiniGPT-4's.")
+    folder: str | None = Field(None, description="save_pretrained folder or hub id; null: train an embedded one.")
+    layers: Literal["last_four"] | tuple[int, ...] = Field("last_four", description="Edited layers E (paper: last four).")
+    vqa_prompt: str = Field("Question: {} Short answer:", description="Template around a VQA question (MMEdit).")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Dtype of the frozen weights.")
+    device: str = Field("cpu", description="Torch device of the model, for example cpu or cuda:0.")
+
+    @model_validator(mode="after")
+    def _one_slot(self) -> "BackboneConfig":
+        if self.vqa_prompt.count("{}") != 1:
+            raise ValueError("vqa_prompt: expected exactly one {} for the question")
+        return self
+
+
+class EncoderConfig(Section):
+    """Contrastive encoders (UniKE 3.3, Eq. 4-5)."""
+
+    layers: int = Field(3, ge=2, le=4, description="Linear layers of each MLP ('several', paper).")
+    hidden: Count = Field(256, description="Hidden width (ours).")
+    truth_width: Count = Field(64, description="Output width of Enc_tru (ours).")
+    learning_rate: Positive = Field(1.0e-4, description="Adam (paper D.3).")
+    temperature: Positive = Field(0.1, description="s = cosine / temperature; unstated in the paper.")
+    batch: int = Field(256, ge=2, description="Triplets a step; the sums of Eq. 4-5 run over them (ours).")
+    epochs: Count = Field(60, description="Passes over the triplets (ours).")
+    held_out: float = Field(0.1, gt=0, lt=0.9, description="Share of triplets kept for the encoder diagnostics (ours).")
+    ridge: Positive = Field(1.0, description="Ridge strength of the fitted W_zeta (ours).")
+
+
+class KnowledgeConfig(Section):
+    """Triplets, hidden states, encoders, memory."""
+
+    max_triplets: Count = Field(20000, description="Upper bound on triplets (paper: more than 15K).")
+    memory_states: Count = Field(2000, description="FFN inputs a layer kept for memory losses (T-Patcher: 40K).")
+    encoders: EncoderConfig = EncoderConfig()
+
+
+class BaseMethod(Section):
+    """No edit: the unedited backbone."""
+
+    method: Literal["base"]
+
+
+class GradientMethod(Section):
+    """What methods trained by gradient on the one edit sample share."""
+
+    steps: Count = Field(description="Optimiser steps an edit.")
+    learning_rate: Positive = Field(description="Adam / AdamW learning rate.")
+
+
+class FineTuneMethod(GradientMethod):
+    """FT: the last layer's FFN matrices, AdamW, edit loss only."""
+
+    method: Literal["fine-tune"]
+    steps: Count = Field(15, description="VLKEB.")
+    learning_rate: Positive = Field(1.0e-4, description="VLKEB: 1e-4 .. 2e-4 at 7B.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW decay of the weight change (ours).")
+
+
+class NeuronMethod(GradientMethod):
+    """Extra FFN neurons with T-Patcher's losses: shared by T-Patcher and UniKE."""
+
+    neurons: Count = Field(10, description="Extra key-value pairs a layer, n_e (paper D.3: 10).")
+    key_init: Literal["query", "random"] = Field("query", description="h / |h|^2 (T-Patcher), or random directions.")
+    activation_weight: float = Field(1.0, ge=0, description="Weight of the activation loss (T-Patcher: 1).")
+    memory_weight: float = Field(5.0, ge=0, description="Weight of the memory loss (T-Patcher: 5).")
+    memory_margin: float = Field(-3.0, description="Bound below which unrelated states' activations go (T-Patcher: -3).")
+    difference_margin: float = Field(3.0, description="Distance kept from the edit's own activation (T-Patcher: 3).")
+    activation_top: Count = Field(5, description="Activations the activation loss averages over (T-Patcher: 5).")
+    memory_top: Count = Field(1000, description="Activations the memory loss averages over (T-Patcher: 1000).")
+
+
+class TPatcherMethod(NeuronMethod):
+    """T-Patcher: neurons in the FFN of the edited layers."""
+
+    method: Literal["t-patcher"]
+    steps: Count = Field(30, description="Ours.")
+    learning_rate: Positive = Field(1.0e-2, description="T-Patcher: Adam 1e-2.")
+
+
+class UnikeMethod(NeuronMethod):
+    """UniKE: extra neurons, zeta, and the latent in-context shift."""
+
+    method: Literal["unike"]
+    steps: Count = Field(10, description="Released: 10.")
+    learning_rate: Positive = Field(7.5e-4, description="Released: 7.5e-4 at 7B.")
+    intrinsic: bool = Field(True, description="Train extra neurons (off: only Latent-IKE).")
+    latent: bool = Field(True, description="Latent in-context shift (off: only Intrin).")
+    top_k: Count = Field(40, description="Retrieved states a query and layer (paper: 40).")
+    alpha: Literal["dynamic"] | Fraction = Field("dynamic", description="Inclusion of h_know: Eq. 7, or fixed (Fig. 4b).")
+    alpha_scale: float = Field(1.0, ge=0, le=2, description="Factor on the dynamic alpha (paper: 1).")
+    alpha_convention: Literal["text", "printed"] = Field(
+        "text", description="text: a' = (1-alpha) a + alpha h_know (3.3, Fig. 4b); printed: Eq. 7 as printed."
+    )
+    alpha_operands: Literal["mixture", "attention_outputs"] = Field(
+        "mixture", description="What Sim compares: Enc_sem(mixture of h_pos) with s; or Enc_sem(h_know) with a (Eq. 7)."
+    )
+    attention: Literal["projected", "raw"] = Field(
+        "projected", description="projected: through the layer's W_q, W_k, W_v, W_o (App. A); raw: softmax(s H^T) H."
+    )
+    rotate_memory: bool = Field(False, description="Rotary models: rotate query and memory keys as at position 0.")
+    h_pos: Literal["last", "answer_mean"] = Field("last", description="Memory value: last answer token (paper) or mean.")
+    zeta: Literal["off", "random", "semantic", "truthfulness"] = Field(
+        "truthfulness", description="Direction added to the new values (Eq. 6, Fig. 4c)."
+    )
+    zeta_map: Literal["fitted", "per_edit"] = Field("fitted", description="W_zeta: ridge fit once, or learned in each edit.")
+    beta: float = Field(0.1, ge=0, description="Editing scalar of Eq. 6; unstated in the paper.")
+
+
+Method = Annotated[BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod, Field(discriminator="method")]
+METHOD: TypeAdapter[Method] = TypeAdapter(Method)
+
+
+class EvaluationConfig(Section):
+    """Sessions and what is recorded of them."""
+
+    edits: Count | None = Field(None, description="Evaluation edits a cell; null: all.")
+    sessions: Count = Field(16, description="Sessions edited as one batch; does not change results beyond rounding.")
+    generate: bool = Field(True, description="Greedy generation before and after each edit (costs a decode).")
+    max_new_tokens: Count = Field(16, description="Longest generated answer, tokens.")
+
+
+class TableConfig(Section):
+    """Rows of a table."""
+
+    backbones: tuple[str, ...] = Field(min_length=1)
+    tasks: tuple[Task, ...] = Field(("vqa", "caption"), min_length=1)
+    methods: tuple[str, ...] = Field(min_length=1)
+
+
+class SweepConfig(Section):
+    """One knob of some methods swept over values, for the frontier figure."""
+
+    methods: tuple[str, ...] = Field(min_length=1)
+    knob: str
+    values: tuple[float, ...] = Field(min_length=1)
+
+
+class TuningConfig(Section):
+    """Search on development edits: every method gets the same number of trials."""
+
+    trials: Count = Field(12, description="Settings tried a method.")
+    edits: Count = Field(80, description="Development edits a trial.")
+    grids: dict[str, dict[str, tuple[float | str, ...]]] = Field(description="Method name -> field -> values.")
+
+
+class StatisticsConfig(Section):
+    """Bootstrap intervals."""
+
+    resamples: Count = Field(1000, description="Bootstrap resamples (ours).")
+    confidence: float = Field(0.95, gt=0, lt=1)
+
+
+class Config(Section):
+    """A complete run."""
+
+    seed: int = Field(0, ge=0)
+    threads: Count = Field(1, description="Torch threads a job.")
+    benchmark: BenchmarkConfig
+    pretrain: PretrainConfig
+    backbones: dict[str, BackboneConfig] = Field(min_length=1)
+    knowledge: KnowledgeConfig
+    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    evaluation: EvaluationConfig
+    table1: TableConfig
+    frontier: SweepConfig
+    tuning: TuningConfig
+    statistics: StatisticsConfig
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Config":
+        for table in (self.table1,):
+            for name in table.backbones:
+                if name not in self.backbones:
+                    raise ValueError(f"table1.backbones: unknown backbone {name!r}; known: {sorted(self.backbones)}")
+        for where, names in (
+            ("table1.methods", self.table1.methods),
+            ("frontier.methods", self.frontier.methods),
+            ("tuning.grids", tuple(self.tuning.grids)),
+        ):
+            for name in names:
+                if name not in self.methods:
+                    raise ValueError(f"{where}: unknown method {name!r}; known: {sorted(self.methods)}")
+        for name in self.methods:
+            resolve_method(self.methods, name)
+        for name, grid in self.tuning.grids.items():
+            for field, values in grid.items():
+                for value in values:
+                    resolve_method(self.methods, name, {field: value})
+        for name in self.frontier.methods:
+            for value in self.frontier.values:
+                resolve_method(self.methods, name, {self.frontier.knob: value})
+        return self
+
+
+def resolve_method(
+    methods: dict[str, dict[str, Any]], name: str, overrides: dict[str, Any] | None = None
+) -> BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod:
+    """Return the settings of a method variant; a variant may name another entry by `like` and override its fields.
+
+    Raises:
+        ValueError: unknown name, unknown field, or a value out of bounds; the message names the variant.
+    """
+    if name not in methods:
+        raise ValueError(f"methods: unknown method {name!r}; known: {sorted(methods)}")
+    settings = dict(methods[name])
+    parent = settings.pop("like", None)
+    if parent is not None:
+        if parent == name or "like" in methods.get(parent, {}):
+            raise ValueError(f"methods.{name}: like: {parent!r} must be an entry without 'like'")
+        settings = {**methods.get(parent, {}), **settings}
+    try:
+        return METHOD.validate_python({**settings, **(overrides or {})})
+    except ValidationError as error:
+        raise ValueError(f"methods.{name}: {_first_problem(error)}") from None
+
+
+def load_config(values: dict[str, Any], source: str = "config.yaml") -> Config:
+    """Validate a configuration.
+
+    Raises:
+        InputError: names the source, the field and what was expected, for every problem found.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, p['loc'])) or 'config'}: {p['msg']}" for p in error.errors()]
+        raise InputError(f"{source}: " + "; ".join(problems)) from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"] if part not in {"base", "fine-tune", "t-patcher", "unike"})
+    return f"{field}: {problem['msg']}" if field else problem["msg"]

@@ -1,0 +1,89 @@
+"""What an editing method is, and how one is made from its settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from unike_lib.backbones.base import IGNORED, Backbone, Trunk
+from unike_lib.backbones.decoder import Edit, Trace
+from unike_lib.config import BaseMethod, FineTuneMethod, TPatcherMethod, UnikeMethod
+from unike_lib.editing.patch import Patch
+from unike_lib.types import EditRequest
+
+MethodSettings = BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A patch after one edit in every session, and why a session's edit failed (None: it did not)."""
+
+    patch: Patch
+    failures: tuple[str | None, ...]
+
+
+class Editor(Protocol):
+    """An editing method. It sees requests only: never a rephrasing, never a locality probe."""
+
+    def start(self, sessions: int) -> Patch:
+        """Return the patch of unedited sessions."""
+
+    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+        """Install one request a session on top of earlier edits."""
+
+
+@dataclass(frozen=True)
+class NoEdit:
+    """Base: the unedited backbone."""
+
+    def start(self, sessions: int) -> Patch:
+        """Return the identity."""
+        return Patch.identity(sessions)
+
+    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+        """Return the patch unchanged."""
+        return Outcome(onto, (None,) * len(requests))
+
+
+def build_editor(settings: MethodSettings, backbone: Backbone, knowledge: Path, seed: int) -> Editor:
+    """Return the editor of a method.
+
+    Args:
+        settings: from `config.resolve_method`.
+        backbone: the frozen model.
+        knowledge: the backbone's folder with encoders, memory and FFN inputs.
+        seed: for random parts; every session draws its own, so batches do not matter.
+    """
+    # Imported here so that a reader of this file meets the protocol before the methods, which import it.
+    from unike_lib.editing.fine_tune import FineTune
+    from unike_lib.editing.tpatcher import TPatcher
+    from unike_lib.editing.unike import Unike
+
+    match settings:
+        case FineTuneMethod():
+            return FineTune(backbone, settings)
+        case TPatcherMethod():
+            return TPatcher.from_knowledge(backbone, settings, knowledge, seed)
+        case UnikeMethod():
+            return Unike.from_knowledge(backbone, settings, knowledge, seed)
+        case _:
+            return NoEdit()
+
+
+def request_trunk(backbone: Backbone, requests: Sequence[EditRequest]) -> Trunk:
+    """Run the frozen part of the requests once; every step of an edit starts from it."""
+    return backbone.trunk(backbone.encode([request.query for request in requests]))
+
+
+def edit_loss(backbone: Backbone, trunk: Trunk, patch: Edit, trace: Trace | None = None) -> Tensor:
+    """Return the cross-entropy of the target tokens, averaged over each row's answer, [row]."""
+    targets = trunk.batch.targets
+    where = targets != IGNORED
+    losses = cross_entropy(backbone.head(trunk, patch, where, trace), targets[where], reduction="none")
+    rows = where.nonzero()[:, 0]
+    sums = torch.zeros(len(targets), device=losses.device).index_add(0, rows, losses)
+    return sums / where.sum(1)

@@ -1,0 +1,78 @@
+"""Latent in-context editing: shift the attention output towards retrieved hidden states (UniKE 3.2-3.3, Eq. 2, 7)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from unike_lib.backbones.decoder import DecoderLayer, Place, Rotation
+from unike_lib.knowledge.encoders import Encoder
+from unike_lib.knowledge.memory import Memory
+
+
+@dataclass(frozen=True)
+class LatentShift:
+    """a' = (1 - alpha) a + alpha h_know, with h_know attended over the top-k states of a memory.
+
+    Reading: alpha = max(0, cos(Enc_sem(m), s_last)), where m is the head-averaged attention-weighted mixture of the
+    retrieved h_pos at the last prompt token (the space Enc_sem was trained on); one scalar a row and layer, for all
+    tokens of the row. The other readings are the fields' other values; config.UnikeMethod says what each means.
+    """
+
+    memory: Memory
+    encoders: Mapping[int, Encoder]
+    top_k: int = 40
+    alpha: Literal["dynamic"] | float = "dynamic"
+    alpha_scale: float = 1.0
+    alpha_convention: Literal["text", "printed"] = "text"
+    alpha_operands: Literal["mixture", "attention_outputs"] = "mixture"
+    attention: Literal["projected", "raw"] = "projected"
+    rotation: Rotation | None = None
+
+    def covers(self, layer: int) -> bool:
+        """Whether this layer's attention is shifted."""
+        return layer in self.memory.layers
+
+    def apply(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, place: Place) -> Tensor:
+        """Return the shifted attention outputs.
+
+        Args:
+            layer: the layer under way.
+            inputs: s = LN1(h), [row, token, d].
+            outputs: a = Attn(s), [row, token, d].
+            place: gives each row's last prompt token; its trace receives alpha.
+        """
+        rows = torch.arange(inputs.shape[0], device=inputs.device)
+        last_inputs = inputs[rows, place.last_prompt]
+        found = self.memory.search(layer.index, last_inputs.detach(), self.top_k)
+        slots = self.memory.values[layer.index][found].to(inputs.dtype)
+        known, weights = self._attend(layer, inputs, slots)
+        if self.alpha == "dynamic":
+            mixture = (weights[rows, place.last_prompt, None].to(slots.dtype) @ slots)[:, 0]
+            known_last, outputs_last = known[rows, place.last_prompt], outputs[rows, place.last_prompt]
+            alpha = self._dynamic(layer.index, (mixture, last_inputs), (known_last, outputs_last))
+        else:
+            alpha = torch.full(rows.shape, float(self.alpha), device=inputs.device)
+        if place.trace is not None:
+            place.trace.alphas[layer.index] = alpha.detach()
+        if self.alpha_convention == "printed":
+            alpha = 1 - alpha
+        share = alpha[:, None, None].to(outputs.dtype)
+        return (1 - share) * outputs + share * known
+
+    def _attend(self, layer: DecoderLayer, inputs: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        if self.attention == "projected":
+            return layer.attend(inputs, slots, self.rotation)
+        weights = (inputs @ slots.transpose(1, 2) * inputs.shape[-1] ** -0.5).float().softmax(-1)
+        return weights.to(slots.dtype) @ slots, weights
+
+    def _dynamic(
+        self, layer: int, mixture_and_input: tuple[Tensor, Tensor], known_and_output: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Return the similarity of Eq. 7 [row], in [0, 1]."""
+        known, reference = mixture_and_input if self.alpha_operands == "mixture" else known_and_output
+        similarity = cosine_similarity(self.encoders[layer](known.float()), reference.float(), dim=-1)
+        return (similarity.clamp(min=0) * self.alpha_scale).clamp(max=1)

@@ -1,0 +1,161 @@
+"""A patch: what edits leave behind, next to a frozen model and for many independent sessions at once.
+
+A patch is a value: edits return a new one, nothing is attached to the model, so dropping the patch restores the model.
+
+Example:
+    >>> patch = Patch.identity(sessions=2)
+    >>> patch.sessions, patch.neurons, patch.deltas
+    (2, {}, {})
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unike_lib.backbones.decoder import DecoderLayer, Place, by_session
+from unike_lib.editing.latent import LatentShift
+from unike_lib.io import read_tensors, write_tensors
+from unike_lib.types import InputError
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """Extra FFN neurons of one layer: exactly an FFN widened by n (UniKE Eq. 3).
+
+    keys [session, d, n] and key_bias [session, n] feed the activation (OPT's fc1, Llama's gate); up and up_bias, of the
+    same shapes, multiply it in gated FFNs and are None elsewhere; values [session, n, d].
+    """
+
+    keys: Tensor
+    key_bias: Tensor
+    values: Tensor
+    up: Tensor | None = None
+    up_bias: Tensor | None = None
+
+    def before_activation(self, inputs: Tensor) -> Tensor:
+        """Return q K + b, [row, token, n]."""
+        return _affine(inputs, self.keys, self.key_bias)
+
+    def output(self, layer: DecoderLayer, inputs: Tensor) -> Tensor:
+        """Return what the neurons add to FFN(q), [row, token, d]."""
+        activated = layer.activate(self.before_activation(inputs))
+        if self.up is not None and self.up_bias is not None:
+            activated = activated * _affine(inputs, self.up, self.up_bias)
+        return by_session(activated, self.values)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that are there, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def widened(self, more: "Neurons") -> "Neurons":
+        """Return these neurons and more beside them."""
+        axis = {"keys": 2, "key_bias": 1, "values": 1, "up": 2, "up_bias": 1}
+        mine, theirs = self.tensors(), more.tensors()
+        return Neurons(**{name: torch.cat([mine[name], theirs[name]], axis[name]) for name in mine})
+
+
+def _affine(inputs: Tensor, matrices: Tensor, bias: Tensor) -> Tensor:
+    tokens = inputs.shape[1]
+    per_row = bias.repeat_interleave(inputs.shape[0] // bias.shape[0], 0)
+    return by_session(inputs, matrices) + per_row[:, None, :].to(inputs.dtype).expand(-1, tokens, -1)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Edits of B sessions: extra neurons and weight changes by layer, and an attention shift shared by all sessions.
+
+    deltas: layer -> matrix name -> change of its weight [session, out, in].
+    """
+
+    sessions: int
+    neurons: Mapping[int, Neurons] = field(default_factory=dict)
+    deltas: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
+    shift: LatentShift | None = None
+
+    @classmethod
+    def identity(cls, sessions: int) -> "Patch":
+        """Return the patch that changes nothing."""
+        return cls(sessions)
+
+    def shift_attention(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, place: Place) -> Tensor:
+        """Return the attention output after the latent shift, if there is one at this layer."""
+        if self.shift is None or not self.shift.covers(layer.index):
+            return outputs
+        return self.shift.apply(layer, inputs, outputs, place)
+
+    def ffn(self, layer: DecoderLayer, inputs: Tensor) -> Tensor:
+        """Return the FFN output with weight changes and extra neurons."""
+        outputs = layer.ffn(inputs, dict(self.deltas.get(layer.index, {})))
+        if layer.index in self.neurons:
+            outputs = outputs + self.neurons[layer.index].output(layer, inputs)
+        return outputs
+
+    def with_neurons(self, more: Mapping[int, Neurons]) -> "Patch":
+        """Return this patch with more neurons beside those it has."""
+        old = self.neurons
+        merged = {layer: old[layer].widened(new) if layer in old else new for layer, new in more.items()}
+        return replace(self, neurons={**old, **merged})
+
+    def with_deltas(self, more: Mapping[int, Mapping[str, Tensor]]) -> "Patch":
+        """Return this patch with weight changes added to those it has."""
+        layers = {layer: dict(changes) for layer, changes in self.deltas.items()}
+        for layer, changes in more.items():
+            mine = layers.setdefault(layer, {})
+            for name, change in changes.items():
+                mine[name] = mine[name] + change if name in mine else change
+        return replace(self, deltas=layers)
+
+    def kept(self, keep: Tensor, otherwise: "Patch") -> "Patch":
+        """Return this patch where `keep` [session] holds and, elsewhere, what `otherwise` was before this edit.
+
+        Sessions that are not kept get the earlier weight changes and silent neurons (zero values).
+        """
+        neurons = {}
+        for layer, new in self.neurons.items():
+            old = otherwise.neurons.get(layer)
+            old_count = 0 if old is None else old.keys.shape[2]
+            known = torch.arange(new.keys.shape[2], device=keep.device) < old_count
+            mask = keep[:, None] | known
+            clean = {name: torch.nan_to_num(value) for name, value in new.tensors().items()}
+            values = torch.where(mask[:, :, None], clean["values"], torch.zeros_like(clean["values"]))
+            neurons[layer] = Neurons(**{**clean, "values": values})
+        deltas: dict[int, dict[str, Tensor]] = {}
+        for layer, changes in self.deltas.items():
+            before = otherwise.deltas.get(layer, {})
+            deltas[layer] = {
+                name: torch.where(keep[:, None, None], change, before.get(name, torch.zeros_like(change)))
+                for name, change in changes.items()
+            }
+        return replace(self, neurons=neurons, deltas=deltas)
+
+    def save(self, path: str | Path, mark: str) -> None:
+        """Write neurons and weight changes to safetensors; the shift is rebuilt from its memory on load."""
+        tensors = {
+            f"neurons.{layer}.{name}": value
+            for layer, group in self.neurons.items()
+            for name, value in group.tensors().items()
+        }
+        for layer, changes in self.deltas.items():
+            tensors |= {f"deltas.{layer}.{name}": value for name, value in changes.items()}
+        write_tensors(path, {"sessions": torch.tensor(self.sessions), **tensors}, mark)
+
+    @classmethod
+    def load(cls, path: str | Path, shift: LatentShift | None = None, mark: str | None = None) -> "Patch":
+        """Read a patch; raise InputError if the file is broken or from other inputs."""
+        tensors = read_tensors(path, mark)
+        if "sessions" not in tensors:
+            raise InputError(f"{path}: not a patch (no entry 'sessions')")
+        neurons: dict[int, dict[str, Tensor]] = {}
+        deltas: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            kind, _, rest = name.partition(".")
+            layer, _, part = rest.partition(".")
+            if kind == "neurons":
+                neurons.setdefault(int(layer), {})[part] = value
+            elif kind == "deltas":
+                deltas.setdefault(int(layer), {})[part] = value
+        made = {layer: Neurons(**parts) for layer, parts in neurons.items()}
+        return cls(int(tensors["sessions"]), made, deltas, shift)

@@ -1,0 +1,39 @@
+"""T-Patcher (Huang et al. 2023): neurons for one mistake, kept silent on unrelated states by a memory loss."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unike_lib.backbones.base import Backbone
+from unike_lib.config import TPatcherMethod
+from unike_lib.editing.editor import Outcome, request_trunk
+from unike_lib.editing.neurons import NeuronSource, NeuronTrainer
+from unike_lib.editing.optimise import failures
+from unike_lib.editing.patch import Patch
+from unike_lib.knowledge.states import read_ffn_inputs
+from unike_lib.types import EditRequest
+
+
+@dataclass(frozen=True)
+class TPatcher:
+    """New neurons in the FFNs of the edited layers, trained by cross-entropy, activation and memory losses."""
+
+    trainer: NeuronTrainer
+
+    @classmethod
+    def from_knowledge(cls, backbone: Backbone, settings: TPatcherMethod, knowledge: Path, seed: int) -> "TPatcher":
+        """Read the unrelated FFN inputs and return the editor."""
+        inputs = read_ffn_inputs(knowledge / "ffn_inputs.parquet")
+        on_device = {layer: states.to(backbone.device) for layer, states in inputs.items()}
+        return cls(NeuronTrainer(backbone, settings, on_device, seed))
+
+    def start(self, sessions: int) -> Patch:
+        """Return the identity."""
+        return Patch.identity(sessions)
+
+    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+        """Install one request a session; earlier neurons stay frozen beside the new ones."""
+        trunk = request_trunk(self.trainer.backbone, requests)
+        neurons = NeuronSource(self.trainer.new_neurons(requests, trunk, onto))
+        finite = self.trainer.train(neurons.parameters, trunk, onto, neurons)
+        return Outcome(onto.with_neurons(neurons.detached()).kept(finite, onto), failures(finite))

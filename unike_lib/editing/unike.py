@@ -1,0 +1,133 @@
+"""UniKE: neurons steered by zeta in the FFN, and retrieved hidden states shifting the attention (Eq. 2, 3, 6, 7)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unike_lib.backbones.base import Backbone
+from unike_lib.config import UnikeMethod
+from unike_lib.editing.editor import Outcome, request_trunk
+from unike_lib.editing.latent import LatentShift
+from unike_lib.editing.neurons import NeuronSource, NeuronTrainer
+from unike_lib.editing.optimise import failures
+from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.knowledge.encoders import LayerEncoders, load_encoders
+from unike_lib.knowledge.memory import load_memory
+from unike_lib.knowledge.states import read_ffn_inputs
+from unike_lib.types import EditRequest
+
+
+class SteeredNeurons(NeuronSource):
+    """Neurons whose values are V + beta zeta' (Eq. 6).
+
+    Reading: W_zeta is the fitted map of the layer and each session learns one scale on zeta' (start 1); with
+    `zeta_map: per_edit` each session learns W_zeta itself, starting from the fitted one.
+    """
+
+    def __init__(
+        self, fresh: Mapping[int, Neurons], zetas: Mapping[int, tuple[Tensor, Tensor]], beta: float, per_edit: bool
+    ) -> None:
+        super().__init__(fresh)
+        sessions = len(next(iter(fresh.values())).keys)
+        self.beta = beta
+        self.zetas = {layer: zeta for layer, (zeta, _) in zetas.items()}
+        self.maps = {layer: fitted for layer, (_, fitted) in zetas.items()}
+        self.learned = {
+            layer: _per_session(fitted if per_edit else torch.ones(1, 1), sessions)
+            for layer, fitted in self.maps.items()
+        }
+        self.per_edit = per_edit
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Neurons and, a layer, the scale or W_zeta."""
+        return super().parameters + list(self.learned.values())
+
+    def __call__(self) -> dict[int, Neurons]:
+        """Return the neurons with zeta' added to their values."""
+        return {
+            layer: replace(group, values=group.values + self._step(layer)) if layer in self.zetas else group
+            for layer, group in self.fresh.items()
+        }
+
+    def _step(self, layer: int) -> Tensor:
+        learned = self.learned[layer]
+        mapped = self.zetas[layer] @ learned if self.per_edit else (self.zetas[layer] @ self.maps[layer]) * learned[:, 0]
+        return self.beta * mapped[:, None, :]
+
+
+def _per_session(start: Tensor, sessions: int) -> Tensor:
+    return start.expand(sessions, *start.shape).clone().requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class Unike:
+    """The intrinsic and the external half in the same four layers, trained with the shift active."""
+
+    trainer: NeuronTrainer
+    settings: UnikeMethod
+    shift: LatentShift | None
+    zetas: Mapping[int, tuple[Tensor, Tensor]]
+
+    @classmethod
+    def from_knowledge(cls, backbone: Backbone, settings: UnikeMethod, knowledge: Path, seed: int) -> "Unike":
+        """Read memory, encoders and FFN inputs, and return the editor."""
+        device = backbone.device
+        encoders = load_encoders(knowledge / "encoders.safetensors")
+        inputs = read_ffn_inputs(knowledge / "ffn_inputs.parquet")
+        trainer = NeuronTrainer(backbone, settings, {l: states.to(device) for l, states in inputs.items()}, seed)
+        shift = _build_shift(backbone, settings, knowledge, encoders) if settings.latent else None
+        zetas = {
+            layer: zeta_and_map(parts, settings.zeta, seed + layer)
+            for layer, parts in encoders.items()
+            if settings.zeta != "off"
+        }
+        return cls(trainer, settings, shift, {l: (z.to(device), m.to(device)) for l, (z, m) in zetas.items()})
+
+    def start(self, sessions: int) -> Patch:
+        """Return the patch with the latent shift alone (Latent-IKE)."""
+        return Patch(sessions, shift=self.shift)
+
+    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+        """Install one request a session."""
+        if not self.settings.intrinsic:
+            return Outcome(onto, (None,) * len(requests))
+        trunk = request_trunk(self.trainer.backbone, requests)
+        fresh = self.trainer.new_neurons(requests, trunk, onto)
+        per_edit = self.settings.zeta_map == "per_edit"
+        neurons = SteeredNeurons(fresh, self.zetas, self.settings.beta, per_edit)
+        finite = self.trainer.train(neurons.parameters, trunk, onto, neurons)
+        return Outcome(onto.with_neurons(neurons.detached()).kept(finite, onto), failures(finite))
+
+
+def zeta_and_map(parts: LayerEncoders, kind: str, seed: int) -> tuple[Tensor, Tensor]:
+    """Return zeta [width] and the fitted W_zeta [width, d] of one layer.
+
+    `random` is a random zeta with the truthfulness map, scaled so that |zeta'| is the same: the control of Fig. 4c.
+    """
+    if kind != "random":
+        return parts.zetas[kind], parts.maps[kind]
+    zeta, fitted = parts.zetas["truthfulness"], parts.maps["truthfulness"]
+    direction = torch.randn(zeta.shape, generator=torch.Generator().manual_seed(seed))
+    return direction * (zeta @ fitted).norm() / (direction @ fitted).norm(), fitted
+
+
+def _build_shift(
+    backbone: Backbone, settings: UnikeMethod, knowledge: Path, encoders: Mapping[int, LayerEncoders]
+) -> LatentShift:
+    memory = load_memory(knowledge / "memory.safetensors", settings.h_pos).to(backbone.device)
+    like = torch.zeros(1, 1, backbone.width, device=backbone.device)
+    return LatentShift(
+        memory,
+        {layer: parts.semantic.to(backbone.device) for layer, parts in encoders.items()},
+        top_k=settings.top_k,
+        alpha=settings.alpha,
+        alpha_scale=settings.alpha_scale,
+        alpha_convention=settings.alpha_convention,
+        alpha_operands=settings.alpha_operands,
+        attention=settings.attention,
+        rotation=backbone.decoder.rotation_at_start(like) if settings.rotate_memory else None,
+    )

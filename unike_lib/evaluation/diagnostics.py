@@ -1,0 +1,65 @@
+"""What a backbone knows before any edit: taught items, rephrased in text and in image, and untaught items."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from unike_lib.backbones.base import Backbone
+from unike_lib.benchmark.answers import normalise_answer
+from unike_lib.config import EvaluationConfig
+from unike_lib.evaluation.metrics import token_accuracy
+from unike_lib.evaluation.sessions import ask, probe_query
+from unike_lib.types import EditCase, ProbeKind
+
+SETS: dict[str, ProbeKind] = {"": "rel", "_rephrased_text": "t_gen", "_rephrased_image": "m_gen"}
+ROWS = 64
+
+
+def diagnose(backbone: Backbone, cases: dict[str, Sequence[EditCase]], settings: EvaluationConfig) -> pd.DataFrame:
+    """Return one row a (task, set) with the number of items and, as shares in [0, 1]:
+
+    `exact`: greedy answer equal to the truth after normalisation; `token`: answer tokens right under teacher forcing;
+    `consistency`: greedy answer equal to the one given to the original question (1 for the original itself).
+
+    Args:
+        backbone: the unedited model.
+        cases: set name ("taught", "untaught") -> cases of one task.
+        settings: length of generation; generation is always on here.
+    """
+    settings = settings.model_copy(update={"generate": True})
+    rows = []
+    for name, items in cases.items():
+        original: list[str] = []
+        for suffix, kind in SETS.items():
+            answers, tokens = _answers(backbone, items, kind, settings)
+            original = original or answers
+            truth = [normalise_answer(case.request.target) for case in items]
+            rows.append(
+                {
+                    "task": items[0].request.task,
+                    "set": name + suffix,
+                    "items": len(items),
+                    "exact": _share(answers, truth),
+                    "token": sum(tokens) / len(tokens),
+                    "consistency": _share(answers, original),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _answers(
+    backbone: Backbone, cases: Sequence[EditCase], kind: ProbeKind, settings: EvaluationConfig
+) -> tuple[list[str], list[float]]:
+    texts: list[str] = []
+    tokens: list[float] = []
+    for start in range(0, len(cases), ROWS):
+        queries = [probe_query(case, kind) for case in cases[start : start + ROWS]]
+        drafts = [backbone.answer_ids(query.answer or "") for query in queries]
+        answers = ask(backbone, queries, kind, None, settings, drafts)
+        texts += [normalise_answer(backbone.text(ids)) for ids in answers.generated]
+        tokens += token_accuracy(answers.best, answers.targets).tolist()
+    return texts, tokens
+
+
+def _share(left: Sequence[str], right: Sequence[str]) -> float:
+    return sum(a == b for a, b in zip(left, right, strict=True)) / len(left)

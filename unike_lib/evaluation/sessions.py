@@ -1,0 +1,204 @@
+"""Run edits in sessions and score them: editing is a fold over the K positions, batched over sessions.
+
+One-step editing is K = 1. All K cases of a session are scored after its K edits, against the unedited backbone.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.decoder import Trace
+from unike_lib.backbones.generate import generate
+from unike_lib.benchmark.answers import normalise_answer
+from unike_lib.config import EvaluationConfig
+from unike_lib.editing.editor import Editor
+from unike_lib.editing.patch import Patch
+from unike_lib.evaluation.metrics import exact_match, ordered_agreement, token_accuracy, top_ids, unchanged_targets
+from unike_lib.evaluation.records import Before, Score
+from unike_lib.types import PROBE_KINDS, EditCase, ProbeKind, Query
+
+RANKS: dict[ProbeKind, int] = {"t_loc": 1, "m_loc": 10}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a backbone, edited or not, answers to rows of queries of one probe kind.
+
+    best [row, token]: best id at every position read (0 elsewhere); targets [row, token]; tops: for locality kinds the
+    best ids [position, rank] over every real position of each row; generated: greedy answers as ids; alphas [row].
+    """
+
+    best: Tensor
+    targets: Tensor
+    tops: list[Tensor]
+    generated: list[list[int]]
+    alphas: Tensor
+
+
+@torch.no_grad()
+def ask(
+    backbone: Backbone,
+    queries: Sequence[Query],
+    kind: ProbeKind,
+    patch: Patch | None,
+    settings: EvaluationConfig,
+    drafts: Sequence[Sequence[int]] | None = None,
+) -> Answers:
+    """Ask one kind of probe; rows are in the patch's session order. `drafts` speeds up generation, nothing else."""
+    batch, trace = backbone.encode(queries), Trace()
+    ranks = RANKS.get(kind)
+    where = batch.real if ranks else batch.targets != IGNORED
+    logits = backbone.head(backbone.trunk(batch), patch, where, trace)
+    best = torch.zeros_like(batch.targets)
+    best[where] = logits.argmax(-1)
+    tops = [] if ranks is None else list(top_ids(logits, ranks).cpu().split(batch.lengths.tolist()))
+    generated: list[list[int]] = [[] for _ in queries]
+    if settings.generate:
+        generated = generate(backbone, queries, drafts or generated, patch, settings.max_new_tokens)
+    alphas = torch.stack(list(trace.alphas.values())).mean(0) if trace.alphas else torch.full((len(queries),), np.nan)
+    return Answers(best.cpu(), batch.targets.cpu(), tops, generated, alphas.cpu())
+
+
+def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: EvaluationConfig) -> Before:
+    """Return the unedited backbone's answers to every probe; all methods share them."""
+    before = Before()
+    for start in tqdm(range(0, len(cases), 64), desc="answers before", unit="batch"):
+        part = cases[start : start + 64]
+        for kind in PROBE_KINDS:
+            queries = [probe_query(case, kind) for case in part]
+            drafts = [backbone.answer_ids(query.answer or "") for query in queries]
+            answers = ask(backbone, queries, kind, None, settings, drafts)
+            for row, case in enumerate(part):
+                asked = answers.targets[row] != IGNORED
+                ids = answers.generated[row]
+                tops = answers.tops[row] if answers.tops else torch.zeros(0, 0, dtype=torch.long)
+                before.add(case.request.id, kind, answers.best[row][asked], tops, ids, backbone.text(ids))
+    return before
+
+
+def run_edits(
+    backbone: Backbone, editor: Editor, cases: Sequence[EditCase], before: Before, k: int, settings: EvaluationConfig
+) -> list[Score]:
+    """Edit and score every case in sessions of k; a last partial session is scored with its true length.
+
+    A session whose edit failed is scored as it stands without that edit, and its status says why.
+    """
+    sessions = [cases[start : start + k] for start in range(0, len(cases), k)]
+    scores: list[Score] = []
+    progress = tqdm(total=len(cases), desc="edits", unit="edit")
+    first = 0
+    for group in _equal_groups(sessions, settings.sessions):
+        scores += _run_group(backbone, editor, group, before, settings, first)
+        first += len(group)
+        progress.update(sum(map(len, group)))
+    progress.close()
+    return scores
+
+
+def _equal_groups(sessions: Sequence[Sequence[EditCase]], size: int) -> Iterator[Sequence[Sequence[EditCase]]]:
+    full = [session for session in sessions if len(session) == len(sessions[0])]
+    for start in range(0, len(full), size):
+        yield full[start : start + size]
+    if len(full) < len(sessions):
+        yield sessions[len(full) :]
+
+
+def _run_group(  # noqa: PLR0913  (a group of sessions and all that scoring it needs)
+    backbone: Backbone,
+    editor: Editor,
+    group: Sequence[Sequence[EditCase]],
+    before: Before,
+    settings: EvaluationConfig,
+    first: int,
+) -> list[Score]:
+    started = time.perf_counter()
+    patch = editor.start(len(group))
+    failures: list[tuple[str | None, ...]] = []
+    for position in range(len(group[0])):
+        outcome = editor.edit([session[position].request for session in group], patch)
+        patch = outcome.patch
+        failures.append(outcome.failures)
+    edits = len(group) * len(group[0])
+    seconds = (time.perf_counter() - started) / edits
+    scores: list[Score] = []
+    for kind in PROBE_KINDS:
+        scores += _score_kind(backbone, group, kind, patch, before, settings)
+    width = len(group[0])
+    for index, score in enumerate(scores):
+        session, position = divmod(index % edits, width)
+        failure = failures[position][session]
+        score.session, score.position, score.edit_seconds = first + session, position, seconds
+        score.status = "ok" if failure is None else f"failed: {failure}"
+    return scores
+
+
+def _score_kind(  # noqa: PLR0913
+    backbone: Backbone,
+    group: Sequence[Sequence[EditCase]],
+    kind: ProbeKind,
+    patch: Patch,
+    before: Before,
+    settings: EvaluationConfig,
+) -> list[Score]:
+    cases = [case for session in group for case in session]
+    queries = [probe_query(case, kind) for case in cases]
+    local = kind in RANKS
+    drafts = [
+        before.generated_ids(case.request.id, kind) if local else backbone.answer_ids(query.answer or "")
+        for case, query in zip(cases, queries, strict=True)
+    ]
+    answers = ask(backbone, queries, kind, patch, settings, drafts)
+    targets = answers.targets
+    if local:
+        targets = unchanged_targets(_scatter(before, cases, kind, targets), targets)
+    tokens, exact = token_accuracy(answers.best, targets), exact_match(answers.best, targets)
+    scores = []
+    for row, (case, query) in enumerate(zip(cases, queries, strict=True)):
+        case_id, text = case.request.id, backbone.text(answers.generated[row])
+        wanted = before.text(case_id, kind) if local else query.answer or ""
+        same = float(normalise_answer(text) == normalise_answer(wanted)) if settings.generate else np.nan
+        token = float(tokens[row])
+        mmedit = ordered_agreement(before.tops(case_id, kind), answers.tops[row]) if local else token
+        scores.append(
+            Score(
+                case=case_id,
+                facts=list(case.facts),
+                kind=kind,
+                token=token,
+                mmedit=mmedit,
+                exact=float(exact[row]),
+                generated=same,
+                answer_tokens=int((targets[row] != IGNORED).sum()),
+                target=query.answer or "",
+                text_before=before.text(case_id, kind),
+                text_after=text,
+                alpha=float(answers.alphas[row]),
+            )
+        )
+    return scores
+
+
+def _scatter(before: Before, cases: Sequence[EditCase], kind: ProbeKind, targets: Tensor) -> Tensor:
+    """Lay the unedited answers out at the answer positions of `targets` [row, token]."""
+    laid = torch.zeros_like(targets)
+    for row, case in enumerate(cases):
+        laid[row, targets[row] != IGNORED] = before.answer(case.request.id, kind)
+    return laid
+
+
+def probe_query(case: EditCase, kind: ProbeKind) -> Query:
+    """Return the question of one probe kind of a case."""
+    return next(probe.query for probe in case.probes if probe.kind == kind)
+
+
+def records_table(scores: Sequence[Score], labels: dict[str, object]) -> pd.DataFrame:
+    """Return one row a score, with the run's labels (backbone, task, method, k, seed, mark) in front."""
+    frame = pd.DataFrame([vars(score) for score in scores])
+    return pd.concat([pd.DataFrame([labels] * len(frame)), frame], axis=1)

@@ -1,0 +1,73 @@
+"""Search of hyper-parameters on development edits, and sweeps of one knob: every method gets the same budget."""
+
+import itertools
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from unike_lib.backbones.base import Backbone
+from unike_lib.config import EvaluationConfig
+from unike_lib.editing.editor import Editor
+from unike_lib.evaluation.records import Before, Score
+from unike_lib.evaluation.sessions import run_edits
+from unike_lib.types import PROBE_KINDS, EditCase
+
+EditorOf = Callable[[dict[str, Any]], Editor]
+
+
+def grid_trials(grid: Mapping[str, Sequence[Any]], trials: int, seed: int) -> list[dict[str, Any]]:
+    """Return at most `trials` settings: the whole grid in its order, or a seeded sample of it without repeats."""
+    names = list(grid)
+    combinations = [dict(zip(names, values, strict=True)) for values in itertools.product(*grid.values())]
+    if len(combinations) <= trials:
+        return combinations
+    return random.Random(seed).sample(combinations, trials)
+
+
+def objective(means: Mapping[str, float]) -> float:
+    """Return the mean of reliability, generality (mean of two) and locality (mean of two): the search maximises it."""
+    generality = (means["t_gen"] + means["m_gen"]) / 2
+    locality = (means["t_loc"] + means["m_loc"]) / 2
+    return (means["rel"] + generality + locality) / 3
+
+
+def search(  # noqa: PLR0913  (a search needs them all)
+    backbone: Backbone,
+    editor_of: EditorOf,
+    cases: Sequence[EditCase],
+    before: Before,
+    trials: Sequence[dict[str, Any]],
+    settings: EvaluationConfig,
+) -> pd.DataFrame:
+    """Return one row a trial: its settings, the mean token scores on the development edits, failures, the objective."""
+    rows = []
+    for number, trial in enumerate(trials):
+        scores = run_edits(backbone, editor_of(trial), cases, before, 1, settings)
+        means = {kind: _mean(scores, kind) for kind in PROBE_KINDS}
+        failed = sum(score.status != "ok" for score in scores if score.kind == "rel")
+        seconds = sum(score.edit_seconds for score in scores if score.kind == "rel") / len(cases)
+        rows.append(
+            {"trial": number, **trial, "edits": len(cases), "failed": failed, **means}
+            | {"objective": objective(means), "edit_seconds": seconds}
+        )
+    return pd.DataFrame(rows)
+
+
+def sweep(  # noqa: PLR0913
+    backbone: Backbone,
+    editor_of: EditorOf,
+    cases: Sequence[EditCase],
+    before: Before,
+    knob: tuple[str, Sequence[float]],
+    settings: EvaluationConfig,
+) -> list[tuple[float, list[Score]]]:
+    """Return the scores of one-step editing at each value of one knob."""
+    name, values = knob
+    return [(value, run_edits(backbone, editor_of({name: value}), cases, before, 1, settings)) for value in values]
+
+
+def _mean(scores: Sequence[Score], kind: str) -> float:
+    chosen = [score.token for score in scores if score.kind == kind]
+    return sum(chosen) / len(chosen)

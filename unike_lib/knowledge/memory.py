@@ -1,0 +1,78 @@
+"""The external key-value memory: unit-length h_sem as keys, h_pos as values, a layer each (UniKE 3.2)."""
+
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from unike_lib.io import fingerprint, read_tensors, write_tensors
+from unike_lib.knowledge.states import VALUE_COLUMNS, read_states
+from unike_lib.types import InputError
+
+
+class Memory:
+    """Keys and values by layer, searched by cosine.
+
+    Args:
+        keys: layer -> h_sem [triplet, d]; scaled to unit length here.
+        values: layer -> h_pos [triplet, d].
+
+    Example:
+        >>> memory = Memory({3: torch.eye(4)}, {3: torch.arange(16.0).view(4, 4)})
+        >>> memory.search(3, torch.tensor([[0.0, 2.0, 1.0, 0.0]]), k=2).tolist()
+        [[1, 2]]
+    """
+
+    def __init__(self, keys: dict[int, Tensor], values: dict[int, Tensor]) -> None:
+        self.values = values
+        self.layers = tuple(sorted(keys))
+        self._indexes: dict[int, Any] = {}
+        for layer in self.layers:
+            unit = np.ascontiguousarray(normalize(keys[layer].float(), dim=-1).cpu().numpy())
+            self._indexes[layer] = faiss.IndexFlatIP(unit.shape[1])
+            self._indexes[layer].add(unit)
+
+    def __len__(self) -> int:
+        return int(self._indexes[self.layers[0]].ntotal)
+
+    def search(self, layer: int, queries: Tensor, k: int) -> Tensor:
+        """Return the ids [row, k] of the keys with the highest cosine to each query [row, d], best first.
+
+        k is cut to the number of entries.
+        """
+        unit = np.ascontiguousarray(normalize(queries.float(), dim=-1).cpu().numpy())
+        _, found = self._indexes[layer].search(unit, min(k, len(self)))
+        return torch.from_numpy(found).to(queries.device)
+
+    def to(self, device: torch.device) -> "Memory":
+        """Move the values to a device; the index stays where it is."""
+        self.values = {layer: value.to(device) for layer, value in self.values.items()}
+        return self
+
+
+def build_memory(states: Path, out: Path) -> None:
+    """Write keys and both kinds of values (last answer token, mean over the answer) of every layer."""
+    table = read_states(states)
+    tensors = {}
+    for layer, group in table.items():
+        tensors[f"{layer}.h_sem"] = group["h_sem"]
+        for column in VALUE_COLUMNS.values():
+            tensors[f"{layer}.{column}"] = group[column]
+    write_tensors(out, tensors, fingerprint("memory", states))
+
+
+def load_memory(path: Path, h_pos: str = "last") -> Memory:
+    """Read a memory; `h_pos` is "last" or "answer_mean" (which state serves as the value)."""
+    tensors = read_tensors(path)
+    layers = sorted({int(name.split(".")[0]) for name in tensors})
+    column = VALUE_COLUMNS[h_pos]
+    try:
+        keys = {layer: tensors[f"{layer}.h_sem"] for layer in layers}
+        values = {layer: tensors[f"{layer}.{column}"] for layer in layers}
+    except KeyError as error:
+        raise InputError(f"{path}: not a memory: entry {error} is missing") from None
+    return Memory(keys, values)

@@ -1,0 +1,158 @@
+"""Hidden states of triplets: h_sem, h_pos, h_neg of the edited layers, streamed to Parquet (UniKE 3.3)."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unike_lib.backbones.base import Backbone, Batch
+from unike_lib.backbones.decoder import Trace
+from unike_lib.io import read_table, table_mark, table_writer, write_table
+from unike_lib.knowledge.triplets import read_triplets
+from unike_lib.types import EditCase, InputError, Query
+
+VALUE_COLUMNS = {"last": "h_pos", "answer_mean": "h_pos_mean"}
+STATE_COLUMNS = ("h_sem", "h_pos", "h_pos_mean", "h_neg")
+ROWS = 64
+
+
+def states_schema(width: int) -> pa.Schema:
+    """Return the Parquet schema: one row a triplet and layer; states as float32 lists of length d."""
+    state = pa.list_(pa.float32(), width)
+    return pa.schema([("id", pa.string()), ("layer", pa.int32()), *((name, state) for name in STATE_COLUMNS)])
+
+
+def extract_states(backbone: Backbone, triplets: Path, out: Path, mark: str) -> None:
+    """Write h_sem, h_pos, h_pos_mean, h_neg of every triplet and edited layer, one row group a batch of triplets.
+
+    `s` = LN1(h) is recorded: h_sem at the last prompt token, h_pos and h_neg at the last token of Q + A_pos and of
+    Q + A_neg; h_pos_mean is the mean over the tokens of A_pos.
+    """
+    table = read_triplets(triplets)
+    with table_writer(out, states_schema(backbone.width), mark) as writer:
+        for start in tqdm(range(0, len(table), ROWS), desc="states", unit="batch"):
+            rows = table[start : start + ROWS]
+            positive = _pass(backbone, [Query(t.image, t.prompt, t.positive, t.style) for t in rows])
+            negative = _pass(backbone, [Query(t.image, t.prompt, t.negative, t.style) for t in rows])
+            for layer in backbone.layers:
+                columns = _columns(positive, negative, layer)
+                ids = pa.array([t.id for t in rows])
+                arrays = [ids, pa.array([layer] * len(rows), pa.int32())]
+                arrays += [_fixed_lists(columns[name]) for name in STATE_COLUMNS]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=writer.schema))
+
+
+@torch.no_grad()
+def _pass(backbone: Backbone, queries: Sequence[Query]) -> tuple[Batch, Trace]:
+    batch, trace = backbone.encode(queries), Trace()
+    nowhere = torch.zeros_like(batch.targets, dtype=torch.bool)
+    backbone.head(backbone.trunk(batch), where=nowhere, trace=trace)
+    return batch, trace
+
+
+def _columns(positive: tuple[Batch, Trace], negative: tuple[Batch, Trace], layer: int) -> dict[str, Tensor]:
+    batch, trace = positive
+    states = trace.attention_inputs[layer]
+    rows = torch.arange(len(states), device=states.device)
+    positions = torch.arange(states.shape[1], device=states.device)
+    answer = (positions > batch.last_prompt[:, None]) & batch.real
+    mean = (states * answer[..., None]).sum(1) / answer.sum(1, keepdim=True)
+    negative_states = negative[1].attention_inputs[layer]
+    return {
+        "h_sem": states[rows, batch.last_prompt],
+        "h_pos": states[rows, batch.lengths - 1],
+        "h_pos_mean": mean,
+        "h_neg": negative_states[rows, negative[0].lengths - 1],
+    }
+
+
+def _fixed_lists(states: Tensor) -> pa.Array:
+    flat = states.float().cpu().numpy().reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), states.shape[1])
+
+
+def read_states(path: Path, mark: str | None = None) -> dict[int, dict[str, Tensor]]:
+    """Return layer -> column -> states [triplet, d], in triplet order.
+
+    Raises:
+        InputError: the file is missing, broken, empty, made from other inputs, or holds a state that is not finite.
+    """
+    if mark is not None:
+        read_table_mark(path, mark)
+    file = pq.ParquetFile(path)
+    width = file.schema_arrow.field("h_sem").type.list_size
+    layers: dict[int, dict[str, list[np.ndarray]]] = {}
+    for piece in file.iter_batches():
+        layer_ids = piece.column("layer").to_numpy()
+        for layer in np.unique(layer_ids):
+            chosen = layer_ids == layer
+            store = layers.setdefault(int(layer), {name: [] for name in STATE_COLUMNS})
+            for name in STATE_COLUMNS:
+                store[name].append(piece.column(name).flatten().to_numpy(zero_copy_only=False).reshape(-1, width)[chosen])
+    if not layers:
+        raise InputError(f"{path}: no hidden states")
+    result = {
+        layer: {name: torch.from_numpy(np.concatenate(parts)) for name, parts in store.items()}
+        for layer, store in layers.items()
+    }
+    for layer, columns in result.items():
+        for name, states in columns.items():
+            if not torch.isfinite(states).all():
+                record = int((~torch.isfinite(states).all(1)).nonzero()[0])
+                raise InputError(f"{path}: layer {layer}, triplet {record}: field '{name}' is not finite")
+    return result
+
+
+def read_table_mark(path: Path, mark: str) -> None:
+    """Refuse a states file that was made from other inputs."""
+    if table_mark(path) != mark:
+        raise InputError(f"{path}: made from other inputs (fingerprint {table_mark(path)}, expected {mark})")
+
+
+def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int, out: Path, mark: str) -> None:
+    """Write up to `limit` FFN inputs q = LN2(x) a layer, for the memory losses of T-Patcher and UniKE.
+
+    They come from the pool's questions, at the last prompt token and the answer tokens: edited, text-only and image
+    locality questions in equal parts, evenly spaced over the pool.
+    """
+    import pandas as pd
+
+    kept: dict[int, list[Tensor]] = {layer: [] for layer in backbone.layers}
+    step = max(1, len(cases) * 3 // max(1, limit // 2))
+    chosen = cases[::step]
+    for queries in _in_batches([probe.query for case in chosen for probe in case.probes if probe.kind in POOL_KINDS]):
+        batch, trace = _pass(backbone, queries)
+        positions = torch.arange(batch.targets.shape[1], device=batch.targets.device)
+        used = (positions >= batch.last_prompt[:, None]) & batch.real
+        for layer in backbone.layers:
+            kept[layer].append(trace.ffn_inputs[layer][used].float().cpu())
+    rows = []
+    for layer, parts in kept.items():
+        states = torch.cat(parts)
+        even = torch.linspace(0, len(states) - 1, min(limit, len(states))).long()
+        rows += [(layer, state) for state in states[even].numpy()]
+    table = pd.DataFrame(rows, columns=["layer", "ffn_input"])
+    schema = pa.schema([("layer", pa.int32()), ("ffn_input", pa.list_(pa.float32(), backbone.width))])
+    write_table(out, table, mark, schema)
+
+
+POOL_KINDS = ("rel", "t_loc", "m_loc")
+
+
+def _in_batches(queries: Sequence[Query]) -> Iterator[Sequence[Query]]:
+    for start in tqdm(range(0, len(queries), ROWS), desc="ffn inputs", unit="batch"):
+        yield queries[start : start + ROWS]
+
+
+def read_ffn_inputs(path: Path) -> dict[int, Tensor]:
+    """Return layer -> FFN inputs [state, d]."""
+    table = read_table(path)
+    return {
+        int(layer): torch.from_numpy(np.stack(group["ffn_input"].to_list()))
+        for layer, group in table.groupby("layer")
+    }

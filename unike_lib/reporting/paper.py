@@ -1,0 +1,31 @@
+"""The paper's printed numbers, as data (`paper/*.csv`): the tables 1-5 and figure 4c."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+import pandas as pd
+
+PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "figure4c"]
+
+# Which backbone of the paper a family of ours stands beside.
+PAPER_BACKBONES = {"blip2": "BLIP-2 OPT", "minigpt4": "MiniGPT-4"}
+
+# Method variants that stand for a row of the paper; other variants have no row of their own there.
+PAPER_METHODS = {
+    "base": "Base",
+    "fine-tune": "FT",
+    "t-patcher": "T-Patcher",
+    "unike": "UniKE",
+    "unike-paper": "UniKE",
+}
+
+
+def paper_table(name: PaperTable) -> pd.DataFrame:
+    """Return a table of the paper, in percent, in long form: one row a backbone, task and method.
+
+    Raises:
+        ValueError: the paper's data has no such table.
+    """
+    if name not in get_args(PaperTable):
+        raise ValueError(f"paper data: no table {name!r}; known: {get_args(PaperTable)}")
+    return pd.read_csv(Path(__file__).with_name("paper") / f"{name}.csv")

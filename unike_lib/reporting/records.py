@@ -1,0 +1,108 @@
+"""Reading records: the rows that the edits wrote, checked, as one data frame.
+
+A record is one row a (session, position, case, probe kind) with every criterion side by side; a *cell* is all records
+of one backbone, task and method.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from unike_lib.io import read_table
+from unike_lib.types import PROBE_KINDS, InputError
+
+CRITERIA = ("token", "mmedit", "exact", "generated")
+CELL = ["backbone", "task", "method"]
+EDIT = ["session", "position", "case"]
+COLUMNS = [*CELL, *EDIT, "k", "seed", "facts", "kind", "status", *CRITERIA]
+
+
+def load_records(paths: Sequence[Path], extra: Sequence[str] = ()) -> pd.DataFrame:
+    """Read record files into one data frame, with the file of each row in the column `file`.
+
+    Args:
+        paths: Parquet files of records, in any order.
+        extra: further columns to expect, which tell apart repetitions of an edit (`value` of a sweep).
+
+    Raises:
+        InputError: no files; a column, probe kind or score missing; mixed seeds or session lengths; an edit scored
+            twice, or methods of a cell scored on different edits. The message names the file.
+    """
+    if not paths:
+        raise InputError("records: no files given, expected at least one Parquet file of records")
+    tables = [_read_one(Path(path), [*COLUMNS, *extra]) for path in sorted(paths, key=str)]
+    records = pd.concat(tables, ignore_index=True)
+    for field in ("seed", "k"):
+        _check_one_value(records, field)
+    _check_unique(records, [*CELL, *extra, *EDIT, "kind"])
+    _check_same_edits(records, [*CELL, *extra])
+    return records
+
+
+def _read_one(path: Path, columns: list[str]) -> pd.DataFrame:
+    records = read_table(path)
+    missing = [column for column in columns if column not in records]
+    if missing:
+        raise InputError(f"{path}: no column {', '.join(missing)}; expected a file of records")
+    if records.empty:
+        raise InputError(f"{path}: no records, expected at least one edit")
+    _check_kinds(path, records)
+    _check_scores(path, records)
+    return records[columns].assign(file=str(path))
+
+
+def _check_kinds(path: Path, records: pd.DataFrame) -> None:
+    found = set(records["kind"])
+    unknown = sorted(found - set(PROBE_KINDS))
+    if unknown:
+        raise InputError(f"{path}: unknown probe kind {unknown[0]!r}; expected one of {', '.join(PROBE_KINDS)}")
+    kinds = records.groupby(EDIT)["kind"].nunique()
+    short = kinds[kinds < len(PROBE_KINDS)]
+    if len(short):
+        case = dict(zip(EDIT, short.index[0], strict=True))["case"]
+        here = set(records.loc[records["case"] == case, "kind"])
+        absent = [kind for kind in PROBE_KINDS if kind not in here]
+        raise InputError(f"{path}: case {case}: no record of kind {', '.join(absent) or 'one of the five'}")
+
+
+def _check_scores(path: Path, records: pd.DataFrame) -> None:
+    for criterion in CRITERIA:
+        scores = records[criterion]
+        if criterion == "generated" and scores.isna().all():
+            continue  # generation was off
+        bad = records[~scores.between(0, 1)]
+        if len(bad):
+            row = bad.iloc[0]
+            raise InputError(
+                f"{path}: case {row['case']}, kind {row['kind']}: {criterion} is {row[criterion]}, expected 0 .. 1"
+            )
+
+
+def _check_one_value(records: pd.DataFrame, field: str) -> None:
+    first = records.iloc[0]
+    other = records[records[field] != first[field]]
+    if len(other):
+        row = other.iloc[0]
+        raise InputError(f"{row['file']}: {field} is {row[field]}, expected {first[field]} as in {first['file']}")
+
+
+def _check_unique(records: pd.DataFrame, keys: list[str]) -> None:
+    again = records[records.duplicated(keys)]
+    if len(again):
+        row = again.iloc[0]
+        raise InputError(f"{row['file']}: case {row['case']}, kind {row['kind']}: a second record of the same edit")
+
+
+def _check_same_edits(records: pd.DataFrame, cell: list[str]) -> None:
+    """Methods are compared within a backbone and task, so they must have been given the same edits."""
+    for _, group in records.groupby(["backbone", "task"]):
+        expected: set[tuple[object, ...]] | None = None
+        for _, rows in group.groupby(cell):
+            edits = set(rows[EDIT].itertuples(index=False, name=None))
+            expected = edits if expected is None else expected
+            if edits != expected:
+                odd = sorted(map(str, edits ^ expected))[0]
+                raise InputError(
+                    f"{rows['file'].iloc[0]}: other edits than in {group['file'].iloc[0]} (first difference: {odd})"
+                )

@@ -1,0 +1,123 @@
+"""Scores of edits, and their means with clustered bootstrap intervals, in percent.
+
+Reading: the paper prints no intervals. Ours describe the sampling of edits only: one backbone, one seed of training.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from unike_lib.config import StatisticsConfig
+from unike_lib.reporting.bootstrap import Floats, cluster_weights, count_clusters, percentile_interval
+from unike_lib.reporting.records import CELL, CRITERIA, EDIT
+from unike_lib.types import PROBE_KINDS, InputError
+
+# A column of a table -> the probe kinds that it averages, edit by edit.
+Columns = Mapping[str, Sequence[str]]
+FIVE_METRICS: Columns = {kind: (kind,) for kind in PROBE_KINDS}
+THREE_AIMS: Columns = {"reliability": ("rel",), "generality": ("t_gen", "m_gen"), "locality": ("t_loc", "m_loc")}
+
+
+@dataclass(frozen=True)
+class EditScores:
+    """The scores of one cell, edit by edit in the order of their names.
+
+    `values`: [edit, column] in [0, 1]; `clusters`: what makes edits dependent; `failed`: number of failed edits.
+    """
+
+    values: Floats
+    clusters: tuple[tuple[str, ...], ...]
+    failed: int
+
+
+def edit_scores(records: pd.DataFrame, criterion: str, columns: Columns = FIVE_METRICS) -> EditScores:
+    """Gather the records of one cell into scores a edit.
+
+    Clusters are the facts of an edit, or its session when sessions hold several edits (those share their edits).
+
+    Raises:
+        InputError: unknown criterion.
+    """
+    if criterion not in CRITERIA:
+        raise InputError(f"criterion {criterion!r}: expected one of {', '.join(CRITERIA)}")
+    wide = records.pivot(index=EDIT, columns="kind", values=criterion).sort_index()
+    values = np.stack([wide[list(kinds)].to_numpy(dtype=np.float64).mean(axis=1) for kinds in columns.values()], axis=1)
+    if (records["k"] > 1).any():
+        clusters = tuple((f"session {name}",) for name in wide.index.get_level_values("session"))
+    else:
+        facts = records[records["kind"] == "rel"].set_index(EDIT)["facts"].reindex(wide.index)
+        clusters = tuple(tuple(names) for names in facts)
+    failed = records.loc[records["status"] != "ok", EDIT].drop_duplicates()
+    return EditScores(values, clusters, len(failed))
+
+
+def score_table(
+    records: pd.DataFrame,
+    criterion: str,
+    statistics: StatisticsConfig,
+    seed: int,
+    columns: Columns = FIVE_METRICS,
+    keys: Sequence[str] = CELL,
+) -> pd.DataFrame:
+    """Return mean scores in percent: one row a backbone, task and method (and any further key).
+
+    Args:
+        records: from `load_records`.
+        criterion: `token`, `mmedit`, `exact` or `generated`; the last is NaN where generation was off.
+        statistics: resamples and confidence.
+        seed: of the resamples.
+        columns: columns to make.
+        keys: what names a row.
+
+    Returns:
+        The keys, `edits`, `failed` (they count, as unedited), `clusters`, and for each column X: X, X_low, X_high.
+    """
+    rows = []
+    for key, cell in records.groupby(list(keys), sort=True):
+        scores = edit_scores(cell, criterion, columns)
+        rows.append({**dict(zip(keys, key, strict=True)), **_summary(scores, columns, statistics, seed)})
+    return pd.DataFrame(rows)
+
+
+def paired_differences(
+    records: pd.DataFrame, criterion: str, pair: tuple[str, str], statistics: StatisticsConfig, seed: int
+) -> pd.DataFrame:
+    """Return mean differences between two methods on the same edits, in points: one row a backbone and task.
+
+    Args:
+        records: from `load_records`, which checks that methods share their edits.
+        criterion: see `score_table`.
+        pair: two method names; the second is subtracted from the first.
+        statistics: resamples and confidence.
+        seed: of the resamples.
+
+    Raises:
+        InputError: a backbone and task where one of the methods has no records.
+    """
+    rows = []
+    for (backbone, task), group in records.groupby(["backbone", "task"], sort=True):
+        both = []
+        for method in pair:
+            cell = group[group["method"] == method]
+            if cell.empty:
+                raise InputError(
+                    f"records of {backbone}, {task}: no method {method!r}, expected {pair[0]} and {pair[1]}"
+                )
+            both.append(edit_scores(cell, criterion))
+        difference = EditScores(both[0].values - both[1].values, both[0].clusters, both[0].failed + both[1].failed)
+        summary = _summary(difference, FIVE_METRICS, statistics, seed)
+        rows.append({"backbone": backbone, "task": task, "first": pair[0], "second": pair[1], **summary})
+    return pd.DataFrame(rows)
+
+
+def _summary(scores: EditScores, columns: Columns, statistics: StatisticsConfig, seed: int) -> dict[str, float | int]:
+    percent = 100 * scores.values
+    weights = cluster_weights(scores.clusters, statistics.resamples, seed)
+    low, high = percentile_interval(percent, weights, statistics.confidence)
+    counts = {"edits": len(percent), "failed": scores.failed, "clusters": count_clusters(scores.clusters)}
+    cells: dict[str, float] = {}
+    for name, ends in zip(columns, zip(percent.mean(axis=0), low, high, strict=True), strict=True):
+        cells |= {name: ends[0], f"{name}_low": ends[1], f"{name}_high": ends[2]}
+    return {**counts, **cells}

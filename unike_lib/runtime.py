@@ -1,0 +1,121 @@
+"""What every job shares: its log, its number of threads, and one plain line for an error in the input."""
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stderr
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Protocol, TextIO
+
+from unike_lib.config import Config, load_config
+from unike_lib.io import fingerprint
+from unike_lib.types import InputError
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+SECONDS_BETWEEN_LINES = "30"
+
+_log = logging.getLogger("unike_lib")
+
+
+class Job(Protocol):
+    """The part of Snakemake's `snakemake` object that is used here."""
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The merged configuration."""
+
+    @property
+    def params(self) -> Any:
+        """The parameters that shape the result."""
+
+    @property
+    def input(self) -> Any:
+        """Paths of the inputs; those named `code` are library files."""
+
+    @property
+    def log(self) -> Sequence[str]:
+        """Paths of the job's logs."""
+
+
+def job_mark(job: Job) -> str:
+    """Return the fingerprint of what a job makes: its rule, its parameters, and the content of its inputs but code."""
+    code = set(job.input.get("code", ()))
+    return fingerprint(job.rule, dict(job.params.items()), *(Path(path) for path in job.input if path not in code))
+
+
+class PlainLines(io.TextIOBase):
+    """A text stream whose progress bars become plain lines, for logs and for pipes."""
+
+    def __init__(self, *streams: TextIO) -> None:
+        self._streams = streams
+        self._unfinished = ""
+
+    def write(self, text: str) -> int:
+        """Pass on whole lines that are not blank; a carriage return ends a line."""
+        *lines, self._unfinished = (self._unfinished + text.replace("\r", "\n")).split("\n")
+        for line in filter(str.strip, lines):
+            for stream in self._streams:
+                stream.write(line.rstrip() + "\n")
+                stream.flush()
+        return len(text)
+
+
+class Stage:
+    """The frame of a workflow script: `with Stage(snakemake) as config:` around its imports and its one call.
+
+    Sets the number of threads before torch is imported; logs to the job's log and to stderr (plain lines where stderr
+    is no terminal); ends the process with exit status 1 and a single line after an InputError.
+
+    Raises:
+        SystemExit: the configuration or an input is wrong.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._open = ExitStack()
+
+    def __enter__(self) -> Config:
+        terminal = sys.stderr
+        streams = [terminal]
+        if self._job.log:
+            path = Path(self._job.log[0])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            streams.insert(0, self._open.enter_context(path.open("w", encoding="utf-8")))
+        plain = PlainLines(*streams)
+        if not terminal.isatty():
+            os.environ.setdefault("TQDM_MININTERVAL", SECONDS_BETWEEN_LINES)
+            os.environ.setdefault("TQDM_MAXINTERVAL", SECONDS_BETWEEN_LINES)
+            self._open.enter_context(redirect_stderr(plain))
+        handler = logging.StreamHandler(plain)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        self._open.callback(_log.removeHandler, handler)
+        _log.addHandler(handler)
+        _log.setLevel(logging.INFO)
+        try:
+            config = load_config(self._job.config, "config")
+        except InputError as error:
+            self._fail(error)
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(config.threads)))
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        return config
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, InputError):
+            self._fail(error)
+        with self._open:
+            if error is not None:
+                _log.error("%s failed", self._job.rule, exc_info=error)
+
+    def _fail(self, error: InputError) -> NoReturn:
+        with self._open:
+            _log.error("%s", error)
+        raise SystemExit(1)

@@ -1,0 +1,46 @@
+"""Which library files a script depends on, so that an edit of the library runs again what it can change, no more."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+LIBRARY = Path(__file__).parent
+# Rules name the settings that shape their results as parameters; these modules change nothing by themselves.
+LEFT_OUT = {"unike_lib.config", "unike_lib.runtime"}
+
+
+def library_files(script: Path, library: Path = LIBRARY) -> list[Path]:
+    """Return every library file that a script imports, directly or through others, sorted.
+
+    Package files (`__init__.py`) are left out: they hold no code.
+
+    Args:
+        script: a Python file outside the library.
+        library: the library's folder.
+    """
+    found: dict[str, Path] = {}
+    wanted = [script]
+    while wanted:
+        for name in imported_names(wanted.pop()):
+            file = module_file(name, library)
+            if file is not None and name not in found and name not in LEFT_OUT:
+                found[name] = file
+                wanted.append(file)
+    return sorted(found.values())
+
+
+def imported_names(file: Path) -> Iterator[str]:
+    """Yield every dotted name that a Python file imports, anywhere in it: modules, and names within modules."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module_file(name: str, library: Path = LIBRARY) -> Path | None:
+    """Return the file of a library module; None for packages, names within modules, and everything else."""
+    first, *rest = name.split(".")
+    file = library.joinpath(*rest).with_suffix(".py")
+    return file if first == library.name and rest and file.is_file() else None

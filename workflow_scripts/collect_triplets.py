@@ -1,0 +1,17 @@
+"""Ask the backbone the pool's questions and keep those that it gets wrong, with truth and wrong answer."""
+
+from pathlib import Path
+
+from unike_lib.runtime import Stage, job_mark
+
+with Stage(snakemake) as config:
+    from unike_lib.backbones.load import load_backbone
+    from unike_lib.backbones.visual import VisualStore
+    from unike_lib.benchmark.mmedit import read_cases
+    from unike_lib.knowledge.triplets import collect_triplets
+
+    settings = config.backbones[snakemake.wildcards.backbone]
+    backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
+    cases = [case for path in snakemake.input.cases for case in read_cases(path)]
+    limit, out = config.knowledge.max_triplets, Path(snakemake.output[0])
+    collect_triplets(backbone, cases, limit, out, job_mark(snakemake))

@@ -1,0 +1,32 @@
+"""Try a method's grid of settings on development edits."""
+
+from pathlib import Path
+
+from unike_lib.runtime import Stage
+
+with Stage(snakemake) as config:
+    from unike_lib.backbones.load import load_backbone
+    from unike_lib.backbones.visual import VisualStore
+    from unike_lib.benchmark.mmedit import read_cases
+    from unike_lib.config import resolve_method
+    from unike_lib.editing.editor import build_editor
+    from unike_lib.evaluation.records import Before
+    from unike_lib.evaluation.tuning import grid_trials, search
+    from unike_lib.io import atomic_path
+
+    names = snakemake.wildcards
+    settings = config.backbones[names.backbone]
+    backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
+
+    def editor_of(overrides):
+        method = resolve_method(config.methods, names.method, overrides)
+        return build_editor(method, backbone, Path(snakemake.params.knowledge), config.seed)
+
+    cases = read_cases(snakemake.input.cases)[: snakemake.params.edits]
+    before = Before.load(Path(snakemake.input.base))
+    trials = grid_trials(config.tuning.grids[names.method], config.tuning.trials, config.seed)
+    table = search(backbone, editor_of, cases, before, trials, config.evaluation)
+    for column, value in (("method", names.method), ("task", names.task), ("backbone", names.backbone)):
+        table.insert(0, column, value)
+    with atomic_path(snakemake.output[0]) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")

@@ -1,0 +1,36 @@
+"""Edit and score the evaluation cases with one method at every value of the frontier's knob."""
+
+from pathlib import Path
+
+from unike_lib.runtime import Stage, job_mark
+
+with Stage(snakemake) as config:
+    import pandas as pd
+    import pyarrow as pa
+
+    from unike_lib.backbones.load import load_backbone
+    from unike_lib.backbones.visual import VisualStore
+    from unike_lib.benchmark.mmedit import read_cases
+    from unike_lib.config import resolve_method
+    from unike_lib.editing.editor import build_editor
+    from unike_lib.evaluation.records import RECORD_SCHEMA, Before
+    from unike_lib.evaluation.sessions import records_table
+    from unike_lib.evaluation.tuning import sweep
+    from unike_lib.io import write_table
+
+    names, mark = snakemake.wildcards, job_mark(snakemake)
+    settings = config.backbones[names.backbone]
+    backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
+
+    def editor_of(overrides):
+        method = resolve_method(config.methods, names.method, overrides)
+        return build_editor(method, backbone, Path(snakemake.params.knowledge), config.seed)
+
+    cases = read_cases(snakemake.input.cases)[: snakemake.params.edits]
+    before = Before.load(Path(snakemake.input.base))
+    knob = (config.frontier.knob, config.frontier.values)
+    swept = sweep(backbone, editor_of, cases, before, knob, config.evaluation)
+    labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
+    labels |= {"k": 1, "seed": config.seed, "mark": mark}
+    table = pd.concat([records_table(scores, labels).assign(value=value) for value, scores in swept])
+    write_table(snakemake.output[0], table, mark, RECORD_SCHEMA.append(pa.field("value", pa.float64())))

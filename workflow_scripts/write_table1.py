@@ -1,0 +1,11 @@
+"""Write Table 1 from the records of its cells."""
+
+from pathlib import Path
+
+from unike_lib.runtime import Stage
+
+with Stage(snakemake) as config:
+    from unike_lib.reporting.tables import write_table1
+
+    outputs = {name: Path(path) for name, path in snakemake.output.items()}
+    write_table1([Path(path) for path in snakemake.input.records], outputs, config)
