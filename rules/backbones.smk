@@ -1,32 +1,11 @@
 # The backbones: embedded ones are trained here, others are read where they lie; then what each sees in every picture.
 
 
-def is_embedded(backbone):
-    """Whether this workflow trains the backbone itself."""
-    return CONFIG.backbones[backbone].folder is None
-
-
-def backbone_folder(name):
-    """Where the backbone's save_pretrained folder is, or its hub id."""
-    return (
-        f"{STAGES}/backbones/{name}"
-        if is_embedded(name)
-        else CONFIG.backbones[name].folder
-    )
-
-
-def backbone_files(wildcards):
-    """The backbone as an input of a rule: its folder, or nothing if it is named by a hub id."""
-    folder = backbone_folder(wildcards.backbone)
-    return [folder] if is_embedded(wildcards.backbone) or os.path.isdir(folder) else []
-
-
 rule tower_features:
     input:
         scenes=f"{BENCHMARK}/scenes.parquet",
         training=f"{BENCHMARK}/training.parquet",
         images=IMAGES,
-        code=lib("extract_tower_features"),
     output:
         f"{STAGES}/tower/features.safetensors",
     log:
@@ -37,6 +16,7 @@ rule tower_features:
     resources:
         mem_mb=2000,
     params:
+        code=lib("extract_tower_features"),
         seed=CONFIG.seed,
     script:
         "../workflow_scripts/extract_tower_features.py"
@@ -48,7 +28,6 @@ rule pretrain:
         training=f"{BENCHMARK}/training.parquet",
         templates=f"{BENCHMARK}/templates.parquet",
         vocabulary=f"{BENCHMARK}/vocabulary.json",
-        code=lib("pretrain"),
     output:
         directory(f"{STAGES}/backbones/{{backbone}}"),
     log:
@@ -59,6 +38,7 @@ rule pretrain:
     resources:
         mem_mb=2500,
     params:
+        code=lib("pretrain"),
         backbone=backbone_fields("family", "vqa_prompt"),
         pretrain=CONFIG.pretrain.model_dump(mode="json"),
         seed=CONFIG.seed,
@@ -68,12 +48,9 @@ rule pretrain:
 
 rule visual:
     input:
-        cases=expand(
-            "{folder}/{{split}}_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]
-        ),
+        cases=expand("{folder}/{{split}}_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
         images=IMAGES,
         backbone=backbone_files,
-        code=lib("extract_visual"),
     output:
         f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
     log:
@@ -85,15 +62,12 @@ rule visual:
         mem_mb=2000,
         gpu=gpus,
     params:
-        folder=lambda wildcards: backbone_folder(wildcards.backbone),
+        code=lib("extract_visual"),
+        folder=backbone_folder,
         image_root=IMAGE_ROOT,
         backbone=backbone_fields("family", "dtype"),
     script:
         "../workflow_scripts/extract_visual.py"
-
-
-# What a backbone knows of the taught items, and of those it should not know.
-DIAGNOSED = ["taught"] * EMBEDDED + ["eval"]
 
 
 rule diagnostics:
@@ -113,7 +87,6 @@ rule diagnostics:
             split=DIAGNOSED,
         ),
         backbone=backbone_files,
-        code=lib("diagnose"),
     output:
         f"{STAGES}/diagnostics/{{backbone}}.csv",
     log:
@@ -125,7 +98,8 @@ rule diagnostics:
         mem_mb=2000,
         gpu=gpus,
     params:
-        folder=lambda wildcards: backbone_folder(wildcards.backbone),
+        code=lib("diagnose"),
+        folder=backbone_folder,
         backbone=backbone_fields("family", "dtype", "vqa_prompt"),
         splits=DIAGNOSED,
         max_new_tokens=CONFIG.evaluation.max_new_tokens,

@@ -1,10 +1,5 @@
 # The benchmark: the embedded one, drawn and written here, or a user's MMEdit files, checked and split.
 
-BENCHMARK = f"{STAGES}/benchmark"
-EMBEDDED = CONFIG.benchmark.annotations is None
-IMAGES = f"{BENCHMARK}/images" if EMBEDDED else CONFIG.benchmark.images
-IMAGE_ROOT = BENCHMARK if EMBEDDED else CONFIG.benchmark.images
-SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 USER_FILES = [
     "vqa_train.json",
     "vqa_eval.json",
@@ -13,16 +8,10 @@ USER_FILES = [
 ]
 
 
-def contact_sheet():
-    """The picture of the embedded benchmark's edits; a user's benchmark has none."""
-    return ["results/figures/contact_sheet.png"] if EMBEDDED else []
-
-
 if EMBEDDED:
 
     rule benchmark:
         input:
-            code=lib("write_benchmark", data=["benchmark/data/*.parquet"]),
         output:
             cases=expand(
                 "{folder}/{split}_{task}.json",
@@ -44,6 +33,7 @@ if EMBEDDED:
         resources:
             mem_mb=1500,
         params:
+            code=lib("write_benchmark", data=["benchmark/data/*.parquet"]),
             benchmark=CONFIG.benchmark.model_dump(mode="json"),
             seed=CONFIG.seed,
         script:
@@ -53,7 +43,6 @@ if EMBEDDED:
         input:
             cases=[f"{BENCHMARK}/eval_vqa.json", f"{BENCHMARK}/eval_caption.json"],
             images=IMAGES,
-            code=lib("draw_contact_sheet"),
         output:
             report("results/figures/contact_sheet.png", category="Benchmark"),
         log:
@@ -63,6 +52,8 @@ if EMBEDDED:
         threads: CONFIG.threads
         resources:
             mem_mb=1000,
+        params:
+            code=lib("draw_contact_sheet"),
         script:
             "../workflow_scripts/draw_contact_sheet.py"
 
@@ -70,11 +61,8 @@ else:
 
     rule benchmark:
         input:
-            annotations=[
-                f"{CONFIG.benchmark.annotations}/{name}" for name in USER_FILES
-            ],
+            annotations=[f"{CONFIG.benchmark.annotations}/{name}" for name in USER_FILES],
             images=IMAGES,
-            code=lib("prepare_benchmark"),
         output:
             cases=expand(
                 "{folder}/{split}_{task}.json",
@@ -90,6 +78,7 @@ else:
         resources:
             mem_mb=1500,
         params:
+            code=lib("prepare_benchmark"),
             benchmark=CONFIG.benchmark.model_dump(mode="json"),
             seed=CONFIG.seed,
         script:

@@ -1,50 +1,42 @@
 # What every rule file uses: the validated configuration, and how a rule names the code and the settings it depends on.
 
 import os
+import re
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from unike_lib.config import load_config, resolve_method
-from unike_lib.sources import LIBRARY, library_files
+from unike_lib.sources import code_digest
 from unike_lib.types import InputError
 
 STAGES = "results/stages"
+BENCHMARK = f"{STAGES}/benchmark"
+SOURCES = [os.path.relpath(file, workflow.basedir) for file in reversed(workflow.configfiles)]
 
 try:
-    CONFIG = load_config(
-        config,
-        " + ".join(os.path.relpath(file) for file in reversed(workflow.configfiles)),
-    )
+    CONFIG = load_config(config, " + ".join(SOURCES))
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-
-wildcard_constraints:
-    backbone=r"[\w.-]+",
-    task="vqa|caption",
-    split="taught|pool|method|dev|eval",
-    k=r"\d+",
-    method=r"[\w.-]+",
+EMBEDDED = CONFIG.benchmark.annotations is None
+IMAGE_ROOT = BENCHMARK if EMBEDDED else CONFIG.benchmark.images
+IMAGES = f"{BENCHMARK}/images" if EMBEDDED else IMAGE_ROOT
+SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
+# What a backbone is diagnosed on: items that it was taught, and items that it should not know.
+DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
+GENERATION = CONFIG.evaluation.model_dump(mode="json", include={"generate", "max_new_tokens"})
 
 
 def lib(script, data=()):
-    """Library files behind a workflow script; editing one runs the rule again. `data`: patterns of package data."""
-    files = library_files(Path(workflow.basedir) / "workflow_scripts" / f"{script}.py")
-    return [
-        os.path.relpath(file)
-        for file in [
-            *files,
-            *(file for pattern in data for file in LIBRARY.glob(pattern)),
-        ]
-    ]
+    """A digest of the library code (and package data) behind a workflow script: as a parameter, it makes an edit of the
+    library run again the rules that it can change."""
+    return code_digest(Path(workflow.basedir) / "workflow_scripts" / f"{script}.py", data)
 
 
 def backbone_fields(*names):
     """A params function: these fields of the job's backbone."""
-    return lambda wildcards: CONFIG.backbones[wildcards.backbone].model_dump(
-        mode="json", include=set(names)
-    )
+    return lambda wildcards: CONFIG.backbones[wildcards.backbone].model_dump(mode="json", include=set(names))
 
 
 def method_fields(wildcards):
@@ -55,3 +47,45 @@ def method_fields(wildcards):
 def gpus(wildcards):
     """GPUs that the job's backbone needs: one if its device is a GPU."""
     return int(CONFIG.backbones[wildcards.backbone].device.startswith("cuda"))
+
+
+def backbone_folder(wildcards):
+    """Where the job's backbone lies: the folder that `pretrain` writes, the user's folder, or a hub id."""
+    return CONFIG.backbones[wildcards.backbone].folder or f"{STAGES}/backbones/{wildcards.backbone}"
+
+
+def backbone_files(wildcards):
+    """The job's backbone as an input: its folder; nothing if it is named by a hub id."""
+    folder = backbone_folder(wildcards)
+    embedded = CONFIG.backbones[wildcards.backbone].folder is None
+    return [folder] if embedded or os.path.isdir(folder) else []
+
+
+def knowledge_of_method(wildcards):
+    """What the method variant needs besides the backbone: encoders and memory (UniKE), FFN inputs (memory losses)."""
+    method = resolve_method(CONFIG.methods, wildcards.method).method
+    names = {
+        "t-patcher": ["ffn_inputs.parquet"],
+        "unike": ["ffn_inputs.parquet", "encoders.safetensors", "memory.safetensors"],
+    }.get(method, [])
+    return {name.split(".")[0]: f"{STAGES}/knowledge/{wildcards.backbone}/{name}" for name in names}
+
+
+def edits_of_split(wildcards):
+    """How many edits of the split are made; None: all."""
+    return CONFIG.tuning.edits if wildcards.split == "dev" else CONFIG.evaluation.edits
+
+
+def table1_records():
+    """Records of every cell of Table 1."""
+    return expand(
+        f"{STAGES}/records/{{backbone}}/eval_{{task}}/k1/{{method}}.parquet",
+        backbone=CONFIG.table1.backbones,
+        task=CONFIG.table1.tasks,
+        method=CONFIG.table1.methods,
+    )
+
+
+def of_each_backbone(pattern, **wildcards):
+    """A file of every backbone in Table 1."""
+    return expand(f"{STAGES}/{pattern}", backbone=CONFIG.table1.backbones, **wildcards)

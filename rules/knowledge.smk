@@ -5,12 +5,9 @@ KNOWLEDGE = f"{STAGES}/knowledge/{{backbone}}"
 
 rule triplets:
     input:
-        cases=expand(
-            "{folder}/pool_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]
-        ),
+        cases=expand("{folder}/pool_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
         visual=f"{STAGES}/visual/{{backbone}}/pool.safetensors",
         backbone=backbone_files,
-        code=lib("collect_triplets"),
     output:
         f"{KNOWLEDGE}/triplets.parquet",
     log:
@@ -22,7 +19,8 @@ rule triplets:
         mem_mb=2500,
         gpu=gpus,
     params:
-        folder=lambda wildcards: backbone_folder(wildcards.backbone),
+        code=lib("collect_triplets"),
+        folder=backbone_folder,
         backbone=backbone_fields("family", "dtype", "vqa_prompt"),
         max_triplets=CONFIG.knowledge.max_triplets,
     script:
@@ -34,7 +32,6 @@ rule states:
         triplets=f"{KNOWLEDGE}/triplets.parquet",
         visual=f"{STAGES}/visual/{{backbone}}/pool.safetensors",
         backbone=backbone_files,
-        code=lib("extract_states"),
     output:
         f"{KNOWLEDGE}/states.parquet",
     log:
@@ -46,7 +43,8 @@ rule states:
         mem_mb=2500,
         gpu=gpus,
     params:
-        folder=lambda wildcards: backbone_folder(wildcards.backbone),
+        code=lib("extract_states"),
+        folder=backbone_folder,
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
     script:
         "../workflow_scripts/extract_states.py"
@@ -54,12 +52,9 @@ rule states:
 
 rule ffn_inputs:
     input:
-        cases=expand(
-            "{folder}/pool_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]
-        ),
+        cases=expand("{folder}/pool_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
         visual=f"{STAGES}/visual/{{backbone}}/pool.safetensors",
         backbone=backbone_files,
-        code=lib("extract_ffn_inputs"),
     output:
         f"{KNOWLEDGE}/ffn_inputs.parquet",
     log:
@@ -71,7 +66,8 @@ rule ffn_inputs:
         mem_mb=2500,
         gpu=gpus,
     params:
-        folder=lambda wildcards: backbone_folder(wildcards.backbone),
+        code=lib("extract_ffn_inputs"),
+        folder=backbone_folder,
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
         memory_states=CONFIG.knowledge.memory_states,
     script:
@@ -81,7 +77,6 @@ rule ffn_inputs:
 rule encoders:
     input:
         states=f"{KNOWLEDGE}/states.parquet",
-        code=lib("train_encoders"),
     output:
         encoders=f"{KNOWLEDGE}/encoders.safetensors",
         losses=f"{KNOWLEDGE}/encoder_losses.csv",
@@ -94,6 +89,7 @@ rule encoders:
     resources:
         mem_mb=2000,
     params:
+        code=lib("train_encoders"),
         encoders=CONFIG.knowledge.encoders.model_dump(mode="json"),
         seed=CONFIG.seed,
     script:
@@ -103,7 +99,6 @@ rule encoders:
 rule memory:
     input:
         states=f"{KNOWLEDGE}/states.parquet",
-        code=lib("build_memory"),
     output:
         f"{KNOWLEDGE}/memory.safetensors",
     log:
@@ -113,5 +108,7 @@ rule memory:
     threads: CONFIG.threads
     resources:
         mem_mb=2000,
+    params:
+        code=lib("build_memory"),
     script:
         "../workflow_scripts/build_memory.py"

@@ -1,25 +1,9 @@
 # Tables and figures from records.
 
 
-def table1_records():
-    """Records of every cell of Table 1."""
-    return expand(
-        f"{STAGES}/records/{{backbone}}/eval_{{task}}/k1/{{method}}.parquet",
-        backbone=CONFIG.table1.backbones,
-        task=CONFIG.table1.tasks,
-        method=CONFIG.table1.methods,
-    )
-
-
-def of_each_backbone(pattern, **wildcards):
-    """A file of every backbone in Table 1."""
-    return expand(f"{STAGES}/{pattern}", backbone=CONFIG.table1.backbones, **wildcards)
-
-
 rule table1:
     input:
         records=table1_records(),
-        code=lib("write_table1", data=["reporting/paper/*.csv"]),
     output:
         token="results/table1.csv",
         mmedit="results/table1_mmedit.csv",
@@ -34,10 +18,9 @@ rule table1:
     resources:
         mem_mb=1500,
     params:
+        code=lib("write_table1", data=["reporting/paper/*.csv"]),
         table=CONFIG.table1.model_dump(mode="json"),
-        families={
-            name: CONFIG.backbones[name].family for name in CONFIG.table1.backbones
-        },
+        families={name: CONFIG.backbones[name].family for name in CONFIG.table1.backbones},
         statistics=CONFIG.statistics.model_dump(mode="json"),
         seed=CONFIG.seed,
     script:
@@ -47,7 +30,6 @@ rule table1:
 rule diagnostics_table:
     input:
         tables=of_each_backbone("diagnostics/{backbone}.csv"),
-        code=lib("write_diagnostics"),
     output:
         csv="results/diagnostics.csv",
         markdown="results/diagnostics.md",
@@ -58,6 +40,8 @@ rule diagnostics_table:
     threads: CONFIG.threads
     resources:
         mem_mb=500,
+    params:
+        code=lib("write_diagnostics"),
     script:
         "../workflow_scripts/write_diagnostics.py"
 
@@ -69,7 +53,6 @@ rule frontier:
             task=CONFIG.table1.tasks,
             method=CONFIG.frontier.methods,
         ),
-        code=lib("draw_frontier", data=["reporting/*.mplstyle"]),
     output:
         pdf="results/figures/frontier.pdf",
         png=report("results/figures/frontier.png", category="Figures"),
@@ -82,6 +65,7 @@ rule frontier:
     resources:
         mem_mb=1500,
     params:
+        code=lib("draw_frontier", data=["reporting/*.mplstyle"]),
         knob=CONFIG.frontier.knob,
         statistics=CONFIG.statistics.model_dump(mode="json"),
         seed=CONFIG.seed,
@@ -92,7 +76,6 @@ rule frontier:
 rule encoder_losses:
     input:
         losses=of_each_backbone("knowledge/{backbone}/encoder_losses.csv"),
-        code=lib("draw_encoder_losses", data=["reporting/*.mplstyle"]),
     output:
         pdf="results/figures/encoder_losses.pdf",
         png=report("results/figures/encoder_losses.png", category="Figures"),
@@ -105,6 +88,7 @@ rule encoder_losses:
     resources:
         mem_mb=1000,
     params:
+        code=lib("draw_encoder_losses", data=["reporting/*.mplstyle"]),
         backbones=CONFIG.table1.backbones,
     script:
         "../workflow_scripts/draw_encoder_losses.py"
@@ -117,7 +101,6 @@ rule tuning:
             task=CONFIG.table1.tasks,
             method=list(CONFIG.tuning.grids),
         ),
-        code=lib("write_tuning"),
     output:
         "results/tuning.csv",
     log:
@@ -127,5 +110,7 @@ rule tuning:
     threads: CONFIG.threads
     resources:
         mem_mb=500,
+    params:
+        code=lib("write_tuning"),
     script:
         "../workflow_scripts/write_tuning.py"

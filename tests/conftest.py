@@ -14,7 +14,10 @@ from unike_lib.backbones.blip2 import BLIP2
 from unike_lib.backbones.minigpt4 import MINIGPT4
 from unike_lib.types import EditCase, EditRequest, Probe, Query
 
-WORDS = "what is this ? on the left name it a photo of question : short answer red blue cat dog hot owl ###Human: <Img> </Img>"
+WORDS = (
+    "what is this ? on the left name it a photo of question : short answer "
+    "red blue cat dog hot owl ###Human: <Img> </Img>"
+)
 VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", *dict.fromkeys(WORDS.split())]
 VISUAL_TOKENS, WIDTH, LAYERS = 3, 16, 6
 FAMILIES = {"blip2": BLIP2, "minigpt4": MINIGPT4}

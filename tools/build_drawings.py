@@ -74,7 +74,7 @@ def icon_name(characters: dict[str, str], hexcode: str) -> str | None:
 def usable(entry: dict[str, Any], group: str, subgroup: str) -> bool:
     """Say whether a concept is a thing that can be told apart and whose name is plain words."""
     name = plain(entry["label"])
-    if group in SKIPPED_GROUPS and subgroup not in KEPT_SUBGROUPS or subgroup in SKIPPED_SUBGROUPS:
+    if (group in SKIPPED_GROUPS and subgroup not in KEPT_SUBGROUPS) or subgroup in SKIPPED_SUBGROUPS:
         return False
     return bool(PLAIN.fullmatch(name)) and len(name.split()) <= 3 and not SKIPPED_NAMES.search(name)
 

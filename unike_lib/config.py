@@ -40,7 +40,9 @@ class BackboneConfig(Section):
 
     family: Literal["blip2", "minigpt4"] = Field(description="Input layout: BLIP-2's or MiniGPT-4's.")
     folder: str | None = Field(None, description="save_pretrained folder or hub id; null: train an embedded one.")
-    layers: Literal["last_four"] | tuple[int, ...] = Field("last_four", description="Edited layers E (paper: last four).")
+    layers: Literal["last_four"] | tuple[int, ...] = Field(
+        "last_four", description="Edited layers E (paper: last four)."
+    )
     vqa_prompt: str = Field("Question: {} Short answer:", description="Template around a VQA question (MMEdit).")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Dtype of the frozen weights.")
     device: str = Field("cpu", description="Torch device of the model, for example cpu or cuda:0.")
@@ -103,7 +105,9 @@ class NeuronMethod(GradientMethod):
     key_init: Literal["query", "random"] = Field("query", description="h / |h|^2 (T-Patcher), or random directions.")
     activation_weight: float = Field(1.0, ge=0, description="Weight of the activation loss (T-Patcher: 1).")
     memory_weight: float = Field(5.0, ge=0, description="Weight of the memory loss (T-Patcher: 5).")
-    memory_margin: float = Field(-3.0, description="Bound below which unrelated states' activations go (T-Patcher: -3).")
+    memory_margin: float = Field(
+        -3.0, description="Bound below which unrelated states' activations go (T-Patcher: -3)."
+    )
     difference_margin: float = Field(3.0, description="Distance kept from the edit's own activation (T-Patcher: 3).")
     activation_top: Count = Field(5, description="Activations the activation loss averages over (T-Patcher: 5).")
     memory_top: Count = Field(1000, description="Activations the memory loss averages over (T-Patcher: 1000).")
@@ -126,7 +130,9 @@ class UnikeMethod(NeuronMethod):
     intrinsic: bool = Field(True, description="Train extra neurons (off: only Latent-IKE).")
     latent: bool = Field(True, description="Latent in-context shift (off: only Intrin).")
     top_k: Count = Field(40, description="Retrieved states a query and layer (paper: 40).")
-    alpha: Literal["dynamic"] | Fraction = Field("dynamic", description="Inclusion of h_know: Eq. 7, or fixed (Fig. 4b).")
+    alpha: Literal["dynamic"] | Fraction = Field(
+        "dynamic", description="Inclusion of h_know: Eq. 7, or fixed (Fig. 4b)."
+    )
     alpha_scale: float = Field(1.0, ge=0, le=2, description="Factor on the dynamic alpha (paper: 1).")
     alpha_convention: Literal["text", "printed"] = Field(
         "text", description="text: a' = (1-alpha) a + alpha h_know (3.3, Fig. 4b); printed: Eq. 7 as printed."
@@ -138,11 +144,15 @@ class UnikeMethod(NeuronMethod):
         "projected", description="projected: through the layer's W_q, W_k, W_v, W_o (App. A); raw: softmax(s H^T) H."
     )
     rotate_memory: bool = Field(False, description="Rotary models: rotate query and memory keys as at position 0.")
-    h_pos: Literal["last", "answer_mean"] = Field("last", description="Memory value: last answer token (paper) or mean.")
+    h_pos: Literal["last", "answer_mean"] = Field(
+        "last", description="Memory value: last answer token (paper) or mean."
+    )
     zeta: Literal["off", "random", "semantic", "truthfulness"] = Field(
         "truthfulness", description="Direction added to the new values (Eq. 6, Fig. 4c)."
     )
-    zeta_map: Literal["fitted", "per_edit"] = Field("fitted", description="W_zeta: ridge fit once, or learned in each edit.")
+    zeta_map: Literal["fitted", "per_edit"] = Field(
+        "fitted", description="W_zeta: ridge fit once, or learned in each edit."
+    )
     beta: float = Field(0.1, ge=0, description="Editing scalar of Eq. 6; unstated in the paper.")
 
 

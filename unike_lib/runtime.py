@@ -37,7 +37,7 @@ class Job(Protocol):
 
     @property
     def input(self) -> Any:
-        """Paths of the inputs; those named `code` are library files."""
+        """Paths of the inputs."""
 
     @property
     def log(self) -> Sequence[str]:
@@ -45,9 +45,8 @@ class Job(Protocol):
 
 
 def job_mark(job: Job) -> str:
-    """Return the fingerprint of what a job makes: its rule, its parameters, and the content of its inputs but code."""
-    code = set(job.input.get("code", ()))
-    return fingerprint(job.rule, dict(job.params.items()), *(Path(path) for path in job.input if path not in code))
+    """Return the fingerprint of what a job makes: its rule, its parameters (code included), the content of its inputs."""
+    return fingerprint(job.rule, dict(job.params.items()), *(Path(path) for path in job.input))
 
 
 class PlainLines(io.TextIOBase):

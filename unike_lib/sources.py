@@ -1,12 +1,38 @@
 """Which library files a script depends on, so that an edit of the library runs again what it can change, no more."""
 
 import ast
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 LIBRARY = Path(__file__).parent
 # Rules name the settings that shape their results as parameters; these modules change nothing by themselves.
 LEFT_OUT = {"unike_lib.config", "unike_lib.runtime"}
+
+
+def code_digest(script: Path, data: Sequence[str] = (), library: Path = LIBRARY) -> str:
+    """Return 16 hex digits that change with any library file that a script imports, or with package data that it reads.
+
+    Args:
+        script: a Python file outside the library.
+        data: patterns of package data below the library, such as "reporting/paper/*.csv".
+        library: the library's folder.
+
+    Raises:
+        FileNotFoundError: a pattern fits no file.
+    """
+    files = library_files(script, library)
+    for pattern in data:
+        found = sorted(library.glob(pattern))
+        if not found:
+            raise FileNotFoundError(f"{library / pattern}: no such package data")
+        files += found
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(
+            f"{file.relative_to(library).as_posix()}:{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode()
+        )
+    return digest.hexdigest()[:16]
 
 
 def library_files(script: Path, library: Path = LIBRARY) -> list[Path]:

@@ -8,7 +8,6 @@ NAMES = {"taught": "taught", "eval": "untaught"}
 
 with Stage(snakemake) as config:
     import pandas as pd
-
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases

@@ -7,7 +7,6 @@ from unike_lib.runtime import Stage, job_mark
 with Stage(snakemake) as config:
     import pandas as pd
     import pyarrow as pa
-
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases

@@ -1,4 +1,4 @@
-"""Contrastive losses against loops over Eq. 4-5, the ridge map against its normal equations, training on a known world."""
+"""Contrastive losses against loops over Eq. 4-5, the ridge map against its objective, training on a known world."""
 
 import math
 

@@ -33,5 +33,5 @@ def test_a_file_without_values_is_named(tmp_path):
     from unike_lib.types import InputError
 
     write_tensors(tmp_path / "m.safetensors", {"4.h_sem": torch.ones(2, 3)}, "mark")
-    with pytest.raises(InputError, match="4.h_pos"):
+    with pytest.raises(InputError, match=r"4\.h_pos"):
         load_memory(tmp_path / "m.safetensors")

@@ -19,11 +19,15 @@ def save(tmp_path):
     return write
 
 
-@pytest.fixture
-def cells(save):
+@pytest.fixture(scope="session")
+def cells(tmp_path_factory):
     """Write records of every cell of Table 1 and return their paths."""
-    names = [(backbone, task, method) for backbone in BACKBONES for task in TASKS for method in METHODS]
-    return [save(make_records(name), "-".join(name)) for name in names]
+    folder = tmp_path_factory.mktemp("cells")
+    paths = []
+    for name in [(backbone, task, method) for backbone in BACKBONES for task in TASKS for method in METHODS]:
+        paths.append(folder / f"{'-'.join(name)}.parquet")
+        write_table(paths[-1], make_records(name), "mark")
+    return paths
 
 
 @pytest.fixture(scope="session")

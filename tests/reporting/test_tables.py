@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from made_up_records import BACKBONES, METHODS, TASKS, make_records
 
-from unike_lib.config import StatisticsConfig
+from unike_lib.config import StatisticsConfig, TableConfig
 from unike_lib.reporting.markdown import cell, markdown_table
 from unike_lib.reporting.paper import PAPER_METHODS, paper_table
 from unike_lib.reporting.records import load_records
@@ -23,13 +23,18 @@ def outputs(folder):
     return {key: folder / f"{name}.csv" for key, name in names.items()} | {"markdown": folder / "table1.md"}
 
 
-def test_every_cell_of_table1_equals_a_plain_group_by(cells, config, tmp_path):
-    paths = outputs(tmp_path)
+@pytest.fixture(scope="module")
+def table1(cells, config, tmp_path_factory):
+    paths = outputs(tmp_path_factory.mktemp("table1"))
     write_table1(cells, paths, config)
+    return paths
+
+
+def test_every_cell_of_table1_equals_a_plain_group_by(cells, table1):
     records = pd.concat([pd.read_parquet(path) for path in cells])
     for criterion in ("token", "mmedit", "exact", "generated"):
         means = 100 * records.groupby(["backbone", "task", "method", "kind"])[criterion].mean()
-        table = pd.read_csv(paths[criterion])
+        table = pd.read_csv(table1[criterion])
         assert len(table) == len(BACKBONES) * len(TASKS) * len(METHODS)
         for row in table.to_dict("records"):
             for kind in PROBE_KINDS:
@@ -38,14 +43,12 @@ def test_every_cell_of_table1_equals_a_plain_group_by(cells, config, tmp_path):
                 assert row[f"{kind}_low"] <= row[kind] <= row[f"{kind}_high"]
 
 
-def test_table1_stands_beside_the_papers_numbers(cells, config, tmp_path):
-    paths = outputs(tmp_path)
-    write_table1(cells, paths, config)
-    table = pd.read_csv(paths["token"]).set_index(["backbone", "task", "method"])
+def test_table1_stands_beside_the_papers_numbers(table1):
+    table = pd.read_csv(table1["token"]).set_index(["backbone", "task", "method"])
     assert table.loc[("left", "vqa", "unike"), "paper_m_gen"] == 94.8
     assert table.loc[("right", "caption", "t-patcher"), "paper_t_loc"] == 93.9
     assert list(dict.fromkeys(table.index.get_level_values("method"))) == list(METHODS)
-    text = paths["markdown"].read_text()
+    text = table1["markdown"].read_text()
     assert "not comparable with the paper's" in text and "failed edits: unike 1" in text
     first = next(line for line in text.splitlines() if line.startswith("| T-Patcher"))
     row = table.loc[("left", "vqa", "t-patcher")]
@@ -53,12 +56,23 @@ def test_table1_stands_beside_the_papers_numbers(cells, config, tmp_path):
     assert "| *paper: T-Patcher* | *85.6* | *80.3* | *74.6* | *90.5* | *89.7* | *85.6* |" in text
 
 
-def test_table1_does_not_depend_on_the_order_of_files_or_rows(cells, config, tmp_path, save):
-    write_table1(cells, outputs(tmp_path / "a"), config)
+def test_table1_does_not_depend_on_the_order_of_files_or_rows(cells, table1, config, save, tmp_path):
     shuffled = [save(pd.read_parquet(path).sample(frac=1, random_state=1), path.stem) for path in cells]
-    write_table1(shuffled[::-1], outputs(tmp_path / "b"), config)
-    for name, path in outputs(tmp_path / "a").items():
-        assert path.read_bytes() == outputs(tmp_path / "b")[name].read_bytes()
+    write_table1(shuffled[::-1], outputs(tmp_path), config)
+    for name, path in outputs(tmp_path).items():
+        assert path.read_bytes() == table1[name].read_bytes()
+
+
+def test_a_variant_without_a_row_in_the_paper_stands_alone(config, save, tmp_path):
+    rows = TableConfig(backbones=["left"], tasks=["vqa"], methods=["unike", "no-zeta"])
+    narrow = config.model_copy(update={"table1": rows})
+    paths = [save(make_records(("left", "vqa", name)), name) for name in rows.methods]
+    write_table1(paths, outputs(tmp_path), narrow)
+    table = pd.read_csv(tmp_path / "table1.csv").set_index("method")
+    assert table["paper_rel"].isna().tolist() == [False, True]
+    lines = (tmp_path / "table1.md").read_text().splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("| variant (no-zeta)"))
+    assert lines[place + 1] == ""
 
 
 def test_facts_edits_and_failures_are_counted(save):

@@ -73,7 +73,7 @@ class Backbone:
         question: template around a question, with one {}.
     """
 
-    def __init__(  # noqa: PLR0913  (the parts of a backbone)
+    def __init__(
         self,
         model: Any,
         tokenizer: Any,
@@ -96,7 +96,7 @@ class Backbone:
     @property
     def device(self) -> torch.device:
         """Where the model's embeddings live."""
-        return self._embed.weight.device  # type: ignore[no-any-return]
+        return self._embed.weight.device
 
     @property
     def _embed(self) -> Any:

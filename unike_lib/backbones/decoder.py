@@ -127,7 +127,7 @@ class DecoderLayer:
         target: Any = self.module
         for step in self.names.activation.split("."):
             target = getattr(target, step)
-        return target(values)  # type: ignore[no-any-return]
+        return target(values)
 
     def _linear(self, name: str, inputs: Tensor, deltas: dict[str, Tensor]) -> Tensor:
         outputs: Tensor = self.part(name)(inputs)
@@ -181,10 +181,11 @@ class Decoder:
         self.model: Any = language_model
         base: Any = getattr(language_model, "model", language_model)
         self.stack: Any = getattr(base, "decoder", base)
-        kind = language_model.config.model_type
+        config: Any = language_model.config
+        kind = config.model_type
         if kind == "opt":
             self.names = OPT
-            if not language_model.config.do_layer_norm_before:
+            if not config.do_layer_norm_before:
                 raise InputError("decoder: post-norm OPT (opt-350m) is not supported; use a pre-norm model")
         elif hasattr(self.stack, "rotary_emb"):
             self.names = LLAMA
@@ -225,16 +226,16 @@ class Decoder:
         if self.names == OPT:
             return None
         position = torch.zeros(1, 1, dtype=torch.long, device=like.device)
-        return self.stack.rotary_emb(like, position_ids=position)  # type: ignore[no-any-return]
+        return self.stack.rotary_emb(like, position_ids=position)
 
     def finish(self, hidden: Tensor) -> Tensor:
         """Apply the final norm (and OPT's output projection) to states that left the last layer."""
         if self.names != OPT:
-            return self.stack.norm(hidden)  # type: ignore[no-any-return]
+            return self.stack.norm(hidden)
         if self.stack.final_layer_norm is not None:
             hidden = self.stack.final_layer_norm(hidden)
         return hidden if self.stack.project_out is None else self.stack.project_out(hidden)
 
     def logits(self, finished: Tensor) -> Tensor:
         """Return vocabulary logits [..., vocabulary] in float32."""
-        return self.model.lm_head(finished).float()  # type: ignore[no-any-return]
+        return self.model.lm_head(finished).float()

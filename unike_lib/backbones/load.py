@@ -28,7 +28,8 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
         model = load_blip2(folder)
     except OSError as error:
         raise InputError(f"{folder}: not a model folder ({str(error).splitlines()[0]})") from None
-    return model.to(device=config.device, dtype=getattr(torch, config.dtype)).eval().requires_grad_(False)
+    placed: Any = model
+    return placed.to(device=config.device, dtype=getattr(torch, config.dtype)).eval().requires_grad_(False)
 
 
 def load_processor(folder: str | Path) -> Any:
@@ -36,9 +37,7 @@ def load_processor(folder: str | Path) -> Any:
     return BlipImageProcessorPil.from_pretrained(folder)
 
 
-def load_backbone(
-    folder: str | Path, config: BackboneConfig, images: Callable[[Sequence[str]], Tensor]
-) -> Backbone:
+def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[Sequence[str]], Tensor]) -> Backbone:
     """Return a ready backbone; `images` gives the visual tokens of images by name."""
     model = load_model(folder, config)
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -5,15 +5,9 @@ train Q-Former and language model.
 """
 
 import logging
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
-
-from unike_lib.backbones.tower import COLOURS, LATE_WIDTH, MIDDLE_WIDTH, POOLED_WIDTH, TiledTower, TowerShape
-from unike_lib.types import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,20 @@ PAD, UNKNOWN, BEGIN, END, IMAGE = "<pad>", "<unk>", "<s>", "</s>", "<image>"
 SPECIAL = (PAD, UNKNOWN, BEGIN, END, IMAGE)
 SEPARATORS = (";", ".")
 STOPS = (END, *SEPARATORS)
-TEMPLATE_WORDS = ("question", "short", "answer", ":", "?", ",", *SEPARATORS, "###human", "<img>", "</img>", "that", "is")
+TEMPLATE_WORDS = (
+    "question",
+    "short",
+    "answer",
+    ":",
+    "?",
+    ",",
+    *SEPARATORS,
+    "###human",
+    "<img>",
+    "</img>",
+    "that",
+    "is",
+)
 _MARKS = Regex("[?:;,.]")
 
 

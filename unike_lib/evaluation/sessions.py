@@ -110,7 +110,7 @@ def _equal_groups(sessions: Sequence[Sequence[EditCase]], size: int) -> Iterator
         yield sessions[len(full) :]
 
 
-def _run_group(  # noqa: PLR0913  (a group of sessions and all that scoring it needs)
+def _run_group(
     backbone: Backbone,
     editor: Editor,
     group: Sequence[Sequence[EditCase]],
@@ -139,7 +139,7 @@ def _run_group(  # noqa: PLR0913  (a group of sessions and all that scoring it n
     return scores
 
 
-def _score_kind(  # noqa: PLR0913
+def _score_kind(
     backbone: Backbone,
     group: Sequence[Sequence[EditCase]],
     kind: ProbeKind,

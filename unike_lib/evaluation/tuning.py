@@ -33,7 +33,7 @@ def objective(means: Mapping[str, float]) -> float:
     return (means["rel"] + generality + locality) / 3
 
 
-def search(  # noqa: PLR0913  (a search needs them all)
+def search(
     backbone: Backbone,
     editor_of: EditorOf,
     cases: Sequence[EditCase],
@@ -45,17 +45,15 @@ def search(  # noqa: PLR0913  (a search needs them all)
     rows = []
     for number, trial in enumerate(trials):
         scores = run_edits(backbone, editor_of(trial), cases, before, 1, settings)
-        means = {kind: _mean(scores, kind) for kind in PROBE_KINDS}
+        means: dict[str, float] = {kind: _mean(scores, kind) for kind in PROBE_KINDS}
         failed = sum(score.status != "ok" for score in scores if score.kind == "rel")
         seconds = sum(score.edit_seconds for score in scores if score.kind == "rel") / len(cases)
-        rows.append(
-            {"trial": number, **trial, "edits": len(cases), "failed": failed, **means}
-            | {"objective": objective(means), "edit_seconds": seconds}
-        )
+        row: dict[str, Any] = {"trial": number, **trial, "edits": len(cases), "failed": failed, **means}
+        rows.append(row | {"objective": objective(means), "edit_seconds": seconds})
     return pd.DataFrame(rows)
 
 
-def sweep(  # noqa: PLR0913
+def sweep(
     backbone: Backbone,
     editor_of: EditorOf,
     cases: Sequence[EditCase],

@@ -33,7 +33,7 @@ class Encoder(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the representations."""
-        return self.net(states)  # type: ignore[no-any-return]
+        return self.net(states)
 
 
 def truthfulness_loss(positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
@@ -123,7 +123,7 @@ def _train_layer(
             loss1 = truthfulness_loss(truth(h_pos), truth(h_neg), config.temperature)
             loss2 = semantic_loss(h_sem, semantic(h_pos), semantic(h_neg), config.temperature)
             optimiser.zero_grad()
-            (loss1 + loss2).backward()  # type: ignore[no-untyped-call]
+            (loss1 + loss2).backward()
             optimiser.step()
             sums = [sums[0] + loss1.item(), sums[1] + loss2.item(), sums[2] + 1]
         rows.append({"epoch": epoch, "truthfulness": sums[0] / sums[2], "semantic": sums[1] / sums[2]})

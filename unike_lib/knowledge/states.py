@@ -93,7 +93,9 @@ def read_states(path: Path, mark: str | None = None) -> dict[int, dict[str, Tens
             chosen = layer_ids == layer
             store = layers.setdefault(int(layer), {name: [] for name in STATE_COLUMNS})
             for name in STATE_COLUMNS:
-                store[name].append(piece.column(name).flatten().to_numpy(zero_copy_only=False).reshape(-1, width)[chosen])
+                store[name].append(
+                    piece.column(name).flatten().to_numpy(zero_copy_only=False).reshape(-1, width)[chosen]
+                )
     if not layers:
         raise InputError(f"{path}: no hidden states")
     result = {
@@ -153,6 +155,6 @@ def read_ffn_inputs(path: Path) -> dict[int, Tensor]:
     """Return layer -> FFN inputs [state, d]."""
     table = read_table(path)
     return {
-        int(layer): torch.from_numpy(np.stack(group["ffn_input"].to_list()))
+        int(str(layer)): torch.from_numpy(np.stack(group["ffn_input"].to_list()))
         for layer, group in table.groupby("layer")
     }

@@ -63,4 +63,5 @@ def read_triplets(path: Path) -> list[Triplet]:
         if name not in table:
             raise InputError(f"{path}: field '{name}' is missing")
     image = table["image"].astype(object).where(table["image"].notna(), None)
-    return [Triplet(**row) for row in table.assign(image=image)[names].to_dict("records")]
+    columns = [table[name] if name != "image" else image for name in names]
+    return [Triplet(*row) for row in zip(*columns, strict=True)]

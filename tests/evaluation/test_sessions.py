@@ -1,0 +1,184 @@
+"""Sessions on a tiny backbone: scores against a loop that asks one question at a time."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import pytest
+import torch
+from conftest import make_case
+
+from unike_lib.benchmark.answers import normalise_answer
+from unike_lib.config import EvaluationConfig, FineTuneMethod
+from unike_lib.editing.editor import NoEdit, Outcome
+from unike_lib.editing.fine_tune import FineTune
+from unike_lib.editing.patch import Patch
+from unike_lib.evaluation.diagnostics import diagnose
+from unike_lib.evaluation.records import RECORD_SCHEMA, Before
+from unike_lib.evaluation.sessions import answer_before, probe_query, records_table, run_edits
+from unike_lib.evaluation.tuning import grid_trials, objective, search, sweep
+from unike_lib.io import read_table, write_table
+from unike_lib.types import PROBE_KINDS
+
+SETTINGS = EvaluationConfig(sessions=2, max_new_tokens=5)
+LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "k": 1, "seed": 0, "mark": "x"}
+
+
+def strong_fine_tune(backbone, **settings):
+    return FineTune(backbone, FineTuneMethod(method="fine-tune", **{"steps": 6, "learning_rate": 0.03, **settings}))
+
+
+def frame(scores):
+    return records_table(scores, LABELS)
+
+
+def scores_of(backbone, editor, cases, k=1, settings=SETTINGS):
+    return frame(run_edits(backbone, editor, cases, answer_before(backbone, cases, settings), k, settings))
+
+
+def test_base_scores_are_the_unedited_accuracy_and_full_locality(backbone, cases):
+    records = scores_of(backbone, NoEdit(), cases)
+    assert len(records) == len(cases) * 5
+    local = records[records["kind"].isin(["t_loc", "m_loc"])]
+    assert (local[["token", "mmedit", "exact", "generated"]] == 1).all().all()
+    for case in cases:
+        for kind in ("rel", "t_gen", "m_gen"):
+            batch = backbone.encode([probe_query(case, kind)])
+            best = backbone.model.language_model(inputs_embeds=batch.embeddings).logits[0].argmax(-1)
+            asked = batch.targets[0] >= 0
+            right = (best[asked] == batch.targets[0][asked]).double()
+            row = records[(records["case"] == case.request.id) & (records["kind"] == kind)].iloc[0]
+            assert row["token"] == row["mmedit"] == pytest.approx(float(right.mean()))
+            assert row["exact"] == float(right.min())
+            assert row["generated"] == float(normalise_answer(row["text_before"]) == case.request.target)
+            assert row["text_after"] == row["text_before"]
+
+
+def test_locality_equals_a_loop_over_single_questions(backbone, cases):
+    """Edit one case at a time, ask one question at a time, compare all positions rank by rank."""
+    editor = strong_fine_tune(backbone, steps=15)
+    records = scores_of(backbone, editor, cases)
+    for case in cases:
+        patch = editor.edit([case.request], editor.start(1)).patch
+        for kind, ranks in (("t_loc", 1), ("m_loc", 10)):
+            batch = backbone.encode([probe_query(case, kind)])
+            before, after = (
+                backbone.head(backbone.trunk(batch), p)[0].sort(descending=True).indices for p in (None, patch)
+            )
+            asked = batch.targets[0] >= 0
+            row = records[(records["case"] == case.request.id) & (records["kind"] == kind)].iloc[0]
+            assert row["mmedit"] == pytest.approx(
+                float((before[:, :ranks] == after[:, :ranks]).double().mean()), abs=0.02
+            )
+            unchanged = (before[asked, 0] == after[asked, 0]).double()
+            assert row["token"] == pytest.approx(float(unchanged.mean()))
+    assert records[records["kind"] == "rel"]["token"].mean() > 0.8
+    assert records[records["kind"] == "m_loc"]["mmedit"].mean() < 1
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_batches_of_sessions_do_not_change_the_scores(backbone, cases, k):
+    tables = [
+        scores_of(backbone, strong_fine_tune(backbone, steps=3), cases, k, SETTINGS.model_copy(update={"sessions": n}))
+        for n in (1, 4)
+    ]
+    keys = ["case", "kind"]
+    first, second = (table.sort_values(keys).reset_index(drop=True) for table in tables)
+    same = [*keys, "session", "position", "token", "exact", "generated", "text_after", "status"]
+    pd.testing.assert_frame_equal(first[same], second[same])
+
+
+def test_a_last_partial_session_is_scored_with_its_true_length(backbone, cases):
+    records = scores_of(backbone, strong_fine_tune(backbone), cases, k=2)
+    rel = records[records["kind"] == "rel"]
+    assert rel.groupby("session").size().tolist() == [2, 2, 1]
+    assert rel.set_index("case").loc["vqa-4", ["session", "position"]].tolist() == [2, 0]
+
+
+def test_a_session_is_scored_after_all_its_edits(backbone, cases):
+    """The first case of a pair is scored with the second edit in force."""
+    editor, pair = strong_fine_tune(backbone), cases[:2]
+    records = scores_of(backbone, editor, pair, k=2)
+    patch = editor.start(1)
+    for case in pair:
+        patch = editor.edit([case.request], patch).patch
+    batch = backbone.encode([pair[0].request.query])
+    best = backbone.head(backbone.trunk(batch), patch)[0].argmax(-1)
+    asked = batch.targets[0] >= 0
+    expected = float((best[asked] == batch.targets[0][asked]).double().mean())
+    row = records[(records["case"] == "vqa-0") & (records["kind"] == "rel")].iloc[0]
+    assert row["token"] == pytest.approx(expected)
+
+
+@dataclass(frozen=True)
+class FailsOn:
+    """An editor that reports a failure for one request."""
+
+    bad: str
+
+    def start(self, sessions):
+        return Patch.identity(sessions)
+
+    def edit(self, requests, onto):
+        return Outcome(onto, tuple("loss is not finite" if r.id == self.bad else None for r in requests))
+
+
+def test_a_failed_edit_is_recorded_and_does_not_sink_the_run(backbone, cases):
+    records = scores_of(backbone, FailsOn("vqa-2"), cases)
+    failed = records[records["status"] != "ok"]
+    assert set(failed["case"]) == {"vqa-2"} and len(failed) == 5
+    assert (failed["status"] == "failed: loss is not finite").all()
+    assert records["token"].notna().all()
+
+
+def test_records_and_answers_survive_the_disk(tmp_path, backbone, cases):
+    before = answer_before(backbone, cases, SETTINGS)
+    before.save(tmp_path / "b.parquet", "mark")
+    loaded = Before.load(tmp_path / "b.parquet", "mark")
+    editor = strong_fine_tune(backbone, steps=2)
+    runs = [frame(run_edits(backbone, editor, cases, answers, 1, SETTINGS)) for answers in (before, loaded)]
+    drop = ["edit_seconds"]
+    pd.testing.assert_frame_equal(*(run.drop(columns=drop) for run in runs))
+    write_table(tmp_path / "r.parquet", runs[0], "mark", RECORD_SCHEMA)
+    back = read_table(tmp_path / "r.parquet", "mark")
+    assert list(back.columns) == RECORD_SCHEMA.names
+    assert back["token"].tolist() == runs[0]["token"].tolist()
+
+
+def test_generation_can_be_switched_off(backbone, cases):
+    records = scores_of(backbone, NoEdit(), cases[:2], settings=SETTINGS.model_copy(update={"generate": False}))
+    assert records["generated"].isna().all() and records["token"].notna().all()
+
+
+def test_diagnose_counts_right_answers(backbone, cases):
+    known = [make_case(9, backbone.text(_greedy(backbone, cases[0])))]
+    table = diagnose(backbone, {"taught": known, "untaught": cases}, SETTINGS).set_index("set")
+    assert list(table.index)[:3] == ["taught", "taught_rephrased_text", "taught_rephrased_image"]
+    assert table.loc["taught", "consistency"] == 1
+    assert table.loc["untaught", "items"] == 5
+    assert 0 <= table.loc["untaught", "exact"] <= table.loc["untaught", "token"] + 1e-9
+
+
+def _greedy(backbone, case):
+    from unike_lib.backbones.generate import generate
+
+    query = make_case(9).request.query
+    return generate(backbone, [query], [[]], max_new_tokens=5)[0]
+
+
+def test_search_reports_every_trial_with_its_objective(backbone, cases):
+    before = answer_before(backbone, cases, SETTINGS)
+    trials = grid_trials({"learning_rate": (1e-9, 0.03), "steps": (2, 6)}, 12, 0)
+    assert len(trials) == 4 and len(grid_trials({"a": range(50)}, 12, 0)) == 12
+    table = search(backbone, lambda t: strong_fine_tune(backbone, **t), cases, before, trials, SETTINGS)
+    assert table.loc[table["objective"].idxmax(), "learning_rate"] == 0.03
+    row = table.iloc[0]
+    by_hand = (row["rel"] + (row["t_gen"] + row["m_gen"]) / 2 + (row["t_loc"] + row["m_loc"]) / 2) / 3
+    assert row["objective"] == pytest.approx(by_hand) == pytest.approx(objective(row[list(PROBE_KINDS)]))
+
+
+def test_sweep_visits_every_value(backbone, cases):
+    before = answer_before(backbone, cases[:2], SETTINGS)
+    runs = sweep(backbone, lambda t: strong_fine_tune(backbone, **t), cases[:2], before, ("steps", [1, 6]), SETTINGS)
+    reliability = [sum(s.token for s in scores if s.kind == "rel") for _, scores in runs]
+    assert [value for value, _ in runs] == [1, 6] and reliability[1] > reliability[0]
+    assert torch.is_grad_enabled()
