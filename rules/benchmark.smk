@@ -11,7 +11,6 @@ USER_FILES = [
 if EMBEDDED:
 
     rule benchmark:
-        input:
         output:
             cases=expand(
                 "{folder}/{split}_{task}.json",

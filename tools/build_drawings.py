@@ -38,7 +38,10 @@ SIZE = 72  # pixels: the drawings are scaled to 87-120 pixels in a scene
 SKIPPED_GROUPS = {"smileys-emotion", "people-body", "symbols", "flags", "component"}
 KEPT_SUBGROUPS = {"face-costume", "monkey-face", "body-parts"}  # of the skipped groups: few and unlike one another
 SKIPPED_SUBGROUPS = {"award-medal"}
-SKIPPED_NAMES = re.compile(r"clock|thirty|moon|globe|gesture|hour|^(one|two|three|four|five|six|seven|eight|nine|ten) ")
+SKIPPED_NAMES = re.compile(
+    r"clock|thirty|moon|globe|hour|oncoming|biting|notes$|service dog|sunrise over|horizontal|umbrella on|\bdvd\b"
+)
+SKIPPED_KEYWORDS = {"ass", "booze", "gay", "glbt", "glbtq", "lesbian", "lgbt", "lgbtq", "litaf", "menstruation", "poop"}
 PLAIN = re.compile(r"[a-z]+( [a-z]+)*")
 WHITENED = 96  # directions kept of the 1280 pooled features
 log = logging.getLogger(__name__)
@@ -83,7 +86,7 @@ def keywords(entry: dict[str, Any]) -> tuple[str, ...]:
     """Return the CLDR keywords that are one or two plain words and share no word (or its stem) with the name."""
     words = plain(entry["label"]).split()
     tags = [plain(tag) for tag in entry.get("tags", ())]
-    fine = [t for t in tags if PLAIN.fullmatch(t) and len(t.split()) <= 2 and len(t) > 2]
+    fine = [t for t in tags if PLAIN.fullmatch(t) and len(t.split()) <= 2 and len(t) > 2 and t not in SKIPPED_KEYWORDS]
     return tuple(t for t in fine if not any(w in words or w[:4] == x[:4] for w in t.split() for x in words))
 
 

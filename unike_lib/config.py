@@ -4,6 +4,7 @@ Sources: "paper" (UniKE, NeurIPS 2024), "released" (the authors' code), "MMEdit"
 "VLKEB", "ours" (a choice of this project), "tuned: development edits" (results/tuning.csv).
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -218,28 +219,28 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Config":
-        for table in (self.table1,):
-            for name in table.backbones:
-                if name not in self.backbones:
-                    raise ValueError(f"table1.backbones: unknown backbone {name!r}; known: {sorted(self.backbones)}")
-        for where, names in (
-            ("table1.methods", self.table1.methods),
-            ("frontier.methods", self.frontier.methods),
-            ("tuning.grids", tuple(self.tuning.grids)),
-        ):
-            for name in names:
-                if name not in self.methods:
-                    raise ValueError(f"{where}: unknown method {name!r}; known: {sorted(self.methods)}")
+        _require("table1.backbones: unknown backbone", self.table1.backbones, self.backbones)
+        _require("table1.methods: unknown method", self.table1.methods, self.methods)
+        _require("frontier.methods: unknown method", self.frontier.methods, self.methods)
+        _require("tuning.grids: unknown method", self.tuning.grids, self.methods)
+        return self
+
+    @model_validator(mode="after")
+    def _methods_resolve(self) -> "Config":
         for name in self.methods:
             resolve_method(self.methods, name)
-        for name, grid in self.tuning.grids.items():
-            for field, values in grid.items():
-                for value in values:
-                    resolve_method(self.methods, name, {field: value})
-        for name in self.frontier.methods:
-            for value in self.frontier.values:
-                resolve_method(self.methods, name, {self.frontier.knob: value})
+        knobs = [(name, self.frontier.knob, self.frontier.values) for name in self.frontier.methods]
+        knobs += [(name, field, values) for name, grid in self.tuning.grids.items() for field, values in grid.items()]
+        for name, field, values in knobs:
+            for value in values:
+                resolve_method(self.methods, name, {field: value})
         return self
+
+
+def _require(problem: str, names: Iterable[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in set(known):
+            raise ValueError(f"{problem} {name!r}; known: {sorted(known)}")
 
 
 def resolve_method(

@@ -45,8 +45,13 @@ class Job(Protocol):
 
 
 def job_mark(job: Job) -> str:
-    """Return the fingerprint of what a job makes: its rule, its parameters (code included), the content of its inputs."""
-    return fingerprint(job.rule, dict(job.params.items()), *(Path(path) for path in job.input))
+    """Return the fingerprint of what a job makes: its rule, its parameters (code included), what its inputs contain.
+
+    Inputs named `images` are left out: a user's picture folder may be too large to be read for every job.
+    """
+    images = job.input.get("images", ())
+    left_out = {images} if isinstance(images, str) else set(images)
+    return fingerprint(job.rule, dict(job.params.items()), *(Path(path) for path in job.input if path not in left_out))
 
 
 class PlainLines(io.TextIOBase):

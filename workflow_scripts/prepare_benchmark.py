@@ -5,6 +5,6 @@ from pathlib import Path
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as config:
-    from unike_lib.benchmark.mmedit import prepare_user_benchmark
+    from unike_lib.benchmark.prepare import prepare_user_benchmark
 
     prepare_user_benchmark(Path(snakemake.output.cases[0]).parent, config.benchmark, config.seed)

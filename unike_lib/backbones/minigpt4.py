@@ -1,4 +1,4 @@
-"""MiniGPT-4: visual tokens wrapped in its chat prompt, start token with an image only; text-only input has no wrapper."""
+"""MiniGPT-4: visual tokens wrapped in its chat prompt after a start token; text-only input has no wrapper."""
 
 from unike_lib.backbones.base import InputForm
 

@@ -1,4 +1,4 @@
-"""Extra FFN neurons trained on one edit, with T-Patcher's activation and memory losses: shared by T-Patcher and UniKE."""
+"""Extra FFN neurons trained on one edit, with T-Patcher's activation and memory losses (T-Patcher, UniKE)."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

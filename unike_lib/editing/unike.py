@@ -80,14 +80,17 @@ class Unike:
         device = backbone.device
         encoders = load_encoders(knowledge / "encoders.safetensors")
         inputs = read_ffn_inputs(knowledge / "ffn_inputs.parquet")
-        trainer = NeuronTrainer(backbone, settings, {l: states.to(device) for l, states in inputs.items()}, seed)
+        trainer = NeuronTrainer(
+            backbone, settings, {layer: states.to(device) for layer, states in inputs.items()}, seed
+        )
         shift = _build_shift(backbone, settings, knowledge, encoders) if settings.latent else None
         zetas = {
             layer: zeta_and_map(parts, settings.zeta, seed + layer)
             for layer, parts in encoders.items()
             if settings.zeta != "off"
         }
-        return cls(trainer, settings, shift, {l: (z.to(device), m.to(device)) for l, (z, m) in zetas.items()})
+        placed = {layer: (zeta.to(device), fitted.to(device)) for layer, (zeta, fitted) in zetas.items()}
+        return cls(trainer, settings, shift, placed)
 
     def start(self, sessions: int) -> Patch:
         """Return the patch with the latent shift alone (Latent-IKE)."""

@@ -89,8 +89,10 @@ class Before:
         """Write to Parquet."""
         ids = pa.list_(pa.int32())
         schema = pa.schema(
-            [("case", TEXT), ("kind", TEXT), ("answer", ids), ("tops", ids), ("ranks", WHOLE), ("generated", ids)]
-            + [("text", TEXT)]
+            [
+                *(("case", TEXT), ("kind", TEXT), ("answer", ids), ("tops", ids)),
+                *(("ranks", WHOLE), ("generated", ids), ("text", TEXT)),
+            ]
         )
         frame = pd.DataFrame([{"case": case, "kind": kind, **row} for (case, kind), row in self.rows.items()])
         write_table(path, frame, mark, schema)

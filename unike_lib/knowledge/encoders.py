@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +28,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = [width_in, *[hidden] * (layers - 1), width_out]
         steps: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             steps += [nn.Linear(before, after), nn.GELU()]
         self.net = nn.Sequential(*steps[:-1])
 
@@ -72,7 +73,7 @@ def fit_map(inputs: Tensor, outputs: Tensor, ridge: float) -> Tensor:
 
 @dataclass(frozen=True)
 class LayerEncoders:
-    """What is learned of one layer: Enc_tru, Enc_sem, and for each space zeta [width] and the fitted W_zeta [width, d]."""
+    """What is learned of one layer: both encoders and, for each space, zeta [width] and the fitted W_zeta [width, d]."""
 
     truthfulness: Encoder
     semantic: Encoder
@@ -81,7 +82,7 @@ class LayerEncoders:
 
 
 def train_encoders(states: Path, out: Path, config: EncoderConfig, seed: int) -> None:
-    """Train both encoders of every layer and write `encoders.safetensors`, its losses and its checks, into folder `out`.
+    """Train both encoders of every layer; write `encoders.safetensors`, its losses and its checks into folder `out`.
 
     Raises:
         InputError: too few triplets for a batch and a held-out set.

@@ -1,0 +1,117 @@
+"""The frame of a workflow script: its log, its threads, one line for an error in the input."""
+
+import io
+import logging
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from tqdm import tqdm
+
+from unike_lib.runtime import THREAD_VARIABLES, PlainLines, Stage, job_mark
+from unike_lib.types import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """Undo what a stage sets in the environment."""
+    for name in (*THREAD_VARIABLES, "TOKENIZERS_PARALLELISM", "TQDM_MININTERVAL", "TQDM_MAXINTERVAL"):
+        monkeypatch.setenv(name, "before")
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def job(tmp_path):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    return SimpleNamespace(rule="states", config=config | {"threads": 3}, log=[str(tmp_path / "logs" / "states.log")])
+
+
+def log_of(job):
+    return Path(job.log[0]).read_text()
+
+
+def test_configuration_threads_and_log(job, capsys):
+    with Stage(job) as config:
+        logging.getLogger("unike_lib.knowledge").info("%d triplets", 12)
+        assert config.threads == 3
+        assert all(os.environ[name] == "3" for name in THREAD_VARIABLES)
+    assert log_of(job).endswith("INFO 12 triplets\n")
+    assert capsys.readouterr().err.endswith("INFO 12 triplets\n")
+    assert not logging.getLogger("unike_lib").handlers
+
+
+def test_input_error_is_one_line_and_exit_status_one(job, capsys):
+    with pytest.raises(SystemExit) as stop, Stage(job):
+        raise InputError("vqa.json: record 3: field 'alt': expected text")
+    assert stop.value.code == 1
+    for text in (log_of(job), capsys.readouterr().err):
+        assert text.count("\n") == 1
+        assert text.endswith("ERROR vqa.json: record 3: field 'alt': expected text\n")
+
+
+def test_bad_configuration_names_the_field(job):
+    job.config["seed"] = "x"
+    with pytest.raises(SystemExit), Stage(job):
+        pytest.fail("the stage must not start")
+    assert "seed: " in log_of(job)
+
+
+def test_a_fault_of_ours_keeps_its_traceback(job):
+    with pytest.raises(ZeroDivisionError), Stage(job):
+        _ = 1 / 0
+    assert "states failed" in log_of(job)
+    assert "ZeroDivisionError" in log_of(job)
+
+
+def test_progress_bars_become_plain_lines(job):
+    standard = sys.stderr
+    with Stage(job):
+        for _ in tqdm(range(3), desc="edits", mininterval=0):
+            pass
+    lines = log_of(job).splitlines()
+    assert lines[-1].startswith("edits: 100%")
+    assert "\r" not in log_of(job)
+    assert sys.stderr is standard
+
+
+def test_plain_lines_drops_blanks_and_joins_pieces():
+    out = io.StringIO()
+    stream = PlainLines(out)
+    for piece in ("\r 1%", "\r 2%  ", "\n", "\n", "a", "b\nunfinished"):
+        stream.write(piece)
+    assert out.getvalue() == " 1%\n 2%\nab\n"
+
+
+class Named(list):
+    """A list with names, like Snakemake's `input` and `params`."""
+
+    def __init__(self, **named):
+        super().__init__(named.values())
+        self.get, self.items = named.get, named.items
+
+
+def test_mark_covers_parameters_and_inputs_but_pictures(tmp_path):
+    cases, images = tmp_path / "cases.json", tmp_path / "images"
+    images.mkdir()
+
+    def mark(text="[]", rule="visual", **params):
+        cases.write_text(text)
+        (images / f"{len(list(images.iterdir()))}.png").write_text("new")
+        return job_mark(
+            SimpleNamespace(rule=rule, params=Named(**params), input=Named(cases=str(cases), images=str(images)))
+        )
+
+    same = mark(code="0", dtype="float32")
+    assert mark(code="0", dtype="float32") == same
+    changed = [
+        mark("[1]", code="0", dtype="float32"),
+        mark(code="1", dtype="float32"),
+        mark(code="0", dtype="bfloat16"),
+    ]
+    changed.append(mark(rule="states", code="0", dtype="float32"))
+    assert len({same, *changed}) == 5

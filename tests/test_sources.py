@@ -1,0 +1,54 @@
+"""Which library files a script depends on."""
+
+import pytest
+
+from unike_lib.sources import code_digest, library_files
+
+
+@pytest.fixture
+def library(tmp_path):
+    """A library in which a -> b -> pack.c, and d stands alone."""
+    folder = tmp_path / "unike_lib"
+    (folder / "pack").mkdir(parents=True)
+    (folder / "a.py").write_text("import json\nimport unike_lib.b\n")
+    (folder / "b.py").write_text("def f():\n    from unike_lib.pack import c\n    return c\n")
+    (folder / "pack" / "c.py").write_text("from unike_lib import a\n")
+    (folder / "pack" / "__init__.py").write_text("")
+    (folder / "d.py").write_text("from unike_lib.config import Config\n")
+    (folder / "config.py").write_text("")
+    (folder / "table.csv").write_text("1\n")
+    return folder
+
+
+def script(library, text):
+    file = library.parent / "script.py"
+    file.write_text(text)
+    return file
+
+
+def test_follows_imports_also_in_functions_and_circles(library):
+    found = library_files(script(library, "from unike_lib.a import x\n"), library)
+    assert [file.relative_to(library).as_posix() for file in found] == ["a.py", "b.py", "pack/c.py"]
+
+
+def test_configuration_is_left_out(library):
+    found = library_files(script(library, "if True:\n    from unike_lib import d\n"), library)
+    assert [file.name for file in found] == ["d.py"]
+
+
+def test_digest_changes_with_the_code_behind_a_script_only(library):
+    file = script(library, "from unike_lib import a\n")
+    before = code_digest(file, library=library)
+    (library / "d.py").write_text("changed = 1\n")
+    assert code_digest(file, library=library) == before
+    (library / "pack" / "c.py").write_text("changed = 1\n")
+    assert code_digest(file, library=library) != before
+
+
+def test_digest_covers_package_data(library):
+    file = script(library, "import json\n")
+    before = code_digest(file, ["*.csv"], library)
+    (library / "table.csv").write_text("2\n")
+    assert code_digest(file, ["*.csv"], library) != before
+    with pytest.raises(FileNotFoundError, match=r"\*\.tsv"):
+        code_digest(file, ["*.tsv"], library)

@@ -1,0 +1,189 @@
+"""The workflow as Snakemake plans it: every target, every preset, clear errors, and no more re-runs than needed."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unike_lib.config import load_config, resolve_method
+from unike_lib.types import InputError
+
+ROOT = Path(__file__).parents[1]
+PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+TARGETS = ["all", "results/tuning.csv", "results/figures/encoder_losses.pdf"]
+
+
+def snakemake(folder, *arguments, root=ROOT):
+    """Run Snakemake in a folder of its own; return exit status and everything printed."""
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        root / "Snakefile",
+        "--directory",
+        folder,
+        "--cores",
+        "1",
+    ]
+    done = subprocess.run([*command, *arguments], cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def planned(text):
+    """Read the table of jobs: rule -> number of jobs."""
+    table = text.split("Job stats:")[1].split("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+def merged(base, overlay):
+    """Lay an overlay over a configuration as Snakemake does: mappings are merged, everything else replaced."""
+    if not isinstance(base, dict) or not isinstance(overlay, dict):
+        return overlay
+    return base | {key: merged(base.get(key), value) for key, value in overlay.items()}
+
+
+def read(path):
+    return yaml.safe_load(path.read_text())
+
+
+def test_default_configuration_states_every_field():
+    values = read(ROOT / "config.yaml")
+    config = load_config(values)
+    assert config.model_dump(exclude_unset=True) == config.model_dump()
+    for name, settings in values["methods"].items():
+        if "like" not in settings:
+            assert set(settings) == set(resolve_method(config.methods, name).model_dump())
+
+
+def test_every_method_is_searched_equally_long():
+    config = load_config(read(ROOT / "config.yaml"))
+    for grid in config.tuning.grids.values():
+        combinations = 1
+        for values in grid.values():
+            combinations *= len(values)
+        assert combinations == config.tuning.trials
+
+
+@pytest.mark.parametrize("preset", [None, *PRESETS], ids=lambda preset: preset.stem if preset else "default")
+def test_every_target_is_planned(tmp_path, preset):
+    overlay = ["--configfile", preset] if preset else []
+    config = load_config(merged(read(ROOT / "config.yaml"), read(preset) if preset else {}))
+    status, text = snakemake(tmp_path, "-n", *overlay, "--", *TARGETS)
+    assert status == 0, text
+    jobs, table = planned(text), config.table1
+    cells = len(table.backbones) * len(table.tasks)
+    assert jobs["records"] == cells * len(table.methods)
+    assert jobs["frontier_records"] == cells * len(config.frontier.methods)
+    assert jobs["tuning_trials"] == cells * len(config.tuning.grids)
+    assert jobs["pretrain"] == sum(config.backbones[name].folder is None for name in table.backbones)
+
+
+BAD = {
+    "method": ({"table1": {"methods": ["base", "unikey"]}}, ["table1.methods", "'unikey'", "t-patcher"]),
+    "backbone": ({"table1": {"backbones": ["blip3"]}}, ["table1.backbones", "'blip3'", "blip2-nano"]),
+    "value": ({"methods": {"unike": {"alpha": 3.0}}}, ["methods.unike", "alpha"]),
+    "field": ({"knowledge": {"encoders": {"epoch": 3}}}, ["knowledge.encoders.epoch"]),
+    "knob": ({"frontier": {"knob": "memory_wait"}}, ["memory_wait"]),
+}
+
+
+@pytest.mark.parametrize(("overlay", "words"), BAD.values(), ids=BAD)
+def test_a_bad_configuration_is_one_clear_line(overlay, words):
+    with pytest.raises(InputError) as error:
+        load_config(merged(read(ROOT / "config.yaml"), overlay), "config.yaml + mine.yaml")
+    assert str(error.value).startswith("config.yaml + mine.yaml: ")
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_bad_configuration_stops_before_any_job(tmp_path):
+    overlay, words = BAD["method"]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(overlay))
+    status, text = snakemake(tmp_path, "--configfile", tmp_path / "mine.yaml")
+    assert status != 0
+    assert "Job stats" not in text
+    (line,) = [line for line in text.splitlines() if all(word in line for word in words)]
+    assert line.startswith("config.yaml + ")
+    assert "mine.yaml: " in line
+
+
+SMALL = {
+    "table1": {"tasks": ["vqa"], "methods": ["base", "fine-tune", "unike"]},
+    "frontier": {"methods": ["unike"]},
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A copy of the project in which every result of a small run is there, though empty, as if it had run."""
+    root = tmp_path_factory.mktemp("project")
+    for name in ("rules", "workflow_scripts", "unike_lib"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.parquet"))
+    (root / "unike_lib" / "benchmark" / "data" / "drawings.parquet").write_text("")
+    shutil.copy(ROOT / "Snakefile", root / "Snakefile")
+    (root / "config.yaml").write_text(yaml.safe_dump(merged(read(ROOT / "config.yaml"), SMALL)))
+    text = snakemake(root, "-n", "--summary", root=root)[1]
+    outputs = re.findall(r"^(results/\S+)\t", text, re.MULTILINE)
+    for output in map(root.joinpath, outputs):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if output.suffix:
+            output.write_text("\n")
+        else:
+            output.mkdir(exist_ok=True)
+    status, text = snakemake(root, "--touch", "--forceall", root=root)
+    assert status == 0, text
+    return root
+
+
+def planned_again(root, overlay):
+    (root / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+    status, text = snakemake(root, "-n", "--configfile", root / "overlay.yaml", root=root)
+    assert status == 0, text
+    return planned(text)
+
+
+def test_a_changed_method_runs_its_own_records_again(finished):
+    jobs = planned_again(finished, {"methods": {"fine-tune": {"steps": 16}}})
+    assert jobs == {"records": 2, "table1": 1, "all": 1}
+
+
+def test_a_new_backbone_runs_no_other_again(finished):
+    new = {"family": "blip2", "vqa_prompt": "question : {} short answer :"}
+    overlay = {"backbones": {"third": new}, "table1": {"backbones": ["blip2-nano", "minigpt4-nano", "third"]}}
+    jobs = planned_again(finished, overlay)
+    assert jobs["pretrain"] == 1
+    assert jobs["records"] == 3
+    assert not {"benchmark", "tower_features", "contact_sheet"} & jobs.keys()
+
+
+def test_an_edit_of_the_library_runs_again_what_depends_on_it(finished):
+    figures = finished / "unike_lib" / "reporting" / "figures.py"
+    text = figures.read_text()
+    figures.write_text(text + "\nCHANGED = True\n")
+    try:
+        assert planned_again(finished, {"seed": 0}) == {"frontier": 1, "all": 1}
+    finally:
+        figures.write_text(text)
+
+
+def reachable(arrows):
+    """Return all pairs (earlier, later) that arrows lead between."""
+    pairs = set(arrows)
+    while more := {(a, d) for a, b in pairs for c, d in arrows if b == c} - pairs:
+        pairs |= more
+    return pairs
+
+
+def test_the_picture_in_the_readme_is_true(tmp_path):
+    drawn = re.findall(r"^ +(\w+) --> (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    status, text = snakemake(tmp_path, "--rulegraph", "mermaid-js", "--", *TARGETS)
+    assert status == 0, text
+    names = dict(re.findall(r"^\t(id\d+)\[(\w+)\]$", text, re.MULTILINE))
+    arrows = [(names[a], names[b]) for a, b in re.findall(r"^\t(id\d+) --> (id\d+)$", text, re.MULTILINE)]
+    assert reachable(drawn) == reachable([arrow for arrow in arrows if arrow[1] != "all"])

@@ -1,0 +1,139 @@
+"""Train the language projection and the decoder of an embedded backbone on cached Q-Former outputs."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+from transformers import Blip2ForConditionalGeneration
+
+from unike_lib.backbones.decoder import Decoder
+from unike_lib.backbones.pretrain_text import NO_IMAGE, Composer, Row
+from unike_lib.config import PretrainConfig
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A batch of rows as tensors.
+
+    ids, positions [row, token]; weights [row, token]: loss weight of predicting each token from the one before;
+    images [row with an image]: feature rows in reading order of the `<image>` tokens; lower, upper [token, token]:
+    additive masks of the lower and the upper half of the layers, or none for plain causal attention.
+    """
+
+    ids: Tensor
+    weights: Tensor
+    images: Tensor
+    positions: Tensor
+    lower: Tensor | None = None
+    upper: Tensor | None = None
+
+
+def lay_out(rows: Sequence[Row], pad: int) -> Layout:
+    """Pad rows on the right into one batch."""
+    width = max(len(row.ids) for row in rows)
+    ids = torch.full((len(rows), width), pad)
+    weights = torch.zeros(len(rows), width)
+    for index, row in enumerate(rows):
+        ids[index, : len(row.ids)] = torch.tensor(row.ids)
+        weights[index, : len(row.ids)] = torch.tensor(row.weights)
+    images = torch.tensor([row.image for row in rows if row.image != NO_IMAGE], dtype=torch.long)
+    return Layout(ids, weights, images, torch.arange(width).expand(len(rows), -1))
+
+
+def pack(contexts: Sequence[Row], queries: Sequence[Row]) -> Layout:
+    """Put rows one after the other into a single row; queries see contexts only through their last answer state.
+
+    Every row keeps positions of its own. In the lower half of the layers a row sees only itself; in the upper half a
+    query also sees the last answer token of every context: what a memory of hidden states offers.
+    """
+    rows = [*contexts, *queries]
+    flat = lay_out([Row(NO_IMAGE, sum((r.ids for r in rows), []), sum((r.weights for r in rows), []))], 0)
+    lengths = torch.tensor([len(row.ids) for row in rows])
+    owner = torch.repeat_interleave(torch.arange(len(rows)), lengths)
+    starts = lengths.cumsum(0) - lengths
+    positions = torch.arange(len(owner)) - starts[owner]
+    own = (owner[:, None] == owner) & (positions[:, None] >= positions)
+    slots = torch.zeros(len(owner), dtype=torch.bool)
+    slots[[int(start) + row.last_answer for start, row in zip(starts, contexts, strict=False)]] = True
+    seen = own | ((owner >= len(contexts))[:, None] & slots)
+    images = torch.tensor([row.image for row in rows if row.image != NO_IMAGE], dtype=torch.long)
+    lower, upper = (torch.zeros(mask.shape).masked_fill(~mask, float("-inf")) for mask in (own, seen))
+    return Layout(flat.ids, flat.weights, images, positions[None], lower, upper)
+
+
+class LanguageTrainer:
+    """Weighted next-token loss of a `Blip2ForConditionalGeneration` over rows.
+
+    Args:
+        model: the model; `language_projection` and `language_model` are trained.
+        outputs: cached Q-Former outputs [version, image, query, d]; a version is drawn for each use of an image.
+        image_id: id of the `<image>` token.
+        config: training settings.
+        generator: source of the noise.
+    """
+
+    def __init__(
+        self,
+        model: Blip2ForConditionalGeneration,
+        outputs: Tensor,
+        image_id: int,
+        config: PretrainConfig,
+        generator: torch.Generator,
+    ) -> None:
+        self.model, self.outputs, self.image_id = model, outputs, image_id
+        self.config, self.generator = config, generator
+        self.decoder = Decoder(model.language_model)
+
+    def embed(self, layout: Layout) -> Tensor:
+        """Return input embeddings [row, token, d] with projected, lightly blurred visual tokens in place."""
+        embeddings = self.model.language_model.get_input_embeddings()(layout.ids)
+        version = torch.randint(len(self.outputs), layout.images.shape, generator=self.generator)
+        seen = self.outputs[version, layout.images]
+        seen = seen + self.config.visual_noise * torch.randn(seen.shape, generator=self.generator)
+        visual = self.model.language_projection(seen).flatten(0, 1)
+        return embeddings.masked_scatter((layout.ids == self.image_id)[..., None], visual)
+
+    def loss(self, layout: Layout) -> Tensor:
+        """Return the weighted mean of the next-token cross-entropies."""
+        hidden = self._run(layout)
+        wanted = layout.weights[:, 1:] > 0
+        logits = self.model.language_model.lm_head(hidden[:, :-1][wanted])
+        losses = F.cross_entropy(logits, layout.ids[:, 1:][wanted], reduction="none")
+        weights = layout.weights[:, 1:][wanted]
+        return (losses * weights).sum() / weights.sum()
+
+    def _run(self, layout: Layout) -> Tensor:
+        decoder: Any = self.model.language_model.model
+        with split_masks(self.model.language_model, layout):
+            return decoder(  # type: ignore[no-any-return]
+                inputs_embeds=self.embed(layout),
+                position_ids=layout.positions,
+                attention_mask=None if layout.upper is None else layout.upper[None, None],
+                use_cache=False,
+            ).last_hidden_state
+
+
+@contextmanager
+def split_masks(language_model: Any, layout: Layout) -> Iterator[None]:
+    """Give the lower half of the layers the layout's lower mask while the block runs."""
+    layers = getattr(language_model.model, "decoder", language_model.model).layers
+    if layout.lower is None:
+        yield
+        return
+    mask = layout.lower[None, None]
+
+    def replace(_: Any, arguments: Any, keywords: dict[str, Any]) -> Any:
+        return arguments, {**keywords, "attention_mask": mask}
+
+    handles = [layer.register_forward_pre_hook(replace, with_kwargs=True) for layer in layers[: len(layers) // 2]]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,129 @@
+"""MMEdit's JSON files: read, validated, and turned into edit cases; the embedded benchmark is read by the same code.
+
+A file is a list of records with the keys of `FIELDS`; `id` (text) and `facts` (list of text) may be added.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from unike_lib.io import read_json
+from unike_lib.types import EditCase, EditRequest, InputError, Probe, Query, Task
+
+FIELDS = ("src", "rephrase", "alt", "image", "image_rephrase", "loc", "loc_ans", "m_loc", "m_loc_q", "m_loc_a")
+PLAIN_PREFIX = "nq question"  # MMEdit's text-only questions bring their own wording
+PROBLEMS_SHOWN = 20
+
+
+def read_cases(path: str | Path, task: Task | None = None) -> list[EditCase]:
+    """Read the edit cases of one file.
+
+    Args:
+        path: a JSON file with MMEdit's keys.
+        task: what its questions are; None: "caption" if the file's name says so, else "vqa".
+
+    Raises:
+        InputError: missing or malformed file, no record, or records with missing, empty or wrongly typed fields or
+            repeated ids; names file, record and field of the first twenty problems.
+    """
+    path = Path(path)
+    records = read_json(path)
+    if not isinstance(records, list):
+        raise InputError(f"{path}: expected a list of records, found {type(records).__name__}")
+    if not records:
+        raise InputError(f"{path}: no records: this split is empty")
+    problems = [problem for index, record in enumerate(records) for problem in _problems(record, index)]
+    ids = [record.get("id", f"{path.stem}-{i}") for i, record in enumerate(records) if isinstance(record, dict)]
+    problems += _repeated(ids)
+    if problems:
+        more = f" (and {len(problems) - PROBLEMS_SHOWN} more)" if len(problems) > PROBLEMS_SHOWN else ""
+        raise InputError("; ".join(f"{path}: {problem}" for problem in problems[:PROBLEMS_SHOWN]) + more)
+    kind = task or ("caption" if "caption" in path.name else "vqa")
+    return [_case(record, name, kind) for record, name in zip(records, ids, strict=True)]
+
+
+def _problems(record: Any, index: int) -> list[str]:
+    if not isinstance(record, dict):
+        return [f"record {index}: expected an object, found {type(record).__name__}"]
+    found = []
+    for name in FIELDS:
+        value = record.get(name)
+        if not isinstance(value, str) or not value.strip():
+            found.append(f"record {index}: field '{name}': expected non-empty text, found {_shown(record, name)}")
+    if "id" in record and (not isinstance(record["id"], str) or not record["id"]):
+        found.append(f"record {index}: field 'id': expected non-empty text, found {record['id']!r}")
+    facts = record.get("facts", ["-"])
+    if not isinstance(facts, list) or not facts or not all(isinstance(fact, str) and fact for fact in facts):
+        found.append(f"record {index}: field 'facts': expected a list of non-empty texts, found {facts!r}")
+    return found
+
+
+def _shown(record: dict[str, Any], name: str) -> str:
+    return repr(record[name])[:60] if name in record else "nothing"
+
+
+def _repeated(ids: Sequence[Any]) -> list[str]:
+    first: dict[Any, int] = {}
+    problems = []
+    for index, name in enumerate(map(str, ids)):
+        if name in first:
+            problems.append(f"record {index}: field 'id': {name!r} is taken by record {first[name]}")
+        first.setdefault(name, index)
+    return problems
+
+
+def _case(record: dict[str, Any], name: str, task: Task) -> EditCase:
+    text = {field: record[field].strip() for field in FIELDS}
+    request = EditRequest(name, task, text["image"], text["src"], text["alt"])
+    style = request.query.style
+    local_style = style if text["m_loc_q"] in (text["src"], text["rephrase"]) else "question"
+    plain_text = text["loc"].lower().startswith(PLAIN_PREFIX)
+    probes = (
+        Probe("rel", request.query),
+        Probe("t_gen", Query(text["image"], text["rephrase"], text["alt"], style)),
+        Probe("m_gen", Query(text["image_rephrase"], text["src"], text["alt"], style)),
+        Probe("t_loc", Query(None, text["loc"], text["loc_ans"], "plain" if plain_text else "question")),
+        Probe("m_loc", Query(text["m_loc"], text["m_loc_q"], text["m_loc_a"], local_style)),
+    )
+    facts = record.get("facts", [f"{text['image']} {text['src']}"])
+    return EditCase(request, probes, tuple(facts))
+
+
+def image_names(cases: Iterable[EditCase]) -> list[str]:
+    """Return the names of all images that the cases ask about, sorted, each once."""
+    return sorted({probe.query.image for case in cases for probe in case.probes if probe.query.image is not None})
+
+
+def image_path(root: str | Path, name: str) -> Path:
+    """Return where an image lies; raise InputError if its name leads out of the image root."""
+    root = Path(root)
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"image {name!r}: leads out of the image folder {root}")
+    return path
+
+
+def load_image(root: str | Path, name: str) -> Image.Image:
+    """Open an image as RGB; raise InputError, naming the file, if it is missing or broken."""
+    path = image_path(root, name)
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not a readable image ({error})") from None
+
+
+def require_images(cases: Sequence[EditCase], root: str | Path, source: str) -> None:
+    """Raise one InputError that counts all missing images and names the first ten with a record that needs each."""
+    needed: dict[str, str] = {}
+    for case in cases:
+        for name in image_names([case]):
+            needed.setdefault(name, case.request.id)
+    missing = [(name, record) for name, record in needed.items() if not image_path(root, name).is_file()]
+    if missing:
+        shown = ", ".join(f"{name} (record {record})" for name, record in missing[:10])
+        raise InputError(f"{source}: {len(missing)} of {len(needed)} images are missing below {root}: {shown}")
