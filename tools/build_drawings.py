@@ -41,7 +41,7 @@ SKIPPED_SUBGROUPS = {"award-medal"}
 SKIPPED_NAMES = re.compile(
     r"clock|thirty|moon|globe|hour|oncoming|biting|notes$|service dog|sunrise over|horizontal|umbrella on|\bdvd\b"
 )
-SKIPPED_KEYWORDS = {"ass", "booze", "gay", "glbt", "glbtq", "lesbian", "lgbt", "lgbtq", "litaf", "menstruation", "poop"}
+SKIPPED_KEYWORDS = {"ass", "booze", "gay", "genderqueer", "glbt", "glbtq", "gun", "lesbian", "lgbt", "lgbtq", "litaf", "menstruation", "poop"}
 PLAIN = re.compile(r"[a-z]+( [a-z]+)*")
 WHITENED = 96  # directions kept of the 1280 pooled features
 log = logging.getLogger(__name__)

@@ -8,11 +8,10 @@ from unike_lib.runtime import Stage, job_mark
 with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_model, load_processor
     from unike_lib.backbones.visual import extract_visual
-    from unike_lib.benchmark.mmedit import load_image, read_cases
+    from unike_lib.benchmark.mmedit import image_names, load_image, read_cases
 
     folder, settings = snakemake.params.folder, config.backbones[snakemake.wildcards.backbone]
     cases = [case for path in snakemake.input.cases for case in read_cases(path)]
-    names = [probe.query.image for case in cases for probe in case.probes if probe.query.image is not None]
     load = partial(load_image, Path(snakemake.params.image_root))
     model, processor = load_model(folder, settings), load_processor(folder)
-    extract_visual(model, processor, names, load, Path(snakemake.output[0]), job_mark(snakemake))
+    extract_visual(model, processor, image_names(cases), load, Path(snakemake.output[0]), job_mark(snakemake))

@@ -83,7 +83,7 @@ def test_any_spoiled_field_is_named_with_file_and_record(tmp_path_factory, field
 )
 def test_any_json_is_valid_or_a_named_error(tmp_path_factory, value):
     path = write(tmp_path_factory.mktemp("x") / "any.json", value)
-    with pytest.raises(InputError, match="any.json"):
+    with pytest.raises(InputError, match=r"any\.json"):
         read_cases(path)
 
 

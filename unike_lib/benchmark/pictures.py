@@ -10,7 +10,7 @@ import io
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib.resources import as_file, files
 from typing import Literal, get_args
 
 import pyarrow.parquet as pq
@@ -52,8 +52,8 @@ def load_drawings(count: int | None = None, seed: int = 0) -> Drawings:
     Raises:
         InputError: more concepts asked for than there are.
     """
-    source = files("unike_lib.benchmark") / "data" / "drawings.parquet"
-    rows = pq.read_table(io.BytesIO(source.read_bytes())).to_pylist()
+    with as_file(files("unike_lib.benchmark") / "data" / "drawings.parquet") as source:
+        rows = pq.read_table(source).to_pylist()
     names = list(dict.fromkeys(row["concept"] for row in rows))
     if count is not None and not 0 < count <= len(names):
         raise InputError(f"concepts: expected 1 to {len(names)} (the packaged drawings), found {count}")

@@ -1,0 +1,158 @@
+"""Edits of the embedded benchmark: each fact that a split holds, with its rephrasings and near misses.
+
+A record has MMEdit's keys. Locality pictures are near misses: half ask the same question of another picture, half
+another question of the same picture. Their answers are always taught facts, so an unedited backbone gives them stably.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from unike_lib.benchmark.facts import EDIT_SPLITS, OBJECT_RELATIONS, Fact, Museum, Split
+from unike_lib.benchmark.rendering import NOBODY, Scene, Studio
+from unike_lib.benchmark.templates import prompts
+from unike_lib.types import Task
+
+Record = dict[str, Any]
+# Pictures a concept, shared by its facts in that split; 0: every edit has a picture of its own.
+SHARED_PICTURES: Mapping[Split, int] = {"pool": 6, "method": 2, "taught": 0, "dev": 0, "eval": 0}
+CAPTION_ROUNDS: Mapping[Split, int] = {"pool": 7, "method": 4, "dev": 5, "eval": 5}
+SHARED_REPHRASED = 2  # rephrased pictures a concept where pictures are shared
+TAUGHT_SAMPLE = 250  # taught facts a task, made like edits, for measuring a backbone before any edit
+CAPTION_PROMPT = "a photo of"  # MMEdit's
+
+
+class EditWriter:
+    """Writes the records of one split, drawing the pictures they need."""
+
+    def __init__(self, museum: Museum, studio: Studio, split: Split, seed: int) -> None:
+        self.museum, self.studio, self.split = museum, studio, split
+        self.rng = random.Random(f"edits {seed} {split}")
+        self.pictures: dict[int, list[Scene]] = {}
+        self.rephrased: dict[int, list[Scene]] = {}
+        self.near: dict[tuple[int, ...], Scene] = {}
+        self.neighbours = {r: [f.concept for f in museum.of("taught", r)] for r in OBJECT_RELATIONS}
+        self.odd = False
+
+    def vqa(self, facts: Sequence[Fact]) -> Iterator[Record]:
+        """Yield the records of facts about single objects: one a picture."""
+        for fact in facts:
+            for number, scene in enumerate(self._scenes(fact.concept)):
+                question = self.rng.choice(prompts(fact.relation, "training"))
+                yield {
+                    "src": question,
+                    "pred": "",
+                    "rephrase": self.rng.choice(prompts(fact.relation, "heldout")),
+                    "alt": fact.answer,
+                    "image": scene.image,
+                    "image_rephrase": self._rephrased(scene, number).image,
+                    **self._text_locality(),
+                    **self._near_question(fact, scene, question),
+                    "facts": [fact.id],
+                }
+
+    def caption(self, pairs: Sequence[tuple[int, int]], known: Sequence[tuple[int, int]]) -> Iterator[Record]:
+        """Yield the records of captions of pairs; `known` are taught pairs for the near misses."""
+        for pair in pairs:
+            scene = self.studio.pair(self.split, *pair)
+            yield {
+                "src": CAPTION_PROMPT,
+                "pred": "",
+                "rephrase": self.rng.choice(prompts("caption", "heldout")),
+                "alt": self.museum.caption(*pair),
+                "image": scene.image,
+                "image_rephrase": self.studio.rephrase(scene).image,
+                **self._text_locality(),
+                **self._near_caption(scene, known),
+                "facts": self.museum.caption_facts(*pair),
+            }
+
+    def _scenes(self, concept: int) -> list[Scene]:
+        shared = SHARED_PICTURES[self.split]
+        if not shared:
+            return [self.studio.single(self.split, concept)]
+        if concept not in self.pictures:
+            self.pictures[concept] = [self.studio.single(self.split, concept) for _ in range(shared)]
+        return self.pictures[concept]
+
+    def _rephrased(self, scene: Scene, number: int) -> Scene:
+        if not SHARED_PICTURES[self.split]:
+            return self.studio.rephrase(scene)
+        concept = max(scene.left, scene.right)
+        if concept not in self.rephrased:
+            firsts = self.pictures[concept][:SHARED_REPHRASED]
+            self.rephrased[concept] = [self.studio.rephrase(first) for first in firsts]
+        return self.rephrased[concept][number % len(self.rephrased[concept])]
+
+    def _text_locality(self) -> Record:
+        fact = self.rng.choice(self.museum.text_facts)
+        return {"loc": self.rng.choice(prompts(fact.relation, "training", fact.name)), "loc_ans": fact.answer}
+
+    def _near_question(self, fact: Fact, scene: Scene, question: str) -> Record:
+        self.odd = not self.odd
+        others = [concept for concept in self.neighbours[fact.relation] if concept != fact.concept]
+        if self.odd and others:
+            other = self.rng.choice(others)
+            answer = self.museum.facts[other, fact.relation].answer
+            return _locality(self._near_scene(other), question, answer)
+        known = [f for f in self.museum.taught(fact.concept) if f.relation != fact.relation]
+        chosen = self.rng.choice([*known, None])
+        if chosen is None:
+            return self._background(scene)
+        return _locality(scene, self.rng.choice(prompts(chosen.relation, "training")), chosen.answer)
+
+    def _near_caption(self, scene: Scene, known: Sequence[tuple[int, int]]) -> Record:
+        self.odd = not self.odd
+        others = [pair for pair in known if pair != (scene.left, scene.right)]
+        if self.odd and others:
+            pair = self.rng.choice(others)
+            return _locality(self._near_scene(*pair), CAPTION_PROMPT, self.museum.caption(*pair))
+        return self._background(scene)
+
+    def _background(self, scene: Scene) -> Record:
+        return _locality(scene, self.rng.choice(prompts("background", "training")), scene.colour)
+
+    def _near_scene(self, *concepts: int) -> Scene:
+        if concepts not in self.near:
+            draw = self.studio.single if len(concepts) == 1 else self.studio.pair
+            self.near[concepts] = draw(self.split, *concepts)
+        return self.near[concepts]
+
+
+def _locality(scene: Scene, question: str, answer: str) -> Record:
+    return {"m_loc": scene.image, "m_loc_q": question, "m_loc_a": answer}
+
+
+def ring(concepts: Sequence[int], rounds: int) -> list[tuple[int, int]]:
+    """Return ordered pairs in which every concept is left `rounds` times and right `rounds` times (fewer if few)."""
+    count = len(concepts)
+    steps = range(1, min(rounds, count - 1) + 1)
+    return [(concepts[i], concepts[(i + step) % count]) for step in steps for i in range(count)]
+
+
+def write_edits(
+    museum: Museum, studio: Studio, known: Sequence[tuple[int, int]], seed: int
+) -> Iterator[tuple[Split, Task, list[Record]]]:
+    """Yield every split's records, task by task; `known` are the pairs that training scenes show."""
+    for split in ("taught", *EDIT_SPLITS):
+        writer = EditWriter(museum, studio, split, seed)
+        facts, named = museum.of(split), [fact.concept for fact in museum.of(split, "naming")]
+        if split == "taught":
+            facts = writer.rng.sample(facts, min(TAUGHT_SAMPLE, len(facts)))
+            pairs = writer.rng.sample(known, min(TAUGHT_SAMPLE, len(known)))
+        else:
+            pairs = ring(writer.rng.sample(named, len(named)), CAPTION_ROUNDS[split])
+        writer.rng.shuffle(facts)
+        yield split, "vqa", _numbered(split, "vqa", list(writer.vqa(facts)), writer.rng)
+        yield split, "caption", _numbered(split, "caption", list(writer.caption(pairs, known)), writer.rng)
+
+
+def _numbered(split: Split, task: Task, records: list[Record], rng: random.Random) -> list[Record]:
+    """Shuffle records, so that the first n are a fair sample, and give them ids."""
+    rng.shuffle(records)
+    return [{"id": f"{split}-{task}-{number}", **record} for number, record in enumerate(records)]
+
+
+def single_object(scene: Scene) -> int:
+    """Return the concept of a scene with one object, or NOBODY for a pair."""
+    return max(scene.left, scene.right) if NOBODY in (scene.left, scene.right) else NOBODY
