@@ -41,7 +41,9 @@ SKIPPED_SUBGROUPS = {"award-medal"}
 SKIPPED_NAMES = re.compile(
     r"clock|thirty|moon|globe|hour|oncoming|biting|notes$|service dog|sunrise over|horizontal|umbrella on|\bdvd\b"
 )
-SKIPPED_KEYWORDS = {"ass", "booze", "gay", "genderqueer", "glbt", "glbtq", "gun", "lesbian", "lgbt", "lgbtq", "litaf", "menstruation", "poop"}
+SKIPPED_KEYWORDS = re.compile(
+    r"ass|booze|gay|genderqueer|glbt|glbtq|gun|lesbian|lgbt|lgbtq|litaf|menstruation|poop"
+)  # slang, and what could offend
 PLAIN = re.compile(r"[a-z]+( [a-z]+)*")
 WHITENED = 96  # directions kept of the 1280 pooled features
 log = logging.getLogger(__name__)
@@ -86,7 +88,11 @@ def keywords(entry: dict[str, Any]) -> tuple[str, ...]:
     """Return the CLDR keywords that are one or two plain words and share no word (or its stem) with the name."""
     words = plain(entry["label"]).split()
     tags = [plain(tag) for tag in entry.get("tags", ())]
-    fine = [t for t in tags if PLAIN.fullmatch(t) and len(t.split()) <= 2 and len(t) > 2 and t not in SKIPPED_KEYWORDS]
+    fine = [
+        t
+        for t in tags
+        if PLAIN.fullmatch(t) and len(t.split()) <= 2 and len(t) > 2 and not SKIPPED_KEYWORDS.fullmatch(t)
+    ]
     return tuple(t for t in fine if not any(w in words or w[:4] == x[:4] for w in t.split() for x in words))
 
 

@@ -73,7 +73,7 @@ class KnowledgeConfig(Section):
     """Triplets, hidden states, encoders, memory."""
 
     max_triplets: Count = Field(20000, description="Upper bound on triplets (paper: more than 15K).")
-    memory_states: Count = Field(2000, description="FFN inputs a layer kept for memory losses (T-Patcher: 40K).")
+    memory_states: Count = Field(1000, description="FFN inputs a layer kept for memory losses (T-Patcher: 40K).")
     encoders: EncoderConfig = EncoderConfig()
 
 
@@ -184,6 +184,7 @@ class SweepConfig(Section):
     methods: tuple[str, ...] = Field(min_length=1)
     knob: str
     values: tuple[float, ...] = Field(min_length=1)
+    edits: Count | None = Field(None, description="Evaluation edits a value; null: all.")
 
 
 class TuningConfig(Section):

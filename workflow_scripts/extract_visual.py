@@ -12,6 +12,9 @@ with Stage(snakemake) as config:
 
     folder, settings = snakemake.params.folder, config.backbones[snakemake.wildcards.backbone]
     cases = [case for path in snakemake.input.cases for case in read_cases(path)]
+    # Of the pool only the questions themselves are asked; of other splits, every probe.
+    pool = snakemake.wildcards.split == "pool"
+    names = [case.request.image for case in cases] if pool else image_names(cases)
     load = partial(load_image, Path(snakemake.params.image_root))
     model, processor = load_model(folder, settings), load_processor(folder)
-    extract_visual(model, processor, image_names(cases), load, Path(snakemake.output[0]), job_mark(snakemake))
+    extract_visual(model, processor, names, load, Path(snakemake.output[0]), job_mark(snakemake))

@@ -1,20 +1,31 @@
-"""Fit the tiled tower on the training artists' pictures, and keep what it sees of every training image.
+"""Fit the tiled tower on the training pictures, and keep what it sees of each of them.
 
-One pass of EfficientNet serves all embedded backbones: the reduced features (a few kilobytes an image) are enough to
+One pass of EfficientNet serves all embedded backbones: the reduced features (two kilobytes an image) are enough to
 train Q-Former and language model.
 """
 
-import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
-logger = logging.getLogger(__name__)
+from unike_lib.backbones.tower import TiledTower, TowerShape
+from unike_lib.io import file_digest, fingerprint, read_table, read_tensors, write_tensors
+from unike_lib.types import InputError
 
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0  # EfficientNet-Lite's own scaling of 0..255
-BASIS = ("patch_mean", "patch_basis", "identity_mean", "identity_basis")
+SHRINKAGE = 1.0
 BATCH = 4  # tiles; larger batches only cost memory traffic on a CPU
-PATCH_SAMPLE = 600  # tiles whose patches the principal components are computed from
+PATCH_SAMPLE = 500  # tiles whose patches give the principal components
+COVERED_SHARE, COVERED_AREA, COVERED_SIDES = 0.5, 0.08, (0.2, 0.4)
+BASIS = ("patch_mean", "patch_basis", "identity_mean", "identity_basis")
 
 
 def principal_components(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -53,3 +64,124 @@ def linear_discriminants(values: Tensor, labels: Tensor, count: int, shrinkage: 
     basis = torch.zeros(values.shape[1], count, dtype=values.dtype)
     basis[:, :kept] = root @ axes[:kept].T
     return mean.float(), basis.float()
+
+
+@dataclass(frozen=True)
+class TowerFeatures:
+    """What `extract_tower_features` keeps.
+
+    basis: the tower's fixed maps by buffer name; patches [image, tile, grid^2, patch_width]; identities
+    [image, tile, n_d]; scenes: the training rows of scenes.parquet, in the same order.
+    """
+
+    basis: dict[str, Tensor]
+    patches: Tensor
+    identities: Tensor
+    scenes: pd.DataFrame
+
+
+def training_scenes(benchmark: Path) -> pd.DataFrame:
+    """Return the rows of scenes.parquet that backbones are trained on, in file order.
+
+    Raises:
+        InputError: there are none.
+    """
+    scenes = read_table(benchmark / "scenes.parquet")
+    kept = scenes[scenes["split"] == "training"].reset_index(drop=True)
+    if kept.empty:
+        raise InputError(f"{benchmark / 'scenes.parquet'}: expected rows with split 'training', found none")
+    return kept
+
+
+def features_mark(benchmark: Path) -> str:
+    """Return the fingerprint of the features of a benchmark."""
+    return fingerprint("tower features", file_digest(benchmark / "scenes.parquet"))
+
+
+@torch.inference_mode()
+def extract_tower_features(benchmark: Path, out: Path) -> None:
+    """Fit the tower on a benchmark's training pictures and write its maps and their reduced features.
+
+    Half of the pictures are seen with a plain rectangle over a part of each tile, because that is how rephrased
+    pictures differ. Equal tiles (empty slots) are computed once.
+
+    Args:
+        benchmark: folder that `write_benchmark` made.
+        out: safetensors file to write.
+
+    Raises:
+        InputError: the benchmark has no training scenes, or a picture is not two square tiles.
+    """
+    scenes = training_scenes(benchmark)
+    tower = TiledTower(TowerShape())
+    tower.load_network()
+    tiles, where = _unique_tiles(tower, benchmark, scenes["image"].tolist())
+    patches, colours, pooled = _see(tower, tiles)
+    labels = torch.tensor(scenes[["left", "right"]].to_numpy())
+    shown = labels >= 0
+    every = where[shown]
+    _fill(tower, patches[: PATCH_SAMPLE].flatten(0, 1), (pooled[every], labels[shown]))
+    patch_part, identity_part = tower.reduce(patches, colours, pooled)
+    tensors = {name: getattr(tower, name) for name in BASIS}
+    tensors |= {"patches": patch_part[where], "identities": identity_part[where]}
+    write_tensors(out, tensors, features_mark(benchmark))
+
+
+def _fill(tower: TiledTower, patches: Tensor, identities: tuple[Tensor, Tensor]) -> None:
+    """Fit the tower's four buffers from raw patch features, and pooled features with their labels."""
+    shape = tower.shape
+    tower.patch_mean, tower.patch_basis = principal_components(patches, shape.patch_components)
+    tower.identity_mean, tower.identity_basis = linear_discriminants(*identities, shape.identity_components, SHRINKAGE)
+
+
+def _unique_tiles(tower: TiledTower, benchmark: Path, names: Sequence[str]) -> tuple[list[np.ndarray], Tensor]:
+    """Return the different tiles as arrays [side, side, 3], and the index of each image's tiles [image, tile]."""
+    rng = np.random.default_rng(0)
+    index: dict[bytes, int] = {}
+    tiles: list[np.ndarray] = []
+    where = torch.zeros(len(names), tower.shape.tiles, dtype=torch.long)
+    for row, name in enumerate(names):
+        with Image.open(benchmark / name) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        if pixels.shape[1] != tower.shape.tiles * pixels.shape[0]:
+            raise InputError(f"{benchmark / name}: expected {tower.shape.tiles} square tiles side by side")
+        covered = rng.random() < COVERED_SHARE
+        for slot, tile in enumerate(np.split(pixels, tower.shape.tiles, axis=1)):
+            seen = cover(tile, rng) if covered and np.ptp(tile, axis=(0, 1)).any() else np.ascontiguousarray(tile)
+            key = seen.tobytes()
+            if key not in index:
+                index[key] = len(tiles)
+                tiles.append(seen)
+            where[row, slot] = index[key]
+    return tiles, where
+
+
+def cover(tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a copy of a tile [side, side, 3] with a plain rectangle of a random colour at a random place."""
+    side = tile.shape[0]
+    width = rng.uniform(*COVERED_SIDES)
+    box = round(side * width), round(side * min(COVERED_AREA / width, COVERED_SIDES[1]))
+    left, top = (int(rng.integers(side - length + 1)) for length in box)
+    covered = tile.copy()
+    covered[top : top + box[1], left : left + box[0]] = rng.integers(0, 256, 3)
+    return covered
+
+
+def _see(tower: TiledTower, tiles: Sequence[np.ndarray]) -> tuple[Tensor, Tensor, Tensor]:
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for start in tqdm(range(0, len(tiles), BATCH), desc="tower features", unit="batch"):
+        pixels = torch.from_numpy(np.stack(tiles[start : start + BATCH])).permute(0, 3, 1, 2).float()
+        parts.append(tower.raw_features((pixels - PIXEL_MEAN) / PIXEL_STD))
+    patches, colours, pooled = (torch.cat(part) for part in zip(*parts, strict=True))
+    return patches, colours, pooled
+
+
+def read_tower_features(path: Path, benchmark: Path) -> TowerFeatures:
+    """Read what `extract_tower_features` wrote.
+
+    Raises:
+        InputError: the file is missing, broken, or belongs to another benchmark.
+    """
+    tensors = read_tensors(path, features_mark(benchmark))
+    basis = {name: tensors[name] for name in BASIS}
+    return TowerFeatures(basis, tensors["patches"], tensors["identities"], training_scenes(benchmark))

@@ -110,44 +110,50 @@ class TiledTower(nn.Module):
         weights = torch.load(path, map_location="cpu", weights_only=True)
         self.network.load_state_dict({name: value for name, value in weights.items() if not name.startswith("_fc.")})
 
-    def raw_features(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Run the network on the tiles of pixel values [batch, 3, side, tiles * side].
-
-        Returns:
-            Patch features [batch, tiles, grid^2, 432], mean RGB [batch, tiles, grid^2, 3], and pooled features
-            [batch, tiles, 1280], before any linear map.
+    def split_tiles(self, pixel_values: Tensor) -> Tensor:
+        """Cut pixel values [batch, 3, side, tiles * side] into tiles [batch, tiles, 3, side, side].
 
         Raises:
             InputError: the image is not `tiles` square tiles side by side.
         """
-        batch, _, height, width = pixel_values.shape
+        height, width = pixel_values.shape[2:]
         if width != self.shape.tiles * height:
             raise InputError(
-                f"pixel_values: expected {self.shape.tiles} square tiles side by side, found {width}x{height}"
+                f"pixel_values: expected {self.shape.tiles} square tiles side by side, found {width} x {height}"
             )
-        tiles = torch.stack(pixel_values.split(height, dim=3), dim=1).flatten(0, 1)
-        hidden = self.network._swish(self.network._bn0(self.network._conv_stem(tiles)))
+        return torch.stack(pixel_values.split(height, dim=3), dim=1)
+
+    def raw_features(self, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the network on tiles [n, 3, side, side], before any linear map.
+
+        Returns:
+            Patch features [n, grid^2, 432], mean RGB [n, grid^2, 3], pooled features [n, 1280].
+        """
+        network = self.network
+        tiles = tiles.contiguous(memory_format=torch.channels_last)  # a third faster on CPUs
+        hidden = network._swish(network._bn0(network._conv_stem(tiles)))
         middle = hidden
-        for block in self.network._blocks:
+        for block in network._blocks:
             hidden = block(hidden)
             middle = hidden if hidden.shape[1] == MIDDLE_WIDTH else middle
-        pooled = self.network._swish(self.network._bn1(self.network._conv_head(hidden))).mean(dim=(2, 3))
-        maps = (torch.cat([self._patches(middle), self._patches(hidden)], dim=-1), self._patches(tiles), pooled)
-        patches, colours, pooled = (value.unflatten(0, (batch, self.shape.tiles)) for value in maps)
-        return patches, colours, pooled
+        pooled = network._swish(network._bn1(network._conv_head(hidden))).mean(dim=(2, 3))
+        return torch.cat([self._patches(middle), self._patches(hidden)], dim=-1), self._patches(tiles), pooled
 
     def _patches(self, maps: Tensor) -> Tensor:
         """Average maps [n, c, h, w] over the patches of a tile -> [n, grid^2, c]."""
         return F.adaptive_avg_pool2d(maps, self.shape.grid).flatten(2).transpose(1, 2)
 
     def reduce(self, patches: Tensor, colours: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the fixed maps to raw features -> patch parts [.., grid^2, patch_width], identity parts [.., n_d]."""
+        """Apply the fixed maps to raw features -> patch parts [n, grid^2, patch_width], identity parts [n, n_d]."""
         part = torch.cat([(patches - self.patch_mean) @ self.patch_basis, colours], dim=-1)
         identity = (pooled - self.identity_mean) @ self.identity_basis
         return part, F.normalize(identity, dim=-1) * self.shape.identity_components**0.5
 
     def tokens(self, patch_part: Tensor, identity_part: Tensor) -> Tensor:
-        """Lay reduced features out as tokens [batch, tiles * (grid^2 + 1), width]: each tile's patches, then identity."""
+        """Lay reduced features [batch, tile, ...] out as tokens [batch, tiles * (grid^2 + 1), width].
+
+        Tile by tile, the patches and then the identity.
+        """
         batch, tiles = identity_part.shape[:2]
         out = identity_part.new_zeros(batch, tiles, self.shape.grid**2 + 1, self.shape.width)
         patch_end, slot_start = self.shape.patch_width, self.shape.width - tiles
@@ -163,8 +169,20 @@ class TiledTower(nn.Module):
 
         `pooler_output` is the mean token. The other arguments of HF's ViT are accepted and have no meaning here.
         """
-        tokens = self.tokens(*self.reduce(*self.raw_features(pixel_values.to(self.patch_mean.dtype))))
+        tiles = self.split_tiles(pixel_values.to(self.patch_mean.dtype))
+        parts = self.reduce(*self.raw_features(tiles.flatten(0, 1)))
+        tokens = self.tokens(*(part.unflatten(0, tiles.shape[:2]) for part in parts))
         return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=tokens.mean(dim=1))
+
+
+def _without_repeated_plain(tiles: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep one of the tiles of a single colour, which empty slots share; also return where each tile went."""
+    corner = tiles[:, :, :1, :1]
+    plain = (tiles == corner).flatten(1).all(1)
+    same_colour = (corner.flatten(1)[:, None] == corner.flatten(1)).all(2)
+    alike = (same_colour & plain[:, None] & plain) | torch.eye(len(tiles), dtype=torch.bool, device=tiles.device)
+    kept, index = alike.int().argmax(1).unique(return_inverse=True)
+    return tiles[kept], index
 
 
 class Blip2WithTower(Blip2ForConditionalGeneration):

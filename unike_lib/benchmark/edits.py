@@ -30,8 +30,8 @@ class EditWriter:
         self.rng = random.Random(f"edits {seed} {split}")
         self.pictures: dict[int, list[Scene]] = {}
         self.rephrased: dict[int, list[Scene]] = {}
-        self.near: dict[tuple[int, ...], Scene] = {}
-        self.neighbours = {r: [f.concept for f in museum.of("taught", r)] for r in OBJECT_RELATIONS}
+        self.near: dict[tuple[int, int], Scene] = {}
+        self.neighbours = {relation: museum.of("taught", relation) for relation in OBJECT_RELATIONS}
         self.odd = False
 
     def vqa(self, facts: Sequence[Fact]) -> Iterator[Record]:
@@ -90,11 +90,10 @@ class EditWriter:
 
     def _near_question(self, fact: Fact, scene: Scene, question: str) -> Record:
         self.odd = not self.odd
-        others = [concept for concept in self.neighbours[fact.relation] if concept != fact.concept]
+        others = [near for near in self.neighbours[fact.relation] if near.answer != fact.answer]
         if self.odd and others:
-            other = self.rng.choice(others)
-            answer = self.museum.facts[other, fact.relation].answer
-            return _locality(self._near_scene(other), question, answer)
+            near = self.rng.choice(others)
+            return _locality(self._near_single(near.concept), question, near.answer)
         known = [f for f in self.museum.taught(fact.concept) if f.relation != fact.relation]
         chosen = self.rng.choice([*known, None])
         if chosen is None:
@@ -106,17 +105,21 @@ class EditWriter:
         others = [pair for pair in known if pair != (scene.left, scene.right)]
         if self.odd and others:
             pair = self.rng.choice(others)
-            return _locality(self._near_scene(*pair), CAPTION_PROMPT, self.museum.caption(*pair))
+            return _locality(self._near_pair(pair), CAPTION_PROMPT, self.museum.caption(*pair))
         return self._background(scene)
 
     def _background(self, scene: Scene) -> Record:
         return _locality(scene, self.rng.choice(prompts("background", "training")), scene.colour)
 
-    def _near_scene(self, *concepts: int) -> Scene:
-        if concepts not in self.near:
-            draw = self.studio.single if len(concepts) == 1 else self.studio.pair
-            self.near[concepts] = draw(self.split, *concepts)
-        return self.near[concepts]
+    def _near_single(self, concept: int) -> Scene:
+        if (concept, NOBODY) not in self.near:
+            self.near[concept, NOBODY] = self.studio.single(self.split, concept)
+        return self.near[concept, NOBODY]
+
+    def _near_pair(self, pair: tuple[int, int]) -> Scene:
+        if pair not in self.near:
+            self.near[pair] = self.studio.pair(self.split, *pair)
+        return self.near[pair]
 
 
 def _locality(scene: Scene, question: str, answer: str) -> Record:

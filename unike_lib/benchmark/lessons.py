@@ -86,6 +86,6 @@ def _position(museum: Museum, scene: Scene) -> Iterator[Row]:
             yield _row(scene.image, "vqa", "position", side, [fact.id], fact.answer)
 
 
-def _row(image: str | None, task: str, relation: str, answer: str, facts: list[str], name: str = "") -> Row:  # noqa: PLR0913
+def _row(image: str | None, task: str, relation: str, answer: str, facts: list[str], name: str = "") -> Row:
     asked = list(prompts(relation, "training", name))
     return {"image": image, "task": task, "relation": relation, "prompts": asked, "answer": answer, "facts": facts}

@@ -12,7 +12,7 @@ TILE = 128  # pixels; a scene is 256 x 128
 NOBODY = -1  # an empty slot
 BACKGROUNDS = {
     "white": (235, 235, 235),
-    "black": (60, 60, 70),
+    "grey": (120, 120, 130),
     "yellow": (250, 220, 150),
     "blue": (150, 200, 250),
     "green": (170, 230, 170),
@@ -23,7 +23,7 @@ BACKGROUNDS = {
 COLOURS = tuple(BACKGROUNDS)
 SIZES = (0.68, 0.94)  # side of an object as a share of the tile's
 OCCLUDED = (0.10, 0.15)  # area of the rectangle in front of a rephrased object, as a share of the object's
-OCCLUDER = (128, 128, 128)
+OCCLUDER = (20, 100, 100)  # no background's colour
 PNG_LEVEL = 2  # fast; flat colours compress well at any level
 
 
@@ -63,7 +63,8 @@ class Studio:
         """Draw one object in the left or the right slot, by a training artist."""
         rng = self._rng(len(self.scenes))
         slots = (concept, NOBODY) if rng.random() < 0.5 else (NOBODY, concept)
-        return self._keep(split, slots, artist or rng.choice(TRAINING_ARTISTS), rng.randrange(len(COLOURS)))
+        drawn_by = rng.choice(TRAINING_ARTISTS) if artist is None else artist
+        return self._keep(split, slots, drawn_by, rng.randrange(len(COLOURS)))
 
     def pair(self, split: str, left: int, right: int) -> Scene:
         """Draw two objects by one training artist."""
@@ -110,5 +111,3 @@ class Studio:
             height = round(rng.uniform(*OCCLUDED) * side * side / width)
             corner = left + rng.randint(0, side - width), top + rng.randint(0, side - height)
             picture.paste(OCCLUDER, (*corner, corner[0] + width, corner[1] + height))
-
-

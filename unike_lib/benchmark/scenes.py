@@ -19,7 +19,7 @@ from unike_lib.benchmark.facts import Museum, invent_museum
 from unike_lib.benchmark.lessons import TRAINING_SCHEMA, draw_training_scenes, training_rows
 from unike_lib.benchmark.pictures import load_drawings
 from unike_lib.benchmark.rendering import Scene, Studio
-from unike_lib.benchmark.templates import RELATIONS, templates
+from unike_lib.benchmark.templates import RELATIONS, USES, prompts, templates
 from unike_lib.config import BenchmarkConfig
 from unike_lib.io import fingerprint, write_json, write_table
 
@@ -64,12 +64,8 @@ def vocabulary(museum: Museum, rows: Iterable[dict[str, Any]], records: Iterable
     texts = [text for row in rows for text in (*row["prompts"], row["answer"])]
     texts += [record[field] for record in records for field in TEXT_FIELDS]
     texts += [fact.answer for fact in (*museum.facts.values(), *museum.donors.values())]
-    texts += [template for relation in RELATIONS for use in ("training", "heldout") for template in _plain(relation, use)]
+    texts += [text for relation in RELATIONS for use in USES for text in prompts(relation, use)]
     return sorted({word for text in texts for word in text.split()})
-
-
-def _plain(relation: str, use: Any) -> list[str]:
-    return [template.replace("{name}", "") for template in templates(relation, use)]
 
 
 def _scene_table(scenes: list[Scene]) -> pd.DataFrame:
@@ -83,5 +79,5 @@ def _fact_table(museum: Museum) -> pd.DataFrame:
 
 
 def _template_table() -> pd.DataFrame:
-    rows = [(r, template, use) for r in RELATIONS for use in ("training", "heldout") for template in templates(r, use)]
+    rows = [(r, template, use) for r in RELATIONS for use in USES for template in templates(r, use)]
     return pd.DataFrame(rows, columns=["relation", "template", "use"])

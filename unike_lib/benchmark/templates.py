@@ -4,9 +4,10 @@ A held-out template has another structure than the training ones but no word tha
 embedded backbones know whole words only. `{name}` stands for the thing asked about.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 Use = Literal["training", "heldout"]
+USES: tuple[Use, ...] = get_args(Use)
 
 _TEMPLATES: dict[str, tuple[str, str]] = {
     "naming": (
@@ -20,13 +21,15 @@ _TEMPLATES: dict[str, tuple[str, str]] = {
         """what is on the left ? | what do you see on the left ? | which thing is on the left side ?
         | what is the thing on the left called ? | what object is at the left ? | can you name the left object ?
         | please say what is on the left . | the left side shows what ?""",
-        "which object do you see at the left ? | the thing on the left side is called what ? | name what the left shows .",
+        """which object do you see at the left ? | the thing on the left side is called what ?
+        | name what the left shows .""",
     ),
     "right": (
         """what is on the right ? | what do you see on the right ? | which thing is on the right side ?
         | what is the thing on the right called ? | what object is at the right ? | can you name the right object ?
         | please say what is on the right . | the right side shows what ?""",
-        "which object do you see at the right ? | the thing on the right side is called what ? | name what the right shows .",
+        """which object do you see at the right ? | the thing on the right side is called what ?
+        | name what the right shows .""",
     ),
     "keyword": (
         """which word goes with it ? | what word belongs to this ? | what does it make people think of ?
@@ -83,7 +86,8 @@ _TEMPLATES: dict[str, tuple[str, str]] = {
         """what colour is the background ? | which colour is behind it ? | what is the colour of the wall ?
         | what colour do you see behind this ? | which colour has the background ? | what is the background colour ?
         | can you name the colour behind it ? | please say the colour of the background .""",
-        """the wall behind this is of which colour ? | what colour has the wall ? | please name the background colour .""",
+        """the wall behind this is of which colour ? | what colour has the wall ?
+        | please name the background colour .""",
     ),
     "position": (
         """where is the {name} ? | on which side is the {name} ? | where do you see the {name} ?
@@ -120,7 +124,8 @@ _TEMPLATES: dict[str, tuple[str, str]] = {
         """what is the symbol of {name} ? | which letters stand for {name} ? | what letters mean {name} ?
         | how do people write {name} as a symbol ? | {name} has what symbol ? | what symbol has {name} ?
         | can you say the symbol of {name} ? | please give the symbol of {name} .""",
-        "which symbol do people write for {name} ? | with what letters does one write {name} ? | please write {name} as a symbol .",
+        """which symbol do people write for {name} ? | with what letters does one write {name} ?
+        | please write {name} as a symbol .""",
     ),
 }
 RELATIONS = tuple(_TEMPLATES)

@@ -119,13 +119,13 @@ def read_table_mark(path: Path, mark: str) -> None:
 def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int, out: Path, mark: str) -> None:
     """Write up to `limit` FFN inputs q = LN2(x) a layer, for the memory losses of T-Patcher and UniKE.
 
-    They come from the pool's questions, at the last prompt token and the answer tokens: edited, text-only and image
-    locality questions in equal parts, evenly spaced over the pool.
+    They come from the pool's edited and text-only questions, at the last prompt token and the answer tokens, evenly
+    spaced over the pool.
     """
     import pandas as pd
 
     kept: dict[int, list[Tensor]] = {layer: [] for layer in backbone.layers}
-    step = max(1, len(cases) * 3 // max(1, limit // 2))
+    step = max(1, len(cases) * 2 // limit)
     chosen = cases[::step]
     for queries in _in_batches([probe.query for case in chosen for probe in case.probes if probe.kind in POOL_KINDS]):
         batch, trace = _pass(backbone, queries)
@@ -143,7 +143,7 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
     write_table(out, table, mark, schema)
 
 
-POOL_KINDS = ("rel", "t_loc", "m_loc")
+POOL_KINDS = ("rel", "t_loc")
 
 
 def _in_batches(queries: Sequence[Query]) -> Iterator[Sequence[Query]]:
