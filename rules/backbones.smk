@@ -105,3 +105,28 @@ rule diagnostics:
         max_new_tokens=CONFIG.evaluation.max_new_tokens,
     script:
         "../workflow_scripts/diagnose.py"
+
+
+# Whether a hidden state of the very fact asked for helps: without that, UniKE's latent half has nothing to read.
+rule channel:
+    input:
+        cases=expand("{folder}/eval_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
+        visual=f"{STAGES}/visual/{{backbone}}/eval.safetensors",
+        backbone=backbone_files,
+    output:
+        f"{STAGES}/channel/{{backbone}}.csv",
+    log:
+        "logs/channel/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/channel/{{backbone}}.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=2000,
+        gpu=gpus,
+    params:
+        code=lib("probe_channel"),
+        folder=backbone_folder,
+        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
+        edits=CONFIG.evaluation.edits,
+    script:
+        "../workflow_scripts/probe_channel.py"

@@ -81,7 +81,7 @@ rule frontier_records:
         method=method_fields,
         knob=CONFIG.frontier.knob,
         values=CONFIG.frontier.values,
-        edits=CONFIG.evaluation.edits,
+        edits=min(filter(None, (CONFIG.frontier.edits, CONFIG.evaluation.edits)), default=None),
         generation=GENERATION,
         seed=CONFIG.seed,
     script:

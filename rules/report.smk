@@ -4,6 +4,7 @@
 rule table1:
     input:
         records=table1_records(),
+        channels=of_each_backbone("channel/{backbone}.csv"),
     output:
         token="results/table1.csv",
         mmedit="results/table1_mmedit.csv",

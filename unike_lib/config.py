@@ -31,9 +31,24 @@ class BenchmarkConfig(Section):
 
 
 class PretrainConfig(Section):
-    """Training of the embedded backbones (ours)."""
+    """Training of the embedded backbones: Q-Former by classification, then the language model (all ours)."""
 
-    steps: Count = Field(3000, description="Optimiser steps of the language model.")
+    qformer_steps: Count = Field(350, description="Optimiser steps of the Q-Former.")
+    qformer_rows: Count = Field(64, description="Images a step of the Q-Former.")
+    qformer_rate: Positive = Field(2.0e-3, description="AdamW peak learning rate of the Q-Former.")
+    patch_dropout: Fraction = Field(0.6, description="Share of images whose patch tokens are zeroed in a step.")
+    identity_noise: float = Field(0.6, ge=0, description="Deviation of the noise on identity tokens (their own is 1).")
+    pull: float = Field(1.0, ge=0, description="Weight that draws Q-Former outputs to their class code.")
+    versions: Count = Field(3, description="Cached Q-Former outputs an image: one clean, the others noised.")
+    steps: Count = Field(1500, description="Optimiser steps of the language model.")
+    rows: Count = Field(16, description="Text rows a step of the language model.")
+    rate: Positive = Field(3.0e-3, description="AdamW peak learning rate of the language model.")
+    row_tokens: int = Field(56, ge=8, description="A row takes no further question beyond this length, in tokens.")
+    visual_noise: float = Field(0.1, ge=0, description="Deviation of the noise on Q-Former outputs (their own is 1).")
+    text_share: Fraction = Field(0.15, description="Share of rows with text-only facts.")
+    end_share: Fraction = Field(0.25, description="Share of answers followed by </s>; the others by ; or .")
+    restate_share: Fraction = Field(0.15, description="Share of answers closed by . that are then restated.")
+    continuation_weight: float = Field(0.1, ge=0, description="Loss weight of follow-up questions (answers: 1).")
 
 
 class BackboneConfig(Section):

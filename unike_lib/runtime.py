@@ -75,10 +75,11 @@ class Stage:
     """The frame of a workflow script: `with Stage(snakemake) as config:` around its imports and its one call.
 
     Sets the number of threads before torch is imported; logs to the job's log and to stderr (plain lines where stderr
-    is no terminal); ends the process with exit status 1 and a single line after an InputError.
+    is no terminal); ends the process with exit status 1 after an error: a single line for an InputError, a traceback
+    for any other.
 
     Raises:
-        SystemExit: the configuration or an input is wrong.
+        SystemExit: the configuration or an input is wrong, or the stage has a fault.
     """
 
     def __init__(self, job: Job) -> None:
@@ -113,13 +114,15 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, InputError):
+        if isinstance(error, Exception):
             self._fail(error)
-        with self._open:
-            if error is not None:
-                _log.error("%s failed", self._job.rule, exc_info=error)
+        self._open.close()
 
-    def _fail(self, error: InputError) -> NoReturn:
+    def _fail(self, error: Exception) -> NoReturn:
+        """Log an error once, with its traceback unless the input is to blame, and end the process."""
         with self._open:
-            _log.error("%s", error)
-        raise SystemExit(1)
+            if isinstance(error, InputError):
+                _log.error("%s", error)
+            else:
+                _log.error("%s failed", self._job.rule, exc_info=error)
+        raise SystemExit(1) from error

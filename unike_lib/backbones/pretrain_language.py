@@ -6,15 +6,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 from transformers import Blip2ForConditionalGeneration
 
-from unike_lib.backbones.decoder import Decoder
 from unike_lib.backbones.pretrain_text import NO_IMAGE, Composer, Row
 from unike_lib.config import PretrainConfig
+
+
+SORTED_STEPS = 16  # batches that are drawn and sorted by length together
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,10 @@ class Layout:
     upper: Tensor | None = None
 
 
-def lay_out(rows: Sequence[Row], pad: int) -> Layout:
+def lay_out(rows: Sequence[Row]) -> Layout:
     """Pad rows on the right into one batch."""
     width = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), width), pad)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)  # <pad> is token 0
     weights = torch.zeros(len(rows), width)
     for index, row in enumerate(rows):
         ids[index, : len(row.ids)] = torch.tensor(row.ids)
@@ -53,7 +56,7 @@ def pack(contexts: Sequence[Row], queries: Sequence[Row]) -> Layout:
     query also sees the last answer token of every context: what a memory of hidden states offers.
     """
     rows = [*contexts, *queries]
-    flat = lay_out([Row(NO_IMAGE, sum((r.ids for r in rows), []), sum((r.weights for r in rows), []))], 0)
+    flat = lay_out([Row(NO_IMAGE, sum((r.ids for r in rows), []), sum((r.weights for r in rows), []))])
     lengths = torch.tensor([len(row.ids) for row in rows])
     owner = torch.repeat_interleave(torch.arange(len(rows)), lengths)
     starts = lengths.cumsum(0) - lengths
@@ -88,7 +91,6 @@ class LanguageTrainer:
     ) -> None:
         self.model, self.outputs, self.image_id = model, outputs, image_id
         self.config, self.generator = config, generator
-        self.decoder = Decoder(model.language_model)
 
     def embed(self, layout: Layout) -> Tensor:
         """Return input embeddings [row, token, d] with projected, lightly blurred visual tokens in place."""
@@ -117,6 +119,34 @@ class LanguageTrainer:
                 attention_mask=None if layout.upper is None else layout.upper[None, None],
                 use_cache=False,
             ).last_hidden_state
+
+
+def train_language_model(trainer: LanguageTrainer, composer: Composer) -> pd.DataFrame:
+    """Train projection and decoder on composed rows; return the log (step, loss, rate)."""
+    config, model = trainer.config, trainer.model
+    parameters = [*model.language_projection.parameters(), *model.language_model.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=config.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.rate, total_steps=config.steps, pct_start=0.1)
+    log = []
+    for step, layout in enumerate(tqdm(layouts(composer, config), total=config.steps, desc="language model")):
+        loss = trainer.loss(layout)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        log.append((step, loss.item(), schedule.get_last_lr()[0]))
+        schedule.step()
+    return pd.DataFrame(log, columns=["step", "loss", "rate"])
+
+
+def layouts(composer: Composer, config: PretrainConfig) -> Iterator[Layout]:
+    """Yield one batch a step; rows of similar length go together, in a random order of batches."""
+    for start in range(0, config.steps, SORTED_STEPS):
+        count = min(SORTED_STEPS, config.steps - start)
+        rows = sorted((composer.plain() for _ in range(count * config.rows)), key=lambda row: len(row.ids))
+        batches = [rows[i : i + config.rows] for i in range(0, len(rows), config.rows)]
+        composer.rng.shuffle(batches)
+        yield from (lay_out(batch) for batch in batches)
 
 
 @contextmanager

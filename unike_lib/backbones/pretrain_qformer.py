@@ -5,36 +5,25 @@ concept is supervised, also those whose name is never taught: the eyes know the 
 know what it is called.
 """
 
-from dataclasses import dataclass
+import logging
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 from transformers import Blip2ForConditionalGeneration
 
-from unike_lib.backbones.tower import TowerShape
+from unike_lib.backbones.pretrain_tower import TowerFeatures
+from unike_lib.backbones.tower import Blip2WithTower, TiledTower, TowerShape
 from unike_lib.config import PretrainConfig
 
 ATTRIBUTES = ("left", "right", "background", "layout")
 QUERY_STD = 0.5  # queries that start alike stay alike
 TEMPERATURE = 0.1
+CACHE_ROWS = 512
 
-
-@dataclass(frozen=True)
-class SeenImages:
-    """Reduced tower features and attribute labels of the training images.
-
-    patches [image, tile, grid^2, patch_width], identities [image, tile, n_d], labels [image, attribute].
-    """
-
-    patches: Tensor
-    identities: Tensor
-    labels: Tensor
-
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """Number of classes of each attribute."""
-        return tuple(int(count) + 1 for count in self.labels.max(0).values)
+logger = logging.getLogger(__name__)
 
 
 class Augmenter:
@@ -104,3 +93,63 @@ def start_from_discriminants(model: Blip2ForConditionalGeneration, shape: TowerS
         window = slice(shape.patch_width, shape.patch_width + shape.identity_components)
         value.weight[:, window] = torch.eye(value.weight.shape[0], shape.identity_components)
         dense.weight.copy_(torch.eye(len(dense.weight)))
+
+
+def attribute_labels(scenes: pd.DataFrame) -> Tensor:
+    """Return labels [image, attribute] of scenes; an empty slot is a class of its own, the last."""
+    left, right, background = (torch.tensor(scenes[name].to_numpy()).long() for name in ("left", "right", "background"))
+    empty = int(torch.maximum(left, right).max()) + 1
+    layout = torch.where(right < 0, 0, torch.where(left < 0, 1, 2))
+    return torch.stack([left.where(left >= 0, empty), right.where(right >= 0, empty), background, layout], dim=1)
+
+
+def train_qformer(
+    model: Blip2WithTower, seen: TowerFeatures, config: PretrainConfig, generator: torch.Generator
+) -> Tensor:
+    """Train the queries and the Q-Former on reduced tower features, then cache their outputs.
+
+    Returns:
+        Outputs [version, image, query, d]: the first version from clean features, the others from noised ones.
+    """
+    tower: TiledTower = model.vision_model
+    labels = attribute_labels(seen.scenes)
+    nn.init.normal_(model.query_tokens, std=QUERY_STD)
+    start_from_discriminants(model, tower.shape)
+    heads = AttributeHeads(_centres(seen, labels, model.query_tokens.shape[-1]), _classes(labels))
+    parameters = [model.query_tokens, *model.qformer.parameters(), *heads.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=config.qformer_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.qformer_rate, total_steps=config.qformer_steps)
+    noised = Augmenter(config, generator)
+    for _ in tqdm(range(config.qformer_steps), desc="Q-Former", unit="step"):
+        rows = torch.randint(len(labels), (config.qformer_rows,), generator=generator)
+        tokens = tower.tokens(*noised(seen.patches[rows], seen.identities[rows]))
+        loss = heads.loss(query_outputs(model, tokens), labels[rows], config.pull)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+    logger.info("Q-Former: last loss %.3f", loss.item())
+    views = [(seen.patches, seen.identities), *(noised(seen.patches, seen.identities) for _ in range(config.versions - 1))]
+    return torch.stack([_cache(model, *view) for view in views])
+
+
+def _classes(labels: Tensor) -> tuple[int, ...]:
+    """Number of classes of the attributes after the two slots."""
+    return tuple(int(count) + 1 for count in labels[:, 2:].max(0).values)
+
+
+def _centres(seen: TowerFeatures, labels: Tensor, width: int) -> Tensor:
+    """Mean identity token of each thing [class, width], cut or filled with zeros to the Q-Former's width."""
+    things = labels[:, : seen.identities.shape[1]].flatten()
+    identities = seen.identities.flatten(0, 1)[:, :width]
+    sums = torch.zeros(int(things.max()) + 1, width)
+    sums[:, : identities.shape[1]].index_add_(0, things, identities)
+    return sums
+
+
+@torch.no_grad()
+def _cache(model: Blip2WithTower, patches: Tensor, identities: Tensor) -> Tensor:
+    tower: TiledTower = model.vision_model
+    parts = zip(patches.split(CACHE_ROWS), identities.split(CACHE_ROWS), strict=True)
+    return torch.cat([query_outputs(model, tower.tokens(*part)) for part in parts])

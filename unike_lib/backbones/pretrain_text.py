@@ -8,16 +8,22 @@ or a restatement. A model that always ends after an answer keeps nothing of it i
 that in-context editing reads.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from unike_lib.backbones.base import InputForm
+from unike_lib.backbones.pretrain_qformer import ATTRIBUTES
 from unike_lib.backbones.tokenizer import BEGIN, END, IMAGE
 from unike_lib.config import PretrainConfig
+from unike_lib.io import read_table
+from unike_lib.types import InputError
 
-QUESTION = "Question: {} Short answer:"
 NO_IMAGE = -1
 
 
@@ -53,50 +59,81 @@ class Row:
         self.weights += [weight] * len(ids)
 
 
+def read_lessons(benchmark: Path, scenes: pd.DataFrame) -> list[Lesson]:
+    """Read training.parquet, one lesson a (relation, prompts, answer), with the images where it is asked.
+
+    Raises:
+        InputError: a row names an image that scenes.parquet does not list for training.
+    """
+    table = read_table(benchmark / "training.parquet")
+    rows = {name: index for index, name in enumerate(scenes["image"])}
+    lessons: dict[tuple[str, tuple[str, ...], str, bool], list[int]] = {}
+    columns = (table[name] for name in ("image", "task", "relation", "prompts", "answer"))
+    for number, (image, task, relation, prompts, answer) in enumerate(zip(*columns, strict=True)):
+        images = lessons.setdefault((relation, tuple(prompts), answer, task == "caption"), [])
+        if not isinstance(image, str):
+            continue
+        if image not in rows:
+            raise InputError(f"{benchmark / 'training.parquet'}: row {number}: image {image!r} is no training scene")
+        images.append(rows[image])
+    return [
+        Lesson(relation, prompts, answer, tuple(images), caption)
+        for (relation, prompts, answer, caption), images in lessons.items()
+    ]
+
+
 class Composer:
-    """Draws rows from lessons; every random choice comes from `rng`."""
+    """Draws rows from lessons; every random choice comes from `rng`.
+
+    Args:
+        lessons: what is taught.
+        tokenizer: the backbone's tokenizer.
+        form: the family's input layout.
+        question: template around a question, with one {}.
+        config: training settings.
+        rng: source of every random choice.
+    """
 
     def __init__(  # noqa: PLR0913  (what a row is made of)
         self,
         lessons: Sequence[Lesson],
         tokenizer: Any,
         form: InputForm,
-        visual_tokens: int,
+        question: str,
         config: PretrainConfig,
         rng: random.Random,
     ) -> None:
-        self.form, self.config, self.rng = form, config, rng
-        self.tokenizer = tokenizer
-        self.visual = [tokenizer.convert_tokens_to_ids(IMAGE)] * visual_tokens
-        self.begin = [tokenizer.convert_tokens_to_ids(BEGIN)]
-        self.end, self.semicolon, self.stop = (tokenizer.convert_tokens_to_ids(mark) for mark in (END, ";", "."))
+        self.config, self.rng, self.tokenizer = config, rng, tokenizer
+        marks = (BEGIN, IMAGE, END, ";", ".")
+        begin, image, self.end, self.semicolon, self.period = (tokenizer.convert_tokens_to_ids(m) for m in marks)
         self.restate = self._ids("that is ,")
+        picture = self._ids(form.before_image) + [image] * len(ATTRIBUTES) + self._ids(form.after_image)
+        self.with_image = [begin] * form.start_token_with_image + picture
+        self.text_start = [begin] * form.start_token_text_only
         self.lessons = list(lessons)
-        self.prompts = [self._prompts(lesson) for lesson in self.lessons]
+        self.prompts = [
+            [self._ids(text if lesson.caption else question.format(text)) for text in lesson.prompts]
+            for lesson in self.lessons
+        ]
         self.answers = [self._ids(lesson.answer) for lesson in self.lessons]
+        answers: dict[str, set[str]] = {}
+        for lesson in self.lessons:
+            answers.setdefault(lesson.relation, set()).add(lesson.answer)
+        self.information = [math.log(1 + len(answers[lesson.relation])) for lesson in self.lessons]
         self.text_only = [index for index, lesson in enumerate(self.lessons) if not lesson.images]
         self.by_image: dict[int, list[int]] = {}
-        self.by_relation: dict[str, list[int]] = {}
         for index, lesson in enumerate(self.lessons):
-            self.by_relation.setdefault(lesson.relation, []).append(index)
-            for image in lesson.images:
-                self.by_image.setdefault(image, []).append(index)
+            for row in lesson.images:
+                self.by_image.setdefault(row, []).append(index)
         self.images = sorted(self.by_image)
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
-    def _prompts(self, lesson: Lesson) -> list[list[int]]:
-        return [self._ids(text if lesson.caption else QUESTION.format(text)) for text in lesson.prompts]
-
     def start(self, image: int) -> Row:
-        """Return a row with only the family's image prefix, or an empty one without an image."""
+        """Return a row with only the family's image prefix, or its start without an image."""
         row = Row(image)
-        with_image = image != NO_IMAGE
-        if self.form.start_token_with_image if with_image else self.form.start_token_text_only:
-            row.add(self.begin, 0.0)
-        if with_image:
-            row.add(self._ids(self.form.before_image) + self.visual + self._ids(self.form.after_image), 0.0)
+        row.add(self.text_start if image == NO_IMAGE else self.with_image, 0.0)
         return row
 
     def ask(self, row: Row, lesson: int, answer: list[int] | None = None, weight: float = 1.0) -> None:
@@ -114,12 +151,21 @@ class Composer:
         else:
             image = self.rng.choice(self.images)
             row, pool = self.start(image), self.by_image[image]
-        order = self.rng.sample(pool, min(len(pool), 8))
-        for lesson in order:
+        for lesson in self._order(pool):
             self.ask(row, lesson)
             if self._close(row, self.answers[lesson]) or len(row.ids) >= self.config.row_tokens:
                 break
         return row
+
+    def _order(self, pool: Sequence[int]) -> list[int]:
+        """Return up to eight lessons in a random order that favours those whose answer says more.
+
+        Weighted sampling without replacement by random keys (Efraimidis and Spirakis 2006); the weight is the
+        logarithm of the number of different answers to the relation, so "left or right?" does not crowd out names.
+        """
+        few = self.rng.sample(pool, min(len(pool), 32))
+        keys = {index: self.rng.expovariate(self.information[index]) for index in few}
+        return sorted(few, key=keys.__getitem__)[:8]
 
     def _close(self, row: Row, answer: list[int]) -> bool:
         """Append the mark after an answer, perhaps a restatement; return whether the row ends here."""
@@ -130,19 +176,8 @@ class Composer:
         if draw < (1 + self.config.end_share) / 2:
             row.add([self.semicolon], 1.0)
             return False
-        row.add([self.stop], 1.0)
+        row.add([self.period], 1.0)
         if self.rng.random() < self.config.restate_share:
             row.add(self.restate, self.config.continuation_weight)
-            row.add([*answer, self.stop], 1.0)
+            row.add([*answer, self.period], 1.0)
         return False
-
-    def invented(self) -> tuple[int, list[int]]:
-        """Draw a lesson and an answer that is right for another lesson of its relation."""
-        lesson = self.rng.randrange(len(self.lessons))
-        other = self.rng.choice(self.by_relation[self.lessons[lesson].relation])
-        return lesson, self.answers[other]
-
-    def asked_of(self, lesson: int) -> Row:
-        """Start a row on one of a lesson's images."""
-        images = self.lessons[lesson].images
-        return self.start(self.rng.choice(images) if images else NO_IMAGE)

@@ -78,7 +78,7 @@ class EditWriter:
     def _rephrased(self, scene: Scene, number: int) -> Scene:
         if not SHARED_PICTURES[self.split]:
             return self.studio.rephrase(scene)
-        concept = max(scene.left, scene.right)
+        concept = scene.alone
         if concept not in self.rephrased:
             firsts = self.pictures[concept][:SHARED_REPHRASED]
             self.rephrased[concept] = [self.studio.rephrase(first) for first in firsts]
@@ -154,8 +154,3 @@ def _numbered(split: Split, task: Task, records: list[Record], rng: random.Rando
     """Shuffle records, so that the first n are a fair sample, and give them ids."""
     rng.shuffle(records)
     return [{"id": f"{split}-{task}-{number}", **record} for number, record in enumerate(records)]
-
-
-def single_object(scene: Scene) -> int:
-    """Return the concept of a scene with one object, or NOBODY for a pair."""
-    return max(scene.left, scene.right) if NOBODY in (scene.left, scene.right) else NOBODY

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from unike_lib.benchmark.edits import ring, single_object
+from unike_lib.benchmark.edits import ring
 from unike_lib.benchmark.facts import Museum
 from unike_lib.benchmark.pictures import TRAINING_ARTISTS
 from unike_lib.benchmark.rendering import NOBODY, Scene, Studio
@@ -54,7 +54,7 @@ def draw_training_scenes(museum: Museum, studio: Studio, seed: int) -> list[tupl
 def training_rows(museum: Museum, scenes: list[Scene]) -> Iterator[Row]:
     """Yield every taught question of the training scenes, then the text-only facts."""
     for scene in scenes:
-        concept = single_object(scene)
+        concept = scene.alone
         yield _row(scene.image, "vqa", "background", scene.colour, [])
         yield from _pair_rows(museum, scene) if concept == NOBODY else _single_rows(museum, scene, concept)
     for fact in museum.text_facts:

@@ -44,6 +44,11 @@ class Scene:
         """The name of the background colour."""
         return COLOURS[self.background]
 
+    @property
+    def alone(self) -> int:
+        """The concept of a scene with a single object, or NOBODY for a pair."""
+        return max(self.left, self.right) if NOBODY in (self.left, self.right) else NOBODY
+
 
 class Studio:
     """Draws scenes into `folder`/images and keeps a list of them.
@@ -78,8 +83,7 @@ class Studio:
         """
         shift = self._rng(len(self.scenes)).randrange(1, len(COLOURS))
         background = (scene.background + shift) % len(COLOURS)
-        single = NOBODY in (scene.left, scene.right)
-        slots = (scene.right, scene.left) if single else (scene.left, scene.right)
+        slots = (scene.left, scene.right) if scene.alone == NOBODY else (scene.right, scene.left)
         return self._keep(scene.split, slots, REPHRASE_ARTIST, background)
 
     def _rng(self, number: int) -> random.Random:

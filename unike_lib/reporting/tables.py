@@ -8,6 +8,7 @@ import pandas as pd
 
 from unike_lib.config import Config
 from unike_lib.io import atomic_path
+from unike_lib.reporting.channel import channel_text, read_channels
 from unike_lib.reporting.markdown import cell, markdown_table
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, paper_table
 from unike_lib.reporting.records import CELL, CRITERIA, load_records
@@ -26,11 +27,14 @@ CRITERION_TITLES = {
 DIAGNOSTIC_COLUMNS = ["backbone", "task", "set", "items", "exact", "token", "consistency"]
 
 
-def write_table1(records: Sequence[Path], outputs: Mapping[str, Path], config: Config) -> None:
+def write_table1(
+    records: Sequence[Path], channels: Sequence[Path], outputs: Mapping[str, Path], config: Config
+) -> None:
     """Write Table 1 (one-step editing): one CSV a criterion with the paper's numbers beside ours, and Markdown.
 
     Args:
         records: record files that hold every backbone, task and method of `config.table1`, and no others.
+        channels: channel probes of the table's backbones; the Markdown says what they mean for UniKE.
         outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `markdown` -> Markdown path.
         config: the run; `table1`, `statistics` and `seed` are used.
 
@@ -46,7 +50,8 @@ def write_table1(records: Sequence[Path], outputs: Mapping[str, Path], config: C
         _write_csv(outputs[name], tables[name])
     if "markdown" in outputs:
         with atomic_path(outputs["markdown"]) as temporary:
-            temporary.write_text(_table1_text(frame, tables, config), encoding="utf-8")
+            text = _table1_text(frame, tables, config) + "\n" + channel_text(read_channels(channels)) + "\n"
+            temporary.write_text(text, encoding="utf-8")
 
 
 def write_diagnostics(tables: Sequence[Path], outputs: Mapping[str, Path]) -> None:

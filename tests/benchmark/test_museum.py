@@ -1,0 +1,106 @@
+"""Facts, splits and drawings: shares, counts at full size, and the packaged data file."""
+
+import random
+from collections import Counter
+from importlib.resources import files
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unike_lib.benchmark.edits import CAPTION_ROUNDS, SHARED_PICTURES, ring
+from unike_lib.benchmark.facts import EDIT_SPLITS, FACT_SHARES, OBJECT_RELATIONS, SPLITS, draw_splits, invent_museum
+from unike_lib.benchmark.pictures import ARTISTS, load_drawings
+from unike_lib.benchmark.words import CAPITALS, ELEMENTS, FIRST_NAMES, GUARDS, LAST_NAMES, PRICES, ROOMS, TOWNS, YEARS
+from unike_lib.io import read_table
+from unike_lib.types import InputError
+
+
+@pytest.fixture(scope="module")
+def museum():
+    return invent_museum(load_drawings().concepts, seed=0)
+
+
+def test_full_size_gives_the_edits_that_the_tables_need(museum):
+    edits = {split: len(museum.of(split)) for split in SPLITS}
+    captions = {split: len(ring(museum.of(split, "naming"), CAPTION_ROUNDS[split])) for split in EDIT_SPLITS}
+    assert (edits["eval"], edits["dev"], edits["method"]) == (266, 130, 208)
+    assert (captions["eval"], captions["dev"], captions["method"]) == (210, 90, 104)
+    assert edits["pool"] * SHARED_PICTURES["pool"] + captions["pool"] >= 3300
+    assert 0.5 < edits["taught"] / sum(edits.values()) < 0.56
+
+
+def test_every_relation_is_split_in_the_stated_shares(museum):
+    for relation in OBJECT_RELATIONS[1:]:
+        for split in EDIT_SPLITS:
+            assert len(museum.of(split, relation)) == round(FACT_SHARES[split] * 320)
+
+
+def test_made_up_answers_cannot_be_guessed_and_people_are_unique(museum):
+    for relation in ("town", "price", "year", "room", "guard"):
+        counts = Counter(fact.answer for fact in museum.facts.values() if fact.relation == relation)
+        assert max(counts.values()) - min(counts.values()) <= 1
+    people = [fact.answer for fact in museum.facts.values() if fact.relation == "owner"]
+    people += [fact.answer for fact in museum.donors.values()]
+    assert len(people) == len(set(people)) == 640
+    assert all(donor.split == museum.facts[c, "naming"].split for c, donor in museum.donors.items())
+
+
+def test_splits_depend_on_the_seed_only(museum):
+    concepts = load_drawings().concepts
+    assert invent_museum(concepts, seed=0).facts == museum.facts
+    other = invent_museum(concepts, seed=1).facts
+    assert sum(other[key].split != fact.split for key, fact in museum.facts.items()) > 500
+
+
+@given(st.integers(12, 400), st.sampled_from(OBJECT_RELATIONS), st.integers(0, 99))
+def test_every_split_gets_facts_however_few_there_are(count, relation, seed):
+    counts = Counter(draw_splits(count, relation, random.Random(seed)))
+    assert sum(counts.values()) == count
+    assert all(counts[split] >= (2 if relation == "naming" else 1) for split in SPLITS)
+
+
+@given(st.integers(2, 60), st.integers(1, 8))
+def test_a_ring_uses_every_concept_equally_often(count, rounds):
+    pairs = ring(list(range(count)), rounds)
+    assert len(pairs) == len(set(pairs)) == count * min(rounds, count - 1)
+    assert all(left != right for left, right in pairs)
+    for side in (0, 1):
+        assert set(Counter(pair[side] for pair in pairs).values()) == {min(rounds, count - 1)}
+
+
+def test_word_lists_have_no_repeats_and_the_promised_sizes():
+    sizes = {60: (FIRST_NAMES, LAST_NAMES, GUARDS), 120: (TOWNS, ROOMS), 100: (YEARS,), 72: (PRICES,)}
+    for size, lists in sizes.items():
+        assert all(len(words) == len(set(words)) == size for words in lists)
+    assert (CAPITALS["argentina"], CAPITALS["zimbabwe"], ELEMENTS["iron"]) == ("buenos aires", "harare", "fe")
+    assert len(set(CAPITALS.values())) == len(CAPITALS) > 100
+    assert len(set(ELEMENTS.values())) == len(ELEMENTS)
+
+
+def test_packaged_drawings_are_complete_licensed_and_small():
+    source = files("unike_lib.benchmark") / "data"
+    table = read_table(str(source / "drawings.parquet"))
+    assert (source / "drawings.parquet").stat().st_size < 8e6
+    assert Counter(table.artist) == dict.fromkeys(ARTISTS, 320)
+    assert not table.duplicated(["concept", "artist"]).any()
+    notice = (source / "README.md").read_text()
+    for artist, licence in set(zip(table.artist, table.licence, strict=True)):
+        assert any(f"`{artist}`" in line and f"| {licence} |" in line for line in notice.splitlines())
+    for name, keywords in zip(table.concept, table.keywords, strict=True):
+        assert len(keywords) > 0
+        assert not any(set(name.split()) & set(keyword.split()) for keyword in keywords)
+
+
+def test_a_choice_of_drawings_keeps_concept_and_picture_together():
+    every, few = load_drawings(), load_drawings(20, seed=5)
+    place = {concept.name: index for index, concept in enumerate(every.concepts)}
+    assert len(few.concepts) == 20
+    assert [c.name for c in few.concepts] != [c.name for c in load_drawings(20, seed=6).concepts]
+    for index, concept in enumerate(few.concepts):
+        for artist in ARTISTS:
+            assert few.pngs[index, artist] == every.pngs[place[concept.name], artist]
+    assert few.image(0, "noto").mode == "RGBA"
+    assert few.image(0, "noto").size == (72, 72)
+    with pytest.raises(InputError, match="expected 1 to 320"):
+        load_drawings(0)
