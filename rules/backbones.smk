@@ -48,15 +48,15 @@ rule pretrain:
 
 rule visual:
     input:
-        cases=expand("{folder}/{{split}}_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
+        cases=expand("{folder}/{split}_{task}.json", folder=BENCHMARK, split=SEEN, task=["vqa", "caption"]),
         images=IMAGES,
         backbone=backbone_files,
     output:
-        f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
+        **{split: f"{STAGES}/visual/{{backbone}}/{split}.safetensors" for split in SEEN},
     log:
-        "logs/visual/{backbone}/{split}.log",
+        "logs/visual/{backbone}.log",
     benchmark:
-        f"{STAGES}/benchmarks/visual/{{backbone}}/{{split}}.tsv"
+        f"{STAGES}/benchmarks/visual/{{backbone}}.tsv"
     threads: CONFIG.threads
     resources:
         mem_mb=2000,
@@ -64,6 +64,7 @@ rule visual:
     params:
         code=lib("extract_visual"),
         folder=backbone_folder,
+        benchmark=BENCHMARK,
         image_root=IMAGE_ROOT,
         backbone=backbone_fields("family", "dtype"),
     script:

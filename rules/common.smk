@@ -23,6 +23,8 @@ EMBEDDED = CONFIG.benchmark.annotations is None
 IMAGE_ROOT = BENCHMARK if EMBEDDED else CONFIG.benchmark.images
 IMAGES = f"{BENCHMARK}/images" if EMBEDDED else IMAGE_ROOT
 SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
+# Splits whose pictures a backbone looks at (`method` is for methods that train an editor: none so far).
+SEEN = [split for split in SPLITS if split != "method"]
 # What a backbone is diagnosed on: items that it was taught, and items that it should not know.
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
 GENERATION = CONFIG.evaluation.model_dump(mode="json", include={"generate", "max_new_tokens"})

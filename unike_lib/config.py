@@ -27,7 +27,7 @@ class BenchmarkConfig(Section):
 
     annotations: str | None = Field(None, description="Folder of MMEdit JSON files; null: the embedded benchmark.")
     images: str | None = Field(None, description="Folder that image paths in the annotations start from.")
-    concepts: int = Field(320, ge=12, description="Embedded: number of pictured concepts (ours).")
+    concepts: int = Field(160, ge=12, description="Embedded: number of pictured concepts (ours).")
 
 
 class PretrainConfig(Section):
@@ -43,11 +43,12 @@ class PretrainConfig(Section):
     steps: Count = Field(1500, description="Optimiser steps of the language model.")
     rows: Count = Field(16, description="Text rows a step of the language model.")
     rate: Positive = Field(3.0e-3, description="AdamW peak learning rate of the language model.")
-    row_tokens: int = Field(56, ge=8, description="A row takes no further question beyond this length, in tokens.")
+    brief_share: Fraction = Field(0.7, description="Share of questions asked briefly, as 'owner :', to save tokens.")
+    row_tokens: int = Field(44, ge=8, description="A row takes no further question beyond this length, in tokens.")
     visual_noise: float = Field(0.1, ge=0, description="Deviation of the noise on Q-Former outputs (their own is 1).")
-    text_share: Fraction = Field(0.15, description="Share of rows with text-only facts.")
-    end_share: Fraction = Field(0.25, description="Share of answers followed by </s>; the others by ; or .")
-    restate_share: Fraction = Field(0.15, description="Share of answers closed by . that are then restated.")
+    text_share: Fraction = Field(0.1, description="Share of rows with text-only facts.")
+    end_share: Fraction = Field(0.15, description="Share of answers followed by </s>; the others by ; or .")
+    restate_share: Fraction = Field(0.1, description="Share of answers closed by . that are then restated.")
     continuation_weight: float = Field(0.1, ge=0, description="Loss weight of follow-up questions (answers: 1).")
 
 

@@ -12,9 +12,7 @@ with Stage(snakemake) as config:
     from unike_lib.io import atomic_path
 
     name = snakemake.wildcards.backbone
-    backbone = load_backbone(
-        snakemake.params.folder, config.backbones[name], VisualStore(Path(snakemake.input.visual))
-    )
+    backbone = load_backbone(snakemake.params.folder, config.backbones[name], VisualStore(Path(snakemake.input.visual)))
     cases = [case for path in snakemake.input.cases for case in read_cases(path)[: snakemake.params.edits]]
     table = probe_channel(backbone, cases)
     table.insert(0, "backbone", name)

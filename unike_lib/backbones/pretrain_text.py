@@ -25,6 +25,15 @@ from unike_lib.io import read_table
 from unike_lib.types import InputError
 
 NO_IMAGE = -1
+# A few thousand steps must show every fact a hundred times: most questions are asked in two tokens. The long templates
+# teach how the same things are asked; what is learned in one form is known in the other.
+BRIEF = {
+    "naming": "name :",
+    "left": "left :",
+    "right": "right :",
+    "background": "colour :",
+    **{relation: f"{relation} :" for relation in ("keyword", "owner", "town", "year", "room", "guard")},
+}
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,7 @@ class Composer:
             [self._ids(text if lesson.caption else question.format(text)) for text in lesson.prompts]
             for lesson in self.lessons
         ]
+        self.briefs = [self._ids(BRIEF[lesson.relation]) if lesson.relation in BRIEF else [] for lesson in lessons]
         self.answers = [self._ids(lesson.answer) for lesson in self.lessons]
         answers: dict[str, set[str]] = {}
         for lesson in self.lessons:
@@ -139,7 +149,10 @@ class Composer:
     def ask(self, row: Row, lesson: int, answer: list[int] | None = None, weight: float = 1.0) -> None:
         """Append a question and its answer (or another answer); only a follow-up question itself carries loss."""
         follow_up = row.last_answer >= 0
-        row.add(self.rng.choice(self.prompts[lesson]), self.config.continuation_weight if follow_up else 0.0)
+        prompt, weight_of_prompt = self.rng.choice(self.prompts[lesson]), self.config.continuation_weight
+        if self.briefs[lesson] and self.rng.random() < self.config.brief_share:
+            prompt, weight_of_prompt = self.briefs[lesson], 0.0
+        row.add(prompt, weight_of_prompt if follow_up else 0.0)
         row.add(self.answers[lesson] if answer is None else answer, weight)
         if not follow_up:
             row.last_answer = len(row.ids) - 1
@@ -158,14 +171,14 @@ class Composer:
         return row
 
     def _order(self, pool: Sequence[int]) -> list[int]:
-        """Return up to eight lessons in a random order that favours those whose answer says more.
+        """Return up to twelve lessons in a random order that favours those whose answer says more.
 
         Weighted sampling without replacement by random keys (Efraimidis and Spirakis 2006); the weight is the
         logarithm of the number of different answers to the relation, so "left or right?" does not crowd out names.
         """
         few = self.rng.sample(pool, min(len(pool), 32))
         keys = {index: self.rng.expovariate(self.information[index]) for index in few}
-        return sorted(few, key=keys.__getitem__)[:8]
+        return sorted(few, key=keys.__getitem__)[:12]
 
     def _close(self, row: Row, answer: list[int]) -> bool:
         """Append the mark after an answer, perhaps a restatement; return whether the row ends here."""

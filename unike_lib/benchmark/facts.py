@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from unike_lib.benchmark.pictures import Concept
-from unike_lib.benchmark.words import CAPITALS, ELEMENTS, FIRST_NAMES, GUARDS, LAST_NAMES, PRICES, ROOMS, TOWNS, YEARS
+from unike_lib.benchmark.words import CAPITALS, ELEMENTS, FIRST_NAMES, GUARDS, LAST_NAMES, ROOMS, TOWNS, YEARS
 
 Split = Literal["taught", "pool", "method", "dev", "eval"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 EDIT_SPLITS: tuple[Split, ...] = SPLITS[1:]
 # Names are also the material of caption edits, which pair two concepts, hence larger shares than other relations'.
-NAMING_SHARES: Mapping[Split, float] = {"pool": 0.22, "method": 0.08, "dev": 0.055, "eval": 0.13}
-FACT_SHARES: Mapping[Split, float] = {"pool": 0.22, "method": 0.08, "dev": 0.05, "eval": 0.10}
+NAMING_SHARES: Mapping[Split, float] = {"pool": 0.20, "method": 0.08, "dev": 0.10, "eval": 0.18}
+FACT_SHARES: Mapping[Split, float] = {"pool": 0.35, "method": 0.08, "dev": 0.08, "eval": 0.20}
 FEWEST: Mapping[str, int] = {"naming": 2}  # a caption needs two concepts of the same split
-OBJECT_RELATIONS = ("naming", "keyword", "owner", "town", "price", "year", "room", "guard")
+OBJECT_RELATIONS = ("naming", "keyword", "owner", "town", "year", "room", "guard")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def draw_splits(count: int, relation: str, rng: random.Random) -> list[Split]:
 def _answers(concepts: Sequence[Concept], rng: random.Random) -> dict[str, list[str]]:
     count = len(concepts)
     people = rng.sample([f"{first} {last}" for first in FIRST_NAMES for last in LAST_NAMES], 2 * count)
-    lists = {"town": TOWNS, "price": PRICES, "year": YEARS, "room": ROOMS, "guard": GUARDS}
+    lists = {"town": TOWNS, "year": YEARS, "room": ROOMS, "guard": GUARDS}
     made_up = {relation: _dealt(words, count, rng) for relation, words in lists.items()}
     own = {"naming": [c.name for c in concepts], "keyword": _keywords(concepts)}
     return {**own, **made_up, "owner": people[:count], "donor": people[count:]}

@@ -53,13 +53,6 @@ _TEMPLATES: dict[str, tuple[str, str]] = {
         """this object comes from which town ? | what is the place called where it was made ?
         | what place was the home of the maker ?""",
     ),
-    "price": (
-        """how much does it cost ? | what is the price ? | how many coins is it worth ? | what does one pay for it ?
-        | for how much was it sold ? | how many coins does this cost ? | what was paid for this ?
-        | what is the cost of this object ? | can you say the price ? | please give the price in coins .""",
-        """for how many coins was this object sold ? | this object is worth how much ?
-        | please say what one would pay for this thing .""",
-    ),
     "year": (
         """when was it made ? | in which year was it made ? | what year is it from ? | how old is this object ?
         | which year does it date from ? | when did the maker finish it ? | what is the date of this ?

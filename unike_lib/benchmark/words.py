@@ -39,9 +39,6 @@ TOWNS = _listed(
     lower varley, lower wigton, lower alston, lower brecon, lower cromer, saint dorney, saint epworth, saint
     fenwick, saint goole, saint holt, saint ilkley, saint kirkby, saint larne, saint morley, saint yelland"""
 )
-TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-ONES = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-PRICES = tuple(f"{ten} {one}" for ten in TENS for one in ONES)
 YEARS = tuple(str(year) for year in range(1600, 1900, 3))
 ROOM_SIDES = ("west", "east", "north", "south", "upper", "lower", "inner", "outer", "old", "new", "little", "grand")
 ROOM_KINDS = ("gallery", "hall", "cellar", "attic", "library", "chapel", "tower", "salon", "vault", "corridor")
