@@ -48,15 +48,15 @@ rule pretrain:
 
 rule visual:
     input:
-        cases=expand("{folder}/{split}_{task}.json", folder=BENCHMARK, split=SEEN, task=["vqa", "caption"]),
+        cases=expand("{folder}/{{split}}_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
         images=IMAGES,
         backbone=backbone_files,
     output:
-        **{split: f"{STAGES}/visual/{{backbone}}/{split}.safetensors" for split in SEEN},
+        f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
     log:
-        "logs/visual/{backbone}.log",
+        "logs/visual/{backbone}/{split}.log",
     benchmark:
-        f"{STAGES}/benchmarks/visual/{{backbone}}.tsv"
+        f"{STAGES}/benchmarks/visual/{{backbone}}/{{split}}.tsv"
     threads: CONFIG.threads
     resources:
         mem_mb=2000,
@@ -64,9 +64,9 @@ rule visual:
     params:
         code=lib("extract_visual"),
         folder=backbone_folder,
-        benchmark=BENCHMARK,
         image_root=IMAGE_ROOT,
         backbone=backbone_fields("family", "dtype"),
+        edits=edits_of_split,
     script:
         "../workflow_scripts/extract_visual.py"
 
@@ -103,6 +103,7 @@ rule diagnostics:
         folder=backbone_folder,
         backbone=backbone_fields("family", "dtype", "vqa_prompt"),
         splits=DIAGNOSED,
+        edits=CONFIG.evaluation.edits,
         max_new_tokens=CONFIG.evaluation.max_new_tokens,
     script:
         "../workflow_scripts/diagnose.py"

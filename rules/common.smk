@@ -23,8 +23,6 @@ EMBEDDED = CONFIG.benchmark.annotations is None
 IMAGE_ROOT = BENCHMARK if EMBEDDED else CONFIG.benchmark.images
 IMAGES = f"{BENCHMARK}/images" if EMBEDDED else IMAGE_ROOT
 SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
-# Splits whose pictures a backbone looks at (`method` is for methods that train an editor: none so far).
-SEEN = [split for split in SPLITS if split != "method"]
 # What a backbone is diagnosed on: items that it was taught, and items that it should not know.
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
 GENERATION = CONFIG.evaluation.model_dump(mode="json", include={"generate", "max_new_tokens"})
@@ -74,8 +72,8 @@ def knowledge_of_method(wildcards):
 
 
 def edits_of_split(wildcards):
-    """How many edits of the split are made; None: all."""
-    return CONFIG.tuning.edits if wildcards.split == "dev" else CONFIG.evaluation.edits
+    """How many edits of the split are used; None: all."""
+    return {"pool": None, "dev": CONFIG.tuning.edits}.get(wildcards.split, CONFIG.evaluation.edits)
 
 
 def table1_records():

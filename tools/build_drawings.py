@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", type=Path, help="the node_modules folder with the four npm packages")
     parser.add_argument("output", type=Path, help="the Parquet file to write")
-    parser.add_argument("--concepts", type=int, default=320, help="how many concepts to keep")
+    parser.add_argument("--concepts", type=int, default=160, help="how many concepts to keep")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     concepts = candidates(arguments.modules)

@@ -19,7 +19,8 @@ with Stage(snakemake) as config:
     for split, visual in zip(snakemake.params.splits, snakemake.input.visual, strict=True):
         backbone = load_backbone(snakemake.params.folder, config.backbones[name], VisualStore(Path(visual)))
         for path in snakemake.input[split]:
-            tables.append(diagnose(backbone, {NAMES[split]: read_cases(path)}, config.evaluation))
+            cases = {NAMES[split]: read_cases(path)[: snakemake.params.edits]}
+            tables.append(diagnose(backbone, cases, config.evaluation))
     table = pd.concat(tables).sort_values("task", kind="stable", ascending=False)
     table.insert(0, "backbone", name)
     with atomic_path(snakemake.output[0]) as temporary:

@@ -71,7 +71,8 @@ def test_tokens_equal_the_network_run_on_each_tile_by_hand(tower, pixels):
         features = torch.cat([middle, seen["late"][:, :, row, column]], dim=1)
         colour = tile[:, :, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32].mean((2, 3))
         patch = own[:, 4 * row + column]
-        torch.testing.assert_close(patch[:, :5], (features - tower.patch_mean) @ tower.patch_basis, atol=1e-4, rtol=1e-4)
+        components = (features - tower.patch_mean) @ tower.patch_basis
+        torch.testing.assert_close(patch[:, :5], components, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(patch[:, 5:8], colour, atol=1e-5, rtol=1e-4)
         assert torch.equal(own[..., 15 + slot], torch.ones(2, 17))
         assert not own[..., 15 + (1 - slot)].any()

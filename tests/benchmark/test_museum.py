@@ -84,7 +84,7 @@ def test_packaged_drawings_are_complete_licensed_and_small():
     source = files("unike_lib.benchmark") / "data"
     table = read_table(str(source / "drawings.parquet"))
     assert (source / "drawings.parquet").stat().st_size < 8e6
-    assert Counter(table.artist) == dict.fromkeys(ARTISTS, 320)
+    assert Counter(table.artist) == dict.fromkeys(ARTISTS, CONCEPTS)
     assert not table.duplicated(["concept", "artist"]).any()
     notice = (source / "README.md").read_text()
     for artist, licence in set(zip(table.artist, table.licence, strict=True)):
@@ -104,5 +104,5 @@ def test_a_choice_of_drawings_keeps_concept_and_picture_together():
             assert few.pngs[index, artist] == every.pngs[place[concept.name], artist]
     assert few.image(0, "noto").mode == "RGBA"
     assert few.image(0, "noto").size == (72, 72)
-    with pytest.raises(InputError, match="expected 1 to 320"):
+    with pytest.raises(InputError, match="expected 1 to 160"):
         load_drawings(0)

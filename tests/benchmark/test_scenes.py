@@ -57,8 +57,8 @@ def test_same_settings_give_the_same_bytes(tmp_path):
 
 
 def test_more_concepts_than_drawings_is_an_error(tmp_path):
-    with pytest.raises(InputError, match=r"concepts: expected 1 to 320 .* found 321"):
-        write_benchmark(tmp_path, BenchmarkConfig(concepts=321), seed=0)
+    with pytest.raises(InputError, match=r"concepts: expected 1 to 160 .* found 161"):
+        write_benchmark(tmp_path, BenchmarkConfig(concepts=161), seed=0)
 
 
 def test_the_reader_takes_every_split_and_finds_no_leak(folder):

@@ -26,7 +26,7 @@ from unike_lib.backbones.pretrain_tower import (
     extract_tower_features,
     read_tower_features,
 )
-from unike_lib.backbones.tokenizer import BEGIN, END, IMAGE, PAD, build_tokenizer, stop_ids
+from unike_lib.backbones.tokenizer import BEGIN, END, IMAGE, PAD, build_tokenizer, stop_ids, token_id
 from unike_lib.backbones.tower import Blip2WithTower, TowerShape, tower_config
 from unike_lib.config import BackboneConfig, Config
 from unike_lib.io import read_json
@@ -66,7 +66,7 @@ def pretrain(benchmark: Path, features: Path, out: Path, backbone: BackboneConfi
     lessons = read_lessons(benchmark, seen.scenes)
     rng = random.Random(f"rows {config.seed}")
     composer = Composer(lessons, tokenizer, FORMS[backbone.family], backbone.vqa_prompt, config.pretrain, rng)
-    trainer = LanguageTrainer(model, outputs, tokenizer.convert_tokens_to_ids(IMAGE), config.pretrain, generator)
+    trainer = LanguageTrainer(model, outputs, token_id(tokenizer, IMAGE), config.pretrain, generator)
     log = train_language_model(trainer, composer)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
@@ -95,7 +95,7 @@ def build_model(family: str, tokenizer: PreTrainedTokenizerFast, seen: TowerFeat
             },
             _text_entries(family, tokenizer),
             num_query_tokens=len(ATTRIBUTES),
-            image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+            image_token_index=token_id(tokenizer, IMAGE),
         )
     )
     model.vision_model.load_network()
@@ -114,9 +114,9 @@ def _text_entries(family: str, tokenizer: PreTrainedTokenizerFast) -> dict[str, 
         "num_attention_heads": HEADS,
         "max_position_embeddings": POSITIONS,
         "vocab_size": len(tokenizer),
-        "pad_token_id": tokenizer.convert_tokens_to_ids(PAD),
-        "bos_token_id": tokenizer.convert_tokens_to_ids(BEGIN),
-        "eos_token_id": tokenizer.convert_tokens_to_ids(END),
+        "pad_token_id": token_id(tokenizer, PAD),
+        "bos_token_id": token_id(tokenizer, BEGIN),
+        "eos_token_id": token_id(tokenizer, END),
         "tie_word_embeddings": True,
     }
     if family == "blip2":

@@ -1,8 +1,6 @@
 """Train the language projection and the decoder of an embedded backbone on cached Q-Former outputs."""
 
-import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +14,6 @@ from transformers import Blip2ForConditionalGeneration
 from unike_lib.backbones.pretrain_text import NO_IMAGE, Composer, Row
 from unike_lib.config import PretrainConfig
 
-
 SORTED_STEPS = 16  # batches that are drawn and sorted by length together
 
 
@@ -24,17 +21,13 @@ SORTED_STEPS = 16  # batches that are drawn and sorted by length together
 class Layout:
     """A batch of rows as tensors.
 
-    ids, positions [row, token]; weights [row, token]: loss weight of predicting each token from the one before;
-    images [row with an image]: feature rows in reading order of the `<image>` tokens; lower, upper [token, token]:
-    additive masks of the lower and the upper half of the layers, or none for plain causal attention.
+    ids [row, token]; weights [row, token]: loss weight of predicting each token from the ones before; images [row with
+    an image]: rows of the feature table, in the order of the `<image>` tokens.
     """
 
     ids: Tensor
     weights: Tensor
     images: Tensor
-    positions: Tensor
-    lower: Tensor | None = None
-    upper: Tensor | None = None
 
 
 def lay_out(rows: Sequence[Row]) -> Layout:
@@ -46,28 +39,7 @@ def lay_out(rows: Sequence[Row]) -> Layout:
         ids[index, : len(row.ids)] = torch.tensor(row.ids)
         weights[index, : len(row.ids)] = torch.tensor(row.weights)
     images = torch.tensor([row.image for row in rows if row.image != NO_IMAGE], dtype=torch.long)
-    return Layout(ids, weights, images, torch.arange(width).expand(len(rows), -1))
-
-
-def pack(contexts: Sequence[Row], queries: Sequence[Row]) -> Layout:
-    """Put rows one after the other into a single row; queries see contexts only through their last answer state.
-
-    Every row keeps positions of its own. In the lower half of the layers a row sees only itself; in the upper half a
-    query also sees the last answer token of every context: what a memory of hidden states offers.
-    """
-    rows = [*contexts, *queries]
-    flat = lay_out([Row(NO_IMAGE, sum((r.ids for r in rows), []), sum((r.weights for r in rows), []))])
-    lengths = torch.tensor([len(row.ids) for row in rows])
-    owner = torch.repeat_interleave(torch.arange(len(rows)), lengths)
-    starts = lengths.cumsum(0) - lengths
-    positions = torch.arange(len(owner)) - starts[owner]
-    own = (owner[:, None] == owner) & (positions[:, None] >= positions)
-    slots = torch.zeros(len(owner), dtype=torch.bool)
-    slots[[int(start) + row.last_answer for start, row in zip(starts, contexts, strict=False)]] = True
-    seen = own | ((owner >= len(contexts))[:, None] & slots)
-    images = torch.tensor([row.image for row in rows if row.image != NO_IMAGE], dtype=torch.long)
-    lower, upper = (torch.zeros(mask.shape).masked_fill(~mask, float("-inf")) for mask in (own, seen))
-    return Layout(flat.ids, flat.weights, images, positions[None], lower, upper)
+    return Layout(ids, weights, images)
 
 
 class LanguageTrainer:
@@ -103,22 +75,14 @@ class LanguageTrainer:
 
     def loss(self, layout: Layout) -> Tensor:
         """Return the weighted mean of the next-token cross-entropies."""
-        hidden = self._run(layout)
+        decoder: Any = self.model.language_model.model
+        # Padding is on the right, so under the causal mask no real token sees it.
+        hidden = decoder(inputs_embeds=self.embed(layout), use_cache=False).last_hidden_state
         wanted = layout.weights[:, 1:] > 0
         logits = self.model.language_model.lm_head(hidden[:, :-1][wanted])
         losses = F.cross_entropy(logits, layout.ids[:, 1:][wanted], reduction="none")
         weights = layout.weights[:, 1:][wanted]
         return (losses * weights).sum() / weights.sum()
-
-    def _run(self, layout: Layout) -> Tensor:
-        decoder: Any = self.model.language_model.model
-        with split_masks(self.model.language_model, layout):
-            return decoder(  # type: ignore[no-any-return]
-                inputs_embeds=self.embed(layout),
-                position_ids=layout.positions,
-                attention_mask=None if layout.upper is None else layout.upper[None, None],
-                use_cache=False,
-            ).last_hidden_state
 
 
 def train_language_model(trainer: LanguageTrainer, composer: Composer) -> pd.DataFrame:
@@ -142,28 +106,9 @@ def train_language_model(trainer: LanguageTrainer, composer: Composer) -> pd.Dat
 def layouts(composer: Composer, config: PretrainConfig) -> Iterator[Layout]:
     """Yield one batch a step; rows of similar length go together, in a random order of batches."""
     for start in range(0, config.steps, SORTED_STEPS):
+        composer.at(start / config.steps)
         count = min(SORTED_STEPS, config.steps - start)
         rows = sorted((composer.plain() for _ in range(count * config.rows)), key=lambda row: len(row.ids))
         batches = [rows[i : i + config.rows] for i in range(0, len(rows), config.rows)]
         composer.rng.shuffle(batches)
         yield from (lay_out(batch) for batch in batches)
-
-
-@contextmanager
-def split_masks(language_model: Any, layout: Layout) -> Iterator[None]:
-    """Give the lower half of the layers the layout's lower mask while the block runs."""
-    layers = getattr(language_model.model, "decoder", language_model.model).layers
-    if layout.lower is None:
-        yield
-        return
-    mask = layout.lower[None, None]
-
-    def replace(_: Any, arguments: Any, keywords: dict[str, Any]) -> Any:
-        return arguments, {**keywords, "attention_mask": mask}
-
-    handles = [layer.register_forward_pre_hook(replace, with_kwargs=True) for layer in layers[: len(layers) // 2]]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -33,7 +33,7 @@ class Augmenter:
     token is blurred with Gaussian noise.
     """
 
-    def __init__(self, config: PretrainConfig, generator: torch.Generator):
+    def __init__(self, config: PretrainConfig, generator: torch.Generator) -> None:
         self.config = config
         self.generator = generator
 
@@ -49,13 +49,13 @@ def query_outputs(model: Blip2ForConditionalGeneration, tokens: Tensor) -> Tenso
     mask = torch.ones(tokens.shape[:2], dtype=torch.long)
     queries = model.query_tokens.expand(len(tokens), -1, -1)
     outputs = model.qformer(query_embeds=queries, encoder_hidden_states=tokens, encoder_attention_mask=mask)
-    return outputs.last_hidden_state  # type: ignore[no-any-return]
+    return outputs.last_hidden_state
 
 
 class AttributeHeads(nn.Module):
-    """Codebooks of things (one for both slots), background colours and layouts; logits are cosines over a temperature."""
+    """Codebooks of things (one for both slots), colours and layouts; logits are cosines over a temperature."""
 
-    def __init__(self, things: Tensor, others: tuple[int, ...]):
+    def __init__(self, things: Tensor, others: tuple[int, ...]) -> None:
         super().__init__()
         width = things.shape[1]
         books = [things.clone(), *(torch.randn(count, width) for count in others)]
@@ -130,7 +130,8 @@ def train_qformer(
         optimizer.step()
         schedule.step()
     logger.info("Q-Former: last loss %.3f", loss.item())
-    views = [(seen.patches, seen.identities), *(noised(seen.patches, seen.identities) for _ in range(config.versions - 1))]
+    clean = seen.patches, seen.identities
+    views = [clean, *(noised(*clean) for _ in range(config.versions - 1))]
     return torch.stack([_cache(model, *view) for view in views])
 
 

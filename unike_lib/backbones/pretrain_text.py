@@ -33,6 +33,7 @@ BRIEF = {
     "right": "right :",
     "background": "colour :",
     **{relation: f"{relation} :" for relation in ("keyword", "owner", "town", "year", "room", "guard")},
+    **{relation: f"{relation} {{}} :" for relation in ("kind", "capital", "symbol")},
 }
 
 
@@ -40,13 +41,14 @@ BRIEF = {
 class Lesson:
     """One thing to learn: any of `prompts` (without the question template) is answered by `answer`.
 
-    `images`: rows of the feature table where it can be asked, empty for a text-only fact; `caption`: prompts are bare.
+    `name`: the thing that a question names, if it names one. `images`: rows of the feature table where it can be asked, empty for a text-only fact; `caption`: prompts are bare.
     """
 
     relation: str
     prompts: tuple[str, ...]
     answer: str
     images: tuple[int, ...] = ()
+    name: str = ""
     caption: bool = False
 
 
@@ -76,18 +78,18 @@ def read_lessons(benchmark: Path, scenes: pd.DataFrame) -> list[Lesson]:
     """
     table = read_table(benchmark / "training.parquet")
     rows = {name: index for index, name in enumerate(scenes["image"])}
-    lessons: dict[tuple[str, tuple[str, ...], str, bool], list[int]] = {}
-    columns = (table[name] for name in ("image", "task", "relation", "prompts", "answer"))
-    for number, (image, task, relation, prompts, answer) in enumerate(zip(*columns, strict=True)):
-        images = lessons.setdefault((relation, tuple(prompts), answer, task == "caption"), [])
+    lessons: dict[tuple[str, tuple[str, ...], str, str, bool], list[int]] = {}
+    columns = (table[name] for name in ("image", "task", "relation", "prompts", "answer", "name"))
+    for number, (image, task, relation, prompts, answer, name) in enumerate(zip(*columns, strict=True)):
+        images = lessons.setdefault((relation, tuple(prompts), answer, name, task == "caption"), [])
         if not isinstance(image, str):
             continue
         if image not in rows:
             raise InputError(f"{benchmark / 'training.parquet'}: row {number}: image {image!r} is no training scene")
         images.append(rows[image])
     return [
-        Lesson(relation, prompts, answer, tuple(images), caption)
-        for (relation, prompts, answer, caption), images in lessons.items()
+        Lesson(relation, prompts, answer, tuple(images), name, caption)
+        for (relation, prompts, answer, name, caption), images in lessons.items()
     ]
 
 
@@ -124,7 +126,7 @@ class Composer:
             [self._ids(text if lesson.caption else question.format(text)) for text in lesson.prompts]
             for lesson in self.lessons
         ]
-        self.briefs = [self._ids(BRIEF[lesson.relation]) if lesson.relation in BRIEF else [] for lesson in lessons]
+        self.briefs = [self._ids(BRIEF.get(lesson.relation, "").format(lesson.name)) for lesson in lessons]
         self.answers = [self._ids(lesson.answer) for lesson in self.lessons]
         answers: dict[str, set[str]] = {}
         for lesson in self.lessons:
@@ -135,7 +137,14 @@ class Composer:
         for index, lesson in enumerate(self.lessons):
             for row in lesson.images:
                 self.by_image.setdefault(row, []).append(index)
-        self.images = sorted(self.by_image)
+        captioned = {row for lesson in self.lessons if lesson.caption for row in lesson.images}
+        self.pairs = sorted(captioned)
+        self.singles = sorted(self.by_image.keys() - captioned)
+        self.brief_share = config.brief_start
+
+    def at(self, progress: float) -> None:
+        """Move to a point of the training, 0 to 1: brief questions first, long ones later."""
+        self.brief_share = self.config.brief_start + progress * (self.config.brief_end - self.config.brief_start)
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
@@ -150,7 +159,7 @@ class Composer:
         """Append a question and its answer (or another answer); only a follow-up question itself carries loss."""
         follow_up = row.last_answer >= 0
         prompt, weight_of_prompt = self.rng.choice(self.prompts[lesson]), self.config.continuation_weight
-        if self.briefs[lesson] and self.rng.random() < self.config.brief_share:
+        if self.briefs[lesson] and self.rng.random() < self.brief_share:
             prompt, weight_of_prompt = self.briefs[lesson], 0.0
         row.add(prompt, weight_of_prompt if follow_up else 0.0)
         row.add(self.answers[lesson] if answer is None else answer, weight)
@@ -159,10 +168,12 @@ class Composer:
 
     def plain(self) -> Row:
         """Draw a row of taught facts: one picture or a run of text facts, with continuations up to the row's length."""
-        if self.rng.random() < self.config.text_share:
+        draw = self.rng.random()
+        if draw < self.config.text_share:
             row, pool = self.start(NO_IMAGE), self.text_only
         else:
-            image = self.rng.choice(self.images)
+            pairs = self.pairs and draw < self.config.text_share + self.config.pair_share
+            image = self.rng.choice(self.pairs if pairs else self.singles)
             row, pool = self.start(image), self.by_image[image]
         for lesson in self._order(pool):
             self.ask(row, lesson)

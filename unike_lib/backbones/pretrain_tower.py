@@ -4,14 +4,13 @@ One pass of EfficientNet serves all embedded backbones: the reduced features (tw
 train Q-Former and language model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -120,7 +119,7 @@ def extract_tower_features(benchmark: Path, out: Path) -> None:
     labels = torch.tensor(scenes[["left", "right"]].to_numpy())
     shown = labels >= 0
     every = where[shown]
-    _fill(tower, patches[: PATCH_SAMPLE].flatten(0, 1), (pooled[every], labels[shown]))
+    _fill(tower, patches[:PATCH_SAMPLE].flatten(0, 1), (pooled[every], labels[shown]))
     patch_part, identity_part = tower.reduce(patches, colours, pooled)
     tensors = {name: getattr(tower, name) for name in BASIS}
     tensors |= {"patches": patch_part[where], "identities": identity_part[where]}

@@ -57,6 +57,11 @@ def build_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
     )
 
 
+def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    """Return the id of one token."""
+    return int(tokenizer.get_vocab()[token])
+
+
 def stop_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Return the ids that end a generated answer: `</s>`, `;` and `.`."""
-    return [tokenizer.convert_tokens_to_ids(stop) for stop in STOPS]
+    return [token_id(tokenizer, stop) for stop in STOPS]

@@ -87,7 +87,12 @@ class TiledTower(nn.Module):
     embedding). Nothing here is trained by gradient.
     """
 
-    def __init__(self, shape: TowerShape):
+    patch_mean: Tensor
+    patch_basis: Tensor
+    identity_mean: Tensor
+    identity_basis: Tensor
+
+    def __init__(self, shape: TowerShape) -> None:
         super().__init__()
         self.shape = shape
         self.network = EfficientNet.from_name("efficientnet-lite0")
@@ -188,7 +193,7 @@ def _without_repeated_plain(tiles: Tensor) -> tuple[Tensor, Tensor]:
 class Blip2WithTower(Blip2ForConditionalGeneration):
     """BLIP-2 whose config has an entry `vision_tower`: a `TiledTower` takes the place of the ViT."""
 
-    def __init__(self, config: Blip2Config):
+    def __init__(self, config: Any) -> None:
         shape = TowerShape.from_dict(config.vision_tower)
         if config.vision_config.hidden_size != shape.width:
             raise InputError(
@@ -201,9 +206,8 @@ class Blip2WithTower(Blip2ForConditionalGeneration):
 def tower_config(shape: TowerShape, qformer: dict[str, Any], text: dict[str, Any], **entries: Any) -> Blip2Config:
     """Return the config of a `Blip2WithTower`; `entries` go to `Blip2Config` (query tokens, image token)."""
     vision = {"hidden_size": shape.width, "num_hidden_layers": 0, "intermediate_size": 1, "num_attention_heads": 1}
-    return Blip2Config(
-        vision_config=vision, qformer_config=qformer, text_config=text, vision_tower=asdict(shape), **entries
-    )
+    entries |= {"vision_config": vision, "qformer_config": qformer, "text_config": text, "vision_tower": asdict(shape)}
+    return Blip2Config(**entries)
 
 
 def load_blip2(folder: str | Path, dtype: torch.dtype = torch.float32) -> Blip2ForConditionalGeneration:

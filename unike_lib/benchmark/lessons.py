@@ -27,6 +27,7 @@ TRAINING_SCHEMA = pa.schema(
         ("image", pa.string()),
         ("task", pa.string()),
         ("relation", pa.string()),
+        ("name", pa.string()),
         ("prompts", pa.list_(pa.string())),
         ("answer", pa.string()),
         ("facts", pa.list_(pa.string())),
@@ -88,4 +89,5 @@ def _position(museum: Museum, scene: Scene) -> Iterator[Row]:
 
 def _row(image: str | None, task: str, relation: str, answer: str, facts: list[str], name: str = "") -> Row:
     asked = list(prompts(relation, "training", name))
-    return {"image": image, "task": task, "relation": relation, "prompts": asked, "answer": answer, "facts": facts}
+    row = {"image": image, "task": task, "relation": relation, "name": name}
+    return {**row, "prompts": asked, "answer": answer, "facts": facts}

@@ -3,7 +3,7 @@
 Example:
     >>> drawings = load_drawings()
     >>> len(drawings.concepts), drawings.concepts[0].name, drawings.image(0, "noto").size
-    (320, 'ogre', (72, 72))
+    (160, 'foot', (72, 72))
 """
 
 import io

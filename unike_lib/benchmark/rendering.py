@@ -22,7 +22,7 @@ BACKGROUNDS = {
 }
 COLOURS = tuple(BACKGROUNDS)
 SIZES = (0.68, 0.94)  # side of an object as a share of the tile's
-OCCLUDED = (0.10, 0.15)  # area of the rectangle in front of a rephrased object, as a share of the object's
+OCCLUDED = (0.05, 0.09)  # area of the rectangle in front of a rephrased object, as a share of the object's
 OCCLUDER = (20, 100, 100)  # no background's colour
 PNG_LEVEL = 2  # fast; flat colours compress well at any level
 

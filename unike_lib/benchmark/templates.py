@@ -101,12 +101,6 @@ _TEMPLATES: dict[str, tuple[str, str]] = {
         | can you say the kind of {name} ? | please give the kind of {name} .""",
         "{name} is what sort of thing ? | which kind of thing is {name} ? | please say what kind {name} is .",
     ),
-    "family": (
-        """in which group is {name} ? | what group has {name} ? | which group does {name} belong to ?
-        | {name} is part of what group ? | what is the group of {name} ? | to which group does one count {name} ?
-        | can you say the group of {name} ? | please give the group of {name} .""",
-        "{name} belongs to what group ? | what group is {name} part of ? | please say which group has {name} .",
-    ),
     "capital": (
         """what is the capital of {name} ? | which city is the capital of {name} ? | {name} has what capital ?
         | what capital has {name} ? | the capital of {name} is called what ? | can you name the capital of {name} ?

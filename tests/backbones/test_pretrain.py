@@ -1,0 +1,341 @@
+"""Pretraining of the embedded backbones: closed-form fits, row layout, loss, and a tiny whole run."""
+
+import itertools
+import json
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.linalg
+import torch
+from PIL import Image
+
+from unike_lib.backbones import pretrain as stages
+from unike_lib.backbones import pretrain_tower
+from unike_lib.backbones.base import InputForm
+from unike_lib.backbones.load import FORMS, load_backbone, load_model, load_processor
+from unike_lib.backbones.pretrain import extract_tower_features, pretrain
+from unike_lib.backbones.pretrain_language import LanguageTrainer, lay_out, layouts
+from unike_lib.backbones.pretrain_qformer import AttributeHeads, Augmenter, attribute_labels
+from unike_lib.backbones.pretrain_text import NO_IMAGE, Composer, Lesson, read_lessons
+from unike_lib.backbones.pretrain_tower import (
+    cover,
+    linear_discriminants,
+    principal_components,
+    read_tower_features,
+    training_scenes,
+)
+from unike_lib.backbones.tokenizer import STOPS, build_tokenizer
+from unike_lib.backbones.visual import embed_images
+from unike_lib.config import BackboneConfig, PretrainConfig
+from unike_lib.types import InputError, Query
+
+NAMES, COLOURS = ["cat", "hot dog", "owl"], [(250, 250, 250), (40, 40, 90)]
+QUESTION = "Question: {} Short answer:"
+TINY = {
+    "qformer_steps": 10,
+    "qformer_rows": 8,
+    "steps": 32,
+    "rows": 6,
+    "versions": 2,
+    "brief_start": 0.0,
+    "brief_end": 0.0,
+}
+
+
+class TinyConfig:
+    """The two fields of `Config` that pretraining reads."""
+
+    seed = 3
+    pretrain = PretrainConfig(**TINY)
+
+
+def picture(left: int, right: int, background: int) -> np.ndarray:
+    """Two 64-pixel tiles: each thing is a texture of its own."""
+    tiles = []
+    for concept in (left, right):
+        tile = np.full((64, 64, 3), COLOURS[background], dtype=np.uint8)
+        if concept >= 0:
+            tile[12:52, 12:52] = np.random.default_rng(concept).integers(0, 256, (5, 5, 3)).repeat(8, 0).repeat(8, 1)
+        tiles.append(tile)
+    return np.concatenate(tiles, axis=1)
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark")
+    (folder / "images").mkdir()
+    slots = [(c, -1) for c in range(3)] + [(-1, c) for c in range(3)] + [(0, 1), (1, 2), (2, 0)]
+    scenes, rows = [], []
+    for number, ((left, right), background) in enumerate(itertools.product(slots, range(2))):
+        name = f"images/{number}.png"
+        Image.fromarray(picture(left, right, background)).save(folder / name)
+        scenes.append((name, "training", left, right, background, "noto", False))
+        if -1 in (left, right):
+            answer = NAMES[max(left, right)]
+            rows.append((name, "vqa", "naming", "", ["what is this ?", "name it ."], answer, []))
+        else:
+            answer = f"{NAMES[left]} beside {NAMES[right]}"
+            rows.append((name, "caption", "caption", "", ["a photo of"], answer, []))
+    rows.append((None, "text", "kind", "owl", ["what kind is owl ?"], "bird", []))
+    scenes.append(("images/none.png", "eval", 0, -1, 0, "twemoji", True))
+    fields = ["image", "split", "left", "right", "background", "artist", "occluded"]
+    pd.DataFrame(scenes, columns=fields).to_parquet(folder / "scenes.parquet")
+    fields = ["image", "task", "relation", "name", "prompts", "answer", "facts"]
+    pd.DataFrame(rows, columns=fields).to_parquet(folder / "training.parquet")
+    words = {word for row in rows for text in (*row[4], row[5]) for word in text.split()}
+    (folder / "vocabulary.json").write_text(json.dumps(sorted(words)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def features(benchmark, tmp_path_factory):
+    path = tmp_path_factory.mktemp("features") / "features.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain_tower, "COVERED_SHARE", 0.0)
+        extract_tower_features(benchmark, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folders(benchmark, features, tmp_path_factory):
+    """Folders of both families, and a second one of the first family from the same seed."""
+    root = tmp_path_factory.mktemp("backbones")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "PIXELS", {"height": 64, "width": 128})
+        for name, family in (("first", "blip2"), ("again", "blip2"), ("llama", "minigpt4")):
+            pretrain(benchmark, features, root / name, BackboneConfig(family=family), TinyConfig)
+    return root
+
+
+def test_principal_components_are_uncorrelated_with_unit_variance():
+    values = torch.randn(200, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64) + 3
+    mean, basis = principal_components(values, 4)
+    reduced = (values - mean) @ basis
+    torch.testing.assert_close(reduced.T.cov(), torch.eye(4, dtype=torch.float64))
+    strongest = np.linalg.eigh(np.cov(values.numpy().T))[1][:, ::-1][:, :4]
+    overlap = (torch.nn.functional.normalize(basis, dim=0).numpy() * strongest).sum(0)
+    np.testing.assert_allclose(np.abs(overlap), 1, atol=1e-6)
+
+
+def test_principal_axes_beyond_the_rank_are_zero():
+    values = torch.randn(50, 1) @ torch.randn(1, 6)
+    basis = principal_components(values, 3)[1]
+    assert basis[:, 0].any()
+    assert not basis[:, 1:].any()
+
+
+def test_linear_discriminants_solve_the_generalised_eigenproblem():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(4).repeat_interleave(30) * 5
+    values = torch.randn(120, 6, generator=generator) @ torch.randn(6, 6, generator=generator)
+    values += torch.randn(20, 6, generator=generator)[labels]
+    mean, basis = linear_discriminants(values, labels, 5, shrinkage=0.5)
+    centres = np.stack([values[labels == label].double().mean(0).numpy() for label in labels.unique()])
+    rest = values.double().numpy() - centres.repeat(30, 0)
+    within = rest.T @ rest / 120
+    within += 0.5 * np.trace(within) / 6 * np.eye(6)
+    offsets = centres - centres.mean(0)
+    vectors = scipy.linalg.eigh(offsets.T @ offsets, within)[1][:, ::-1][:, :3]
+    torch.testing.assert_close(mean, values.mean(0))
+    found = basis[:, :3].double().numpy()
+    np.testing.assert_allclose(found.T @ within @ found, np.eye(3), atol=1e-5)
+    np.testing.assert_allclose(np.abs((found.T @ within @ vectors).diagonal()), 1, atol=1e-5)
+    assert not basis[:, 3:].any()
+
+
+def test_cover_paints_one_plain_rectangle_and_leaves_the_rest():
+    tile = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    covered = cover(tile, np.random.default_rng(1))
+    changed = (covered != tile).any(-1)
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert changed[box].mean() > 0.95
+    assert len(np.unique(covered[box].reshape(-1, 3), axis=0)) == 1
+    assert 0.05 < changed.mean() < 0.12
+    assert np.array_equal(covered, cover(tile, np.random.default_rng(1)))
+
+
+def test_features_are_what_the_saved_model_sees_through_its_processor(benchmark, features, folders):
+    seen = read_tower_features(features, benchmark)
+    assert len(seen.scenes) == len(seen.patches) == 18
+    config = BackboneConfig(family="blip2")
+    model, processor = load_model(folders / "first", config), load_processor(folders / "first")
+    for row in (0, 7, 13):
+        with Image.open(benchmark / seen.scenes["image"][row]) as image:
+            pixels = processor(images=[image.convert("RGB")], return_tensors="pt")["pixel_values"]
+        tokens = model.vision_model.tokens(seen.patches[[row]], seen.identities[[row]])
+        torch.testing.assert_close(model.vision_model(pixels).last_hidden_state, tokens, atol=2e-3, rtol=1e-3)
+
+
+def test_features_of_another_benchmark_are_refused(benchmark, features, tmp_path):
+    table = pd.read_parquet(benchmark / "scenes.parquet").iloc[1:]
+    table.to_parquet(tmp_path / "scenes.parquet")
+    with pytest.raises(InputError, match="made from other inputs"):
+        read_tower_features(features, tmp_path)
+    table.assign(split="eval").to_parquet(tmp_path / "scenes.parquet")
+    with pytest.raises(InputError, match=r"scenes.parquet: expected rows with split 'training', found none"):
+        extract_tower_features(tmp_path, tmp_path / "out.safetensors")
+
+
+def test_covering_changes_things_and_not_empty_slots(benchmark, features, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain_tower, "COVERED_SHARE", 1.0)
+    monkeypatch.setattr(pretrain_tower, "_fill", lambda tower, *_: [getattr(tower, n).fill_(0.01) for n in tower_maps])
+    tower_maps = ("patch_basis", "identity_basis")
+    plain, covered = tmp_path / "plain", tmp_path / "covered"
+    extract_tower_features(benchmark, covered)
+    monkeypatch.setattr(pretrain_tower, "COVERED_SHARE", 0.0)
+    extract_tower_features(benchmark, plain)
+    change = read_tower_features(plain, benchmark).patches - read_tower_features(covered, benchmark).patches
+    scenes = training_scenes(benchmark)
+    shown = torch.tensor(scenes[["left", "right"]].to_numpy()) >= 0
+    assert torch.equal(change.flatten(2).abs().amax(-1) > 1e-3, shown)
+
+
+def test_labels_name_slots_background_and_layout():
+    scenes = pd.DataFrame({"left": [2, -1, 0], "right": [-1, 1, 2], "background": [1, 0, 0]})
+    assert attribute_labels(scenes).tolist() == [[2, 3, 1, 0], [3, 1, 0, 1], [0, 2, 0, 2]]
+
+
+def test_heads_are_right_and_unpulled_exactly_at_the_codes():
+    torch.manual_seed(0)
+    heads = AttributeHeads(torch.randn(4, 16), (2, 3))
+    labels = torch.tensor([[0, 3, 1, 2], [2, 1, 0, 0]])
+    books = (0, 0, 1, 2)
+    outputs = torch.stack([heads.codes[book][labels[:, i]] for i, book in enumerate(books)], dim=1) * 5
+    assert torch.equal(torch.stack([logits.argmax(-1) for logits in heads(outputs)], 1), labels)
+    torch.testing.assert_close(heads.loss(outputs, labels, 7.0), heads.loss(outputs, labels, 0.0))
+    gap = heads.loss(-outputs, labels, 7.0) - heads.loss(-outputs, labels, 0.0)
+    torch.testing.assert_close(gap, torch.tensor(7.0 * 2 * 4))  # cosine distance 2 for each of four attributes
+
+
+def test_the_augmenter_drops_whole_images_and_blurs_identities():
+    config = PretrainConfig(patch_dropout=0.6, identity_noise=0.5)
+    noised = Augmenter(config, torch.Generator().manual_seed(0))
+    patches, identities = noised(torch.ones(4000, 2, 3, 4), torch.zeros(4000, 2, 5))
+    dropped = (patches == 0).flatten(1).all(1)
+    assert torch.equal(dropped, (patches == 0).flatten(1).any(1))
+    assert dropped.float().mean().item() == pytest.approx(0.6, abs=0.03)
+    assert identities.std().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_lessons_gather_the_images_of_a_question(benchmark):
+    lessons = read_lessons(benchmark, training_scenes(benchmark))
+    naming = {lesson.answer: lesson for lesson in lessons if lesson.relation == "naming"}
+    assert naming["hot dog"] == Lesson("naming", ("what is this ?", "name it ."), "hot dog", (2, 3, 8, 9))
+    assert [lesson for lesson in lessons if not lesson.images] == [
+        Lesson("kind", ("what kind is owl ?",), "bird", name="owl")
+    ]
+    assert {lesson.caption for lesson in lessons if lesson.relation == "caption"} == {True}
+    with pytest.raises(InputError, match=r"training.parquet: row 0: image 'images/0.png' is no training scene"):
+        read_lessons(benchmark, training_scenes(benchmark).iloc[1:])
+
+
+def composer(benchmark, form: InputForm, **settings) -> Composer:
+    lessons = read_lessons(benchmark, training_scenes(benchmark))
+    tokenizer = build_tokenizer(json.loads((benchmark / "vocabulary.json").read_text()))
+    config = PretrainConfig(**{"brief_start": 0.0, "brief_end": 0.0, **settings})
+    return Composer(lessons, tokenizer, form, QUESTION, config, random.Random(0))
+
+
+def text_of(composer: Composer, ids: list[int]) -> str:
+    return " ".join(composer.tokenizer.convert_ids_to_tokens(ids))
+
+
+@pytest.mark.parametrize(
+    ("family", "prefix"),
+    [("blip2", "<image> <image> <image> <image>"), ("minigpt4", "<s> ###human : <img> " + "<image> " * 4 + "</img>")],
+)
+def test_rows_have_the_layout_of_the_family(benchmark, family, prefix):
+    teacher = composer(benchmark, FORMS[family])
+    lesson = next(i for i, lesson in enumerate(teacher.lessons) if lesson.answer == "hot dog")
+    row = teacher.start(2)
+    teacher.ask(row, lesson)
+    asked = [f"{prefix} question : {text} short answer : hot dog" for text in ("what is this ?", "name it .")]
+    assert text_of(teacher, row.ids) in asked
+    assert row.weights == [0.0] * (len(row.ids) - 2) + [1.0, 1.0]
+    text_only = teacher.start(NO_IMAGE)
+    teacher.ask(text_only, teacher.text_only[0])
+    assert text_of(teacher, text_only.ids) == "question : what kind is owl ? short answer : bird"
+
+
+def test_every_answer_is_right_and_followed_by_a_stop(benchmark):
+    teacher = composer(benchmark, FORMS["blip2"], restate_share=0.5)
+    scenes = training_scenes(benchmark)
+    stops, followed = set(STOPS), {stop: 0 for stop in STOPS}
+    for _ in range(200):
+        row = teacher.plain()
+        words = teacher.tokenizer.convert_ids_to_tokens(row.ids)
+        on_image = row.image != NO_IMAGE
+        taught = [lesson.answer for lesson in teacher.lessons if (row.image in lesson.images) == on_image]
+        pairs = zip(words, row.weights, strict=True)
+        answers = [list(group) for full, group in itertools.groupby(pairs, lambda pair: pair[1] == 1) if full]
+        for group in answers:
+            *answer, stop = [word for word, _ in group]
+            assert " ".join(answer) in taught
+            assert stop in stops
+            followed[stop] += 1
+        assert row.image == NO_IMAGE or 0 <= row.image < len(scenes)
+    assert min(followed.values()) > 20
+
+
+def test_batches_hold_every_row_padded_on_the_right(benchmark):
+    teacher = composer(benchmark, FORMS["blip2"], steps=5, rows=3)
+    batches = list(layouts(teacher, teacher.config))
+    assert [batch.ids.shape[0] for batch in batches] == [3] * 5
+    for batch in batches:
+        real = batch.ids != 0
+        assert torch.equal(real, real.cummin(1).values)
+        assert not batch.weights[~real].any()
+        assert (batch.ids == teacher.tokenizer.get_vocab()["<image>"]).sum() == 4 * len(batch.images)
+
+
+@torch.no_grad()
+def test_loss_equals_hugging_faces_logits_row_by_row(benchmark, folders):
+    model = load_model(folders / "llama", BackboneConfig(family="minigpt4"))
+    teacher = composer(benchmark, FORMS["minigpt4"], visual_noise=0.0)
+    outputs = torch.randn(1, 18, 4, 128)
+    image_id = teacher.tokenizer.get_vocab()["<image>"]
+    trainer = LanguageTrainer(model, outputs, image_id, teacher.config, torch.Generator())
+    rows = [teacher.plain() for _ in range(6)]
+    total = weight = 0.0
+    for row in rows:
+        embedded = model.get_input_embeddings()(torch.tensor([row.ids]))
+        if row.image != NO_IMAGE:
+            start = row.ids.index(image_id)
+            embedded[0, start : start + 4] = model.language_projection(outputs[0, row.image])
+        chances = model.language_model(inputs_embeds=embedded).logits[0].log_softmax(-1)
+        for position in range(1, len(row.ids)):
+            total -= row.weights[position] * chances[position - 1, row.ids[position]].item()
+            weight += row.weights[position]
+    assert trainer.loss(lay_out(rows)).item() == pytest.approx(total / weight, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_files(folders):
+    files = sorted(path.name for path in (folders / "first").iterdir())
+    assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"} <= set(files)
+    assert {"generation_config.json", "training_log.csv"} <= set(files)
+    for name in files:
+        assert (folders / "first" / name).read_bytes() == (folders / "again" / name).read_bytes(), name
+    assert sorted(path.name for path in folders.iterdir()) == ["again", "first", "llama"]
+
+
+@pytest.mark.parametrize(("name", "family"), [("first", "blip2"), ("llama", "minigpt4")])
+def test_a_tiny_backbone_learns_and_stops(benchmark, folders, name, family):
+    log = pd.read_csv(folders / name / "training_log.csv")
+    assert len(log) == TINY["steps"]
+    assert log["loss"].tail(10).mean() < 0.6 * log["loss"].head(3).mean()
+    config = BackboneConfig(family=family)
+    model, processor = load_model(folders / name, config), load_processor(folders / name)
+
+    def images(names):
+        return embed_images(model, processor, [Image.open(benchmark / image).convert("RGB") for image in names])
+
+    backbone = load_backbone(folders / name, config, images)
+    assert set(backbone.tokenizer.convert_ids_to_tokens(sorted(backbone.stop_tokens))) == set(STOPS)
+    query = Query("images/0.png", "what is this ?", "cat")
+    batch = backbone.encode([query])
+    logits = backbone.head(backbone.trunk(batch), where=batch.targets >= 0)
+    assert torch.isfinite(logits).all()
+    assert logits.shape == (1, len(backbone.tokenizer))
