@@ -235,7 +235,7 @@ def test_lessons_gather_the_images_of_a_question(benchmark):
 def composer(benchmark, form: InputForm, **settings) -> Composer:
     lessons = read_lessons(benchmark, training_scenes(benchmark))
     tokenizer = build_tokenizer(json.loads((benchmark / "vocabulary.json").read_text()))
-    config = PretrainConfig(**{"brief_start": 0.0, "brief_end": 0.0, **settings})
+    config = PretrainConfig(**{**LONG_QUESTIONS, **settings})
     return Composer(lessons, tokenizer, form, QUESTION, config, random.Random(0))
 
 
