@@ -30,7 +30,7 @@ def snakemake(folder, *arguments, root=ROOT):
         "--cores",
         "1",
     ]
-    done = subprocess.run([*command, *arguments], cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([*command, *arguments], cwd=root, capture_output=True, text=True, timeout=300, check=False)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -248,7 +248,9 @@ class Config(Section):
     def _methods_resolve(self) -> "Config":
         for name in self.methods:
             resolve_method(self.methods, name)
-        knobs = [(name, self.frontier.knob, self.frontier.values) for name in self.frontier.methods]
+        knobs: list[tuple[str, str, tuple[float | str, ...]]] = [
+            (name, self.frontier.knob, self.frontier.values) for name in self.frontier.methods
+        ]
         knobs += [(name, field, values) for name, grid in self.tuning.grids.items() for field, values in grid.items()]
         for name, field, values in knobs:
             for value in values:

@@ -41,7 +41,8 @@ BRIEF = {
 class Lesson:
     """One thing to learn: any of `prompts` (without the question template) is answered by `answer`.
 
-    `name`: the thing that a question names, if it names one. `images`: rows of the feature table where it can be asked, empty for a text-only fact; `caption`: prompts are bare.
+    `name`: the thing that a question names, if it names one. `images`: rows of the feature table where it can be
+    asked, empty for a text-only fact; `caption`: prompts are bare.
     """
 
     relation: str
@@ -105,7 +106,7 @@ class Composer:
         rng: source of every random choice.
     """
 
-    def __init__(  # noqa: PLR0913  (what a row is made of)
+    def __init__(
         self,
         lessons: Sequence[Lesson],
         tokenizer: Any,

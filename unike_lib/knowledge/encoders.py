@@ -73,7 +73,7 @@ def fit_map(inputs: Tensor, outputs: Tensor, ridge: float) -> Tensor:
 
 @dataclass(frozen=True)
 class LayerEncoders:
-    """What is learned of one layer: both encoders and, for each space, zeta [width] and the fitted W_zeta [width, d]."""
+    """What is learned of one layer: both encoders; for each space zeta [width] and the fitted W_zeta [width, d]."""
 
     truthfulness: Encoder
     semantic: Encoder
