@@ -36,7 +36,7 @@ def channel_text(table: pd.DataFrame) -> str:
             f"log-probability with the same fact {same:+.2f}, with another fact {other:+.2f} nats a token)"
         )
         rows += [
-            [row.backbone, row.memory, f"{row.alpha:g}", f"{100 * float(str(row.token)):.1f}", f"{gain:+.2f}"]
+            [str(row.backbone), str(row.memory), f"{row.alpha:g}", f"{100 * float(str(row.token)):.1f}", f"{gain:+.2f}"]
             for row, gain in zip(group.itertuples(), gains, strict=True)
         ]
     header = ["backbone", "memory", "alpha", "answer tokens right (%)", "log-probability gained (nats a token)"]
