@@ -15,13 +15,15 @@ from pathlib import Path
 
 import torch
 import yaml
-from unike_lib.benchmark.mmedit import load_image, read_cases
 
 from unike_lib.backbones.base import Backbone, Trunk
 from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.visual import embed_images
-from unike_lib.config import load_config, resolve_method
-from unike_lib.editing.editor import Editor, build_editor, edit_loss, request_trunk
+from unike_lib.benchmark.mmedit import load_image, read_cases
+from unike_lib.config import load_config
+from unike_lib.editing.editor import Editor, edit_loss, request_trunk
+from unike_lib.editing.registry import build_editor
+from unike_lib.methods import resolve_method
 from unike_lib.types import EditRequest
 
 STAGES = Path("results/stages")

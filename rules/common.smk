@@ -6,7 +6,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from unike_lib.config import load_config, resolve_method
+from unike_lib.config import load_config
+from unike_lib.methods import resolve_method
 from unike_lib.sources import code_digest
 from unike_lib.types import InputError
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unike_lib.config import load_config, resolve_method
+from unike_lib.config import load_config
+from unike_lib.methods import resolve_method
 from unike_lib.types import InputError
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,6 @@ from conftest import WIDTH
 from torch.nn.functional import cross_entropy
 
 from unike_lib.backbones.base import IGNORED
-from unike_lib.config import FineTuneMethod, TPatcherMethod, UnikeMethod
 from unike_lib.editing.editor import edit_loss, request_trunk
 from unike_lib.editing.fine_tune import FineTune
 from unike_lib.editing.latent import LatentShift
@@ -18,6 +17,7 @@ from unike_lib.editing.tpatcher import TPatcher
 from unike_lib.editing.unike import Unike, zeta_and_map
 from unike_lib.knowledge.encoders import Encoder, LayerEncoders
 from unike_lib.knowledge.memory import Memory
+from unike_lib.methods import FineTuneMethod, TPatcherMethod, UnikeMethod
 
 LAYERS = (2, 3, 4, 5)
 

@@ -8,7 +8,7 @@ import torch
 from conftest import make_case
 
 from unike_lib.benchmark.answers import normalise_answer
-from unike_lib.config import EvaluationConfig, FineTuneMethod
+from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit, Outcome
 from unike_lib.editing.fine_tune import FineTune
 from unike_lib.editing.patch import Patch
@@ -17,6 +17,7 @@ from unike_lib.evaluation.records import RECORD_SCHEMA, Before
 from unike_lib.evaluation.sessions import answer_before, probe_query, records_table, run_edits
 from unike_lib.evaluation.tuning import grid_trials, objective, search, sweep
 from unike_lib.io import read_table, write_table
+from unike_lib.methods import FineTuneMethod
 from unike_lib.types import PROBE_KINDS
 
 SETTINGS = EvaluationConfig(sessions=2, max_new_tokens=5)

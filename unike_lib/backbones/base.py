@@ -68,8 +68,7 @@ class Backbone:
         tokenizer: its tokenizer.
         form: the family's input layout.
         images: returns the visual tokens [image, token, d] of images by name.
-        layers: the edited layers E, consecutive and ending before or at the last; all layers from the first on are
-            run by `head`.
+        layers: the edited layers E (default: the last four); all layers from the first of them on are run by `head`.
         question: template around a question, with one {}.
     """
 
@@ -89,7 +88,7 @@ class Backbone:
         self.question = question
         self.decoder = Decoder(model.language_model)
         depth = len(self.decoder.layers)
-        self.layers = layers or tuple(range(max(0, depth - 4), depth))
+        self.layers = tuple(sorted(layers)) if layers else tuple(range(max(0, depth - 4), depth))
         if not all(0 <= layer < depth for layer in self.layers):
             raise InputError(f"layers: {self.layers} are not all within this model's {depth} layers")
 

@@ -1,8 +1,7 @@
-"""What an editing method is, and how one is made from its settings."""
+"""What an editing method is, and the loss that gradient methods share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -11,11 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from unike_lib.backbones.base import IGNORED, Backbone, Trunk
 from unike_lib.backbones.decoder import Edit, Trace
-from unike_lib.config import BaseMethod, FineTuneMethod, TPatcherMethod, UnikeMethod
 from unike_lib.editing.patch import Patch
 from unike_lib.types import EditRequest
-
-MethodSettings = BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod
 
 
 @dataclass(frozen=True)
@@ -47,31 +43,6 @@ class NoEdit:
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Return the patch unchanged."""
         return Outcome(onto, (None,) * len(requests))
-
-
-def build_editor(settings: MethodSettings, backbone: Backbone, knowledge: Path, seed: int) -> Editor:
-    """Return the editor of a method.
-
-    Args:
-        settings: from `config.resolve_method`.
-        backbone: the frozen model.
-        knowledge: the backbone's folder with encoders, memory and FFN inputs.
-        seed: for random parts; every session draws its own, so batches do not matter.
-    """
-    # Imported here so that a reader of this file meets the protocol before the methods, which import it.
-    from unike_lib.editing.fine_tune import FineTune
-    from unike_lib.editing.tpatcher import TPatcher
-    from unike_lib.editing.unike import Unike
-
-    match settings:
-        case FineTuneMethod():
-            return FineTune(backbone, settings)
-        case TPatcherMethod():
-            return TPatcher.from_knowledge(backbone, settings, knowledge, seed)
-        case UnikeMethod():
-            return Unike.from_knowledge(backbone, settings, knowledge, seed)
-        case _:
-            return NoEdit()
 
 
 def request_trunk(backbone: Backbone, requests: Sequence[EditRequest]) -> Trunk:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.config import FineTuneMethod
 from unike_lib.editing.editor import Outcome, edit_loss, request_trunk
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.patch import Patch
+from unike_lib.methods import FineTuneMethod
 from unike_lib.types import EditRequest
 
 

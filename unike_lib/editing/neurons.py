@@ -9,10 +9,10 @@ from torch import Tensor
 
 from unike_lib.backbones.base import IGNORED, Backbone, Trunk
 from unike_lib.backbones.decoder import Trace
-from unike_lib.config import NeuronMethod
 from unike_lib.editing.editor import edit_loss
 from unike_lib.editing.optimise import descend
 from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.methods import NeuronMethod
 from unike_lib.types import EditRequest
 
 KEY_NOISE = 0.1

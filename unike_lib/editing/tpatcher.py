@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.config import TPatcherMethod
 from unike_lib.editing.editor import Outcome, request_trunk
 from unike_lib.editing.neurons import NeuronSource, NeuronTrainer
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.states import read_ffn_inputs
+from unike_lib.methods import TPatcherMethod
 from unike_lib.types import EditRequest
 
 

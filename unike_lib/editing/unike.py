@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.config import UnikeMethod
 from unike_lib.editing.editor import Outcome, request_trunk
 from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.neurons import NeuronSource, NeuronTrainer
@@ -17,6 +16,7 @@ from unike_lib.editing.patch import Neurons, Patch
 from unike_lib.knowledge.encoders import LayerEncoders, load_encoders
 from unike_lib.knowledge.memory import load_memory
 from unike_lib.knowledge.states import read_ffn_inputs
+from unike_lib.methods import UnikeMethod
 from unike_lib.types import EditRequest
 
 

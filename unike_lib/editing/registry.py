@@ -1,0 +1,32 @@
+"""From a method's settings to its editor: one line a method."""
+
+from pathlib import Path
+
+from unike_lib.backbones.base import Backbone
+from unike_lib.editing.editor import Editor, NoEdit
+from unike_lib.editing.fine_tune import FineTune
+from unike_lib.editing.tpatcher import TPatcher
+from unike_lib.editing.unike import Unike
+from unike_lib.methods import BaseMethod, FineTuneMethod, TPatcherMethod, UnikeMethod
+
+MethodSettings = BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod
+
+
+def build_editor(settings: MethodSettings, backbone: Backbone, knowledge: Path, seed: int) -> Editor:
+    """Return the editor of a method.
+
+    Args:
+        settings: from `methods.resolve_method`.
+        backbone: the frozen model.
+        knowledge: the backbone's folder with encoders, memory and FFN inputs.
+        seed: for random parts; every session draws its own, so batches do not matter.
+    """
+    match settings:
+        case FineTuneMethod():
+            return FineTune(backbone, settings)
+        case TPatcherMethod():
+            return TPatcher.from_knowledge(backbone, settings, knowledge, seed)
+        case UnikeMethod():
+            return Unike.from_knowledge(backbone, settings, knowledge, seed)
+        case _:
+            return NoEdit()

@@ -1,0 +1,127 @@
+"""Settings of the editing methods, and how a variant's name becomes settings; `config` says what the sources mean."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and a misspelt field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BaseMethod(Section):
+    """No edit: the unedited backbone."""
+
+    method: Literal["base"]
+
+
+class GradientMethod(Section):
+    """What methods trained by gradient on the one edit sample share."""
+
+    steps: Count = Field(description="Optimiser steps an edit.")
+    learning_rate: Positive = Field(description="Adam / AdamW learning rate.")
+
+
+class FineTuneMethod(GradientMethod):
+    """FT: the last layer's FFN matrices, AdamW, edit loss only."""
+
+    method: Literal["fine-tune"]
+    steps: Count = Field(15, description="VLKEB.")
+    learning_rate: Positive = Field(1.0e-4, description="VLKEB: 1e-4 .. 2e-4 at 7B.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW decay of the weight change (ours).")
+
+
+class NeuronMethod(GradientMethod):
+    """Extra FFN neurons with T-Patcher's losses: shared by T-Patcher and UniKE."""
+
+    neurons: Count = Field(10, description="Extra key-value pairs a layer, n_e (paper D.3: 10).")
+    key_init: Literal["query", "random"] = Field("query", description="h / |h|^2 (T-Patcher), or random directions.")
+    activation_weight: float = Field(1.0, ge=0, description="Weight of the activation loss (T-Patcher: 1).")
+    memory_weight: float = Field(5.0, ge=0, description="Weight of the memory loss (T-Patcher: 5).")
+    memory_margin: float = Field(
+        -3.0, description="Bound below which unrelated states' activations go (T-Patcher: -3)."
+    )
+    difference_margin: float = Field(3.0, description="Distance kept from the edit's own activation (T-Patcher: 3).")
+    activation_top: Count = Field(5, description="Activations the activation loss averages over (T-Patcher: 5).")
+    memory_top: Count = Field(1000, description="Activations the memory loss averages over (T-Patcher: 1000).")
+
+
+class TPatcherMethod(NeuronMethod):
+    """T-Patcher: neurons in the FFN of the edited layers."""
+
+    method: Literal["t-patcher"]
+    steps: Count = Field(30, description="Ours.")
+    learning_rate: Positive = Field(1.0e-2, description="T-Patcher: Adam 1e-2.")
+
+
+class UnikeMethod(NeuronMethod):
+    """UniKE: extra neurons, zeta, and the latent in-context shift."""
+
+    method: Literal["unike"]
+    steps: Count = Field(10, description="Released: 10.")
+    learning_rate: Positive = Field(7.5e-4, description="Released: 7.5e-4 at 7B.")
+    intrinsic: bool = Field(True, description="Train extra neurons (off: only Latent-IKE).")
+    latent: bool = Field(True, description="Latent in-context shift (off: only Intrin).")
+    top_k: Count = Field(40, description="Retrieved states a query and layer (paper: 40).")
+    alpha: Literal["dynamic"] | Fraction = Field(
+        "dynamic", description="Inclusion of h_know: Eq. 7, or fixed (Fig. 4b)."
+    )
+    alpha_scale: float = Field(1.0, ge=0, le=2, description="Factor on the dynamic alpha (paper: 1).")
+    alpha_convention: Literal["text", "printed"] = Field(
+        "text", description="text: a' = (1-alpha) a + alpha h_know (3.3, Fig. 4b); printed: Eq. 7 as printed."
+    )
+    alpha_operands: Literal["mixture", "attention_outputs"] = Field(
+        "mixture", description="What Sim compares: Enc_sem(mixture of h_pos) with s; or Enc_sem(h_know) with a (Eq. 7)."
+    )
+    attention: Literal["projected", "raw"] = Field(
+        "projected", description="projected: through the layer's W_q, W_k, W_v, W_o (App. A); raw: softmax(s H^T) H."
+    )
+    rotate_memory: bool = Field(False, description="Rotary models: rotate query and memory keys as at position 0.")
+    h_pos: Literal["last", "answer_mean"] = Field(
+        "last", description="Memory value: last answer token (paper) or mean."
+    )
+    zeta: Literal["off", "random", "semantic", "truthfulness"] = Field(
+        "truthfulness", description="Direction added to the new values (Eq. 6, Fig. 4c)."
+    )
+    zeta_map: Literal["fitted", "per_edit"] = Field(
+        "fitted", description="W_zeta: ridge fit once, or learned in each edit."
+    )
+    beta: float = Field(0.1, ge=0, description="Editing scalar of Eq. 6; unstated in the paper.")
+
+
+Method = Annotated[BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod, Field(discriminator="method")]
+METHOD: TypeAdapter[Method] = TypeAdapter(Method)
+
+
+def resolve_method(
+    methods: dict[str, dict[str, Any]], name: str, overrides: dict[str, Any] | None = None
+) -> BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod:
+    """Return the settings of a method variant; a variant may name another entry by `like` and override its fields.
+
+    Raises:
+        ValueError: unknown name, unknown field, or a value out of bounds; the message names the variant.
+    """
+    if name not in methods:
+        raise ValueError(f"methods: unknown method {name!r}; known: {sorted(methods)}")
+    settings = dict(methods[name])
+    parent = settings.pop("like", None)
+    if parent is not None:
+        if parent == name or "like" in methods.get(parent, {}):
+            raise ValueError(f"methods.{name}: like: {parent!r} must be an entry without 'like'")
+        settings = {**methods.get(parent, {}), **settings}
+    try:
+        return METHOD.validate_python({**settings, **(overrides or {})})
+    except ValidationError as error:
+        raise ValueError(f"methods.{name}: {_first_problem(error)}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"] if part not in {"base", "fine-tune", "t-patcher", "unike"})
+    return f"{field}: {problem['msg']}" if field else problem["msg"]
