@@ -221,5 +221,5 @@ def test_pictures_have_the_stated_size_background_and_occlusion(folder, scenes):
                 continue
             rows, columns = np.where(~plain.all(1))[0], np.where(~plain.all(0))[0]
             assert max(np.ptp(rows), np.ptp(columns)) < 0.94 * 128 + 1
-            # a rectangle of 10-15% of an object whose side is 68-94% of 128 pixels, within rounding
-            assert 0.09 * 87**2 < covered < 0.16 * 121**2 if scene.occluded else covered < 40
+            # a rectangle of 5-9% of an object whose side is 68-94% of 128 pixels, within rounding
+            assert 0.045 * 87**2 < covered < 0.096 * 121**2 if scene.occluded else covered < 40
