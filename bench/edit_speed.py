@@ -39,7 +39,7 @@ class NaiveBackbone(Backbone):
         return super().encode(queries, answers)
 
     def head(self, trunk, patch=None, where=None, trace=None):
-        fresh = Trunk(super().trunk(super().encode(self.queries)).hidden, trunk.batch)
+        fresh = Trunk(super().trunk(super().encode(self.queries)).hidden, trunk.batch, trunk.first)
         return super().head(fresh, patch, where, trace)
 
 

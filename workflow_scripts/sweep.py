@@ -1,5 +1,6 @@
 """Edit and score the evaluation cases with one method at every value of the frontier's knob."""
 
+from functools import partial
 from pathlib import Path
 
 from unike_lib.runtime import Stage, job_mark
@@ -10,8 +11,7 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
-    from unike_lib.methods import resolve_method
-    from unike_lib.editing.registry import build_editor
+    from unike_lib.editing.registry import editor_of_variant
     from unike_lib.evaluation.records import RECORD_SCHEMA, Before
     from unike_lib.evaluation.sessions import records_table
     from unike_lib.evaluation.tuning import sweep
@@ -20,11 +20,7 @@ with Stage(snakemake) as config:
     names, mark = snakemake.wildcards, job_mark(snakemake)
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-
-    def editor_of(overrides):
-        method = resolve_method(config.methods, names.method, overrides)
-        return build_editor(method, backbone, Path(snakemake.params.knowledge), config.seed)
-
+    editor_of = partial(editor_of_variant, config, names.method, backbone, snakemake.params.knowledge)
     cases = read_cases(snakemake.input.cases)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     knob = (config.frontier.knob, config.frontier.values)

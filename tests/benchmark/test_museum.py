@@ -28,7 +28,7 @@ def test_full_size_gives_the_edits_that_the_tables_need(museum):
     captions = {split: len(ring(museum.of(split, "naming"), CAPTION_ROUNDS[split])) for split in EDIT_SPLITS}
     assert (edits["eval"], edits["dev"], edits["method"]) == (221, 94, 91)
     assert (captions["eval"], captions["dev"], captions["method"]) == (203, 96, 91)
-    assert edits["pool"] * SHARED_PICTURES["pool"] + captions["pool"] >= 3300
+    assert edits["pool"] * SHARED_PICTURES["pool"] + captions["pool"] >= 3200
     assert 0.28 < edits["taught"] / sum(edits.values()) < 0.34
 
 

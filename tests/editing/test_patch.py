@@ -8,6 +8,7 @@ from conftest import QUERIES, WIDTH
 from torch import nn
 
 from unike_lib.backbones.base import IGNORED
+from unike_lib.backbones.generate import generate
 from unike_lib.editing.patch import Neurons, Patch
 from unike_lib.types import InputError
 
@@ -143,3 +144,23 @@ def test_gradients_equal_those_of_the_baked_model(family, make_backbone):
     weight = baked.decoder.layers[5].part(baked.decoder.names.down).weight.requires_grad_(True)
     baked.head(baked.trunk(baked.encode(QUERIES)), None, where).logsumexp(-1).sum().backward()
     torch.testing.assert_close(values.grad[0], weight.grad[:, -2:].T, atol=1e-5, rtol=1e-4)
+
+
+def test_selected_sessions_answer_as_they_do_among_all(family, make_backbone):
+    backbone = make_backbone(family)
+    backbone.model.generation_config.eos_token_id = list(range(0, len(backbone.tokenizer), 5))
+    neurons = {layer: random_neurons(family, 3, layer, sessions=3) for layer in (3, 5)}
+    up = backbone.decoder.names.up
+    shape = backbone.decoder.layers[5].part(up).weight.shape
+    patch = Patch(3, neurons, {5: {up: torch.randn(3, *shape, generator=torch.Generator().manual_seed(1)) * 0.1}})
+    torch.testing.assert_close(logits(backbone, patch.select([2, 0])), logits(backbone, patch)[[2, 0]])
+    together = generate(backbone, QUERIES * 3, [[]] * 12, patch, max_new_tokens=7)
+    alone = [generate(backbone, QUERIES, [[5]] * 4, patch.select([s]), max_new_tokens=7) for s in range(3)]
+    assert together == [answer for answers in alone for answer in answers]
+    assert len({len(answer) for answer in together}) > 1  # rows finish at different passes
+
+
+def test_a_trunk_up_to_a_later_layer_changes_nothing(backbone):
+    batch = backbone.encode(QUERIES)
+    later = backbone.head(backbone.trunk(batch, len(backbone.decoder.layers) - 1))
+    torch.testing.assert_close(later, backbone.head(backbone.trunk(batch)), atol=0, rtol=0)

@@ -51,13 +51,20 @@ class Batch:
         """Which positions are not padding: bool [row, token]."""
         return torch.arange(self.embeddings.shape[1], device=self.lengths.device) < self.lengths[:, None]
 
+    @property
+    def answered(self) -> Tensor:
+        """Where an answer token, or what follows the answer, is predicted: bool [row, token]."""
+        positions = torch.arange(self.embeddings.shape[1], device=self.lengths.device)
+        return self.real & (positions >= self.last_prompt[:, None])
+
 
 @dataclass(frozen=True)
 class Trunk:
-    """States entering the first edited layer, [row, token, d], with the batch they came from."""
+    """States entering layer `first`, [row, token, d], with the batch they came from."""
 
     hidden: Tensor
     batch: Batch
+    first: int
 
 
 class Backbone:
@@ -170,15 +177,16 @@ class Backbone:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
 
     @torch.no_grad()
-    def trunk(self, batch: Batch) -> Trunk:
-        """Run the frozen layers below the first edited one."""
+    def trunk(self, batch: Batch, first: int | None = None) -> Trunk:
+        """Run the frozen layers below layer `first` (default: the first edited one)."""
+        first = self.layers[0] if first is None else first
         hidden = self.decoder.start(batch.embeddings)
-        return Trunk(self.decoder.run(hidden, range(self.layers[0])), batch)
+        return Trunk(self.decoder.run(hidden, range(first)), batch, first)
 
     def head(
         self, trunk: Trunk, patch: Edit | None = None, where: Tensor | None = None, trace: Trace | None = None
     ) -> Tensor:
-        """Run the edited layers and those above.
+        """Run the layers from where the trunk ends.
 
         Args:
             trunk: what `trunk` returned; rows ordered by session, the same number for each of the patch's sessions.
@@ -190,6 +198,6 @@ class Backbone:
             Logits in float32: [position read, vocabulary], or [row, token, vocabulary] if `where` is None.
         """
         place = Place(trunk.batch.last_prompt, trace)
-        layers = range(self.layers[0], len(self.decoder.layers))
+        layers = range(trunk.first, len(self.decoder.layers))
         hidden = self.decoder.run(trunk.hidden, layers, patch, place)
         return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))

@@ -9,7 +9,7 @@ Example:
     >>> decoder.logits(decoder.finish(hidden))                   # doctest: +SKIP
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -69,6 +69,13 @@ class Trace:
 
 class Edit(Protocol):
     """What an edit does inside a layer; a `Patch` is one."""
+
+    @property
+    def sessions(self) -> int:
+        """Number of independent edits; a batch has the same number of rows for each, ordered by session."""
+
+    def select(self, sessions: Sequence[int]) -> "Edit":
+        """Return the edit of some of the sessions, in the order given."""
 
     def shift_attention(self, layer: "DecoderLayer", inputs: Tensor, outputs: Tensor, place: "Place") -> Tensor:
         """Return the attention output [row, token, d] after the edit, given the input s and the output a."""

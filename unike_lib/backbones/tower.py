@@ -27,6 +27,7 @@ from unike_lib.types import InputError
 
 MIDDLE_WIDTH, LATE_WIDTH, POOLED_WIDTH = 112, 320, 1280  # channels of EfficientNet-Lite0 at stride 16, 32 and its head
 COLOURS = 3
+TILES_AT_ONCE = 8  # more at once only cost memory traffic on a CPU
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,9 @@ class TiledTower(nn.Module):
         `pooler_output` is the mean token. The other arguments of HF's ViT are accepted and have no meaning here.
         """
         tiles = self.split_tiles(pixel_values.to(self.patch_mean.dtype))
-        parts = self.reduce(*self.raw_features(tiles.flatten(0, 1)))
+        kept, index = _without_repeated_plain(tiles.flatten(0, 1))
+        raw = [self.raw_features(part) for part in kept.split(TILES_AT_ONCE)]
+        parts = self.reduce(*(torch.cat(part)[index] for part in zip(*raw, strict=True)))
         tokens = self.tokens(*(part.unflatten(0, tiles.shape[:2]) for part in parts))
         return BaseModelOutputWithPooling(last_hidden_state=tokens, pooler_output=tokens.mean(dim=1))
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from unike_lib.io import write_tensors
 from unike_lib.types import InputError
 
-ROWS_CPU, ROWS_GPU = 4, 32  # on a CPU larger batches only cost memory traffic
+ROWS = 16
 
 
 class VisualStore:
@@ -63,9 +63,8 @@ def extract_visual(
     """
     unique = sorted(set(names))
     features: dict[str, Tensor] = {}
-    rows = ROWS_CPU if next(model.parameters()).device.type == "cpu" else ROWS_GPU
-    for start in tqdm(range(0, len(unique), rows), desc="visual tokens", unit="batch"):
-        part = unique[start : start + rows]
+    for start in tqdm(range(0, len(unique), ROWS), desc="visual tokens", unit="batch"):
+        part = unique[start : start + ROWS]
         tokens = embed_images(model, processor, [load(name) for name in part])
         features |= {name: row.clone() for name, row in zip(part, tokens.cpu(), strict=True)}
     write_tensors(out, features, mark)

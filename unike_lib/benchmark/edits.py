@@ -15,7 +15,7 @@ from unike_lib.types import Task
 
 Record = dict[str, Any]
 # Pictures a concept, shared by its facts in that split; 0: every edit has a picture of its own.
-SHARED_PICTURES: Mapping[Split, int] = {"pool": 9, "method": 2, "taught": 0, "dev": 0, "eval": 0}
+SHARED_PICTURES: Mapping[Split, int] = {"pool": 8, "method": 2, "taught": 0, "dev": 0, "eval": 0}
 CAPTION_ROUNDS: Mapping[Split, int] = {"pool": 10, "method": 7, "dev": 6, "eval": 7}
 SHARED_REPHRASED = 2  # rephrased pictures a concept where pictures are shared
 TAUGHT_SAMPLE = 250  # taught facts a task, made like edits, for measuring a backbone before any edit

@@ -45,9 +45,9 @@ class NoEdit:
         return Outcome(onto, (None,) * len(requests))
 
 
-def request_trunk(backbone: Backbone, requests: Sequence[EditRequest]) -> Trunk:
-    """Run the frozen part of the requests once; every step of an edit starts from it."""
-    return backbone.trunk(backbone.encode([request.query for request in requests]))
+def request_trunk(backbone: Backbone, requests: Sequence[EditRequest], first: int | None = None) -> Trunk:
+    """Run the frozen part of the requests once, up to layer `first`; every step of an edit starts from it."""
+    return backbone.trunk(backbone.encode([request.query for request in requests]), first)
 
 
 def edit_loss(backbone: Backbone, trunk: Trunk, patch: Edit, trace: Trace | None = None) -> Tensor:

@@ -30,7 +30,7 @@ class FineTune:
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Install one request a session; changes add to those of earlier edits."""
         layer = self.backbone.decoder.layers[-1]
-        trunk = request_trunk(self.backbone, requests)
+        trunk = request_trunk(self.backbone, requests, layer.index)  # nothing below changes
         changes = {
             name: torch.zeros(
                 (len(requests), *layer.part(name).weight.shape), device=self.backbone.device, requires_grad=True

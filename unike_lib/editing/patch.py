@@ -8,7 +8,7 @@ Example:
     (2, {}, {})
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -107,6 +107,20 @@ class Patch:
             for name, change in changes.items():
                 mine[name] = mine[name] + change if name in mine else change
         return replace(self, deltas=layers)
+
+    def select(self, sessions: Sequence[int]) -> "Patch":
+        """Return the patch of some of the sessions, in the order given."""
+        if list(sessions) == list(range(self.sessions)):
+            return self
+        neurons = {
+            layer: Neurons(**{name: value[list(sessions)] for name, value in group.tensors().items()})
+            for layer, group in self.neurons.items()
+        }
+        deltas = {
+            layer: {name: value[list(sessions)] for name, value in changes.items()}
+            for layer, changes in self.deltas.items()
+        }
+        return replace(self, sessions=len(sessions), neurons=neurons, deltas=deltas)
 
     def kept(self, keep: Tensor, otherwise: "Patch") -> "Patch":
         """Return this patch where `keep` [session] holds and, elsewhere, what `otherwise` was before this edit.

@@ -1,13 +1,16 @@
 """From a method's settings to its editor: one line a method."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from unike_lib.backbones.base import Backbone
+from unike_lib.config import Config
 from unike_lib.editing.editor import Editor, NoEdit
 from unike_lib.editing.fine_tune import FineTune
 from unike_lib.editing.tpatcher import TPatcher
 from unike_lib.editing.unike import Unike
-from unike_lib.methods import BaseMethod, FineTuneMethod, TPatcherMethod, UnikeMethod
+from unike_lib.methods import BaseMethod, FineTuneMethod, TPatcherMethod, UnikeMethod, resolve_method
 
 MethodSettings = BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod
 
@@ -30,3 +33,11 @@ def build_editor(settings: MethodSettings, backbone: Backbone, knowledge: Path, 
             return Unike.from_knowledge(backbone, settings, knowledge, seed)
         case _:
             return NoEdit()
+
+
+def editor_of_variant(
+    config: Config, name: str, backbone: Backbone, knowledge: str | Path, overrides: Mapping[str, Any] | None = None
+) -> Editor:
+    """Return the editor of a method variant of the configuration, with some of its settings overridden."""
+    settings = resolve_method(config.methods, name, dict(overrides or {}))
+    return build_editor(settings, backbone, Path(knowledge), config.seed)

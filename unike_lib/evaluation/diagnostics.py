@@ -54,8 +54,7 @@ def _answers(
     tokens: list[float] = []
     for start in range(0, len(cases), ROWS):
         queries = [probe_query(case, kind) for case in cases[start : start + ROWS]]
-        drafts = [backbone.answer_ids(query.answer or "") for query in queries]
-        answers = ask(backbone, queries, kind, None, settings, drafts)
+        answers = ask(backbone, queries, kind, None, settings)
         texts += [normalise_answer(backbone.text(ids)) for ids in answers.generated]
         tokens += token_accuracy(answers.best, answers.targets).tolist()
     return texts, tokens

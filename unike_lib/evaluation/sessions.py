@@ -31,8 +31,9 @@ RANKS: dict[ProbeKind, int] = {"t_loc": 1, "m_loc": 10}
 class Answers:
     """What a backbone, edited or not, answers to rows of queries of one probe kind.
 
-    best [row, token]: best id at every position read (0 elsewhere); targets [row, token]; tops: for locality kinds the
-    best ids [position, rank] over every real position of each row; generated: greedy answers as ids; alphas [row].
+    best [row, token]: best id at every position read (0 elsewhere); answers and the position after them are read;
+    targets [row, token]; tops: for locality kinds the best ids [position, rank] over every real position of each row;
+    generated: greedy answers as ids; alphas [row].
     """
 
     best: Tensor
@@ -51,17 +52,27 @@ def ask(
     settings: EvaluationConfig,
     drafts: Sequence[Sequence[int]] | None = None,
 ) -> Answers:
-    """Ask one kind of probe; rows are in the patch's session order. `drafts` speeds up generation, nothing else."""
+    """Ask one kind of probe; rows are in the patch's session order.
+
+    `drafts` are guesses of the greedy answers, by default the queries' own answers: a matter of speed alone.
+    """
     batch, trace = backbone.encode(queries), Trace()
     ranks = RANKS.get(kind)
-    where = batch.real if ranks else batch.targets != IGNORED
+    where = batch.real if ranks else batch.answered
     logits = backbone.head(backbone.trunk(batch), patch, where, trace)
     best = torch.zeros_like(batch.targets)
     best[where] = logits.argmax(-1)
     tops = [] if ranks is None else list(top_ids(logits, ranks).cpu().split(batch.lengths.tolist()))
     generated: list[list[int]] = [[] for _ in queries]
     if settings.generate:
-        generated = generate(backbone, queries, drafts or generated, patch, settings.max_new_tokens)
+        spans = zip(batch.last_prompt.tolist(), batch.lengths.tolist(), strict=True)
+        along = [
+            (best[row, start:end].tolist(), batch.targets[row, start : end - 1].tolist())
+            for row, (start, end) in enumerate(spans)
+        ]
+        first = None if drafts else [predicted for predicted, _ in along]
+        drafts = drafts or [answer for _, answer in along]
+        generated = generate(backbone, queries, drafts, patch, settings.max_new_tokens, first)
     alphas = torch.stack(list(trace.alphas.values())).mean(0) if trace.alphas else torch.full((len(queries),), np.nan)
     return Answers(best.cpu(), batch.targets.cpu(), tops, generated, alphas.cpu())
 
@@ -72,9 +83,7 @@ def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: Evalu
     for start in tqdm(range(0, len(cases), 64), desc="answers before", unit="batch"):
         part = cases[start : start + 64]
         for kind in PROBE_KINDS:
-            queries = [probe_query(case, kind) for case in part]
-            drafts = [backbone.answer_ids(query.answer or "") for query in queries]
-            answers = ask(backbone, queries, kind, None, settings, drafts)
+            answers = ask(backbone, [probe_query(case, kind) for case in part], kind, None, settings)
             for row, case in enumerate(part):
                 asked = answers.targets[row] != IGNORED
                 ids = answers.generated[row]
@@ -150,10 +159,7 @@ def _score_kind(
     cases = [case for session in group for case in session]
     queries = [probe_query(case, kind) for case in cases]
     local = kind in RANKS
-    drafts = [
-        before.generated_ids(case.request.id, kind) if local else backbone.answer_ids(query.answer or "")
-        for case, query in zip(cases, queries, strict=True)
-    ]
+    drafts = [before.generated_ids(case.request.id, kind) for case in cases] if local else None
     answers = ask(backbone, queries, kind, patch, settings, drafts)
     targets = answers.targets
     if local:
