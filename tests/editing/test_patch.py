@@ -148,12 +148,13 @@ def test_gradients_equal_those_of_the_baked_model(family, make_backbone):
 
 def test_selected_sessions_answer_as_they_do_among_all(family, make_backbone):
     backbone = make_backbone(family)
-    backbone.model.generation_config.eos_token_id = list(range(0, len(backbone.tokenizer), 5))
     neurons = {layer: random_neurons(family, 3, layer, sessions=3) for layer in (3, 5)}
     up = backbone.decoder.names.up
     shape = backbone.decoder.layers[5].part(up).weight.shape
     patch = Patch(3, neurons, {5: {up: torch.randn(3, *shape, generator=torch.Generator().manual_seed(1)) * 0.1}})
     torch.testing.assert_close(logits(backbone, patch.select([2, 0])), logits(backbone, patch)[[2, 0]])
+    endless = generate(backbone, QUERIES * 3, [[]] * 12, patch, max_new_tokens=7)
+    backbone.model.generation_config.eos_token_id = [answer[2 + i % 3] for i, answer in enumerate(endless)][:2]
     together = generate(backbone, QUERIES * 3, [[]] * 12, patch, max_new_tokens=7)
     alone = [generate(backbone, QUERIES, [[5]] * 4, patch.select([s]), max_new_tokens=7) for s in range(3)]
     assert together == [answer for answers in alone for answer in answers]
