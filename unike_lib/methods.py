@@ -69,6 +69,13 @@ class UnikeMethod(NeuronMethod):
     intrinsic: bool = Field(True, description="Train extra neurons (off: only Latent-IKE).")
     latent: bool = Field(True, description="Latent in-context shift (off: only Intrin).")
     top_k: Count = Field(40, description="Retrieved states a query and layer (paper: 40).")
+    memory_keys: Literal["h_sem", "encoded"] = Field(
+        "h_sem", description="What a query is compared with: h_sem (paper 3.2), or Enc_sem(h_pos)."
+    )
+    retrieval_temperature: Positive | None = Field(
+        None, description="Adds cosine(query, key) / this to the attention logits of a slot; null: no (paper)."
+    )
+    edit_slots: bool = Field(False, description="Each session's own edits become memory slots too (not in the paper).")
     alpha: Literal["dynamic"] | Fraction = Field(
         "dynamic", description="Inclusion of h_know: Eq. 7, or fixed (Fig. 4b)."
     )

@@ -188,3 +188,26 @@ def test_memory_loss_by_hand():
         apart = sorted(float(memory[session, i, j] - own[session, j]) + 1.5 for i in range(4) for j in range(3))[-5:]
         expected = sum(map(math.exp, bound)) / 5 + sum(map(math.exp, apart)) / 5
         assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("h_pos", ["last", "answer_mean"])
+@pytest.mark.parametrize("memory_keys", ["h_sem", "encoded"])
+def test_edit_slots_are_the_states_of_the_unedited_model(backbone, cases, memory_keys, h_pos):
+    requests = [case.request for case in cases[:3]]
+    editor = unike(backbone, intrinsic=False, edit_slots=True, memory_keys=memory_keys, h_pos=h_pos)
+    patch = edited(editor, requests).patch
+    assert not patch.neurons and set(patch.slots) == set(LAYERS)
+    for session, request in enumerate(requests):
+        batch = backbone.encode([request.query])
+        output = backbone.model.language_model(inputs_embeds=batch.embeddings, output_hidden_states=True)
+        start, length = int(batch.last_prompt), int(batch.lengths)
+        for layer in LAYERS:
+            module = backbone.decoder.layers[layer]
+            states = module.part(module.names.attention_norm)(output.hidden_states[layer][0])
+            value = states[-1] if h_pos == "last" else states[start + 1 : length].mean(0)
+            key = states[start] if memory_keys == "h_sem" else editor.shift.encoders[layer](value)
+            slots = patch.slots[layer]
+            torch.testing.assert_close(slots.values[session, 0], value, atol=1e-5, rtol=0)
+            torch.testing.assert_close(slots.keys[session, 0], key, atol=1e-5, rtol=0)
+    twice = editor.edit(requests, patch).patch
+    assert twice.slots[LAYERS[0]].keys.shape[1] == 2

@@ -9,7 +9,7 @@ from conftest import QUERIES, WIDTH
 from torch.nn.functional import cosine_similarity
 
 from unike_lib.backbones.decoder import Place, Trace
-from unike_lib.editing.latent import LatentShift
+from unike_lib.editing.latent import LatentShift, Slots
 from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.memory import Memory
@@ -141,3 +141,31 @@ def test_rotated_memory_needs_a_rotary_model(make_backbone):
     layer, inputs, _, _ = inputs_outputs(backbone)
     plain, turned = layer.attend(inputs, inputs), layer.attend(inputs, inputs, rotation)
     torch.testing.assert_close(plain, turned, atol=1e-6, rtol=0)  # position 0 turns by nothing
+
+
+def test_own_slots_equal_a_memory_that_holds_them(backbone):
+    """Each session's rows see the shared memory and the session's own entry, as if it had been in the memory."""
+    layer, inputs, outputs, last = inputs_outputs(backbone)
+    settings = {"top_k": ENTRIES + 1, "retrieval_temperature": 0.5}
+    shift, generator = make_shift(**settings), torch.Generator().manual_seed(8)
+    own = Slots(*(torch.randn(2, 1, WIDTH, generator=generator) for _ in range(2)))
+    shifted = shift.apply(layer, inputs, outputs, Place(last), own)
+    for session in range(2):
+        keys = torch.stack([torch.from_numpy(shift.memory._indexes[4].reconstruct(i)) for i in range(ENTRIES)])
+        keys = torch.cat([keys, own.keys[session]])
+        values = torch.cat([shift.memory.values[4], own.values[session]])
+        joined = LatentShift(Memory({4: keys}, {4: values}), shift.encoders, **settings)
+        rows = slice(4 * session, 4 * session + 4)
+        expected = joined.apply(layer, inputs[rows], outputs[rows], Place(last[rows]))
+        torch.testing.assert_close(shifted[rows], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("attention", ["projected", "raw"])
+def test_retrieval_temperature_sharpens_towards_the_best_key(backbone, attention):
+    layer, inputs, outputs, last = inputs_outputs(backbone)
+    apply = lambda **settings: make_shift(alpha=0.5, attention=attention, **settings).apply(  # noqa: E731
+        layer, inputs, outputs, Place(last)
+    )
+    torch.testing.assert_close(apply(retrieval_temperature=1e-6), apply(top_k=1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(apply(retrieval_temperature=1e9), apply(), atol=1e-5, rtol=0)
+    assert not torch.allclose(apply(retrieval_temperature=0.1), apply())

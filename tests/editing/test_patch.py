@@ -1,6 +1,7 @@
 """A patch against the same edit baked into a physically modified copy of the model."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from torch import nn
 
 from unike_lib.backbones.base import IGNORED
 from unike_lib.backbones.generate import generate
+from unike_lib.editing.latent import LatentShift, Slots
 from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.knowledge.memory import Memory
 from unike_lib.types import InputError
 
 SESSIONS = 2
@@ -123,9 +126,13 @@ def test_save_and_load(tmp_path, backbone, family):
     layer = backbone.decoder.layers[-1]
     name = layer.names.ffn_matrices[1]
     change = torch.randn(SESSIONS, *layer.part(name).weight.shape)
-    patch = Patch(SESSIONS, {4: random_neurons(family, 2)}, {5: {name: change}})
+    states = {4: torch.randn(6, WIDTH)}
+    shift = LatentShift(Memory(states, states), {}, alpha=0.4)
+    slots = {4: Slots(*(torch.randn(SESSIONS, 2, WIDTH) for _ in range(2)))}
+    patch = Patch(SESSIONS, {4: random_neurons(family, 2)}, {5: {name: change}}, shift, slots)
     patch.save(tmp_path / "patch.safetensors", "mark")
-    loaded = Patch.load(tmp_path / "patch.safetensors", mark="mark")
+    loaded = Patch.load(tmp_path / "patch.safetensors", shift, mark="mark")
+    assert not torch.allclose(logits(backbone, loaded), logits(backbone, replace(patch, slots={})))
     torch.testing.assert_close(logits(backbone, loaded), logits(backbone, patch), atol=0, rtol=0)
     with pytest.raises(InputError, match="made from other inputs"):
         Patch.load(tmp_path / "patch.safetensors", mark="another")

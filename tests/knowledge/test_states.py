@@ -51,7 +51,7 @@ def test_states_are_attention_inputs_at_the_named_tokens(tmp_path, backbone, cas
     build_memory(tmp_path / "s.parquet", tmp_path / "m.safetensors")
     memory = load_memory(tmp_path / "m.safetensors", "answer_mean")
     torch.testing.assert_close(memory.values[layer], states[layer]["h_pos_mean"])
-    found = memory.search(layer, states[layer]["h_sem"], 1)[:, 0]
+    found = memory.search(layer, states[layer]["h_sem"], 1)[0][:, 0]
     torch.testing.assert_close(states[layer]["h_sem"][found], states[layer]["h_sem"])
 
 

@@ -142,13 +142,16 @@ class DecoderLayer:
             outputs = outputs + by_session(inputs, deltas[name].transpose(1, 2))
         return outputs
 
-    def attend(self, query: Tensor, memory: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor]:
+    def attend(
+        self, query: Tensor, memory: Tensor, rotation: Rotation | None = None, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the layer's own attention over a memory that serves as keys and values (UniKE App. A).
 
         Args:
             query: pre-attention states s, [row, token, d].
             memory: pre-attention states, [row, slot, d]; slots have no position and no mask.
             rotation: cos and sin [1, 1, head_d] to rotate queries and keys with; None leaves them unrotated.
+            bias: added to the attention logits of each slot, [row, slot].
 
         Returns:
             Outputs after W_o [row, token, d], and the weights averaged over heads [row, token, slot].
@@ -163,6 +166,8 @@ class DecoderLayer:
         groups = queries.shape[1] // keys.shape[1]
         keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
         scores = queries @ keys.transpose(-1, -2) * width**-0.5
+        if bias is not None:
+            scores = scores + bias[:, None, None].to(scores.dtype)
         weights = scores.float().softmax(-1)
         mixed = (weights.to(values.dtype) @ values).transpose(1, 2).flatten(2)
         return self.part(f"{self.names.attention}.{self.names.output}")(mixed), weights.mean(1)

@@ -1,6 +1,6 @@
 """Latent in-context editing: shift the attention output towards retrieved hidden states (UniKE 3.2-3.3, Eq. 2, 7)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,12 +14,28 @@ from unike_lib.knowledge.memory import Memory
 
 
 @dataclass(frozen=True)
+class Slots:
+    """A session's own entries of the memory at one layer: keys and values, [session, slot, d]."""
+
+    keys: Tensor
+    values: Tensor
+
+    def joined(self, more: "Slots") -> "Slots":
+        """Return these entries and more after them."""
+        return Slots(torch.cat([self.keys, more.keys], 1), torch.cat([self.values, more.values], 1))
+
+    def select(self, sessions: Sequence[int]) -> "Slots":
+        """Return the entries of some of the sessions."""
+        return Slots(self.keys[list(sessions)], self.values[list(sessions)])
+
+
+@dataclass(frozen=True)
 class LatentShift:
     """a' = (1 - alpha) a + alpha h_know, with h_know attended over the top-k states of a memory.
 
     Reading: alpha = max(0, cos(Enc_sem(m), s_last)), where m is the head-averaged attention-weighted mixture of the
     retrieved h_pos at the last prompt token (the space Enc_sem was trained on); one scalar a row and layer, for all
-    tokens of the row. The other readings are the fields' other values; config.UnikeMethod says what each means.
+    tokens of the row. The other readings are the fields' other values; methods.UnikeMethod says what each means.
     """
 
     memory: Memory
@@ -31,12 +47,15 @@ class LatentShift:
     alpha_operands: Literal["mixture", "attention_outputs"] = "mixture"
     attention: Literal["projected", "raw"] = "projected"
     rotation: Rotation | None = None
+    retrieval_temperature: float | None = None
 
     def covers(self, layer: int) -> bool:
         """Whether this layer's attention is shifted."""
         return layer in self.memory.layers
 
-    def apply(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, place: Place) -> Tensor:
+    def apply(
+        self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, place: Place, own: Slots | None = None
+    ) -> Tensor:
         """Return the shifted attention outputs.
 
         Args:
@@ -44,12 +63,13 @@ class LatentShift:
             inputs: s = LN1(h), [row, token, d].
             outputs: a = Attn(s), [row, token, d].
             place: gives each row's last prompt token; its trace receives alpha.
+            own: entries that each session has besides the retrieved ones.
         """
         rows = torch.arange(inputs.shape[0], device=inputs.device)
         last_inputs = inputs[rows, place.last_prompt]
-        found = self.memory.search(layer.index, last_inputs.detach(), self.top_k)
-        slots = self.memory.values[layer.index][found].to(inputs.dtype)
-        known, weights = self._attend(layer, inputs, slots)
+        slots, cosines = self._retrieve(layer.index, last_inputs, own)
+        bias = None if self.retrieval_temperature is None else cosines / self.retrieval_temperature
+        known, weights = self._attend(layer, inputs, slots, bias)
         if self.alpha == "dynamic":
             mixture = (weights[rows, place.last_prompt, None].to(slots.dtype) @ slots)[:, 0]
             known_last, outputs_last = known[rows, place.last_prompt], outputs[rows, place.last_prompt]
@@ -63,10 +83,22 @@ class LatentShift:
         share = alpha[:, None, None].to(outputs.dtype)
         return (1 - share) * outputs + share * known
 
-    def _attend(self, layer: DecoderLayer, inputs: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+    def _retrieve(self, layer: int, queries: Tensor, own: Slots | None) -> tuple[Tensor, Tensor]:
+        """Return the values [row, slot, d] that queries [row, d] retrieve, and their cosines [row, slot]."""
+        found, cosines = self.memory.search(layer, queries.detach(), self.top_k)
+        slots = self.memory.values[layer][found].to(queries.dtype)
+        if own is None:
+            return slots, cosines
+        width = len(queries) // len(own.keys)
+        keys, values = (part.repeat_interleave(width, 0) for part in (own.keys, own.values))
+        similarity = cosine_similarity(keys.float(), queries.detach().float()[:, None], dim=-1)
+        return torch.cat([slots, values.to(slots.dtype)], 1), torch.cat([cosines, similarity], 1)
+
+    def _attend(self, layer: DecoderLayer, inputs: Tensor, slots: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.attention == "projected":
-            return layer.attend(inputs, slots, self.rotation)
-        weights = (inputs @ slots.transpose(1, 2) * inputs.shape[-1] ** -0.5).float().softmax(-1)
+            return layer.attend(inputs, slots, self.rotation, bias)
+        scores = inputs @ slots.transpose(1, 2) * inputs.shape[-1] ** -0.5
+        weights = (scores if bias is None else scores + bias[:, None]).float().softmax(-1)
         return weights.to(slots.dtype) @ slots, weights
 
     def _dynamic(

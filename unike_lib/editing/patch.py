@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.decoder import DecoderLayer, Place, by_session
-from unike_lib.editing.latent import LatentShift
+from unike_lib.editing.latent import LatentShift, Slots
 from unike_lib.io import read_tensors, write_tensors
 from unike_lib.types import InputError
 
@@ -65,15 +65,17 @@ def _affine(inputs: Tensor, matrices: Tensor, bias: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Patch:
-    """Edits of B sessions: extra neurons and weight changes by layer, and an attention shift shared by all sessions.
+    """Edits of B sessions: extra neurons, weight changes and memory slots by layer; an attention shift shared by all.
 
-    deltas: layer -> matrix name -> change of its weight [session, out, in].
+    deltas: layer -> matrix name -> change of its weight [session, out, in]; slots: layer -> entries beside the shift's
+    shared memory.
     """
 
     sessions: int
     neurons: Mapping[int, Neurons] = field(default_factory=dict)
     deltas: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
     shift: LatentShift | None = None
+    slots: Mapping[int, Slots] = field(default_factory=dict)
 
     @classmethod
     def identity(cls, sessions: int) -> "Patch":
@@ -84,7 +86,7 @@ class Patch:
         """Return the attention output after the latent shift, if there is one at this layer."""
         if self.shift is None or not self.shift.covers(layer.index):
             return outputs
-        return self.shift.apply(layer, inputs, outputs, place)
+        return self.shift.apply(layer, inputs, outputs, place, self.slots.get(layer.index))
 
     def ffn(self, layer: DecoderLayer, inputs: Tensor) -> Tensor:
         """Return the FFN output with weight changes and extra neurons."""
@@ -98,6 +100,12 @@ class Patch:
         old = self.neurons
         merged = {layer: old[layer].widened(new) if layer in old else new for layer, new in more.items()}
         return replace(self, neurons={**old, **merged})
+
+    def with_slots(self, more: Mapping[int, Slots]) -> "Patch":
+        """Return this patch with more memory entries after those it has."""
+        old = self.slots
+        merged = {layer: old[layer].joined(new) if layer in old else new for layer, new in more.items()}
+        return replace(self, slots={**old, **merged})
 
     def with_deltas(self, more: Mapping[int, Mapping[str, Tensor]]) -> "Patch":
         """Return this patch with weight changes added to those it has."""
@@ -120,7 +128,8 @@ class Patch:
             layer: {name: value[list(sessions)] for name, value in changes.items()}
             for layer, changes in self.deltas.items()
         }
-        return replace(self, sessions=len(sessions), neurons=neurons, deltas=deltas)
+        slots = {layer: group.select(sessions) for layer, group in self.slots.items()}
+        return replace(self, sessions=len(sessions), neurons=neurons, deltas=deltas, slots=slots)
 
     def kept(self, keep: Tensor, otherwise: "Patch") -> "Patch":
         """Return this patch where `keep` [session] holds and, elsewhere, what `otherwise` was before this edit.
@@ -146,7 +155,7 @@ class Patch:
         return replace(self, neurons=neurons, deltas=deltas)
 
     def save(self, path: str | Path, mark: str) -> None:
-        """Write neurons and weight changes to safetensors; the shift is rebuilt from its memory on load."""
+        """Write all but the shift to safetensors; the shift is rebuilt from its memory on load."""
         tensors = {
             f"neurons.{layer}.{name}": value
             for layer, group in self.neurons.items()
@@ -154,6 +163,8 @@ class Patch:
         }
         for layer, changes in self.deltas.items():
             tensors |= {f"deltas.{layer}.{name}": value for name, value in changes.items()}
+        for layer, group in self.slots.items():
+            tensors |= {f"slots.{layer}.keys": group.keys, f"slots.{layer}.values": group.values}
         write_tensors(path, {"sessions": torch.tensor(self.sessions), **tensors}, mark)
 
     @classmethod
@@ -162,14 +173,11 @@ class Patch:
         tensors = read_tensors(path, mark)
         if "sessions" not in tensors:
             raise InputError(f"{path}: not a patch (no entry 'sessions')")
-        neurons: dict[int, dict[str, Tensor]] = {}
-        deltas: dict[int, dict[str, Tensor]] = {}
+        read: dict[str, dict[int, dict[str, Tensor]]] = {"neurons": {}, "deltas": {}, "slots": {}}
+        sessions = int(tensors.pop("sessions"))
         for name, value in tensors.items():
-            kind, _, rest = name.partition(".")
-            layer, _, part = rest.partition(".")
-            if kind == "neurons":
-                neurons.setdefault(int(layer), {})[part] = value
-            elif kind == "deltas":
-                deltas.setdefault(int(layer), {})[part] = value
-        made = {layer: Neurons(**parts) for layer, parts in neurons.items()}
-        return cls(int(tensors["sessions"]), made, deltas, shift)
+            kind, layer, part = name.split(".", 2)
+            read[kind].setdefault(int(layer), {})[part] = value
+        neurons = {layer: Neurons(**parts) for layer, parts in read["neurons"].items()}
+        slots = {layer: Slots(**parts) for layer, parts in read["slots"].items()}
+        return cls(sessions, neurons, read["deltas"], shift, slots)

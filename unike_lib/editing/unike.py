@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.base import Backbone, Trunk
+from unike_lib.backbones.decoder import Trace
 from unike_lib.editing.editor import Outcome, request_trunk
-from unike_lib.editing.latent import LatentShift
+from unike_lib.editing.latent import LatentShift, Slots
 from unike_lib.editing.neurons import NeuronSource, NeuronTrainer
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Neurons, Patch
@@ -98,14 +99,36 @@ class Unike:
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Install one request a session."""
+        trunk = request_trunk(self.trainer.backbone, requests)
+        if self.shift is not None and self.settings.edit_slots:
+            onto = onto.with_slots(self._own_slots(self.shift, trunk))
         if not self.settings.intrinsic:
             return Outcome(onto, (None,) * len(requests))
-        trunk = request_trunk(self.trainer.backbone, requests)
         fresh = self.trainer.new_neurons(requests, trunk, onto)
         per_edit = self.settings.zeta_map == "per_edit"
         neurons = SteeredNeurons(fresh, self.zetas, self.settings.beta, per_edit)
         finite = self.trainer.train(neurons.parameters, trunk, onto, neurons)
         return Outcome(onto.with_neurons(neurons.detached()).kept(finite, onto), failures(finite))
+
+    @torch.no_grad()
+    def _own_slots(self, shift: LatentShift, trunk: Trunk) -> dict[int, Slots]:
+        """Return the edits as memory entries of their own: states of the unedited backbone, as the memory holds."""
+        trace, batch = Trace(), trunk.batch
+        self.trainer.backbone.head(trunk, where=torch.zeros_like(batch.real), trace=trace)
+        answers = batch.answered & (
+            torch.arange(batch.real.shape[1], device=batch.real.device) > batch.last_prompt[:, None]
+        )
+        rows = torch.arange(len(batch.lengths), device=batch.lengths.device)
+        slots = {}
+        for layer in shift.memory.layers:
+            states = trace.attention_inputs[layer]
+            keys, values = states[rows, batch.last_prompt], states[rows, batch.lengths - 1]
+            if self.settings.h_pos == "answer_mean":
+                values = (states * answers[..., None]).sum(1) / answers.sum(1, keepdim=True)
+            if self.settings.memory_keys == "encoded":
+                keys = shift.encoders[layer](values.float())
+            slots[layer] = Slots(keys[:, None], values[:, None])
+        return slots
 
 
 def zeta_and_map(parts: LayerEncoders, kind: str, seed: int) -> tuple[Tensor, Tensor]:
@@ -123,11 +146,13 @@ def zeta_and_map(parts: LayerEncoders, kind: str, seed: int) -> tuple[Tensor, Te
 def _build_shift(
     backbone: Backbone, settings: UnikeMethod, knowledge: Path, encoders: Mapping[int, LayerEncoders]
 ) -> LatentShift:
-    memory = load_memory(knowledge / "memory.safetensors", settings.h_pos).to(backbone.device)
+    semantic = {layer: parts.semantic for layer, parts in encoders.items()}
+    keys = semantic if settings.memory_keys == "encoded" else None
+    memory = load_memory(knowledge / "memory.safetensors", settings.h_pos, keys).to(backbone.device)
     like = torch.zeros(1, 1, backbone.width, device=backbone.device)
     return LatentShift(
         memory,
-        {layer: parts.semantic.to(backbone.device) for layer, parts in encoders.items()},
+        {layer: encoder.to(backbone.device) for layer, encoder in semantic.items()},
         top_k=settings.top_k,
         alpha=settings.alpha,
         alpha_scale=settings.alpha_scale,
@@ -135,4 +160,5 @@ def _build_shift(
         alpha_operands=settings.alpha_operands,
         attention=settings.attention,
         rotation=backbone.decoder.rotation_at_start(like) if settings.rotate_memory else None,
+        retrieval_temperature=settings.retrieval_temperature,
     )

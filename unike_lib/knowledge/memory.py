@@ -1,5 +1,6 @@
 """The external key-value memory: unit-length h_sem as keys, h_pos as values, a layer each (UniKE 3.2)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from unike_lib.io import fingerprint, read_tensors, write_tensors
+from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.states import VALUE_COLUMNS, read_states
 from unike_lib.types import InputError
 
@@ -23,7 +25,7 @@ class Memory:
 
     Example:
         >>> memory = Memory({3: torch.eye(4)}, {3: torch.arange(16.0).view(4, 4)})
-        >>> memory.search(3, torch.tensor([[0.0, 2.0, 1.0, 0.0]]), k=2).tolist()
+        >>> memory.search(3, torch.tensor([[0.0, 2.0, 1.0, 0.0]]), k=2)[0].tolist()
         [[1, 2]]
     """
 
@@ -39,14 +41,14 @@ class Memory:
     def __len__(self) -> int:
         return int(self._indexes[self.layers[0]].ntotal)
 
-    def search(self, layer: int, queries: Tensor, k: int) -> Tensor:
-        """Return the ids [row, k] of the keys with the highest cosine to each query [row, d], best first.
+    def search(self, layer: int, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return ids and cosines [row, k] of the keys with the highest cosine to each query [row, d], best first.
 
         k is cut to the number of entries.
         """
         unit = np.ascontiguousarray(normalize(queries.float(), dim=-1).cpu().numpy())
-        _, found = self._indexes[layer].search(unit, min(k, len(self)))
-        return torch.from_numpy(found).to(queries.device)
+        cosines, found = self._indexes[layer].search(unit, min(k, len(self)))
+        return torch.from_numpy(found).to(queries.device), torch.from_numpy(cosines).to(queries.device)
 
     def to(self, device: torch.device) -> "Memory":
         """Move the values to a device; the index stays where it is."""
@@ -65,8 +67,17 @@ def build_memory(states: Path, out: Path) -> None:
     write_tensors(out, tensors, fingerprint("memory", states))
 
 
-def load_memory(path: Path, h_pos: str = "last") -> Memory:
-    """Read a memory; `h_pos` is "last" or "answer_mean" (which state serves as the value)."""
+def load_memory(path: Path, h_pos: str = "last", encoders: Mapping[int, Encoder] | None = None) -> Memory:
+    """Read a memory.
+
+    Args:
+        path: what `build_memory` wrote.
+        h_pos: "last" or "answer_mean": which state serves as the value.
+        encoders: layer -> Enc_sem; if given, the keys are Enc_sem(h_pos), else h_sem.
+
+    Raises:
+        InputError: the file is broken or incomplete.
+    """
     tensors = read_tensors(path)
     layers = sorted({int(name.split(".")[0]) for name in tensors})
     column = VALUE_COLUMNS[h_pos]
@@ -75,4 +86,7 @@ def load_memory(path: Path, h_pos: str = "last") -> Memory:
         values = {layer: tensors[f"{layer}.{column}"] for layer in layers}
     except KeyError as error:
         raise InputError(f"{path}: not a memory: entry {error} is missing") from None
+    if encoders is not None:
+        with torch.no_grad():
+            keys = {layer: encoders[layer](value.float()) for layer, value in values.items()}
     return Memory(keys, values)
