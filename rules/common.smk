@@ -41,8 +41,8 @@ def backbone_fields(*names):
 
 
 def method_fields(wildcards):
-    """All settings of the job's method variant."""
-    return resolve_method(CONFIG.methods, wildcards.method).model_dump(mode="json")
+    """All settings of the job's method variant on the job's backbone."""
+    return resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).model_dump(mode="json")
 
 
 def gpus(wildcards):
@@ -64,7 +64,7 @@ def backbone_files(wildcards):
 
 def knowledge_of_method(wildcards):
     """What the method variant needs besides the backbone: encoders and memory (UniKE), FFN inputs (memory losses)."""
-    method = resolve_method(CONFIG.methods, wildcards.method).method
+    method = resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).method
     names = {
         "t-patcher": ["ffn_inputs.parquet"],
         "unike": ["ffn_inputs.parquet", "encoders.safetensors", "memory.safetensors"],

@@ -163,15 +163,17 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _methods_resolve(self) -> "Config":
-        for name in self.methods:
-            resolve_method(self.methods, name)
+        for name, entry in self.methods.items():
+            _require(f"methods.{name}.on: unknown backbone", entry.get("on", {}), self.backbones)
+            for backbone in (None, *self.backbones):
+                resolve_method(self.methods, name, backbone)
         knobs: list[tuple[str, str, tuple[float | str, ...]]] = [
             (name, self.frontier.knob, self.frontier.values) for name in self.frontier.methods
         ]
         knobs += [(name, field, values) for name, grid in self.tuning.grids.items() for field, values in grid.items()]
         for name, field, values in knobs:
             for value in values:
-                resolve_method(self.methods, name, {field: value})
+                resolve_method(self.methods, name, overrides={field: value})
         return self
 
 

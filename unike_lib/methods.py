@@ -107,9 +107,20 @@ METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
 
 def resolve_method(
-    methods: dict[str, dict[str, Any]], name: str, overrides: dict[str, Any] | None = None
+    methods: dict[str, dict[str, Any]],
+    name: str,
+    backbone: str | None = None,
+    overrides: dict[str, Any] | None = None,
 ) -> BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod:
-    """Return the settings of a method variant; a variant may name another entry by `like` and override its fields.
+    """Return the settings of a method variant.
+
+    An entry may name another by `like` and say what differs; `on: {<backbone>: {...}}` says what differs on a backbone.
+
+    Args:
+        methods: the entries by name.
+        name: the variant.
+        backbone: whose differences apply; None: no backbone's.
+        overrides: fields that come last.
 
     Raises:
         ValueError: unknown name, unknown field, or a value out of bounds; the message names the variant.
@@ -118,14 +129,21 @@ def resolve_method(
         raise ValueError(f"methods: unknown method {name!r}; known: {sorted(methods)}")
     settings = dict(methods[name])
     parent = settings.pop("like", None)
+    settings = _on_backbone(settings, backbone)
     if parent is not None:
-        if parent == name or "like" in methods.get(parent, {}):
+        if parent == name or parent not in methods or "like" in methods[parent]:
             raise ValueError(f"methods.{name}: like: {parent!r} must be an entry without 'like'")
-        settings = {**methods.get(parent, {}), **settings}
+        settings = {**_on_backbone(methods[parent], backbone), **settings}
     try:
         return METHOD.validate_python({**settings, **(overrides or {})})
     except ValidationError as error:
         raise ValueError(f"methods.{name}: {_first_problem(error)}") from None
+
+
+def _on_backbone(entry: dict[str, Any], backbone: str | None) -> dict[str, Any]:
+    """Return an entry's own fields with those of one backbone over them."""
+    own = {field: value for field, value in entry.items() if field != "on"}
+    return {**own, **entry.get("on", {}).get(backbone, {})}
 
 
 def _first_problem(error: ValidationError) -> str:

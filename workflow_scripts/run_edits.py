@@ -16,7 +16,7 @@ with Stage(snakemake) as config:
     names, mark, k = snakemake.wildcards, job_mark(snakemake), int(snakemake.wildcards.k)
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    editor = editor_of_variant(config, names.method, backbone, snakemake.params.knowledge)
+    editor = editor_of_variant(config, (names.method, names.backbone), backbone, snakemake.params.knowledge)
     cases = read_cases(snakemake.input.cases)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     scores = run_edits(backbone, editor, cases, before, k, config.evaluation)

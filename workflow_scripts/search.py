@@ -17,7 +17,7 @@ with Stage(snakemake) as config:
     names = snakemake.wildcards
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    editor_of = partial(editor_of_variant, config, names.method, backbone, snakemake.params.knowledge)
+    editor_of = partial(editor_of_variant, config, (names.method, names.backbone), backbone, snakemake.params.knowledge)
     cases = read_cases(snakemake.input.cases)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     trials = grid_trials(config.tuning.grids[names.method], config.tuning.trials, config.seed)

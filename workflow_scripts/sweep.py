@@ -20,7 +20,7 @@ with Stage(snakemake) as config:
     names, mark = snakemake.wildcards, job_mark(snakemake)
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    editor_of = partial(editor_of_variant, config, names.method, backbone, snakemake.params.knowledge)
+    editor_of = partial(editor_of_variant, config, (names.method, names.backbone), backbone, snakemake.params.knowledge)
     cases = read_cases(snakemake.input.cases)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     knob = (config.frontier.knob, config.frontier.values)

@@ -36,8 +36,12 @@ def build_editor(settings: MethodSettings, backbone: Backbone, knowledge: Path, 
 
 
 def editor_of_variant(
-    config: Config, name: str, backbone: Backbone, knowledge: str | Path, overrides: Mapping[str, Any] | None = None
+    config: Config,
+    names: tuple[str, str],
+    backbone: Backbone,
+    knowledge: str | Path,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Editor:
-    """Return the editor of a method variant of the configuration, with some of its settings overridden."""
-    settings = resolve_method(config.methods, name, dict(overrides or {}))
+    """Return the editor of a (method variant, backbone) of the configuration, with some of its settings overridden."""
+    settings = resolve_method(config.methods, *names, overrides=dict(overrides or {}))
     return build_editor(settings, backbone, Path(knowledge), config.seed)

@@ -1,0 +1,37 @@
+"""How a variant's name becomes settings."""
+
+import pytest
+
+from unike_lib.methods import resolve_method
+
+METHODS = {
+    "ft": {"method": "fine-tune", "steps": 5, "on": {"big": {"steps": 7, "learning_rate": 1e-3}}},
+    "ft-long": {"like": "ft", "steps": 50, "on": {"small": {"learning_rate": 1e-1}}},
+    "orphan": {"like": "nobody"},
+    "odd": {"method": "fine-tune", "on": {"big": {"step": 1}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "steps", "rate"),
+    [
+        ("ft", None, 5, 1e-4),
+        ("ft", "small", 5, 1e-4),
+        ("ft", "big", 7, 1e-3),
+        ("ft-long", "big", 50, 1e-3),
+        ("ft-long", "small", 50, 1e-1),
+    ],
+)
+def test_a_backbone_has_settings_of_its_own(name, backbone, steps, rate):
+    settings = resolve_method(METHODS, name, backbone)
+    assert (settings.steps, settings.learning_rate) == (steps, rate)
+    assert resolve_method(METHODS, name, backbone, {"steps": 9}).steps == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("nobody", "unknown method 'nobody'"), ("orphan", "like: 'nobody'"), ("odd", r"methods\.odd: step")],
+)
+def test_wrong_entries_are_named(name, problem):
+    with pytest.raises(ValueError, match=problem):
+        resolve_method(METHODS, name, "big")
