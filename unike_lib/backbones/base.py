@@ -24,7 +24,10 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class InputForm:
-    """How a family lays out its input: [start token] before <visual tokens> after prompt answer."""
+    """How a family lays out its input: [start token] before <visual tokens> after prompt answer.
+
+    `answer_prefix` depends on the tokenizer, not on the family: `tokenizer.answer_prefix` says which.
+    """
 
     before_image: str = ""
     after_image: str = ""
@@ -108,11 +111,10 @@ class Backbone:
 
     @property
     def stop_tokens(self) -> frozenset[int]:
-        """Token ids that end a generated answer."""
+        """Token ids that end a generated answer: the generation config's (one, several or none) and the tokenizer's."""
         ids = self.model.generation_config.eos_token_id
-        if ids is None:
-            ids = self.tokenizer.eos_token_id
-        return frozenset(ids if isinstance(ids, list) else [ids])
+        found = {*(ids if isinstance(ids, list) else [ids]), self.tokenizer.eos_token_id}
+        return frozenset(found - {None})
 
     def answer_ids(self, answer: str) -> list[int]:
         """Return the token ids of an answer."""

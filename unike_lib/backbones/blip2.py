@@ -2,4 +2,4 @@
 
 from unike_lib.backbones.base import InputForm
 
-BLIP2 = InputForm(answer_prefix=" ")
+BLIP2 = InputForm()

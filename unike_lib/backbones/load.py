@@ -1,6 +1,7 @@
 """Open a backbone from a folder or a hub id: the model, its tokenizer, its image processor, its input form."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import AutoTokenizer, BlipImageProcessorPil
 from unike_lib.backbones.base import Backbone, InputForm
 from unike_lib.backbones.blip2 import BLIP2
 from unike_lib.backbones.minigpt4 import MINIGPT4
+from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import load_blip2
 from unike_lib.config import BackboneConfig
 from unike_lib.types import InputError
@@ -41,5 +43,6 @@ def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[
     """Return a ready backbone; `images` gives the visual tokens of images by name."""
     model = load_model(folder, config)
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    form = replace(FORMS[config.family], answer_prefix=answer_prefix(tokenizer))
     layers = None if config.layers == "last_four" else config.layers
-    return Backbone(model, tokenizer, FORMS[config.family], images, layers, config.vqa_prompt)
+    return Backbone(model, tokenizer, form, images, layers, config.vqa_prompt)
