@@ -56,6 +56,11 @@ class BackboneConfig(Section):
         "last_four", description="Edited layers E (paper: last four)."
     )
     vqa_prompt: str = Field("Question: {} Short answer:", description="Template around a VQA question (MMEdit).")
+    text_locality: str | None = Field(
+        None,
+        description="Text-only questions (T-Loc): null: the benchmark's; general: the packaged plain facts; or a JSON "
+        "file whose records have loc and loc_ans (ours; a backbone with a pretrained LM knows the real world).",
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Dtype of the frozen weights.")
     device: str = Field("cpu", description="Torch device of the model, for example cpu or cuda:0.")
 

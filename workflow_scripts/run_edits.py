@@ -19,7 +19,7 @@ with Stage(snakemake) as config:
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
     method = resolve_method(config.methods, names.method)
     editor = build_editor(method, backbone, Path(snakemake.params.knowledge), config.seed)
-    cases = read_cases(snakemake.input.cases)[: snakemake.params.edits]
+    cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     scores = run_edits(backbone, editor, cases, before, k, config.evaluation)
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}

@@ -22,7 +22,7 @@ with Stage(snakemake) as config:
         method = resolve_method(config.methods, names.method, overrides)
         return build_editor(method, backbone, Path(snakemake.params.knowledge), config.seed)
 
-    cases = read_cases(snakemake.input.cases)[: snakemake.params.edits]
+    cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     trials = grid_trials(config.tuning.grids[names.method], config.tuning.trials, config.seed)
     table = search(backbone, editor_of, cases, before, trials, config.evaluation)

@@ -25,7 +25,7 @@ with Stage(snakemake) as config:
         method = resolve_method(config.methods, names.method, overrides)
         return build_editor(method, backbone, Path(snakemake.params.knowledge), config.seed)
 
-    cases = read_cases(snakemake.input.cases)[: snakemake.params.edits]
+    cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     knob = (config.frontier.knob, config.frontier.values)
     swept = sweep(backbone, editor_of, cases, before, knob, config.evaluation)

@@ -24,8 +24,7 @@ from transformers import (
 from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.backbones.load import FAMILIES
-from unike_lib.backbones.tokenizer import answer_prefix
+from unike_lib.backbones.load import FAMILIES, input_form
 from unike_lib.backbones.visual import embed_images
 
 LAYERS, SIDE = 4, 16
@@ -128,8 +127,8 @@ def tiny_family(name: str, text: str = "llama") -> SimpleNamespace:
     """A backbone over a tiny model, with the model's own processor beside it."""
     tokenizer = tokenizer_of(name)
     model, processor = tiny_model(name, tokenizer, text), processor_of(name, tokenizer)
-    family = FAMILIES[name.rstrip("2")]
-    family = replace(family, form=replace(family.form, answer_prefix=answer_prefix(tokenizer)))
+    known = name.rstrip("2")
+    family = replace(FAMILIES[known], form=input_form(known, tokenizer))
 
     def images(names):
         return embed_images(model, processor.image_processor, [picture(each) for each in names])

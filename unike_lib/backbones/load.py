@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-from unike_lib.backbones.base import Backbone, Family
+from unike_lib.backbones.base import Backbone, Family, InputForm
 from unike_lib.backbones.blip2 import BLIP2
 from unike_lib.backbones.idefics3 import IDEFICS3, SMOLVLM
 from unike_lib.backbones.llava import LLAVA
@@ -95,10 +95,14 @@ def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise _unreadable(folder, "tokenizer", error) from None
-    family = FAMILIES[config.family]
-    family = replace(family, form=replace(family.form, answer_prefix=answer_prefix(tokenizer)))
+    family = replace(FAMILIES[config.family], form=input_form(config.family, tokenizer))
     layers = None if config.layers == "last_four" else config.layers
     return Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
+
+
+def input_form(family: str, tokenizer: Any) -> InputForm:
+    """Return a family's input layout for a tokenizer, which decides what an answer starts with."""
+    return replace(FAMILIES[family].form, answer_prefix=answer_prefix(tokenizer))
 
 
 def _unreadable(folder: str | Path, what: str, error: Exception) -> InputError:
