@@ -70,7 +70,7 @@ def main() -> None:
     torch.set_num_threads(1)
     config = load_config(yaml.safe_load(Path("config.yaml").read_text()))
     folder, settings = STAGES / "backbones" / options.backbone, config.backbones[options.backbone]
-    model, processor = load_model(folder, settings), load_processor(folder)
+    model, processor = load_model(folder, settings), load_processor(folder, settings)
 
     def from_pixels(names):
         return embed_images(model, processor, [load_image(STAGES / "benchmark", name) for name in names]).clone()

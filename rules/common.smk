@@ -26,6 +26,7 @@ IMAGES = f"{BENCHMARK}/images" if EMBEDDED else IMAGE_ROOT
 SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 # What a backbone is diagnosed on: items that it was taught, and items that it should not know.
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
+TEXT_QUESTIONS = ["benchmark/general_questions.json"]
 GENERATION = CONFIG.evaluation.model_dump(mode="json", include={"generate", "max_new_tokens"})
 
 
@@ -60,6 +61,12 @@ def backbone_files(wildcards):
     folder = backbone_folder(wildcards)
     embedded = CONFIG.backbones[wildcards.backbone].folder is None
     return [folder] if embedded or os.path.isdir(folder) else []
+
+
+def text_questions(wildcards):
+    """The user's file of text-only questions, if the job's backbone is asked those."""
+    source = CONFIG.backbones[wildcards.backbone].text_locality
+    return [] if source in (None, "general") else [source]
 
 
 def knowledge_of_method(wildcards):

@@ -6,6 +6,7 @@ rule base_answers:
         cases=f"{BENCHMARK}/{{split}}_{{task}}.json",
         visual=f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
         backbone=backbone_files,
+        questions=text_questions,
     output:
         f"{STAGES}/base/{{backbone}}/{{split}}_{{task}}.parquet",
     log:
@@ -17,9 +18,9 @@ rule base_answers:
         mem_mb=2500,
         gpu=gpus,
     params:
-        code=lib("answer_before"),
+        code=lib("answer_before", data=TEXT_QUESTIONS),
         folder=backbone_folder,
-        backbone=backbone_fields("family", "dtype", "vqa_prompt"),
+        backbone=backbone_fields("family", "dtype", "vqa_prompt", "text_locality"),
         edits=edits_of_split,
         generation=GENERATION,
     script:
@@ -33,6 +34,7 @@ rule records:
         visual=f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
         base=f"{STAGES}/base/{{backbone}}/{{split}}_{{task}}.parquet",
         backbone=backbone_files,
+        questions=text_questions,
     output:
         f"{STAGES}/records/{{backbone}}/{{split}}_{{task}}/k{{k}}/{{method}}.parquet",
     log:
@@ -44,10 +46,10 @@ rule records:
         mem_mb=3000,
         gpu=gpus,
     params:
-        code=lib("run_edits"),
+        code=lib("run_edits", data=TEXT_QUESTIONS),
         folder=backbone_folder,
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
+        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=method_fields,
         edits=edits_of_split,
         generation=GENERATION,
@@ -63,6 +65,7 @@ rule frontier_records:
         visual=f"{STAGES}/visual/{{backbone}}/eval.safetensors",
         base=f"{STAGES}/base/{{backbone}}/eval_{{task}}.parquet",
         backbone=backbone_files,
+        questions=text_questions,
     output:
         f"{STAGES}/frontier/{{backbone}}/{{task}}/{{method}}.parquet",
     log:
@@ -74,10 +77,10 @@ rule frontier_records:
         mem_mb=3000,
         gpu=gpus,
     params:
-        code=lib("sweep"),
+        code=lib("sweep", data=TEXT_QUESTIONS),
         folder=backbone_folder,
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
+        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=method_fields,
         knob=CONFIG.frontier.knob,
         values=CONFIG.frontier.values,
@@ -95,6 +98,7 @@ rule tuning_trials:
         visual=f"{STAGES}/visual/{{backbone}}/dev.safetensors",
         base=f"{STAGES}/base/{{backbone}}/dev_{{task}}.parquet",
         backbone=backbone_files,
+        questions=text_questions,
     output:
         f"{STAGES}/tuning/{{backbone}}/{{task}}/{{method}}.csv",
     log:
@@ -106,10 +110,10 @@ rule tuning_trials:
         mem_mb=3000,
         gpu=gpus,
     params:
-        code=lib("search"),
+        code=lib("search", data=TEXT_QUESTIONS),
         folder=backbone_folder,
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
+        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=method_fields,
         trials=CONFIG.tuning.trials,
         edits=CONFIG.tuning.edits,

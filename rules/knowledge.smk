@@ -55,6 +55,7 @@ rule ffn_inputs:
         cases=expand("{folder}/pool_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
         visual=f"{STAGES}/visual/{{backbone}}/pool.safetensors",
         backbone=backbone_files,
+        questions=text_questions,
     output:
         f"{KNOWLEDGE}/ffn_inputs.parquet",
     log:
@@ -66,9 +67,9 @@ rule ffn_inputs:
         mem_mb=2500,
         gpu=gpus,
     params:
-        code=lib("extract_ffn_inputs"),
+        code=lib("extract_ffn_inputs", data=TEXT_QUESTIONS),
         folder=backbone_folder,
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
+        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         memory_states=CONFIG.knowledge.memory_states,
     script:
         "../workflow_scripts/extract_ffn_inputs.py"

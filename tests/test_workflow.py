@@ -163,6 +163,15 @@ def test_a_new_backbone_runs_no_other_again(finished):
     assert not {"benchmark", "tower_features", "contact_sheet"} & jobs.keys()
 
 
+def test_other_text_only_questions_run_again_what_asks_them(finished):
+    (finished / "questions.json").write_text("[]")
+    for source in ("general", "questions.json"):
+        jobs = planned_again(finished, {"backbones": {"blip2-nano": {"text_locality": source}}})
+        assert jobs["base_answers"] == jobs["ffn_inputs"] == 1
+        assert jobs["records"] == 3
+        assert not {"pretrain", "visual", "triplets", "states", "diagnostics"} & jobs.keys()
+
+
 def test_an_edit_of_the_library_runs_again_what_depends_on_it(finished):
     figures = finished / "unike_lib" / "reporting" / "figures.py"
     text = figures.read_text()

@@ -48,14 +48,27 @@ class PretrainConfig(Section):
 class BackboneConfig(Section):
     """A backbone by family and origin."""
 
-    family: Literal["blip2", "minigpt4"] = Field(description="Input layout: BLIP-2's or MiniGPT-4's.")
+    family: Literal["blip2", "minigpt4", "smolvlm", "idefics3", "llava"] = Field(
+        description="Architecture and input layout; embedded backbones are blip2 or minigpt4."
+    )
     folder: str | None = Field(None, description="save_pretrained folder or hub id; null: train an embedded one.")
     layers: Literal["last_four"] | tuple[int, ...] = Field(
         "last_four", description="Edited layers E (paper: last four)."
     )
     vqa_prompt: str = Field("Question: {} Short answer:", description="Template around a VQA question (MMEdit).")
+    text_locality: str | None = Field(
+        None,
+        description="Text-only questions (T-Loc): null: the benchmark's; general: the packaged plain facts; or a JSON "
+        "file whose records have loc and loc_ans (ours; a backbone with a pretrained LM knows the real world).",
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Dtype of the frozen weights.")
     device: str = Field("cpu", description="Torch device of the model, for example cpu or cuda:0.")
+
+    @model_validator(mode="after")
+    def _embedded_families(self) -> "BackboneConfig":
+        if self.folder is None and self.family not in ("blip2", "minigpt4"):
+            raise ValueError(f"folder: expected a folder or hub id, because no {self.family} backbone is trained here")
+        return self
 
     @model_validator(mode="after")
     def _one_slot(self) -> "BackboneConfig":

@@ -12,6 +12,6 @@ with Stage(snakemake) as config:
 
     settings = config.backbones[snakemake.wildcards.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    cases = read_cases(snakemake.input.cases)[: snakemake.params.edits]
+    cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = answer_before(backbone, cases, config.evaluation)
     before.save(Path(snakemake.output[0]), job_mark(snakemake))

@@ -12,6 +12,7 @@ with Stage(snakemake) as config:
 
     settings = config.backbones[snakemake.wildcards.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    cases = [case for path in snakemake.input.cases for case in read_cases(path)]
+    questions = settings.text_locality
+    cases = [case for path in snakemake.input.cases for case in read_cases(path, text_locality=questions)]
     limit, out = config.knowledge.memory_states, Path(snakemake.output[0])
     extract_ffn_inputs(backbone, cases, limit, out, job_mark(snakemake))

@@ -16,5 +16,5 @@ with Stage(snakemake) as config:
     pool = snakemake.wildcards.split == "pool"
     names = [case.request.image for case in cases] if pool else image_names(cases)
     load = partial(load_image, Path(snakemake.params.image_root))
-    model, processor = load_model(folder, settings), load_processor(folder)
+    model, processor = load_model(folder, settings), load_processor(folder, settings)
     extract_visual(model, processor, names, load, Path(snakemake.output[0]), job_mark(snakemake))

@@ -17,7 +17,7 @@ with Stage(snakemake) as config:
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
     editor = editor_of_variant(config, (names.method, names.backbone), backbone, snakemake.params.knowledge)
-    cases = read_cases(snakemake.input.cases)[: snakemake.params.edits]
+    cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     scores = run_edits(backbone, editor, cases, before, k, config.evaluation)
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}

@@ -21,7 +21,7 @@ with Stage(snakemake) as config:
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
     editor_of = partial(editor_of_variant, config, (names.method, names.backbone), backbone, snakemake.params.knowledge)
-    cases = read_cases(snakemake.input.cases)[: snakemake.params.edits]
+    cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     knob = (config.frontier.knob, config.frontier.values)
     swept = sweep(backbone, editor_of, cases, before, knob, config.evaluation)

@@ -13,7 +13,7 @@ from PIL import Image
 from unike_lib.backbones import pretrain as stages
 from unike_lib.backbones import pretrain_tower
 from unike_lib.backbones.base import InputForm
-from unike_lib.backbones.load import FORMS, load_backbone, load_model, load_processor
+from unike_lib.backbones.load import FAMILIES, load_backbone, load_model, load_processor
 from unike_lib.backbones.pretrain import extract_tower_features, pretrain
 from unike_lib.backbones.pretrain_language import LanguageTrainer, lay_out, layouts
 from unike_lib.backbones.pretrain_text import NO_IMAGE, Composer, Lesson, read_lessons
@@ -101,7 +101,7 @@ def test_features_are_what_the_saved_model_sees_through_its_processor(benchmark,
     seen = read_tower_features(features, benchmark)
     assert len(seen.scenes) == len(seen.patches) == 18
     config = BackboneConfig(family="blip2")
-    model, processor = load_model(folders / "first", config), load_processor(folders / "first")
+    model, processor = load_model(folders / "first", config), load_processor(folders / "first", config)
     for row in (0, 7, 13):
         with Image.open(benchmark / seen.scenes["image"][row]) as image:
             pixels = processor(images=[image.convert("RGB")], return_tensors="pt")["pixel_values"]
@@ -161,7 +161,7 @@ def text_of(composer: Composer, ids: list[int]) -> str:
     [("blip2", "<image> <image> <image> <image>"), ("minigpt4", "<s> ###human : <img> " + "<image> " * 4 + "</img>")],
 )
 def test_rows_have_the_layout_of_the_family(benchmark, family, prefix):
-    teacher = composer(benchmark, FORMS[family])
+    teacher = composer(benchmark, FAMILIES[family].form)
     lesson = next(i for i, lesson in enumerate(teacher.lessons) if lesson.answer == "hot dog")
     row = teacher.start(2)
     teacher.ask(row, lesson)
@@ -174,7 +174,7 @@ def test_rows_have_the_layout_of_the_family(benchmark, family, prefix):
 
 
 def test_every_answer_is_right_and_followed_by_a_stop(benchmark):
-    teacher = composer(benchmark, FORMS["blip2"], restate_share=0.5)
+    teacher = composer(benchmark, FAMILIES["blip2"].form, restate_share=0.5)
     scenes = training_scenes(benchmark)
     stops, followed = set(STOPS), {stop: 0 for stop in STOPS}
     for _ in range(200):
@@ -194,7 +194,7 @@ def test_every_answer_is_right_and_followed_by_a_stop(benchmark):
 
 
 def test_batches_hold_every_row_padded_on_the_right(benchmark):
-    teacher = composer(benchmark, FORMS["blip2"], steps=5, rows=3)
+    teacher = composer(benchmark, FAMILIES["blip2"].form, steps=5, rows=3)
     batches = list(layouts(teacher, teacher.config))
     assert [batch.ids.shape[0] for batch in batches] == [3] * 5
     for batch in batches:
@@ -207,7 +207,7 @@ def test_batches_hold_every_row_padded_on_the_right(benchmark):
 @torch.no_grad()
 def test_loss_equals_hugging_faces_logits_row_by_row(benchmark, folders):
     model = load_model(folders / "llama", BackboneConfig(family="minigpt4"))
-    teacher = composer(benchmark, FORMS["minigpt4"], visual_noise=0.0)
+    teacher = composer(benchmark, FAMILIES["minigpt4"].form, visual_noise=0.0)
     outputs = torch.randn(1, 18, 4, 128)
     image_id = teacher.tokenizer.get_vocab()["<image>"]
     trainer = LanguageTrainer(model, outputs, image_id, teacher.config, torch.Generator())
@@ -240,7 +240,7 @@ def test_a_tiny_backbone_learns_and_stops(benchmark, folders, name, family):
     assert len(log) == TINY["steps"]
     assert log["loss"].tail(10).mean() < 0.6 * log["loss"].head(3).mean()
     config = BackboneConfig(family=family)
-    model, processor = load_model(folders / name, config), load_processor(folders / name)
+    model, processor = load_model(folders / name, config), load_processor(folders / name, config)
 
     def images(names):
         return embed_images(model, processor, [Image.open(benchmark / image).convert("RGB") for image in names])

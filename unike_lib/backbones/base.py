@@ -9,8 +9,8 @@ Example:
     >>> logits = backbone.head(backbone.trunk(batch), where=batch.targets >= 0)      # doctest: +SKIP
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,13 +24,36 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class InputForm:
-    """How a family lays out its input: [start token] before <visual tokens> after prompt answer."""
+    """How a family lays out its input: [start token] before <visual tokens> after, the prompt in its frame, answer.
+
+    `before_image`, `after_image` and the framed prompt are tokenised each by itself; `with_image` and `text_only` frame
+    the prompt ({}) as one text, chat marks included. `answer_prefix` depends on the tokenizer, not on the family:
+    `tokenizer.answer_prefix` says which.
+    """
 
     before_image: str = ""
     after_image: str = ""
+    with_image: str = "{}"
+    text_only: str = "{}"
     start_token_with_image: bool = False
     start_token_text_only: bool = False
     answer_prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of multimodal models as data: how its input is laid out and where its parts lie.
+
+    `model_types` are the values of `model_type` in config.json that fit; `decoder` and `head` are dotted paths from the
+    whole model to its language model and to the projection onto the vocabulary; `image_settings` override the saved
+    settings of the image processor, so that every picture gives the same number of visual tokens.
+    """
+
+    form: InputForm
+    model_types: tuple[str, ...]
+    decoder: str = "language_model"
+    head: str = "language_model.lm_head"
+    image_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,9 +94,9 @@ class Backbone:
     """A frozen image-and-text language model whose last layers can be run with a patch.
 
     Args:
-        model: a Hugging Face model with `language_model` and `get_image_features(pixels).pooler_output`.
+        model: a Hugging Face model of the family, whole.
         tokenizer: its tokenizer.
-        form: the family's input layout.
+        family: its input layout, and where its parts lie.
         images: returns the visual tokens [image, token, d] of images by name.
         layers: the edited layers E (default: the last four); all layers from the first of them on are run by `head`.
         question: template around a question, with one {}.
@@ -83,17 +106,17 @@ class Backbone:
         self,
         model: Any,
         tokenizer: Any,
-        form: InputForm,
+        family: Family,
         images: Callable[[Sequence[str]], Tensor],
         layers: tuple[int, ...] | None = None,
         question: str = "{}",
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.form = form
+        self.form = family.form
         self.images = images
         self.question = question
-        self.decoder = Decoder(model.language_model)
+        self.decoder = Decoder(model.get_submodule(family.decoder), model.get_submodule(family.head))
         depth = len(self.decoder.layers)
         self.layers = tuple(sorted(layers)) if layers else tuple(range(max(0, depth - 4), depth))
         if not all(0 <= layer < depth for layer in self.layers):
@@ -106,7 +129,7 @@ class Backbone:
 
     @property
     def _embed(self) -> Any:
-        return self.model.language_model.get_input_embeddings()
+        return self.decoder.model.get_input_embeddings()
 
     @property
     def width(self) -> int:
@@ -115,11 +138,10 @@ class Backbone:
 
     @property
     def stop_tokens(self) -> frozenset[int]:
-        """Token ids that end a generated answer."""
+        """Token ids that end a generated answer: the generation config's (one, several or none) and the tokenizer's."""
         ids = self.model.generation_config.eos_token_id
-        if ids is None:
-            ids = self.tokenizer.eos_token_id
-        return frozenset(ids if isinstance(ids, list) else [ids])
+        found = {*(ids if isinstance(ids, list) else [ids]), self.tokenizer.eos_token_id}
+        return frozenset(found - {None})
 
     def answer_ids(self, answer: str) -> list[int]:
         """Return the token ids of an answer."""
@@ -156,13 +178,13 @@ class Backbone:
 
     def _row(self, query: Query, answer: Sequence[int], visual: dict[str, Tensor]) -> Tensor:
         prompt = self.question.format(query.prompt) if query.style == "question" else query.prompt
-        with_image = query.image is not None
-        start = self.form.start_token_with_image if with_image else self.form.start_token_text_only
+        form, with_image = self.form, query.image is not None
+        start = form.start_token_with_image if with_image else form.start_token_text_only
         before = [self.tokenizer.bos_token_id] if start else []
-        after = self._ids(prompt) + list(answer)
-        if query.image is not None:
-            before += self._ids(self.form.before_image)
-            after = self._ids(self.form.after_image) + after
+        after = self._ids((form.with_image if with_image else form.text_only).format(prompt)) + list(answer)
+        if with_image:
+            before += self._ids(form.before_image)
+            after = self._ids(form.after_image) + after
         if not after:
             raise InputError(f"query {query}: the prompt has no tokens")
         ids = torch.tensor(before + after, device=self.device)

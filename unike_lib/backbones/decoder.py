@@ -187,10 +187,16 @@ def by_session(inputs: Tensor, matrices: Tensor) -> Tensor:
 
 
 class Decoder:
-    """A causal language model of the OPT or Llama family, opened for layer-wise runs."""
+    """A causal language model of the OPT or Llama family, opened for layer-wise runs.
 
-    def __init__(self, language_model: nn.Module) -> None:
+    Args:
+        language_model: the language model, with its projection onto the vocabulary or without.
+        head: that projection.
+    """
+
+    def __init__(self, language_model: nn.Module, head: nn.Module) -> None:
         self.model: Any = language_model
+        self.head = head
         base: Any = getattr(language_model, "model", language_model)
         self.stack: Any = getattr(base, "decoder", base)
         config: Any = language_model.config
@@ -250,4 +256,4 @@ class Decoder:
 
     def logits(self, finished: Tensor) -> Tensor:
         """Return vocabulary logits [..., vocabulary] in float32."""
-        return self.model.lm_head(finished).float()
+        return self.head(finished).float()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import BlipImageProcessorPil, PreTrainedTokenizerFast
 
-from unike_lib.backbones.load import FORMS
+from unike_lib.backbones.load import FAMILIES
 from unike_lib.backbones.pretrain_language import LanguageTrainer, train_language_model
 from unike_lib.backbones.pretrain_qformer import ATTRIBUTES, train_qformer
 from unike_lib.backbones.pretrain_text import Composer, read_lessons
@@ -65,7 +65,7 @@ def pretrain(benchmark: Path, features: Path, out: Path, backbone: BackboneConfi
     outputs = train_qformer(model, seen, config.pretrain, generator)
     lessons = read_lessons(benchmark, seen.scenes)
     rng = random.Random(f"rows {config.seed}")
-    composer = Composer(lessons, tokenizer, FORMS[backbone.family], backbone.vqa_prompt, config.pretrain, rng)
+    composer = Composer(lessons, tokenizer, FAMILIES[backbone.family].form, backbone.vqa_prompt, config.pretrain, rng)
     trainer = LanguageTrainer(model, outputs, token_id(tokenizer, IMAGE), config.pretrain, generator)
     log = train_language_model(trainer, composer)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,15 @@
-"""A word-level tokenizer for the embedded backbones: one token a word, the vocabulary known beforehand.
+"""Tokenizers: what an answer must start with, and a word-level one for the embedded backbones.
 
-Case and the space before a punctuation mark do not matter, so the prompt templates of real checkpoints fit:
+The word-level one has one token a word, the vocabulary known beforehand. Case and the space before a punctuation mark
+do not matter, so the prompt templates of real checkpoints fit:
 
     >>> build_tokenizer(["what", "is", "this"]).tokenize("Question: What is this?")
     ['question', ':', 'what', 'is', 'this', '?']
 """
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
@@ -65,3 +68,21 @@ def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
 def stop_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Return the ids that end a generated answer: `</s>`, `;` and `.`."""
     return [token_id(tokenizer, stop) for stop in STOPS]
+
+
+def is_byte_level(tokenizer: Any) -> bool:
+    """Tell whether a tokenizer is a byte-level BPE (GPT-2, OPT, Llama 3, Qwen, SmolLM2): spaces belong to words."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or backend.pre_tokenizer is None:
+        return False
+    steps = json.loads(backend.to_str())["pre_tokenizer"]
+    return any(step["type"] == "ByteLevel" for step in steps.get("pretokenizers", [steps]))
+
+
+def answer_prefix(tokenizer: Any) -> str:
+    """Return what an answer that follows a prompt starts with, so that tokens of the two join to those of the whole.
+
+    A byte-level BPE marks the space inside a word's token, so the answer must bring it; a sentencepiece tokenizer adds
+    its own leading space; a word-level one has none.
+    """
+    return " " if is_byte_level(tokenizer) else ""

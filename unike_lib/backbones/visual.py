@@ -41,11 +41,20 @@ class VisualStore:
 
 @torch.inference_mode()
 def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
-    """Return the projected visual tokens [image, token, d] of pictures."""
+    """Return the projected visual tokens [image, token, d] of pictures.
+
+    Raises:
+        InputError: the image processor cuts a picture into several tiles.
+    """
     pixels = processor(images=list(images), return_tensors="pt")["pixel_values"]
+    tiles = pixels.shape[:-3].numel()
+    if tiles != len(images):
+        raise InputError(f"image processor: expected one tile a picture, found {tiles} for {len(images)} pictures")
     parameter = next(model.parameters())
-    outputs = model.get_image_features(pixels.to(parameter.device, parameter.dtype))
-    return outputs.pooler_output
+    found = model.get_image_features(pixels.to(parameter.device, parameter.dtype)).pooler_output
+    # Families return one tensor, or a list with an entry a sample, in which pictures follow each other.
+    tokens = found if isinstance(found, Tensor) else torch.cat(list(found))
+    return tokens.reshape(len(images), -1, tokens.shape[-1])
 
 
 def extract_visual(

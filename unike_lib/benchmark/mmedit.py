@@ -1,9 +1,11 @@
 """MMEdit's JSON files: read, validated, and turned into edit cases; the embedded benchmark is read by the same code.
 
-A file is a list of records with the keys of `FIELDS`; `id` (text) and `facts` (list of text) may be added.
+A file is a list of records with the keys of `FIELDS`; `id` (text) and `facts` (list of text) may be added. Another file
+may bring the text-only questions (`loc`, `loc_ans`).
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +15,94 @@ from unike_lib.io import read_json
 from unike_lib.types import EditCase, EditRequest, InputError, Probe, Query, Task
 
 FIELDS = ("src", "rephrase", "alt", "image", "image_rephrase", "loc", "loc_ans", "m_loc", "m_loc_q", "m_loc_a")
+TEXT_FIELDS = ("loc", "loc_ans")
 PLAIN_PREFIX = "nq question"  # MMEdit's text-only questions bring their own wording
 PROBLEMS_SHOWN = 20
+GENERAL = "general"
+GENERAL_QUESTIONS = Path(__file__).with_name("general_questions.json")
+# Which of every four text-only questions a split asks, so that those of the evaluation are met nowhere else.
+QUARTERS = {"eval": (0, 2), "dev": (1,)}
+OTHER_QUARTERS = (3,)
 
 
-def read_cases(path: str | Path, task: Task | None = None) -> list[EditCase]:
+def read_cases(path: str | Path, task: Task | None = None, text_locality: str | None = None) -> list[EditCase]:
     """Read the edit cases of one file.
 
     Args:
         path: a JSON file with MMEdit's keys.
         task: what its questions are; None: "caption" if the file's name says so, else "vqa".
+        text_locality: where the text-only questions come from, as in `BackboneConfig`; None: the file itself.
 
     Raises:
         InputError: missing or malformed file, no record, or records with missing, empty or wrongly typed fields or
             repeated ids; names file, record and field of the first twenty problems.
     """
     path = Path(path)
+    records = _read_records(path)
+    problems = [problem for index, record in enumerate(records) for problem in _problems(record, index)]
+    ids = [record.get("id", f"{path.stem}-{i}") for i, record in enumerate(records) if isinstance(record, dict)]
+    _require_none(path, problems + _repeated(ids))
+    kind = task or ("caption" if "caption" in path.name else "vqa")
+    cases = [_case(record, name, kind) for record, name in zip(records, ids, strict=True)]
+    if text_locality is None:
+        return cases
+    quarters = QUARTERS.get(path.name.split("_")[0], OTHER_QUARTERS)
+    questions = [query for i, query in enumerate(read_text_questions(text_locality)) if i % 4 in quarters]
+    return [_with_text_locality(case, questions[i % len(questions)]) for i, case in enumerate(cases)]
+
+
+def read_text_questions(source: str) -> list[Query]:
+    """Read text-only questions.
+
+    Args:
+        source: "general", the packaged set of plain facts; or a JSON file, a list of records with `loc` and `loc_ans`
+            (MMEdit's own files are such).
+
+    Raises:
+        InputError: missing or malformed file, fewer than four records, or records without non-empty `loc`, `loc_ans`.
+    """
+    path = GENERAL_QUESTIONS if source == GENERAL else Path(source)
+    records = _read_records(path)
+    _require_none(path, [p for i, record in enumerate(records) for p in _field_problems(record, i, TEXT_FIELDS)])
+    if len(records) < 4:
+        raise InputError(f"{path}: expected at least 4 text-only questions, found {len(records)}")
+    return [_text_query(record["loc"].strip(), record["loc_ans"].strip()) for record in records]
+
+
+def _with_text_locality(case: EditCase, query: Query) -> EditCase:
+    probes = tuple(replace(probe, query=query) if probe.kind == "t_loc" else probe for probe in case.probes)
+    return replace(case, probes=probes)
+
+
+def _read_records(path: Path) -> list[Any]:
     records = read_json(path)
     if not isinstance(records, list):
         raise InputError(f"{path}: expected a list of records, found {type(records).__name__}")
     if not records:
         raise InputError(f"{path}: no records: this split is empty")
-    problems = [problem for index, record in enumerate(records) for problem in _problems(record, index)]
-    ids = [record.get("id", f"{path.stem}-{i}") for i, record in enumerate(records) if isinstance(record, dict)]
-    problems += _repeated(ids)
+    return records
+
+
+def _require_none(path: Path, problems: Sequence[str]) -> None:
     if problems:
         more = f" (and {len(problems) - PROBLEMS_SHOWN} more)" if len(problems) > PROBLEMS_SHOWN else ""
         raise InputError("; ".join(f"{path}: {problem}" for problem in problems[:PROBLEMS_SHOWN]) + more)
-    kind = task or ("caption" if "caption" in path.name else "vqa")
-    return [_case(record, name, kind) for record, name in zip(records, ids, strict=True)]
+
+
+def _field_problems(record: Any, index: int, names: Sequence[str]) -> list[str]:
+    if not isinstance(record, dict):
+        return [f"record {index}: expected an object, found {type(record).__name__}"]
+    return [
+        f"record {index}: field '{name}': expected non-empty text, found {_shown(record, name)}"
+        for name in names
+        if not isinstance(record.get(name), str) or not record[name].strip()
+    ]
 
 
 def _problems(record: Any, index: int) -> list[str]:
+    found = _field_problems(record, index, FIELDS)
     if not isinstance(record, dict):
-        return [f"record {index}: expected an object, found {type(record).__name__}"]
-    found = []
-    for name in FIELDS:
-        value = record.get(name)
-        if not isinstance(value, str) or not value.strip():
-            found.append(f"record {index}: field '{name}': expected non-empty text, found {_shown(record, name)}")
+        return found
     if "id" in record and (not isinstance(record["id"], str) or not record["id"]):
         found.append(f"record {index}: field 'id': expected non-empty text, found {record['id']!r}")
     facts = record.get("facts", ["-"])
@@ -79,16 +130,19 @@ def _case(record: dict[str, Any], name: str, task: Task) -> EditCase:
     request = EditRequest(name, task, text["image"], text["src"], text["alt"])
     style = request.query.style
     local_style = style if text["m_loc_q"] in (text["src"], text["rephrase"]) else "question"
-    plain_text = text["loc"].lower().startswith(PLAIN_PREFIX)
     probes = (
         Probe("rel", request.query),
         Probe("t_gen", Query(text["image"], text["rephrase"], text["alt"], style)),
         Probe("m_gen", Query(text["image_rephrase"], text["src"], text["alt"], style)),
-        Probe("t_loc", Query(None, text["loc"], text["loc_ans"], "plain" if plain_text else "question")),
+        Probe("t_loc", _text_query(text["loc"], text["loc_ans"])),
         Probe("m_loc", Query(text["m_loc"], text["m_loc_q"], text["m_loc_a"], local_style)),
     )
     facts = record.get("facts", [f"{text['image']} {text['src']}"])
     return EditCase(request, probes, tuple(facts))
+
+
+def _text_query(prompt: str, answer: str) -> Query:
+    return Query(None, prompt, answer, "plain" if prompt.lower().startswith(PLAIN_PREFIX) else "question")
 
 
 def image_names(cases: Iterable[EditCase]) -> list[str]:

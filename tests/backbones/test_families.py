@@ -1,0 +1,229 @@
+"""SmolVLM, Idefics3, LLaVA against Hugging Face: its processors' token ids, its merging of images, its forward."""
+
+import json
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_families import LAYERS, picture, tiny_family
+
+from unike_lib.backbones.base import IGNORED
+from unike_lib.backbones.load import FAMILIES, load_backbone, load_processor
+from unike_lib.backbones.visual import VisualStore, embed_images, extract_visual
+from unike_lib.config import BackboneConfig
+from unike_lib.editing.latent import LatentShift
+from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.knowledge.memory import Memory
+from unike_lib.types import InputError, Query
+
+QUERIES = [
+    Query("one", "what is this?", "red cat"),
+    Query(None, "what is an owl?", "an owl on the left"),
+    Query("two", "a photo of", "owl", "plain"),
+    Query("one", "is this on the left?"),
+]
+
+
+@pytest.fixture(scope="module", params=["smolvlm", "smolvlm2", "idefics3", "llava", "llava-qwen2"])
+def tiny(request):
+    name, _, text = request.param.partition("-")
+    return tiny_family(name, text or "llama")
+
+
+def their_inputs(tiny, query):
+    """What the model's own processor makes of a query, with the answer written after the generation prompt."""
+    prompt = f"Question: {query.prompt} Short answer:" if query.style == "question" else query.prompt
+    content = [{"type": "image"}] * (query.image is not None) + [{"type": "text", "text": prompt}]
+    chat = [{"role": "user", "content": content}]
+    text = tiny.processor.apply_chat_template(chat, add_generation_prompt=True)
+    text += f" {query.answer}" if query.answer else ""
+    images = {} if query.image is None else {"images": [picture(query.image)]}
+    return tiny.processor(text=text, return_tensors="pt", **images)
+
+
+@torch.no_grad()
+def test_logits_equal_the_whole_model_after_its_own_processor(tiny):
+    """Chat template, image placeholders, pixels, merging, all layers: nothing of ours on the other side."""
+    backbone = tiny.backbone
+    batch = backbone.encode(QUERIES)
+    ours = backbone.head(backbone.trunk(batch))
+    for row, query in enumerate(QUERIES):
+        theirs = tiny.model(**their_inputs(tiny, query)).logits[0]
+        assert len(theirs) == int(batch.lengths[row])
+        torch.testing.assert_close(ours[row, : len(theirs)], theirs, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_logits_equal_the_whole_model_on_a_padded_batch(tiny):
+    inputs = [their_inputs(tiny, query) for query in QUERIES]
+    rows = [each["input_ids"][0] for each in inputs]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tiny.tokenizer.pad_token_id)
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    pixels = torch.cat([each["pixel_values"] for each in inputs if "pixel_values" in each])
+    if pixels.ndim == 5:  # one sample with all pictures: they are merged in order of their placeholders
+        pixels = pixels.transpose(0, 1)
+    theirs = tiny.model(input_ids=ids, attention_mask=mask, pixel_values=pixels).logits
+    backbone = tiny.backbone
+    ours = backbone.head(backbone.trunk(backbone.encode(QUERIES)))
+    torch.testing.assert_close(ours[mask.bool()], theirs[mask.bool()], atol=1e-5, rtol=0)
+
+
+TEXT = st.text("abc what is?.,:'1-", min_size=1, max_size=30).map(lambda text: " ".join(text.split())).filter(bool)
+
+
+@pytest.mark.parametrize("style", ["question", "plain"])
+@settings(max_examples=25, deadline=None)
+@given(prompt=TEXT, answer=TEXT, with_image=st.booleans())
+def test_any_text_has_the_token_ids_of_their_processor(tiny, style, prompt, answer, with_image):
+    query = Query("one" if with_image else None, prompt, answer, style)
+    ids = their_inputs(tiny, query)["input_ids"][0]
+    batch = tiny.backbone.encode([query])
+    embedded = tiny.model.get_input_embeddings()(ids)
+    placeholder = ids == tiny.tokenizer.convert_tokens_to_ids("<image>")
+    assert bool(placeholder.any()) is with_image
+    torch.testing.assert_close(batch.embeddings[0][~placeholder], embedded[~placeholder])
+    written = batch.targets[0][batch.targets[0] != IGNORED]
+    assert written.tolist() == ids[int(batch.last_prompt[0]) + 1 :].tolist()
+
+
+def test_generation_stops_where_the_chat_ends(tiny):
+    assert tiny.tokenizer.eos_token_id in tiny.backbone.stop_tokens
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 0.4
+
+
+def close_to_their_forward(tiny, edited):
+    for row, query in enumerate(QUERIES):
+        theirs = tiny.model(**their_inputs(tiny, query)).logits[0]
+        torch.testing.assert_close(edited[row, : len(theirs)], theirs, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_weight_delta_equals_the_changed_weight_of_their_model(tiny):
+    backbone, layer = tiny.backbone, LAYERS - 1
+    trunk = backbone.trunk(backbone.encode(QUERIES))
+    plain = backbone.head(trunk)
+    torch.testing.assert_close(backbone.head(trunk, Patch.identity(1)), plain)
+    module = backbone.decoder.layers[layer].part("mlp.down_proj")
+    delta = draw(*module.weight.shape)
+    edited = backbone.head(trunk, Patch(1, deltas={layer: {"mlp.down_proj": delta[None]}}))
+    assert (edited - plain).abs().max() > 1e-2
+    module.weight += delta
+    try:
+        close_to_their_forward(tiny, edited)
+    finally:
+        module.weight -= delta
+
+
+@torch.no_grad()
+def test_neurons_and_a_latent_shift_equal_hooks_on_their_modules(tiny):
+    backbone, alpha = tiny.backbone, 0.3
+    layer = backbone.decoder.layers[-1]
+    new = {"keys": draw(1, 16, 3), "key_bias": draw(1, 3, seed=1), "values": draw(1, 3, 16, seed=2)}
+    neurons = Neurons(**new, up=draw(1, 16, 3, seed=3), up_bias=draw(1, 3, seed=4))
+    slots = draw(5, 16, seed=5)
+    shift = LatentShift(Memory({layer.index: slots}, {layer.index: slots}), {}, top_k=5, alpha=alpha)
+    edited = backbone.head(backbone.trunk(backbone.encode(QUERIES)), Patch(1, {layer.index: neurons}, shift=shift))
+
+    def shifted(module, arguments, keywords, output):
+        known = known_by_heads(module, keywords["hidden_states"], slots)
+        return (1 - alpha) * output[0] + alpha * known, *output[1:]
+
+    def widened(module, arguments, output):
+        (inputs,) = arguments
+        gate = module.act_fn(inputs @ neurons.keys[0] + neurons.key_bias)
+        return output + (gate * (inputs @ neurons.up[0] + neurons.up_bias)) @ neurons.values[0]
+
+    handles = [layer.attention.register_forward_hook(shifted, with_kwargs=True)]
+    handles.append(layer.module.mlp.register_forward_hook(widened))
+    try:
+        close_to_their_forward(tiny, edited)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def known_by_heads(module, states, slots):
+    """Attention of states [row, token, d] over slots without positions, by torch's own kernel, head by head."""
+    split = lambda tensor: tensor.unflatten(-1, (-1, module.head_dim)).transpose(-2, -3)  # noqa: E731
+    queries, keys, values = split(module.q_proj(states)), split(module.k_proj(slots)), split(module.v_proj(slots))
+    heads = [
+        torch.nn.functional.scaled_dot_product_attention(query, keys[index // 2], values[index // 2])
+        for index, query in enumerate(queries.unbind(-3))
+    ]
+    return module.o_proj(torch.cat(heads, -1))
+
+
+def saved(tiny, folder):
+    for part in (tiny.model, tiny.tokenizer, tiny.processor.image_processor):
+        part.save_pretrained(folder)
+    return folder
+
+
+def test_a_saved_folder_is_a_backbone(tiny, tmp_path):
+    name = tiny.name.rstrip("2")
+    config = BackboneConfig(family=name, folder=str(saved(tiny, tmp_path / "model")))
+    processor = load_processor(config.folder, config)
+    assert type(processor).__name__.endswith("Pil")
+    loaded = load_backbone(config.folder, config, lambda names: None)
+    store = tmp_path / "visual.safetensors"
+    extract_visual(loaded.model, processor, ["one", "two", "one"], picture, store, "mark")
+    loaded.images = VisualStore(store)
+    batch, expected = loaded.encode(QUERIES), tiny.backbone.encode(QUERIES)
+    torch.testing.assert_close(batch.embeddings, expected.embeddings, atol=1e-5, rtol=0)
+    ours, theirs = loaded.head(loaded.trunk(batch)), tiny.backbone.head(tiny.backbone.trunk(expected))
+    torch.testing.assert_close(ours[batch.real], theirs[batch.real], atol=1e-5, rtol=0)
+    assert loaded.layers == tuple(range(LAYERS))
+
+
+def test_pictures_cut_into_tiles_are_refused():
+    tiny = tiny_family("smolvlm")
+    tiny.processor.image_processor.do_image_splitting = True
+    with pytest.raises(InputError, match="one tile a picture, found 5 for 1"):
+        embed_images(tiny.model, tiny.processor.image_processor, [picture("one").resize((32, 32))])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return saved(tiny_family("smolvlm"), tmp_path_factory.mktemp("smolvlm"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "family", "words"),
+    [
+        ({}, "llava", ["field 'model_type'", "'llava'", "found 'idefics3'"]),
+        ({}, "blip2", ["field 'model_type'", "'blip-2'", "found 'idefics3'"]),
+        ({"model_type": "new-vlm"}, "smolvlm", ["new-vlm"]),
+        ({"text_config": {"model_type": "gemma2"}}, "smolvlm", ["'text_config.model_type'", "'llama'", "'gemma2'"]),
+    ],
+)
+def test_an_architecture_that_does_not_fit_is_named(folder, tmp_path, changes, family, words):
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError) as error:
+        load_backbone(tmp_path, BackboneConfig(family=family, folder="x"), lambda names: None)
+    assert "\n" not in str(error.value)
+    for word in [str(tmp_path), *words]:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"])
+def test_an_incomplete_folder_is_named(folder, tmp_path, missing):
+    for file in folder.iterdir():
+        if file.name != missing and not (missing == "tokenizer.json" and file.name.startswith("tokenizer")):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = BackboneConfig(family="smolvlm", folder=str(tmp_path))
+    with pytest.raises(InputError, match=str(tmp_path)):
+        if missing == "preprocessor_config.json":
+            load_processor(tmp_path, config)
+        load_backbone(tmp_path, config, lambda names: None)
+
+
+def test_the_configuration_knows_every_family():
+    assert set(get_args(BackboneConfig.model_fields["family"].annotation)) == set(FAMILIES)
+    with pytest.raises(ValueError, match="folder: expected a folder or hub id, because no llava backbone"):
+        BackboneConfig(family="llava")

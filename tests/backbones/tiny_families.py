@@ -1,0 +1,137 @@
+"""Tiny random models of the chat families in Hugging Face's own classes, with processors made offline."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import (
+    CLIPImageProcessorPil,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3ImageProcessorPil,
+    Idefics3Processor,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+)
+from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
+
+from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.load import FAMILIES, input_form
+from unike_lib.backbones.visual import embed_images
+
+LAYERS, SIDE = 4, 16
+CORPUS = ["Question: what is this? Short answer: red cat", "a photo of an owl on the left", "USER: ASSISTANT: User:"]
+MARKS = ["<fake_token_around_image>", "<global-img>", "<image>", "<end_of_utterance>", "<|im_start|>", "<pad>"]
+# The template that llava-hf/llava-1.5-7b-hf publishes, without its branches for other roles.
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'].upper() + ': '}}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}{% endfor %}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' '}}"
+    "{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+TEMPLATES = {
+    "smolvlm": DEFAULT_CHAT_TEMPLATE,
+    "smolvlm2": DEFAULT_CHAT_TEMPLATE,
+    "idefics3": DEFAULT_CHAT_TEMPLATE.replace("<|im_start|>", "<|begin_of_text|>"),
+    "llava": LLAVA_TEMPLATE,
+}
+
+
+def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
+    """SmolVLM and Idefics3: byte-level BPE; LLaVA: a BPE with sentencepiece's spaces, which starts with <s>."""
+    begin, end = {
+        "llava": ("<s>", "</s>"),
+        "idefics3": ("<|begin_of_text|>", "<end_of_utterance>"),
+    }.get(name, ("<|im_start|>", "<end_of_utterance>"))
+    special = list(dict.fromkeys(["<unk>", begin, end, *MARKS]))
+    tokenizer = Tokenizer(BPE(unk_token="<unk>"))
+    if name == "llava":
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+        letters = sorted(set("▁\n\t.,?:;'-" + "abcdefghijklmnopqrstuvwxyz" + "QSUERAITN0123456789"))
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=letters, show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    if name == "llava":
+        ids = [(begin, tokenizer.token_to_id(begin))]
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=ids)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=begin, eos_token=end, unk_token="<unk>", pad_token="<pad>",
+        additional_special_tokens=MARKS[:4],
+    )  # fmt: skip
+
+
+def text_config(tokenizer, kind: str) -> dict:
+    ids = {name: getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
+    return {
+        "model_type": kind, "vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 24,
+        "num_hidden_layers": LAYERS, "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3,
+        "max_position_embeddings": 128, **{f"{name}_token_id": value for name, value in ids.items()},
+    }  # fmt: skip
+
+
+def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0):
+    torch.manual_seed(seed)
+    image_token = tokenizer.convert_tokens_to_ids("<image>")
+    vision = {
+        "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": SIDE, "patch_size": 4, "initializer_range": 0.3,
+    }  # fmt: skip
+    if name == "llava":
+        parts = {"vision_config": {**vision, "model_type": "clip_vision_model", "projection_dim": 8}}
+        kind, config = LlavaForConditionalGeneration, LlavaConfig
+        parts |= {"image_token_index": image_token}
+    else:
+        parts = {"vision_config": vision, "scale_factor": 2, "image_token_id": image_token}
+        kind, config = {
+            "smolvlm2": (SmolVLMForConditionalGeneration, SmolVLMConfig),
+        }.get(name, (Idefics3ForConditionalGeneration, Idefics3Config))
+    model = kind(config(text_config=text_config(tokenizer, text), tie_word_embeddings=False, **parts)).eval()
+    for parameter_name, parameter in model.named_parameters():
+        if "bias" in parameter_name or "norm" in parameter_name:
+            torch.nn.init.normal_(parameter, mean=float("norm.weight" in parameter_name), std=0.2)
+    return model
+
+
+def processor_of(name: str, tokenizer):
+    if name == "llava":
+        images = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
+        return LlavaProcessor(
+            images, tokenizer, patch_size=4, vision_feature_select_strategy="default", num_additional_image_tokens=1,
+            chat_template=TEMPLATES[name],
+        )  # fmt: skip
+    images = Idefics3ImageProcessorPil(
+        size={"longest_edge": 2 * SIDE}, max_image_size={"longest_edge": SIDE}, do_image_splitting=False
+    )
+    return Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=TEMPLATES[name])
+
+
+def picture(name: str) -> Image.Image:
+    generator = torch.Generator().manual_seed(sum(map(ord, name)))
+    pixels = torch.randint(0, 256, (20, 28, 3), generator=generator, dtype=torch.uint8)
+    return Image.fromarray(pixels.numpy())
+
+
+def tiny_family(name: str, text: str = "llama") -> SimpleNamespace:
+    """A backbone over a tiny model, with the model's own processor beside it."""
+    tokenizer = tokenizer_of(name)
+    model, processor = tiny_model(name, tokenizer, text), processor_of(name, tokenizer)
+    known = name.rstrip("2")
+    family = replace(FAMILIES[known], form=input_form(known, tokenizer))
+
+    def images(names):
+        return embed_images(model, processor.image_processor, [picture(each) for each in names])
+
+    backbone = Backbone(model, tokenizer, family, images, None, "Question: {} Short answer:")
+    return SimpleNamespace(name=name, backbone=backbone, model=model, tokenizer=tokenizer, processor=processor)

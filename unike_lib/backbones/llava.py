@@ -1,0 +1,16 @@
+"""LLaVA 1.5: a CLIP tower, an MLP, a Llama decoder; the layout is its chat template's, with no system prompt."""
+
+from unike_lib.backbones.base import Family, InputForm
+
+LLAVA = Family(
+    InputForm(
+        before_image="USER: ",
+        with_image="\n{} ASSISTANT:",
+        text_only="USER: {} ASSISTANT:",
+        start_token_with_image=True,
+        start_token_text_only=True,
+    ),
+    model_types=("llava",),
+    decoder="model.language_model",
+    head="lm_head",
+)
