@@ -83,7 +83,7 @@ class Unike:
         trainer = NeuronTrainer(
             backbone, settings, {layer: states.to(device) for layer, states in inputs.items()}, seed
         )
-        shift = _build_shift(backbone, settings, knowledge, encoders) if settings.latent else None
+        shift = build_shift(backbone, settings, knowledge, encoders) if settings.latent else None
         zetas = {
             layer: zeta_and_map(parts, settings.zeta, seed + layer)
             for layer, parts in encoders.items()
@@ -120,9 +120,10 @@ def zeta_and_map(parts: LayerEncoders, kind: str, seed: int) -> tuple[Tensor, Te
     return direction * (zeta @ fitted).norm() / (direction @ fitted).norm(), fitted
 
 
-def _build_shift(
+def build_shift(
     backbone: Backbone, settings: UnikeMethod, knowledge: Path, encoders: Mapping[int, LayerEncoders]
 ) -> LatentShift:
+    """Return the latent shift over the memory in the folder `knowledge`."""
     memory = load_memory(knowledge / "memory.safetensors", settings.h_pos).to(backbone.device)
     like = torch.zeros(1, 1, backbone.width, device=backbone.device)
     return LatentShift(
