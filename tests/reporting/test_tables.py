@@ -68,7 +68,7 @@ def test_table1_stands_beside_the_papers_numbers(table1):
 
 def test_table1_says_who_is_not_admitted(table1):
     text = table1["markdown"].read_text()
-    assert "- left: passes (" in text and "- right: DOES NOT PASS (slot) (" in text
+    assert "- left: passes. " in text and "- right: DOES NOT PASS (slot). " in text
     left, right = text.split("## Criterion `mmedit`")[0].split("### right")
     assert "did not pass the admission tests" not in left and right.startswith(
         " (the paper's: MiniGPT-4), did not pass"

@@ -124,26 +124,34 @@ def _scores(
 
 def verdicts(summary: pd.DataFrame, task: str = ALL_TASKS) -> dict[str, Verdict]:
     """Return each backbone's verdict from the rows of `summarise`, on one task or on all of them together."""
-    found = {}
-    tested = summary[(summary["layers"] == "edited") & (summary["memory"] == "same fact") & (summary["task"] == task)]
+    found, rows_of_task = {}, summary[summary["task"] == task]
+    none = rows_of_task[rows_of_task["test"] == "none"].set_index("backbone")["token"]
+    tested = rows_of_task[(rows_of_task["layers"] == "edited") & (rows_of_task["memory"] == "same fact")]
     for backbone, rows in tested.groupby("backbone", sort=False):
         context, slot = (clearest(rows[rows["test"] == test]) for test in ("context", "latent"))
         evidence = (
-            f"the same fact in a context that only the edited layers see: {_numbers(context)}; as the slot of a latent "
-            f"memory (alpha {slot['alpha']:g}, the clearest): {_numbers(slot)}"
+            f"The same fact in a context that only the edited layers see: {_numbers(context)}; as the slot of a latent "
+            f"memory (alpha {slot['alpha']:g}): {_numbers(slot)}; knowing nothing, {none[backbone]:.1f}% are right."
         )
         found[str(backbone)] = Verdict(bool(context["above"]), bool(slot["above"]), evidence)
     return found
 
 
 def clearest(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return the row whose weaker lower end, over nothing or over its reference, is highest."""
+    """Return the row with the highest log-probability among those that are clear of nothing and of their reference.
+
+    If none is, the row whose weaker lower end is highest.
+    """
     ends = rows[["gain_low", "difference_low"]].min(axis=1, skipna=False).fillna(-np.inf)
-    return {str(name): value for name, value in rows.iloc[int(np.argmax(ends))].items()}
+    order = rows["log_probability"].where(rows["above"]) if rows["above"].any() else ends
+    return {str(name): value for name, value in rows.iloc[int(np.nanargmax(order))].items()}
 
 
 def _numbers(row: Mapping[str, Any]) -> str:
-    return f"{cell(row, 'gain', True, 2)} over none, {cell(row, 'difference', True, 2)} over another fact"
+    return (
+        f"{cell(row, 'gain', True, 2)} over none, {cell(row, 'difference', True, 2)} over another fact, "
+        f"{row['token']:.1f}% of answer tokens right"
+    )
 
 
 def read_verdicts(path: Path) -> dict[str, Verdict]:
@@ -180,7 +188,7 @@ def admission_text(summary: pd.DataFrame, readout: pd.DataFrame, statistics: Sta
 
 def verdict_lines(found: Mapping[str, Verdict]) -> str:
     """Return a line a backbone."""
-    return "\n".join(f"- {name}: {_word(verdict)} ({verdict.evidence})" for name, verdict in found.items())
+    return "\n".join(f"- {name}: {_word(verdict)}. {verdict.evidence}" for name, verdict in found.items())
 
 
 def _word(verdict: Verdict) -> str:
