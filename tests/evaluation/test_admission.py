@@ -166,6 +166,28 @@ def test_every_case_meets_every_condition_and_scans_use_the_first_ones(backbone,
     assert readout["h_know"].notna().tolist() == readout["edited"].tolist()
 
 
+def test_the_same_fact_is_the_rephrased_question_and_the_other_is_anothers(backbone, cases):
+    scores, _ = run(backbone, cases)
+    places = {"same fact": range(len(cases)), "other fact": other_facts(cases)}
+    for name, sources in places.items():
+        context = scores.query("test == 'context' and layers == 'all' and memory == @name").set_index("case")
+        latent = scores.query("test == 'latent' and alpha == 0.5 and memory == @name").set_index("case")
+        for case, source in zip(cases, sources, strict=True):
+            question, demonstration = case.request.query, cases[source].probes[1].query
+            assert demonstration.prompt == "name it"
+            batch, before = behind(backbone, [demonstration], [question])
+            ((_, hidden),) = run_visible(backbone.decoder, batch, before, {"all": range(LAYERS)})
+            expected = answer_scores(backbone, hidden, batch)[0]["log_probability"]
+            assert context.loc[case.request.id, "log_probability"] == pytest.approx(expected, abs=1e-5)
+            stored = demonstration_states(backbone, [demonstration], "last")
+            slots = OwnSlots({layer: stored[layer] for layer in backbone.layers})
+            batch = backbone.encode([question])
+            entering = states_entering(backbone, batch, [backbone.layers[0]])
+            hidden = run_shifted(backbone, entering, batch, LatentShift(slots, {}, top_k=1, alpha=0.5))
+            expected = answer_scores(backbone, hidden, batch)[0]["log_probability"]
+            assert latent.loc[case.request.id, "log_probability"] == pytest.approx(expected, abs=1e-5)
+
+
 def test_the_result_does_not_depend_on_the_batches(backbone, cases):
     whole, parts = run(backbone, cases), run(backbone, cases, rows=2)
     names = ["test", "memory", "alpha", "layers", "case"]
