@@ -32,6 +32,7 @@ rule all:
     input:
         "results/table1.csv",
         "results/table1.md",
+        "results/admission.md",
         "results/figures/frontier.pdf",
         "results/diagnostics.csv",
         # A user's benchmark has no contact sheet.

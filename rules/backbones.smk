@@ -109,26 +109,32 @@ rule diagnostics:
         "../workflow_scripts/diagnose.py"
 
 
-# Whether a hidden state of the very fact asked for helps: without that, UniKE's latent half has nothing to read.
-rule channel:
+# Whether a backbone can show UniKE at all: without that, UniKE's rows on it say nothing.
+rule admission:
     input:
-        cases=expand("{folder}/eval_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
-        visual=f"{STAGES}/visual/{{backbone}}/eval.safetensors",
+        cases=expand("{folder}/dev_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
+        visual=f"{STAGES}/visual/{{backbone}}/dev.safetensors",
+        triplets=f"{STAGES}/knowledge/{{backbone}}/triplets.parquet",
+        memory=f"{STAGES}/knowledge/{{backbone}}/memory.safetensors",
+        encoders=f"{STAGES}/knowledge/{{backbone}}/encoders.safetensors",
         backbone=backbone_files,
     output:
-        f"{STAGES}/channel/{{backbone}}.csv",
+        scores=f"{STAGES}/admission/{{backbone}}.parquet",
+        readout=f"{STAGES}/admission/{{backbone}}_readout.csv",
     log:
-        "logs/channel/{backbone}.log",
+        "logs/admission/{backbone}.log",
     benchmark:
-        f"{STAGES}/benchmarks/channel/{{backbone}}.tsv"
+        f"{STAGES}/benchmarks/admission/{{backbone}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=2000,
+        mem_mb=3000,
         gpu=gpus,
     params:
-        code=lib("probe_channel"),
+        code=lib("run_admission"),
         folder=backbone_folder,
+        knowledge=f"{STAGES}/knowledge/{{backbone}}",
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
-        edits=CONFIG.evaluation.edits,
+        admission=CONFIG.admission.model_dump(mode="json"),
+        method=admission_method(),
     script:
-        "../workflow_scripts/probe_channel.py"
+        "../workflow_scripts/run_admission.py"

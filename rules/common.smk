@@ -46,6 +46,12 @@ def method_fields(wildcards):
     return resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).model_dump(mode="json")
 
 
+def admission_method():
+    """Settings of the latent shift that the admission tests use."""
+    method = resolve_method(CONFIG.methods, CONFIG.admission.method)
+    return method.model_dump(mode="json", include={"top_k", "attention", "rotate_memory", "h_pos"})
+
+
 def gpus(wildcards):
     """GPUs that the job's backbone needs: one if its device is a GPU."""
     return int(CONFIG.backbones[wildcards.backbone].device.startswith("cuda"))
@@ -81,7 +87,8 @@ def knowledge_of_method(wildcards):
 
 def edits_of_split(wildcards):
     """How many edits of the split are used; None: all."""
-    return {"pool": None, "dev": CONFIG.tuning.edits}.get(wildcards.split, CONFIG.evaluation.edits)
+    dev = max(CONFIG.tuning.edits, CONFIG.admission.items)
+    return {"pool": None, "dev": dev}.get(wildcards.split, CONFIG.evaluation.edits)
 
 
 def table1_records():

@@ -4,7 +4,7 @@
 rule table1:
     input:
         records=table1_records(),
-        channels=of_each_backbone("channel/{backbone}.csv"),
+        admission="results/admission.csv",
     output:
         token="results/table1.csv",
         mmedit="results/table1_mmedit.csv",
@@ -26,6 +26,30 @@ rule table1:
         seed=CONFIG.seed,
     script:
         "../workflow_scripts/write_table1.py"
+
+
+rule admission_table:
+    input:
+        scores=of_each_backbone("admission/{backbone}.parquet"),
+        readouts=of_each_backbone("admission/{backbone}_readout.csv"),
+    output:
+        csv="results/admission.csv",
+        readout="results/admission_readout.csv",
+        markdown=report("results/admission.md", category="Tables"),
+        windows=of_each_backbone("admission/{backbone}_windows.csv"),
+    log:
+        "logs/admission_table.log",
+    benchmark:
+        f"{STAGES}/benchmarks/admission_table.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=1000,
+    params:
+        code=lib("write_admission"),
+        statistics=CONFIG.statistics.model_dump(mode="json"),
+        seed=CONFIG.seed,
+    script:
+        "../workflow_scripts/write_admission.py"
 
 
 rule diagnostics_table:

@@ -108,6 +108,18 @@ class EvaluationConfig(Section):
     max_new_tokens: Count = Field(16, description="Longest generated answer, tokens.")
 
 
+class AdmissionConfig(Section):
+    """Admission tests: can a backbone show UniKE at all? On development edits (all ours)."""
+
+    method: str = Field("unike", description="UniKE variant whose memory, attention and top_k are tested.")
+    items: int = Field(40, ge=2, description="Development edits a task.")
+    alphas: tuple[Fraction, ...] = Field((0.1, 0.2, 0.4, 0.6, 0.8), min_length=1, description="Fixed shares of h_know.")
+    visible_points: int = Field(5, ge=2, description="Layers from which on a context becomes visible, in the scan.")
+    window_items: int = Field(20, ge=1, description="Development edits a task in the scans over layers.")
+    window_step: Count = Field(2, description="Layers between the starts of two windows of four.")
+    window_alphas: tuple[Fraction, ...] = Field((0.2, 0.4), min_length=1, description="Fixed shares in the windows.")
+
+
 class TableConfig(Section):
     """Rows of a table."""
 
@@ -151,6 +163,7 @@ class Config(Section):
     knowledge: KnowledgeConfig
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
     evaluation: EvaluationConfig
+    admission: AdmissionConfig = AdmissionConfig()
     table1: TableConfig
     frontier: SweepConfig
     tuning: TuningConfig
@@ -162,6 +175,13 @@ class Config(Section):
         _require("table1.methods: unknown method", self.table1.methods, self.methods)
         _require("frontier.methods: unknown method", self.frontier.methods, self.methods)
         _require("tuning.grids: unknown method", self.tuning.grids, self.methods)
+        return self
+
+    @model_validator(mode="after")
+    def _admission_tests_unike(self) -> "Config":
+        _require("admission.method: unknown method", [self.admission.method], self.methods)
+        if resolve_method(self.methods, self.admission.method).method != "unike":
+            raise ValueError(f"admission.method: expected a variant of unike, not {self.admission.method!r}")
         return self
 
     @model_validator(mode="after")

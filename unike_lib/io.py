@@ -92,6 +92,12 @@ def write_table(path: str | Path, table: "pd.DataFrame", mark: str, schema: pa.S
         pq.write_table(arrow, temporary)
 
 
+def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
+    """Write a data frame to CSV atomically, numbers with four decimals."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+
+
 @contextmanager
 def table_writer(path: str | Path, schema: pa.Schema, mark: str) -> Iterator[pq.ParquetWriter]:
     """Yield a Parquet writer for streaming row groups; the file appears only when the block ends well."""

@@ -8,5 +8,5 @@ with Stage(snakemake) as config:
     from unike_lib.reporting.tables import write_table1
 
     outputs = {name: Path(path) for name, path in snakemake.output.items()}
-    records, channels = ([Path(path) for path in snakemake.input[name]] for name in ("records", "channels"))
-    write_table1(records, channels, outputs, config)
+    records = [Path(path) for path in snakemake.input.records]
+    write_table1(records, Path(snakemake.input.admission), outputs, config)

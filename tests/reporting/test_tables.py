@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_records import BACKBONES, METHODS, TASKS, make_records
+from made_up_records import BACKBONES, METHODS, TASKS, admission_scores, make_records
 
 from unike_lib.config import StatisticsConfig, TableConfig
+from unike_lib.reporting.admission import summarise
 from unike_lib.reporting.markdown import cell, markdown_table
 from unike_lib.reporting.paper import PAPER_METHODS, paper_table
 from unike_lib.reporting.records import load_records
@@ -23,22 +24,19 @@ def outputs(folder):
     return {key: folder / f"{name}.csv" for key, name in names.items()} | {"markdown": folder / "table1.md"}
 
 
-def channels(folder):
-    """Probes of two backbones: one that the same fact helps, one that any fact helps alike."""
-    paths = []
-    for name, same in (("left", -1.5), ("right", -1.9)):
-        rows = [("none", 0.0, -2.0, 0.1), ("same fact", 0.4, same, 0.5), ("other fact", 0.4, -1.8, 0.1)]
-        table = pd.DataFrame(rows, columns=["memory", "alpha", "log_probability", "token"])
-        paths.append(folder / f"{name}.csv")
-        table.assign(backbone=name, items=9).to_csv(paths[-1], index=False)
-    return paths
+def admission(folder):
+    """Admission tests of two backbones: one passes, the other has no use for a memory slot."""
+    tables = [admission_scores("left"), admission_scores("right", latent={"same fact": 0.0})]
+    path = folder / "admission.csv"
+    pd.concat([summarise(table, QUICK, 0) for table in tables]).to_csv(path, index=False)
+    return path
 
 
 @pytest.fixture(scope="module")
 def table1(cells, config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("table1")
     paths = outputs(folder)
-    write_table1(cells, channels(folder), paths, config)
+    write_table1(cells, admission(folder), paths, config)
     return paths
 
 
@@ -68,16 +66,31 @@ def test_table1_stands_beside_the_papers_numbers(table1):
     assert "| *paper: T-Patcher* | *85.6* | *80.3* | *74.6* | *90.5* | *89.7* | *85.6* |" in text
 
 
-def test_table1_says_whose_channel_is_closed(table1):
+def test_table1_says_who_is_not_admitted(table1):
     text = table1["markdown"].read_text()
-    assert "left: the channel is open" in text and "same fact +0.50, with another fact +0.20" in text
-    assert "right: the channel is CLOSED" in text
-    assert "| left | same fact | 0.4 | 50.0 | +0.50 |" in text
+    assert "- left: passes. " in text and "- right: DOES NOT PASS (slot). " in text
+    left, right = text.split("## Criterion `mmedit`")[0].split("### right")
+    assert "did not pass the admission tests" not in left and right.startswith(
+        " (the paper's: MiniGPT-4), did not pass"
+    )
+    marked = [line.split("|")[1].strip() for line in text.splitlines() if "not admitted" in line]
+    assert set(marked) == {"UniKE *(backbone not admitted)*", "UniKE (unike-paper) *(backbone not admitted)*"}
+    assert "not admitted" not in left
+    table = pd.read_csv(table1["exact"])
+    assert table.groupby("backbone")["admitted"].unique().map(list).to_dict() == {"left": [True], "right": [False]}
+
+
+def test_table1_needs_the_tests_of_its_backbones(cells, config, tmp_path):
+    path = admission(tmp_path)
+    table = pd.read_csv(path)
+    table[table["backbone"] == "left"].to_csv(path, index=False)
+    with pytest.raises(InputError, match="no admission tests of backbone right"):
+        write_table1(cells, path, outputs(tmp_path), config)
 
 
 def test_table1_does_not_depend_on_the_order_of_files_or_rows(cells, table1, config, save, tmp_path):
     shuffled = [save(pd.read_parquet(path).sample(frac=1, random_state=1), path.stem) for path in cells]
-    write_table1(shuffled[::-1], channels(tmp_path), outputs(tmp_path), config)
+    write_table1(shuffled[::-1], admission(tmp_path), outputs(tmp_path), config)
     for name, path in outputs(tmp_path).items():
         assert path.read_bytes() == table1[name].read_bytes()
 
@@ -86,7 +99,7 @@ def test_a_variant_without_a_row_in_the_paper_stands_alone(config, save, tmp_pat
     rows = TableConfig(backbones=["left"], tasks=["vqa"], methods=["unike", "no-zeta"])
     narrow = config.model_copy(update={"table1": rows})
     paths = [save(make_records(("left", "vqa", name)), name) for name in rows.methods]
-    write_table1(paths, channels(tmp_path), outputs(tmp_path), narrow)
+    write_table1(paths, admission(tmp_path), outputs(tmp_path), narrow)
     table = pd.read_csv(tmp_path / "table1.csv").set_index("method")
     assert table["paper_rel"].isna().tolist() == [False, True]
     lines = (tmp_path / "table1.md").read_text().splitlines()
@@ -166,9 +179,9 @@ def test_files_that_do_not_fit_together_are_refused(save, cells, config, tmp_pat
     with pytest.raises(InputError, match="other edits than in"):
         load_records([cells[0], fewer])
     with pytest.raises(InputError, match="no records of backbone right, task caption, method unike-paper"):
-        write_table1(cells[:-1], channels(tmp_path), outputs(tmp_path), config)
+        write_table1(cells[:-1], admission(tmp_path), outputs(tmp_path), config)
     with pytest.raises(InputError, match="no output 'tokens'"):
-        write_table1(cells, channels(tmp_path), {"tokens": tmp_path / "x.csv"}, config)
+        write_table1(cells, admission(tmp_path), {"tokens": tmp_path / "x.csv"}, config)
 
 
 def test_diagnostics_are_joined(tmp_path):

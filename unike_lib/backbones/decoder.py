@@ -70,18 +70,22 @@ class Trace:
 class Edit(Protocol):
     """What an edit does inside a layer; a `Patch` is one."""
 
-    @property
-    def sessions(self) -> int:
-        """Number of independent edits; a batch has the same number of rows for each, ordered by session."""
-
-    def select(self, sessions: Sequence[int]) -> "Edit":
-        """Return the edit of some of the sessions, in the order given."""
-
     def shift_attention(self, layer: "DecoderLayer", inputs: Tensor, outputs: Tensor, place: "Place") -> Tensor:
         """Return the attention output [row, token, d] after the edit, given the input s and the output a."""
 
     def ffn(self, layer: "DecoderLayer", inputs: Tensor) -> Tensor:
         """Return the FFN output [row, token, d] after the edit, given its input q."""
+
+
+class SessionEdit(Edit, Protocol):
+    """Edits of independent sessions; a batch has the same number of rows for each, ordered by session."""
+
+    @property
+    def sessions(self) -> int:
+        """Number of sessions."""
+
+    def select(self, sessions: Sequence[int]) -> "SessionEdit":
+        """Return the edits of some of the sessions, in the order given."""
 
 
 @dataclass(frozen=True)
@@ -222,17 +226,29 @@ class Decoder:
         return embeddings + positions.to(embeddings.dtype)
 
     def run(
-        self, hidden: Tensor, layers: Iterable[int], edit: Edit | None = None, place: Place | None = None
+        self,
+        hidden: Tensor,
+        layers: Iterable[int],
+        edit: Edit | None = None,
+        place: Place | None = None,
+        sees: Tensor | None = None,
     ) -> Tensor:
-        """Return the states [row, token, d] after the given layers, in their order."""
-        masks = self._masks(hidden)
+        """Return the states [row, token, d] after the given layers, in their order.
+
+        `sees`, bool [row, token, token], says which tokens (last axis) each token attends to; None: all up to itself.
+        """
+        masks = self._masks(hidden, sees)
         for index in layers:
             hidden = self.layers[index].forward(hidden, masks, edit, place)
         return hidden
 
-    def _masks(self, hidden: Tensor) -> dict[str, Any]:
+    def _masks(self, hidden: Tensor, sees: Tensor | None) -> dict[str, Any]:
         config = self.stack.config
-        mask = create_causal_mask(config=config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)
+        if sees is None:
+            mask = create_causal_mask(config=config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)
+        else:
+            lowest = torch.finfo(hidden.dtype).min
+            mask = torch.zeros_like(sees, dtype=hidden.dtype).masked_fill(~sees, lowest)[:, None]
         masks: dict[str, Any] = {"attention_mask": mask}
         if self.names != OPT:
             positions = torch.arange(hidden.shape[1], device=hidden.device)[None]

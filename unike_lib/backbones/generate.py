@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.backbones.decoder import Edit
+from unike_lib.backbones.decoder import SessionEdit
 from unike_lib.types import Query
 
 
@@ -14,7 +14,7 @@ def generate(
     backbone: Backbone,
     queries: Sequence[Query],
     drafts: Sequence[Sequence[int]],
-    patch: Edit | None = None,
+    patch: SessionEdit | None = None,
     max_new_tokens: int = 16,
     first: Sequence[Sequence[int]] | None = None,
 ) -> list[list[int]]:
@@ -52,7 +52,7 @@ def generate(
 
 
 def _greedy_along(
-    backbone: Backbone, queries: Sequence[Query], rows: list[list[int]], patch: Edit | None
+    backbone: Backbone, queries: Sequence[Query], rows: list[list[int]], patch: SessionEdit | None
 ) -> list[list[int]]:
     """Return, for each row, the greedy token after the prompt and after each draft token."""
     batch = backbone.encode(queries, rows)

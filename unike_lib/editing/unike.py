@@ -84,7 +84,7 @@ class Unike:
         trainer = NeuronTrainer(
             backbone, settings, {layer: states.to(device) for layer, states in inputs.items()}, seed
         )
-        shift = _build_shift(backbone, settings, knowledge, encoders) if settings.latent else None
+        shift = build_shift(backbone, settings, knowledge, encoders) if settings.latent else None
         zetas = {
             layer: zeta_and_map(parts, settings.zeta, seed + layer)
             for layer, parts in encoders.items()
@@ -143,9 +143,10 @@ def zeta_and_map(parts: LayerEncoders, kind: str, seed: int) -> tuple[Tensor, Te
     return direction * (zeta @ fitted).norm() / (direction @ fitted).norm(), fitted
 
 
-def _build_shift(
+def build_shift(
     backbone: Backbone, settings: UnikeMethod, knowledge: Path, encoders: Mapping[int, LayerEncoders]
 ) -> LatentShift:
+    """Return the latent shift over the memory in the folder `knowledge`."""
     semantic = {layer: parts.semantic for layer, parts in encoders.items()}
     keys = semantic if settings.memory_keys == "encoded" else None
     memory = load_memory(knowledge / "memory.safetensors", settings.h_pos, keys).to(backbone.device)

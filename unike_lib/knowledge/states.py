@@ -57,17 +57,28 @@ def _pass(backbone: Backbone, queries: Sequence[Query]) -> tuple[Batch, Trace]:
 
 def _columns(positive: tuple[Batch, Trace], negative: tuple[Batch, Trace], layer: int) -> dict[str, Tensor]:
     batch, trace = positive
-    states = trace.attention_inputs[layer]
+    negative_states = negative[1].attention_inputs[layer]
+    rows = torch.arange(len(negative_states), device=negative_states.device)
+    return {
+        **states_of_answers(batch, trace.attention_inputs[layer]),
+        "h_neg": negative_states[rows, negative[0].lengths - 1],
+    }
+
+
+def states_of_answers(batch: Batch, states: Tensor) -> dict[str, Tensor]:
+    """Return h_sem, h_pos and h_pos_mean [row, d] of questions with their answers.
+
+    Args:
+        batch: the questions and answers.
+        states: s = LN1(h) of a layer, [row, token, d].
+    """
     rows = torch.arange(len(states), device=states.device)
     positions = torch.arange(states.shape[1], device=states.device)
     answer = (positions > batch.last_prompt[:, None]) & batch.real
-    mean = (states * answer[..., None]).sum(1) / answer.sum(1, keepdim=True)
-    negative_states = negative[1].attention_inputs[layer]
     return {
         "h_sem": states[rows, batch.last_prompt],
         "h_pos": states[rows, batch.lengths - 1],
-        "h_pos_mean": mean,
-        "h_neg": negative_states[rows, negative[0].lengths - 1],
+        "h_pos_mean": (states * answer[..., None]).sum(1) / answer.sum(1, keepdim=True),
     }
 
 

@@ -20,10 +20,10 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
 
 
-def cell(row: Row, name: str, signed: bool = False) -> str:
+def cell(row: Row, name: str, signed: bool = False, digits: int = 1) -> str:
     """Return a number of a row with its interval, "63.1 (58.0 to 68.2)"; a dash for what was not measured."""
     ends = [float(row[key]) for key in (name, f"{name}_low", f"{name}_high")]
     if math.isnan(ends[0]):
         return "-"
-    texts = [f"{end:+.1f}" if signed else f"{end:.1f}" for end in ends]
+    texts = [f"{end:{'+' if signed else ''}.{digits}f}" for end in ends]
     return texts[0] if math.isnan(ends[1]) else f"{texts[0]} ({texts[1]} to {texts[2]})"

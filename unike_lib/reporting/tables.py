@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from unike_lib.config import Config
-from unike_lib.io import atomic_path
-from unike_lib.reporting.channel import channel_text, read_channels
+from unike_lib.io import atomic_path, write_csv
+from unike_lib.methods import resolve_method
+from unike_lib.reporting.admission import Verdict, read_verdicts, verdict_lines
 from unike_lib.reporting.markdown import cell, markdown_table
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, paper_table
 from unike_lib.reporting.records import CELL, CRITERIA, load_records
@@ -24,17 +25,21 @@ CRITERION_TITLES = {
     "exact": "all answer tokens right; locality: all answer tokens unchanged",
     "generated": "greedy answer equal to the target; locality: equal to the answer before the edit",
 }
+NOT_ADMITTED = " *(backbone not admitted)*"
+ADMISSION_TEXT = (
+    "A backbone passes the admission tests when its edited layers read the very fact asked for, from a context and "
+    "from a slot of a latent memory, clearly better than nothing and than another fact (`results/admission.md`). "
+    "UniKE's rows on a backbone that does not pass say nothing about UniKE."
+)
 DIAGNOSTIC_COLUMNS = ["backbone", "task", "set", "items", "exact", "token", "consistency"]
 
 
-def write_table1(
-    records: Sequence[Path], channels: Sequence[Path], outputs: Mapping[str, Path], config: Config
-) -> None:
+def write_table1(records: Sequence[Path], admission: Path, outputs: Mapping[str, Path], config: Config) -> None:
     """Write Table 1 (one-step editing): one CSV a criterion with the paper's numbers beside ours, and Markdown.
 
     Args:
         records: record files that hold every backbone, task and method of `config.table1`, and no others.
-        channels: channel probes of the table's backbones; the Markdown says what they mean for UniKE.
+        admission: results of the admission tests; UniKE's rows of a backbone that does not pass are marked.
         outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `markdown` -> Markdown path.
         config: the run; `table1`, `statistics` and `seed` are used.
 
@@ -44,14 +49,17 @@ def write_table1(
     unknown = sorted(set(outputs) - {*CRITERIA, "markdown"})
     if unknown:
         raise InputError(f"table 1: no output {unknown[0]!r}; known: {', '.join(CRITERIA)}, markdown")
-    frame = load_records(records)
+    frame, verdicts = load_records(records), read_verdicts(admission)
+    for name in config.table1.backbones:
+        if name not in verdicts:
+            raise InputError(f"{admission}: no admission tests of backbone {name}, which is in table 1")
     tables = {name: _table1(frame, name, config) for name in CRITERIA if name in {*outputs, "token", "mmedit"}}
     for name in tables.keys() & outputs.keys():
-        _write_csv(outputs[name], tables[name])
+        admitted = [verdicts[backbone].passed for backbone in tables[name]["backbone"]]
+        write_csv(outputs[name], tables[name].assign(admitted=admitted))
     if "markdown" in outputs:
         with atomic_path(outputs["markdown"]) as temporary:
-            text = _table1_text(frame, tables, config) + "\n" + channel_text(read_channels(channels)) + "\n"
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(_table1_text(frame, tables, verdicts, config), encoding="utf-8")
 
 
 def write_diagnostics(tables: Sequence[Path], outputs: Mapping[str, Path]) -> None:
@@ -74,7 +82,7 @@ def write_diagnostics(tables: Sequence[Path], outputs: Mapping[str, Path]) -> No
             raise InputError(f"{path}: no column {', '.join(missing)}; expected {', '.join(DIAGNOSTIC_COLUMNS)}")
         parts.append(part)
     joined = pd.concat(parts, ignore_index=True)
-    _write_csv(outputs["csv"], joined)
+    write_csv(outputs["csv"], joined)
     if "markdown" in outputs:
         with atomic_path(outputs["markdown"]) as temporary:
             temporary.write_text(_diagnostics_text(joined), encoding="utf-8")
@@ -112,7 +120,10 @@ def _paper_rows(table: pd.DataFrame, config: Config) -> pd.DataFrame:
     )
 
 
-def _table1_text(records: pd.DataFrame, tables: Mapping[str, pd.DataFrame], config: Config) -> str:
+def _table1_text(
+    records: pd.DataFrame, tables: Mapping[str, pd.DataFrame], verdicts: Mapping[str, Verdict], config: Config
+) -> str:
+    failed = {name for name, verdict in verdicts.items() if not verdict.passed}
     confidence = f"{100 * config.statistics.confidence:g}%"
     parts = [
         "# Table 1: one-step editing",
@@ -128,8 +139,10 @@ def _table1_text(records: pd.DataFrame, tables: Mapping[str, pd.DataFrame], conf
             parts.append("Not measured in this run.")
             continue
         paper = criterion in {"token", "mmedit"}
-        parts += [_block(name, table, config, paper) for name in config.table1.backbones]
+        parts += [_block(name, table, config, paper, name in failed) for name in config.table1.backbones]
     parts += _differences_text(records, config)
+    parts += ["## Can these backbones show UniKE at all?", ADMISSION_TEXT]
+    parts.append(verdict_lines({name: verdicts[name] for name in config.table1.backbones}))
     return "\n\n".join(parts) + "\n"
 
 
@@ -145,20 +158,25 @@ def _counts_text(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _block(backbone: str, table: pd.DataFrame, config: Config, paper: bool) -> str:
-    """Return one backbone's block: methods as rows, the tasks side by side, as in the paper."""
+def _block(backbone: str, table: pd.DataFrame, config: Config, paper: bool, failed: bool) -> str:
+    """Return one backbone's block: methods as rows, the tasks side by side, as in the paper.
+
+    `paper` adds the paper's rows; `failed` marks UniKE's rows of a backbone that did not pass the admission tests.
+    """
     tasks = config.table1.tasks
     header = ["Method", *(f"{TASK_TITLES[task]} {METRIC_TITLES[kind]}" for task in tasks for kind in PROBE_KINDS)]
     rows = dict(zip(table[CELL].itertuples(index=False, name=None), _dicts(table), strict=True))
     lines = []
     for method in config.table1.methods:
         of_task = [rows[backbone, task, method] for task in tasks]
-        lines.append([_title(method), *(cell(row, kind) for row in of_task for kind in PROBE_KINDS)])
+        mark = NOT_ADMITTED if failed and resolve_method(config.methods, method).method == "unike" else ""
+        lines.append([_title(method) + mark, *(cell(row, kind) for row in of_task for kind in PROBE_KINDS)])
         if paper and pd.notna(of_task[0]["paper_rel"]):
             numbers = [f"*{row[f'paper_{kind}']:.1f}*" for row in of_task for kind in PROBE_KINDS]
             lines.append([f"*paper: {PAPER_METHODS[method]}*", *numbers])
     family = PAPER_BACKBONES[config.backbones[backbone].family]
-    return f"### {backbone} (the paper's: {family})\n\n{markdown_table(header, lines)}"
+    note = ", did not pass the admission tests" if failed else ""
+    return f"### {backbone} (the paper's: {family}){note}\n\n{markdown_table(header, lines)}"
 
 
 def _differences_text(records: pd.DataFrame, config: Config) -> list[str]:
@@ -201,8 +219,3 @@ def _title(method: str) -> str:
 
 def _dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-
-
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")

@@ -1,0 +1,234 @@
+"""Admission tests on tiny random backbones: contexts, slots and readouts against loops and closed forms."""
+
+import dataclasses
+
+import pytest
+import torch
+from conftest import make_case
+
+from unike_lib.config import AdmissionConfig
+from unike_lib.editing.latent import LatentShift
+from unike_lib.evaluation import admission
+from unike_lib.evaluation.admission import Admission, other_facts, scan_starts, window_layers
+from unike_lib.evaluation.demonstrations import answer_scores, behind, run_visible
+from unike_lib.evaluation.readout import decode_answers, variance_share
+from unike_lib.evaluation.slots import OwnSlots, demonstration_states, run_shifted, states_entering
+from unike_lib.knowledge.memory import Memory
+from unike_lib.types import InputError, Query
+
+DEMONSTRATIONS = [Query("image-1", "name it", "hot dog"), Query(None, "what is a cat ?", "red")]
+QUESTIONS = [Query("image-1", "what is this ?", "dog"), Query("image-2", "a photo of", "a cat on", "plain")]
+LAYERS = 6
+
+
+@pytest.fixture
+def rows(backbone):
+    return behind(backbone, DEMONSTRATIONS, QUESTIONS)
+
+
+def test_a_context_precedes_its_query_and_is_no_target(backbone, rows):
+    batch, context = rows
+    first, second = backbone.encode(DEMONSTRATIONS), backbone.encode(QUESTIONS)
+    for row, (start, end) in enumerate(zip(context.tolist(), batch.lengths.tolist(), strict=True)):
+        torch.testing.assert_close(
+            batch.embeddings[row, : first.lengths[row]], first.embeddings[row, : first.lengths[row]]
+        )
+        torch.testing.assert_close(batch.embeddings[row, start:end], second.embeddings[row, : end - start])
+        assert start == first.lengths[row] + 1
+        assert (batch.targets[row, :start] < 0).all()
+        assert batch.targets[row, start:end].tolist() == second.targets[row, : end - start].tolist()
+        assert batch.last_prompt[row] - start == second.last_prompt[row]
+
+
+def test_a_context_visible_everywhere_is_the_models_own_forward(backbone, rows):
+    batch, context = rows
+    ((_, hidden),) = run_visible(backbone.decoder, batch, context, {"all": range(LAYERS)})
+    logits = backbone.decoder.logits(backbone.decoder.finish(hidden))
+    for row, length in enumerate(batch.lengths):
+        expected = backbone.model.language_model(inputs_embeds=batch.embeddings[row : row + 1, :length]).logits[0]
+        torch.testing.assert_close(logits[row, :length], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_context_visible_nowhere_is_the_query_alone_at_its_positions(backbone, rows):
+    batch, context = rows
+    ((_, hidden),) = run_visible(backbone.decoder, batch, context, {"nowhere": []})
+    logits = backbone.decoder.logits(backbone.decoder.finish(hidden))
+    for row, (start, end) in enumerate(zip(context.tolist(), batch.lengths.tolist(), strict=True)):
+        alone = backbone.model.language_model(
+            inputs_embeds=batch.embeddings[row : row + 1, start:end], position_ids=torch.arange(start, end)[None]
+        )
+        torch.testing.assert_close(logits[row, start:end], alone.logits[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_context_visible_in_some_layers_equals_parts_run_apart(backbone, rows):
+    """Twin without masks: where the context is not seen, it and its query go through the layer by themselves."""
+    batch, context = rows
+    visible = {"middle": (2, 3), "late": (4, 5), "all": range(LAYERS)}
+    found = dict(run_visible(backbone.decoder, batch, context, visible))
+    assert set(found) == set(visible)
+    started = backbone.decoder.start(batch.embeddings)
+    for name, layers in visible.items():
+        for row, (start, end) in enumerate(zip(context.tolist(), batch.lengths.tolist(), strict=True)):
+            states = started[row : row + 1, :end]
+            for layer in range(LAYERS):
+                parts = [states] if layer in layers else [states[:, :start], states[:, start:]]
+                states = torch.cat([backbone.decoder.run(part, [layer]) for part in parts], 1)
+            torch.testing.assert_close(found[name][row, :end], states[0], atol=1e-5, rtol=1e-5)
+
+
+def test_scores_are_those_of_a_loop(backbone, cases):
+    batch = backbone.encode([case.request.query for case in cases])
+    hidden = states_entering(backbone, batch, [3, LAYERS])[LAYERS]
+    for case, score in zip(cases, answer_scores(backbone, hidden, batch), strict=True):
+        ids, single = backbone.answer_ids(case.request.target), backbone.encode([case.request.query])
+        logits = backbone.model.language_model(inputs_embeds=single.embeddings).logits[0].log_softmax(-1)
+        asked = logits[single.last_prompt[0] : single.last_prompt[0] + len(ids)]
+        hits = [int(row.argmax()) == name for row, name in zip(asked, ids, strict=True)]
+        expected = sum(float(row[name]) for row, name in zip(asked, ids, strict=True)) / len(ids)
+        assert score["log_probability"] == pytest.approx(expected, abs=1e-5)
+        assert score["token"] == pytest.approx(sum(hits) / len(hits))
+        assert score["exact"] == float(all(hits))
+
+
+def pool_memory(backbone, entries=9):
+    generator = torch.Generator().manual_seed(3)
+    keys, values = (
+        {layer: torch.randn(entries, backbone.width, generator=generator) for layer in backbone.layers}
+        for _ in range(2)
+    )
+    return Memory(keys, values)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_own_slots_equal_a_memory_made_for_each_row(backbone, cases, pooled):
+    """One case at a time, with a plain memory that holds its slot and what the pool would have given it."""
+    queries, pool = [case.request.query for case in cases], pool_memory(backbone)
+    stored = demonstration_states(backbone, [case.probes[1].query for case in cases], "last")
+    own = {layer: stored[layer] for layer in backbone.layers}
+    batch = backbone.encode(queries)
+    shift = LatentShift(OwnSlots(own, pool if pooled else None), {}, top_k=4, alpha=0.5)
+    entering = states_entering(backbone, batch, [backbone.layers[0]])
+    shifted = run_shifted(backbone, entering, batch, shift)
+    for row, length in enumerate(batch.lengths.tolist()):
+        single = backbone.encode(queries[row : row + 1])
+        hidden = states_entering(backbone, single, [backbone.layers[0]])[backbone.layers[0]]
+        for layer in backbone.layers:
+            keys, values = torch.zeros(1, backbone.width), own[layer][row : row + 1]
+            if pooled:
+                inputs = backbone.decoder.layers[layer].part(backbone.decoder.names.attention_norm)(hidden)
+                best = pool.search(layer, inputs[0, single.last_prompt], 3)[0][0]
+                keys, values = torch.zeros(4, backbone.width), torch.cat([pool.values[layer][best], values])
+            one = dataclasses.replace(shift, memory=Memory({layer: keys}, {layer: values}))
+            hidden = run_layer(backbone, layer, hidden, single, one)
+        torch.testing.assert_close(shifted[row, :length], hidden[0], atol=1e-5, rtol=1e-5)
+
+
+def run_layer(backbone, layer, hidden, batch, shift):
+    """Run one layer by its parts, with the shift written out."""
+    part = backbone.decoder.layers[layer]
+    inputs = part.part(part.names.attention_norm)(hidden)
+    after = backbone.decoder.run(hidden, [layer])
+    attended = part.attention(hidden_states=inputs, **backbone.decoder._masks(hidden, None))[0]
+    known = part.attend(inputs, shift.memory.values[layer][None].expand(len(hidden), -1, -1))[0]
+    mixed = hidden + (1 - shift.alpha) * attended + shift.alpha * known
+    torch.testing.assert_close(
+        after, hidden + attended + part.ffn(part.part(part.names.ffn_norm)(hidden + attended)), atol=1e-5, rtol=1e-5
+    )
+    return mixed + part.ffn(part.part(part.names.ffn_norm)(mixed))
+
+
+SETTINGS = AdmissionConfig(alphas=(0.0, 0.5), visible_points=2, window_items=2, window_alphas=(0.5,))
+
+
+def run(backbone, cases, rows=16):
+    memory = pool_memory(backbone)
+    tests = Admission(backbone, LatentShift(memory, {}, top_k=3, alpha=0.1), "last", SETTINGS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(admission, "ROWS", rows)
+        return tests.run(cases, ["hot dog"] * len(memory))
+
+
+def test_every_case_meets_every_condition_and_scans_use_the_first_ones(backbone, cases):
+    scores, readout = run(backbone, cases)
+    counts = scores.groupby(["test", "layers", "memory", "alpha"]).size()
+    scanned = scores["test"].eq("window") | scores["layers"].str.startswith("from")
+    assert set(scores[scanned]["case"]) == {"vqa-0", "vqa-1"}
+    assert set(counts[~counts.index.get_level_values("layers").str.contains("from|-")]) == {len(cases)}
+    assert set(scores[scores["test"] == "window"]["layers"]) == set(window_layers(LAYERS, 2)) == {"2-5"}
+    by_condition = scores.set_index(["test", "memory", "alpha", "layers", "case"])["log_probability"].sort_index()
+    for name in ("same fact", "other fact", "general pool", "general pool + same fact"):
+        unshifted = by_condition["latent", name, 0.0, "edited"]
+        assert unshifted.to_dict() == pytest.approx(by_condition["none", "none", 0.0, "none"].to_dict(), abs=1e-5)
+    last = by_condition["latent", "same fact", 0.5, "edited"]
+    window = by_condition["window", "same fact", 0.5, "2-5"]
+    assert window.to_dict() == pytest.approx(last[window.index].to_dict(), abs=1e-5)
+    assert readout["edited"].tolist() == [False, False, True, True, True, True]
+    assert readout["h_know"].notna().tolist() == readout["edited"].tolist()
+
+
+def test_the_same_fact_is_the_rephrased_question_and_the_other_is_anothers(backbone, cases):
+    scores, _ = run(backbone, cases)
+    places = {"same fact": range(len(cases)), "other fact": other_facts(cases)}
+    for name, sources in places.items():  # noqa: B007 (used in the query)
+        context = scores.query("test == 'context' and layers == 'all' and memory == @name").set_index("case")
+        latent = scores.query("test == 'latent' and alpha == 0.5 and memory == @name").set_index("case")
+        for case, source in zip(cases, sources, strict=True):
+            question, demonstration = case.request.query, cases[source].probes[1].query
+            assert demonstration.prompt == "name it"
+            batch, before = behind(backbone, [demonstration], [question])
+            ((_, hidden),) = run_visible(backbone.decoder, batch, before, {"all": range(LAYERS)})
+            expected = answer_scores(backbone, hidden, batch)[0]["log_probability"]
+            assert context.loc[case.request.id, "log_probability"] == pytest.approx(expected, abs=1e-5)
+            stored = demonstration_states(backbone, [demonstration], "last")
+            slots = OwnSlots({layer: stored[layer] for layer in backbone.layers})
+            batch = backbone.encode([question])
+            entering = states_entering(backbone, batch, [backbone.layers[0]])
+            hidden = run_shifted(backbone, entering, batch, LatentShift(slots, {}, top_k=1, alpha=0.5))
+            expected = answer_scores(backbone, hidden, batch)[0]["log_probability"]
+            assert latent.loc[case.request.id, "log_probability"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_result_does_not_depend_on_the_batches(backbone, cases):
+    whole, parts = run(backbone, cases), run(backbone, cases, rows=2)
+    names = ["test", "memory", "alpha", "layers", "case"]
+    first, second = (table.set_index(names).sort_index()["log_probability"] for table, _ in (whole, parts))
+    assert second.to_dict() == pytest.approx(first.to_dict(), abs=1e-5)
+    for column in ("h_pos", "attention", "h_know"):
+        assert parts[1][column].tolist() == pytest.approx(whole[1][column].tolist(), abs=1e-5, nan_ok=True)
+
+
+def test_the_other_fact_shares_neither_fact_nor_answer():
+    cases = [make_case(0, "cat"), make_case(1, "cat"), make_case(2, "dog"), make_case(3, "owl")]
+    cases[3] = dataclasses.replace(cases[3], facts=cases[2].facts)
+    assert other_facts(cases) == [2, 2, 0, 0]
+    with pytest.raises(InputError, match="case vqa-0: field 'facts'"):
+        other_facts(cases[:2])
+
+
+def test_scans_cover_the_upper_two_thirds():
+    assert list(window_layers(30, 2)) == [f"{start}-{start + 3}" for start in range(10, 27, 2)]
+    assert window_layers(2, 2) == {"0-1": range(2)}
+    assert scan_starts(30, 5) == [10, 15, 20, 24, 29] and scan_starts(2, 3) == [0, 1]
+
+
+def test_variance_shares_of_known_clouds():
+    assert variance_share(torch.ones(5, 3)) == pytest.approx(0)
+    assert variance_share(torch.tensor([[1.0, 0], [-1, 0]])) == pytest.approx(1)
+    assert variance_share(torch.tensor([[3.0, 4], [3, -4]])) == pytest.approx(16 / 25)
+
+
+def test_answers_are_decoded_only_where_states_carry_them():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(120) % 4 + 10
+    labels[:20] = 10
+    noise = torch.randn(120, 8, generator=generator)
+    carried = noise.clone()
+    carried[:, :4] += 9 * torch.eye(4)[labels - 10]
+    found, blind = decode_answers(carried, labels), decode_answers(noise, labels)
+    assert found["decoded"] == 1.0 and blind["decoded"] < 0.6
+    assert found["chance"] == pytest.approx(45 / 120) and found["answers"] == 4
+    labels[labels == 13] = -1
+    labels[50:54] = torch.tensor([90, 91, 91, 92])
+    assert decode_answers(carried, labels)["answers"] == 3
+    alone = decode_answers(carried, torch.full((120,), 3))
+    assert alone["decoded"] != alone["decoded"] and alone["answers"] == 1

@@ -1,0 +1,90 @@
+"""Verdicts of the admission tests: from intervals, not from means."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_records import admission_scores
+
+from unike_lib.config import StatisticsConfig
+from unike_lib.io import write_table
+from unike_lib.reporting.admission import read_verdicts, summarise, verdicts, write_admission
+from unike_lib.reporting.bootstrap import cluster_weights
+from unike_lib.types import InputError
+
+STATISTICS = StatisticsConfig(resamples=400)
+
+
+def verdict(**changes):
+    return verdicts(summarise(admission_scores("left", **changes), STATISTICS, 0))["left"]
+
+
+def test_a_backbone_passes_when_both_tests_are_clear():
+    assert verdict().passed
+    words = verdict().evidence
+    assert "alpha 0.4)" in words and "+1.00 (" in words
+
+
+@pytest.mark.parametrize(
+    ("changes", "context", "slot"),
+    [
+        ({"context": {"same fact": 0.0}}, False, True),
+        ({"context": {"other fact": 1.0}}, False, True),
+        ({"latent": {"same fact": 0.0}}, True, False),
+        ({"latent": {"other fact": 1.0}}, True, False),
+        ({"latent": {"same fact": 0.02, "other fact": 0.0}}, True, False),
+    ],
+)
+def test_either_comparison_of_either_test_can_fail_it(changes, context, slot):
+    """The last case is clear of neither: its mean is above both, the edits are not."""
+    found = verdict(**changes)
+    assert (found.context, found.slot, found.passed) == (context, slot, False)
+
+
+def test_differences_are_paired_and_intervals_clustered():
+    scores = admission_scores("left").query("layers in ('edited', 'none')")
+    summary = summarise(scores, STATISTICS, 5)
+    row = summary.query("task == 'vqa' and test == 'context' and memory == 'same fact'").iloc[0]
+    wide = scores[scores["task"] == "vqa"].pivot_table("log_probability", "case", ["test", "memory"], sort=False)
+    paired = wide["context", "same fact"] - wide["none", "none"]
+    assert row["gain"] == pytest.approx(paired.mean())
+    facts = scores[(scores["task"] == "vqa") & (scores["test"] == "none")]["facts"]
+    weights = cluster_weights([tuple(names) for names in facts], STATISTICS.resamples, 5)
+    means = (weights @ paired.to_numpy()) / weights.sum(1)
+    assert [row["gain_low"], row["gain_high"]] == pytest.approx(np.quantile(means, [0.025, 0.975]).tolist())
+
+
+def test_the_slot_may_pass_at_any_alpha_and_pays_for_it():
+    summary = summarise(admission_scores("left"), STATISTICS, 0)
+    assert set(summary[summary["test"] == "latent"]["confidence"].round(6)) == {0.975}
+    assert set(summary[summary["test"] != "latent"]["confidence"]) == {0.95}
+
+
+def test_tables_and_text(tmp_path):
+    names = ("left", "right")
+    tables = [admission_scores("left"), admission_scores("right", latent={"same fact": 0.0})]
+    scores, readouts = ([tmp_path / f"{name}{suffix}" for name in names] for suffix in (".parquet", "_readout.csv"))
+    for name, table, path, readout in zip(names, tables, scores, readouts, strict=True):
+        write_table(path, table, "mark")
+        row = {"backbone": name, "layer": 4, "edited": True, "h_pos": 0.25, "attention": 0.5, "h_know": np.nan}
+        pd.DataFrame([row | {"memory": 0.2, "decoded": 0.6, "chance": 0.1}]).to_csv(readout, index=False)
+    outputs = {"csv": tmp_path / "a.csv", "readout": tmp_path / "r.csv", "markdown": tmp_path / "a.md"}
+    outputs["windows"] = [tmp_path / f"{name}_windows.csv" for name in names]
+    write_admission(scores, readouts, outputs, STATISTICS, 0)
+    found = read_verdicts(outputs["csv"])
+    assert found["left"].passed and not found["right"].passed
+    text = outputs["markdown"].read_text()
+    assert "- left: passes. " in text and "- right: DOES NOT PASS (slot). " in text
+    assert "Clearest window: 2-5 at alpha 0.4" in text
+    assert "| 4 (edited) | 0.25 | 0.50 | - | 0.20 | 60.0 | 10.0 |" in text
+    windows = pd.read_csv(outputs["windows"][1])
+    assert set(windows["backbone"]) == {"right"} and set(windows["layers"]) == {"2-5", "4-7"}
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "odd.parquet"
+    write_table(path, admission_scores("left").drop(columns="facts"), "mark")
+    with pytest.raises(InputError, match=r"odd\.parquet: no column facts"):
+        write_admission([path], [], {"windows": []}, STATISTICS, 0)
+    (tmp_path / "odd.csv").write_text("backbone,task\nleft,vqa\n")
+    with pytest.raises(InputError, match=r"odd\.csv: no results of admission tests"):
+        read_verdicts(tmp_path / "odd.csv")

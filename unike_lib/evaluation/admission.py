@@ -1,0 +1,216 @@
+"""Admission tests of a backbone: can it show UniKE at all?
+
+UniKE stores hidden states of facts and lets the edited layers attend to them. A backbone can show it only where those
+layers read a demonstration of the very fact from a context, and read it from a memory slot that holds its state. Both
+are tested on facts that the backbone was not taught, without neurons and without training.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unike_lib.backbones.base import Backbone
+from unike_lib.config import AdmissionConfig
+from unike_lib.editing.latent import LatentShift
+from unike_lib.evaluation.demonstrations import Score, answer_scores, behind, run_visible
+from unike_lib.evaluation.readout import readout_table
+from unike_lib.evaluation.sessions import probe_query
+from unike_lib.evaluation.slots import OwnSlots, demonstration_states, run_shifted, states_entering
+from unike_lib.knowledge.memory import Memory
+from unike_lib.types import EditCase, InputError, Query
+
+ROWS = 16
+WINDOW = 4  # layers that UniKE edits (paper: four)
+ADMISSION_SCHEMA = pa.schema(
+    [
+        ("backbone", pa.string()),
+        ("task", pa.string()),
+        ("case", pa.string()),
+        ("facts", pa.list_(pa.string())),
+        ("test", pa.string()),
+        ("memory", pa.string()),
+        ("layers", pa.string()),
+        ("alpha", pa.float64()),
+        ("token", pa.float64()),
+        ("exact", pa.float64()),
+        ("log_probability", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is known where: test "none", "context", "latent" or "window"; memory; layers; alpha (0: none mixed in)."""
+
+    test: str = "none"
+    memory: str = "none"
+    layers: str = "none"
+    alpha: float = 0.0
+
+
+Item = TypeVar("Item")
+Scored = Iterator[tuple[Condition, list[Score]]]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a batch may be told: the chosen ones [row] of all demonstrations and of their states, layer -> [case, d]."""
+
+    demonstrations: Sequence[Query]
+    states: Mapping[int, Tensor]
+    chosen: Sequence[int]
+
+    def chosen_demonstrations(self) -> list[Query]:
+        """Return a demonstration a row."""
+        return [self.demonstrations[index] for index in self.chosen]
+
+    def slots(self, layers: Sequence[int]) -> dict[int, Tensor]:
+        """Return layer -> h_pos [row, d]."""
+        return {layer: self.states[layer][list(self.chosen)] for layer in layers}
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The tests of one backbone.
+
+    Reading: the demonstration of a case's fact is its rephrased question (probe `t_gen`: same image, other words) with
+    the true answer, in the context and as a memory slot alike; "other fact" is that of the next case without a fact in
+    common and with another answer.
+
+    Args:
+        backbone: the unedited model.
+        shift: UniKE's latent shift over the backbone's general memory.
+        h_pos: which state the memory stores, "last" or "answer_mean".
+        settings: alphas and the scans.
+    """
+
+    backbone: Backbone
+    shift: LatentShift
+    h_pos: str
+    settings: AdmissionConfig
+
+    @torch.no_grad()
+    def run(self, cases: Sequence[EditCase], answers: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return scores, one row a case and condition, and `readout_table`.
+
+        Args:
+            cases: cases that the backbone was not taught, of all tasks.
+            answers: the true answer of each entry of the general memory.
+
+        Raises:
+            InputError: a case shares a fact with every other.
+        """
+        others = other_facts(cases)
+        demonstrations = [probe_query(case, "t_gen") for case in cases]
+        parts = [demonstration_states(self.backbone, part, self.h_pos) for part in _in_parts(demonstrations)]
+        stored = {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
+        rows: list[dict[str, object]] = []
+        for part, scan in tqdm(self._parts(cases), desc="admission", unit="batch"):
+            pair = (Known(demonstrations, stored, part), Known(demonstrations, stored, [others[row] for row in part]))
+            scored = self._score([cases[row].request.query for row in part], pair, scan)
+            rows += _rows([cases[row] for row in part], scored)
+        questions = _in_parts([case.request.query for case in cases])
+        return pd.DataFrame(rows), readout_table(self.backbone, questions, stored, self.shift, answers)
+
+    def _parts(self, cases: Sequence[EditCase]) -> list[tuple[Sequence[int], bool]]:
+        """Return batches of case numbers; True for those that the scans use, the first `window_items` of each task."""
+        tasks = [case.request.task for case in cases]
+        rank = [tasks[:row].count(task) for row, task in enumerate(tasks)]
+        scanned = [row for row, place in enumerate(rank) if place < self.settings.window_items]
+        others = [row for row, place in enumerate(rank) if place >= self.settings.window_items]
+        return [(part, True) for part in _in_parts(scanned)] + [(part, False) for part in _in_parts(others)]
+
+    def _score(self, queries: Sequence[Query], pair: tuple[Known, Known], scan: bool) -> Scored:
+        yield from self._in_context(queries, pair, scan)
+        batch, depth = self.backbone.encode(queries), len(self.backbone.decoder.layers)
+        windows = window_layers(depth, self.settings.window_step) if scan else {}
+        starts = {self.shift.memory.layers[0], depth, *(layers[0] for layers in windows.values())}
+        entering = states_entering(self.backbone, batch, starts)
+        yield Condition(), answer_scores(self.backbone, entering[depth], batch)
+        for condition, memory in self._latent_conditions(pair, windows):
+            shift = replace(self.shift, memory=memory, alpha=condition.alpha, alpha_convention="text")
+            yield condition, answer_scores(self.backbone, run_shifted(self.backbone, entering, batch, shift), batch)
+
+    def _in_context(self, queries: Sequence[Query], pair: tuple[Known, Known], scan: bool) -> Scored:
+        depth, edited = len(self.backbone.decoder.layers), self.shift.memory.layers
+        visible: dict[str, Collection[int]] = {"all": range(depth), "edited": edited}
+        if scan:
+            visible |= {f"from {v}": range(v, depth) for v in scan_starts(depth, self.settings.visible_points)}
+        for name, known in zip(("same fact", "other fact"), pair, strict=True):
+            batch, context = behind(self.backbone, known.chosen_demonstrations(), queries)
+            for layers, hidden in run_visible(self.backbone.decoder, batch, context, visible):
+                yield Condition("context", name, layers), answer_scores(self.backbone, hidden, batch)
+
+    def _latent_conditions(
+        self, pair: tuple[Known, Known], windows: Mapping[str, Sequence[int]]
+    ) -> Iterator[tuple[Condition, Memory]]:
+        pool, (same, other) = self.shift.memory, pair
+        memories = {
+            "same fact": OwnSlots(same.slots(pool.layers)),
+            "other fact": OwnSlots(other.slots(pool.layers)),
+            "general pool": pool,
+            "general pool + same fact": OwnSlots(same.slots(pool.layers), pool),
+        }
+        for name, memory in memories.items():
+            for alpha in self.settings.alphas:
+                yield Condition("latent", name, "edited", alpha), memory
+        for window, layers in windows.items():
+            for name, known in (("same fact", same), ("other fact", other)):
+                for alpha in self.settings.window_alphas:
+                    yield Condition("window", name, window, alpha), OwnSlots(known.slots(layers))
+
+
+def other_facts(cases: Sequence[EditCase]) -> list[int]:
+    """Return, for each case, the number of the next case that shares no fact and no answer with it.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = []
+    for index, case in enumerate(cases):
+        later = [*range(index + 1, len(cases)), *range(index)]
+        apart = [
+            number
+            for number in later
+            if not set(cases[number].facts) & set(case.facts)
+            and cases[number].request.target != case.request.target
+            and cases[number].request.task == case.request.task
+        ]
+        if not apart:
+            raise InputError(
+                f"case {case.request.id}: field 'facts': every other {case.request.task} case among the {len(cases)} "
+                "of the admission tests shares its fact or answer, expected one that does not"
+            )
+        found.append(apart[0])
+    return found
+
+
+def window_layers(depth: int, step: int) -> dict[str, range]:
+    """Return "first-last" -> WINDOW consecutive layers: the last ones and, in steps, those above the lowest third."""
+    width = min(WINDOW, depth)
+    starts = range(depth - width, min(depth // 3, depth - width) - 1, -step)
+    return {f"{start}-{start + width - 1}": range(start, start + width) for start in sorted(starts)}
+
+
+def scan_starts(depth: int, points: int) -> list[int]:
+    """Return up to `points` layers from which on a context becomes visible, even over the upper two thirds."""
+    return sorted({round(float(layer)) for layer in np.linspace(depth // 3, depth - 1, points)})
+
+
+def _in_parts(items: Sequence[Item]) -> list[Sequence[Item]]:
+    return [items[start : start + ROWS] for start in range(0, len(items), ROWS)]
+
+
+def _rows(cases: Sequence[EditCase], scored: Scored) -> Iterator[dict[str, object]]:
+    for condition, scores in scored:
+        for case, score in zip(cases, scores, strict=True):
+            request = case.request
+            labels = {"task": request.task, "case": request.id, "facts": list(case.facts)}
+            yield labels | vars(condition) | score

@@ -1,0 +1,252 @@
+"""The admission tests of the backbones: tables, and the verdict that every table about UniKE carries."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from unike_lib.config import StatisticsConfig
+from unike_lib.io import atomic_path, read_table, write_csv
+from unike_lib.reporting.bootstrap import cluster_weights, count_clusters, percentile_interval
+from unike_lib.reporting.markdown import cell, markdown_table
+from unike_lib.types import InputError
+
+CONDITION = ["test", "layers", "alpha", "memory"]
+COLUMNS = ["backbone", "task", "case", "facts", *CONDITION, "token", "exact", "log_probability"]
+# What a memory is compared with, besides none.
+REFERENCE = {"same fact": "other fact", "general pool + same fact": "general pool"}
+ALL_TASKS = "all"
+INTRODUCTION = """\
+UniKE stores hidden states of facts and lets the edited layers attend to them. On development edits that the backbone \
+was not taught, without neurons and without training, a backbone passes when the same fact (the rephrased question \
+with the true answer) makes the answer likelier than nothing does and than another fact does, both as a context that \
+only the edited layers see and as the one slot of a latent memory. "Likelier" means that the bootstrap interval of the \
+paired difference lies above zero (edits sharing a fact are resampled together; {confidence} for the context, and for \
+the slot the same after Bonferroni over its values of alpha). Differences are in nats an answer token. A backbone that \
+does not pass has nothing for UniKE's latent half to read: its UniKE rows say nothing about UniKE."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a backbone can show UniKE: which of the two tests it passes, and the numbers behind that in words."""
+
+    context: bool
+    slot: bool
+    evidence: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether both tests are passed."""
+        return self.context and self.slot
+
+
+def write_admission(
+    scores: Sequence[Path],
+    readouts: Sequence[Path],
+    outputs: Mapping[str, Any],
+    statistics: StatisticsConfig,
+    seed: int,
+) -> None:
+    """Write what the admission tests of all backbones say.
+
+    Args:
+        scores: a file a backbone, one row a case and condition.
+        readouts: a CSV a backbone, one row a layer.
+        outputs: `csv`, `readout`, `markdown` -> path; `windows` -> a CSV path a backbone, in the order of `scores`.
+        statistics: resamples and confidence.
+        seed: of the resamples.
+
+    Raises:
+        InputError: a file without one of the columns.
+    """
+    summaries = [summarise(_read_scores(path), statistics, seed) for path in scores]
+    for table, path in zip(summaries, outputs["windows"], strict=True):
+        write_csv(path, table[table["test"] == "window"])
+    summary, readout = pd.concat(summaries, ignore_index=True), pd.concat([pd.read_csv(path) for path in readouts])
+    write_csv(outputs["csv"], summary)
+    write_csv(outputs["readout"], readout)
+    with atomic_path(outputs["markdown"]) as temporary:
+        temporary.write_text(admission_text(summary, readout, statistics), encoding="utf-8")
+
+
+def _read_scores(path: Path) -> pd.DataFrame:
+    table = read_table(path)
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise InputError(f"{path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+    return table
+
+
+def summarise(scores: pd.DataFrame, statistics: StatisticsConfig, seed: int) -> pd.DataFrame:
+    """Return one row a task (and all of them together) and condition of one backbone.
+
+    Columns: backbone, task, the condition; `items`, `clusters`; `token`, `exact` [percent], `log_probability` [nats a
+    token]; `gain`, its mean paired difference from no memory; `reference`, and `difference` from it; both with
+    intervals X_low, X_high at `confidence`; `above`: both intervals lie above zero.
+    """
+    rows = []
+    for task in [*dict.fromkeys(scores["task"]), ALL_TASKS]:
+        part = scores if task == ALL_TASKS else scores[scores["task"] == task]
+        groups = {key: group.set_index("case") for key, group in part.groupby(CONDITION, sort=False)}
+        alphas = {alpha for test, _, alpha, _ in groups if test == "latent"}
+        for key, group in groups.items():
+            labels = {"backbone": group["backbone"].iloc[0], "task": task, **dict(zip(CONDITION, key, strict=True))}
+            # The slot is tested at several alphas and may pass at any of them: Bonferroni.
+            tried = len(alphas) if labels["test"] == "latent" else 1
+            level = statistics.model_copy(update={"confidence": 1 - (1 - statistics.confidence) / tried})
+            reference = REFERENCE.get(labels["memory"], "")
+            against = {"gain": groups["none", "none", 0.0, "none"], "difference": groups.get((*key[:3], reference))}
+            rows.append(labels | {"reference": reference} | _scores(group, against, level, seed))
+    return pd.DataFrame(rows)
+
+
+def _scores(
+    group: pd.DataFrame, against: Mapping[str, pd.DataFrame | None], statistics: StatisticsConfig, seed: int
+) -> dict[str, Any]:
+    """Return the means of one condition, and its mean paired differences from others on the same cases."""
+    facts = [tuple(names) for names in group["facts"]]
+    row: dict[str, Any] = {"items": len(group), "clusters": count_clusters(facts)}
+    row |= {"token": 100 * group["token"].mean(), "exact": 100 * group["exact"].mean()}
+    row |= {"log_probability": group["log_probability"].mean(), "confidence": statistics.confidence}
+    weights = cluster_weights(facts, statistics.resamples, seed)
+    for name, other in against.items():
+        values = np.full(3, np.nan)
+        if other is not None:
+            paired = group["log_probability"] - other["log_probability"].reindex(group.index)
+            low, high = percentile_interval(paired.to_numpy()[:, None], weights, statistics.confidence)
+            values = np.array([paired.mean(), low[0], high[0]])
+        row |= dict(zip([name, f"{name}_low", f"{name}_high"], values, strict=True))
+    return row | {"above": bool(row["gain_low"] > 0 and row["difference_low"] > 0)}
+
+
+def verdicts(summary: pd.DataFrame, task: str = ALL_TASKS) -> dict[str, Verdict]:
+    """Return each backbone's verdict from the rows of `summarise`, on one task or on all of them together."""
+    found, rows_of_task = {}, summary[summary["task"] == task]
+    none = rows_of_task[rows_of_task["test"] == "none"].set_index("backbone")["token"]
+    tested = rows_of_task[(rows_of_task["layers"] == "edited") & (rows_of_task["memory"] == "same fact")]
+    for backbone, rows in tested.groupby("backbone", sort=False):
+        context, slot = (clearest(rows[rows["test"] == test]) for test in ("context", "latent"))
+        evidence = (
+            f"The same fact in a context that only the edited layers see: {_numbers(context)}; as the slot of a latent "
+            f"memory (alpha {slot['alpha']:g}): {_numbers(slot)}; knowing nothing, {none[backbone]:.1f}% are right."
+        )
+        found[str(backbone)] = Verdict(bool(context["above"]), bool(slot["above"]), evidence)
+    return found
+
+
+def clearest(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the row with the highest log-probability among those that are clear of nothing and of their reference.
+
+    If none is, the row whose weaker lower end is highest.
+    """
+    ends = rows[["gain_low", "difference_low"]].min(axis=1, skipna=False).fillna(-np.inf)
+    order = rows["log_probability"].where(rows["above"]) if rows["above"].any() else ends
+    return {str(name): value for name, value in rows.iloc[int(np.nanargmax(order))].items()}
+
+
+def _numbers(row: Mapping[str, Any]) -> str:
+    return (
+        f"{cell(row, 'gain', True, 2)} over none, {cell(row, 'difference', True, 2)} over another fact, "
+        f"{row['token']:.1f}% of answer tokens right"
+    )
+
+
+def read_verdicts(path: Path) -> dict[str, Verdict]:
+    """Return each backbone's verdict from the table that `write_admission` wrote.
+
+    Raises:
+        InputError: the table has no rows of the two tests.
+    """
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    found = verdicts(table) if {*CONDITION, "above"} <= set(table) else {}
+    if not found:
+        raise InputError(f"{path}: no results of admission tests, expected the table of rule admission_table")
+    return found
+
+
+def admission_text(summary: pd.DataFrame, readout: pd.DataFrame, statistics: StatisticsConfig) -> str:
+    """Return Markdown: the verdicts, then every test of each backbone."""
+    parts = [
+        "# Admission tests: can these backbones show UniKE at all?",
+        INTRODUCTION.format(confidence=f"{100 * statistics.confidence:g}%"),
+        verdict_lines(verdicts(summary)),
+    ]
+    for backbone, rows in summary.groupby("backbone", sort=False):
+        whole = rows[rows["task"] == ALL_TASKS]
+        tasks = [task for task in dict.fromkeys(rows["task"]) if task != ALL_TASKS]
+        each = "; ".join(f"{task}: {_word(verdicts(rows, task)[str(backbone)])}" for task in tasks)
+        parts += [f"## {backbone}", f"On the items of one task alone: {each}."]
+        parts += ["### A demonstration in the context", _table(whole, ["none", "context"])]
+        parts += ["### The latent shift alone, in the edited layers", _table(whole, ["none", "latent"])]
+        parts += ["### The latent shift alone, in other windows of layers", _window_text(whole)]
+        parts += ["### What the states carry", READOUT_TEXT, _readout_table(readout, str(backbone))]
+    return "\n\n".join(parts) + "\n"
+
+
+def verdict_lines(found: Mapping[str, Verdict]) -> str:
+    """Return a line a backbone."""
+    return "\n".join(f"- {name}: {_word(verdict)}. {verdict.evidence}" for name, verdict in found.items())
+
+
+def _word(verdict: Verdict) -> str:
+    failed = [name for name, passed in (("context", verdict.context), ("slot", verdict.slot)) if not passed]
+    return "passes" if verdict.passed else f"DOES NOT PASS ({' and '.join(failed)})"
+
+
+def _table(rows: pd.DataFrame, tests: Sequence[str]) -> str:
+    header = ["Known, in layers", "alpha", "items", "tokens right %", "exact %", "log-probability"]
+    header += ["over none", "over the reference", "reference"]
+    lines = [
+        [
+            f"{row['memory']}, {row['layers']}" if row["test"] != "none" else "nothing",
+            f"{row['alpha']:g}" if row["alpha"] else "-",
+            str(row["items"]),
+            *(f"{row[name]:.1f}" for name in ("token", "exact")),
+            f"{row['log_probability']:.2f}",
+            *(cell(row, name, True, 2) if row["test"] != "none" else "-" for name in ("gain", "difference")),
+            row["reference"] or "-",
+        ]
+        for row in _dicts(rows[rows["test"].isin(tests)])
+    ]
+    return markdown_table(header, lines)
+
+
+def _window_text(rows: pd.DataFrame) -> str:
+    windows = rows[(rows["test"] == "window")]
+    best = clearest(windows[windows["memory"] == "same fact"])
+    word = "It is clear of both" if best["above"] else "It is not clear of both, nor is any other"
+    return (
+        f"Clearest window: {best['layers']} at alpha {best['alpha']:g}, {_numbers(best)}. {word}. (Chosen among "
+        f"many on few items: set `layers` to it, and the tests above decide.)\n\n{_table(rows, ['window'])}"
+    )
+
+
+READOUT_TEXT = (
+    "Shares of variance, 1 - |mean|^2 / mean |x|^2, of h_pos, of ordinary attention outputs and of h_know over the "
+    "items, and of h_pos over the memory; and how often a linear probe reads an answer's first token from h_pos in the "
+    "memory (answers of at least two tokens whose first occurs five times or more; five parts, by case)."
+)
+
+
+def _readout_table(readout: pd.DataFrame, backbone: str) -> str:
+    names = {
+        "h_pos": "h_pos",
+        "attention": "attention",
+        "h_know": "h_know",
+        "memory": "memory",
+        "decoded": "read right %",
+        "chance": "most frequent %",
+    }
+    lines = []
+    for row in _dicts(readout[readout["backbone"] == backbone]):
+        shares = ["-" if pd.isna(row[name]) else f"{row[name]:.2f}" for name in list(names)[:4]]
+        percents = ["-" if pd.isna(row[name]) else f"{100 * row[name]:.1f}" for name in list(names)[4:]]
+        lines.append([f"{row['layer']}{' (edited)' if row['edited'] else ''}", *shares, *percents])
+    return markdown_table(["Layer", *names.values()], lines)
+
+
+def _dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
