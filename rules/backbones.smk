@@ -103,7 +103,7 @@ rule diagnostics:
         folder=backbone_folder,
         backbone=backbone_fields("family", "dtype", "vqa_prompt"),
         splits=DIAGNOSED,
-        edits=CONFIG.evaluation.edits,
+        edits=evaluation_edits,
         max_new_tokens=CONFIG.evaluation.max_new_tokens,
     script:
         "../workflow_scripts/diagnose.py"

@@ -65,8 +65,8 @@ def backbone_folder(wildcards):
 def backbone_files(wildcards):
     """The job's backbone as an input: its folder; nothing if it is named by a hub id."""
     folder = backbone_folder(wildcards)
-    embedded = CONFIG.backbones[wildcards.backbone].folder is None
-    return [folder] if embedded or os.path.isdir(folder) else []
+    # A folder below the stages may belong to another backbone made here, whose other layers are edited.
+    return [folder] if folder.startswith(f"{STAGES}/") or os.path.isdir(folder) else []
 
 
 def text_questions(wildcards):
@@ -85,10 +85,16 @@ def knowledge_of_method(wildcards):
     return {name.split(".")[0]: f"{STAGES}/knowledge/{wildcards.backbone}/{name}" for name in names}
 
 
+def evaluation_edits(wildcards, most=None):
+    """The smallest of the limits on evaluation edits: the configuration's, the backbone's, and `most`; None: all."""
+    limits = (CONFIG.evaluation.edits, CONFIG.backbones[wildcards.backbone].edits, most)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def edits_of_split(wildcards):
     """How many edits of the split are used; None: all."""
     dev = max(CONFIG.tuning.edits, CONFIG.admission.items)
-    return {"pool": None, "dev": dev}.get(wildcards.split, CONFIG.evaluation.edits)
+    return {"pool": None, "dev": dev}.get(wildcards.split, evaluation_edits(wildcards))
 
 
 def table1_records():

@@ -84,7 +84,7 @@ rule frontier_records:
         method=method_fields,
         knob=CONFIG.frontier.knob,
         values=CONFIG.frontier.values,
-        edits=min(filter(None, (CONFIG.frontier.edits, CONFIG.evaluation.edits)), default=None),
+        edits=lambda wildcards: evaluation_edits(wildcards, CONFIG.frontier.edits),
         generation=GENERATION,
         seed=CONFIG.seed,
     script:

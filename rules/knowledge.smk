@@ -21,8 +21,8 @@ rule triplets:
     params:
         code=lib("collect_triplets"),
         folder=backbone_folder,
-        backbone=backbone_fields("family", "dtype", "vqa_prompt"),
-        max_triplets=CONFIG.knowledge.max_triplets,
+        backbone=backbone_fields("family", "dtype", "vqa_prompt", "max_triplets"),
+        seed=CONFIG.seed,
     script:
         "../workflow_scripts/collect_triplets.py"
 

@@ -61,6 +61,10 @@ class BackboneConfig(Section):
         description="Text-only questions (T-Loc): null: the benchmark's; general: the packaged plain facts; or a JSON "
         "file whose records have loc and loc_ans (ours; a backbone with a pretrained LM knows the real world).",
     )
+    max_triplets: Count = Field(20000, description="Upper bound on triplets (paper: more than 15K).")
+    edits: Count | None = Field(
+        None, description="Most evaluation edits a cell on this backbone; null: evaluation.edits decides alone."
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Dtype of the frozen weights.")
     device: str = Field("cpu", description="Torch device of the model, for example cpu or cuda:0.")
 
@@ -94,7 +98,6 @@ class EncoderConfig(Section):
 class KnowledgeConfig(Section):
     """Triplets, hidden states, encoders, memory."""
 
-    max_triplets: Count = Field(20000, description="Upper bound on triplets (paper: more than 15K).")
     memory_states: Count = Field(1000, description="FFN inputs a layer kept for memory losses (T-Patcher: 40K).")
     encoders: EncoderConfig = EncoderConfig()
 

@@ -13,5 +13,5 @@ with Stage(snakemake) as config:
     settings = config.backbones[snakemake.wildcards.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
     cases = [case for path in snakemake.input.cases for case in read_cases(path)]
-    limit, out = config.knowledge.max_triplets, Path(snakemake.output[0])
-    collect_triplets(backbone, cases, limit, out, job_mark(snakemake))
+    out, limit = Path(snakemake.output[0]), settings.max_triplets
+    collect_triplets(backbone, cases, limit, out, job_mark(snakemake), config.seed)

@@ -1,6 +1,7 @@
 """Triplets (question, true answer, the backbone's own wrong answer): UniKE App. C."""
 
 import logging
+import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -31,17 +32,31 @@ class Triplet:
     negative: str
 
 
-def collect_triplets(backbone: Backbone, cases: Sequence[EditCase], limit: int, out: Path, mark: str) -> None:
-    """Ask the backbone every question of the pool and keep those it gets wrong, with the truth.
+def collect_triplets(
+    backbone: Backbone, cases: Sequence[EditCase], limit: int, out: Path, mark: str, seed: int = 0
+) -> None:
+    """Ask the backbone the questions of the pool and keep those it gets wrong, with the truth, until there are enough.
 
     Answers are compared after `normalise_answer`. Questions answered with nothing are dropped (there is no A_neg).
+
+    Args:
+        backbone: the unedited model.
+        cases: the pool.
+        limit: most triplets kept.
+        out: the Parquet file to write.
+        mark: its fingerprint.
+        seed: of the random order in which questions are asked; triplets are written in the pool's order.
 
     Raises:
         InputError: the pool is empty or no question is answered wrongly.
     """
+    places = {case.request.id: place for place, case in enumerate(cases)}
+    order = random.Random(f"triplets {seed}").sample(cases, len(cases))
     triplets: list[Triplet] = []
-    for start in tqdm(range(0, len(cases), ROWS), desc="triplets", unit="batch"):
-        part = cases[start : start + ROWS]
+    for start in tqdm(range(0, len(order), ROWS), desc="triplets", unit="batch"):
+        if len(triplets) >= limit:
+            break
+        part = order[start : start + ROWS]
         answers = generate(backbone, [case.request.query for case in part], [[] for _ in part])
         for case, ids in zip(part, answers, strict=True):
             query, answer = case.request.query, backbone.text(ids)
@@ -49,9 +64,10 @@ def collect_triplets(backbone: Backbone, cases: Sequence[EditCase], limit: int, 
             if wrong and len(triplets) < limit:
                 request = case.request
                 triplets.append(Triplet(request.id, query.image, query.prompt, query.style, request.target, answer))
-    log.info("%d of %d pool questions answered wrongly", len(triplets), len(cases))
+    log.info("%d triplets from a pool of %d questions", len(triplets), len(cases))
     if not triplets:
         raise InputError(f"{out}: none of the {len(cases)} pool questions is answered wrongly; no triplets")
+    triplets.sort(key=lambda triplet: places[triplet.id])
     write_table(out, pd.DataFrame([asdict(triplet) for triplet in triplets]), mark)
 
 
