@@ -85,7 +85,6 @@ rule frontier_records:
         knob=CONFIG.frontier.knob,
         values=CONFIG.frontier.values,
         edits=lambda wildcards: evaluation_edits(wildcards, CONFIG.frontier.edits),
-        generation=GENERATION,
         seed=CONFIG.seed,
     script:
         "../workflow_scripts/sweep.py"
@@ -117,7 +116,6 @@ rule tuning_trials:
         method=method_fields,
         trials=CONFIG.tuning.trials,
         edits=CONFIG.tuning.edits,
-        generation=GENERATION,
         grid=lambda wildcards: CONFIG.tuning.grids.get(wildcards.method, {}),
         seed=CONFIG.seed,
     script:

@@ -110,6 +110,10 @@ class EvaluationConfig(Section):
     generate: bool = Field(True, description="Greedy generation before and after each edit (costs a decode).")
     max_new_tokens: Count = Field(16, description="Longest generated answer, tokens.")
 
+    def without_generation(self) -> "EvaluationConfig":
+        """Return the same settings for runs that are judged by answer tokens alone."""
+        return self.model_copy(update={"generate": False})
+
 
 class AdmissionConfig(Section):
     """Admission tests: can a backbone show UniKE at all? On development edits (all ours)."""

@@ -21,7 +21,7 @@ with Stage(snakemake) as config:
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     trials = grid_trials(config.tuning.grids[names.method], config.tuning.trials, config.seed)
-    table = search(backbone, editor_of, cases, before, trials, config.evaluation)
+    table = search(backbone, editor_of, cases, before, trials, config.evaluation.without_generation())
     for column, value in (("method", names.method), ("task", names.task), ("backbone", names.backbone)):
         table.insert(0, column, value)
     with atomic_path(snakemake.output[0]) as temporary:

@@ -24,7 +24,7 @@ with Stage(snakemake) as config:
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     knob = (config.frontier.knob, config.frontier.values)
-    swept = sweep(backbone, editor_of, cases, before, knob, config.evaluation)
+    swept = sweep(backbone, editor_of, cases, before, knob, config.evaluation.without_generation())
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
     labels |= {"k": 1, "seed": config.seed, "mark": mark}
     table = pd.concat([records_table(scores, labels).assign(value=value) for value, scores in swept])
