@@ -20,7 +20,8 @@ def generate(
     """Return the greedy answers as token ids, without the stop token.
 
     Each pass checks a whole draft at once: the longest prefix that greedy decoding would have written stays, the next
-    token is the model's own, and the rest of the draft is dropped. The result does not depend on the drafts.
+    token is the model's own, and the rest of the draft is dropped. The result does not depend on the drafts. Written
+    tokens are final: in bfloat16 a later pass, at another length, may prefer another token on a near tie.
 
     Args:
         backbone: the model.
@@ -30,6 +31,7 @@ def generate(
         max_new_tokens: longest answer, in tokens.
     """
     answers = [list(draft[: max_new_tokens - 1]) for draft in drafts]
+    written = [0] * len(answers)
     done = [False] * len(answers)
     while not all(done):
         # Finished rows stay in the batch, with their answer cut off, because sessions must keep equal row counts.
@@ -37,7 +39,11 @@ def generate(
         predicted = _greedy_along(backbone, queries, rows, patch)
         for row, tokens in enumerate(predicted):
             if not done[row]:
-                answers[row], done[row] = _accept(rows[row], tokens, backbone.stop_tokens, max_new_tokens)
+                known, draft = rows[row][: written[row]], rows[row][written[row] :]
+                more, done[row] = _accept(
+                    draft, tokens[written[row] :], backbone.stop_tokens, max_new_tokens - len(known)
+                )
+                answers[row], written[row] = known + more, len(known) + len(more)
     return answers
 
 
