@@ -1,9 +1,12 @@
 """encode / trunk / head against Hugging Face's own forward, for both families, with and without image, padded."""
 
+import itertools
+
 import pytest
 import torch
 from conftest import LAYERS, QUERIES, VISUAL_TOKENS, tiny_images
 
+from unike_lib.backbones import generate as module
 from unike_lib.backbones.base import IGNORED
 from unike_lib.backbones.decoder import Trace
 from unike_lib.backbones.generate import generate
@@ -92,6 +95,21 @@ def test_generation_does_not_depend_on_drafts_and_equals_step_by_step_greedy(bac
                 break
             written.append(token)
         assert answer == written
+
+
+def test_generation_ends_although_near_ties_fall_differently_in_every_pass(backbone, monkeypatch):
+    """As in bfloat16, where the length of a batch can turn a near tie: what is written is not written again."""
+    passes = itertools.count()
+
+    def flipping(backbone, queries, rows, patch):
+        number = next(passes)
+        assert number < 20
+        token = 4 + number % 2
+        return [[token] * (len(row) + 1) for row in rows]
+
+    monkeypatch.setattr(module, "_greedy_along", flipping)
+    answers = generate(backbone, QUERIES[:2], [[], [4, 4, 9]], max_new_tokens=5)
+    assert answers == [[4, 5, 4, 5, 4], [4, 4, 4, 5, 4]]
 
 
 def test_layers_outside_the_model_are_refused(family, make_backbone):

@@ -1,5 +1,6 @@
 """Greedy decoding that verifies a draft, so an answer that is already known costs one pass."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -22,7 +23,8 @@ def generate(
 
     Each pass checks a whole draft at once: the longest prefix that greedy decoding would have written stays, the next
     token is the model's own, and what the model said along the rest serves as the next draft. Sessions whose rows are
-    all finished leave the batch. The result does not depend on the drafts.
+    all finished leave the batch. The result does not depend on the drafts. Written tokens are final: in bfloat16 a
+    later pass, at another length, may prefer another token on a near tie.
 
     Args:
         backbone: the model.
@@ -33,6 +35,7 @@ def generate(
         first: the greedy token after the prompt and after each draft token, if already known.
     """
     answers = [list(draft) for draft in drafts]
+    written = [0] * len(answers)
     done = [False] * len(answers)
     width = len(answers) // patch.sessions if patch is not None else 1
     active = list(range(len(answers) // width))
@@ -45,7 +48,16 @@ def generate(
             first = _greedy_along(backbone, [queries[row] for row in rows], parts, part_of_patch)
         for row, predicted in zip(rows, first, strict=True):
             if not done[row]:
-                answers[row], done[row] = _accept(answers[row], predicted, backbone.stop_tokens, max_new_tokens)
+                known = answers[row][: written[row]]
+                more, done[row] = _accept(
+                    answers[row][written[row] :],
+                    predicted[written[row] :],
+                    backbone.stop_tokens,
+                    max_new_tokens - written[row],
+                )
+                written[row] += len(more)
+                guess = [] if done[row] else _guess(predicted[written[row] : max_new_tokens - 1], backbone.stop_tokens)
+                answers[row] = [*known, *more, *guess]
         first = None
         active = [s for s in active if not all(done[s * width : (s + 1) * width])]
     return answers
@@ -61,12 +73,10 @@ def _greedy_along(
     return [part.tolist() for part in best.split(where.sum(1).tolist())]
 
 
-def _accept(draft: list[int], predicted: Sequence[int], stops: frozenset[int], limit: int) -> tuple[list[int], bool]:
-    """Return the answer and True if it is complete, else the next draft and False.
-
-    The draft is right up to the first token that differs from the prediction; the token predicted there is right too.
-    The next draft is that prefix and, as a guess, what was predicted along the wrong rest, up to a stop.
-    """
+def _accept(
+    draft: Sequence[int], predicted: Sequence[int], stops: frozenset[int], limit: int
+) -> tuple[list[int], bool]:
+    """Return the verified prefix of a draft plus one token, and whether the answer is complete."""
     kept: list[int] = []
     for position, token in enumerate(predicted):
         if token in stops:
@@ -76,8 +86,9 @@ def _accept(draft: list[int], predicted: Sequence[int], stops: frozenset[int], l
             return kept, True
         if position == len(draft) or draft[position] != token:
             break
-    for token in predicted[len(kept) : limit - 1]:
-        if token in stops:
-            break
-        kept.append(token)
     return kept, False
+
+
+def _guess(predicted: Sequence[int], stops: frozenset[int]) -> list[int]:
+    """Return what was predicted along the wrong rest of a draft, up to a stop."""
+    return list(itertools.takewhile(lambda token: token not in stops, predicted))
