@@ -81,8 +81,8 @@ class Admission:
     """The tests of one backbone.
 
     Reading: the demonstration of a case's fact is its rephrased question (probe `t_gen`: same image, other words) with
-    the true answer, in the context and as a memory slot alike; "other fact" is that of the next case of the task without
-    a fact in common and with another answer.
+    the true answer, in the context and as a memory slot alike; "other fact" is that of the next case of the task
+    that shares neither fact nor answer.
 
     Args:
         backbone: the unedited model.
@@ -179,7 +179,7 @@ def other_facts(cases: Sequence[EditCase]) -> list[int]:
         apart = [number for number in later if _apart(case, cases[number])]
         if not apart:
             raise InputError(
-                f"case {case.request.id}: field 'facts': every other case among the {len(cases)} of the admission tests "
+                f"case {case.request.id}: field 'facts': every other of the {len(cases)} cases of the admission tests "
                 "shares its fact or answer, expected one that does not"
             )
         found.append(min(apart, key=lambda number: cases[number].request.task != case.request.task))
