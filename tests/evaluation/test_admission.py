@@ -169,9 +169,9 @@ def test_every_case_meets_every_condition_and_scans_use_the_first_ones(backbone,
 def test_the_same_fact_is_the_rephrased_question_and_the_other_is_anothers(backbone, cases):
     scores, _ = run(backbone, cases)
     places = {"same fact": range(len(cases)), "other fact": other_facts(cases)}
-    for name, sources in places.items():  # noqa: B007 (used in the query)
-        context = scores.query("test == 'context' and layers == 'all' and memory == @name").set_index("case")
-        latent = scores.query("test == 'latent' and alpha == 0.5 and memory == @name").set_index("case")
+    for name, sources in places.items():
+        known = scores[scores["memory"] == name].set_index("case")
+        context, latent = known.query("layers == 'all'"), known.query("test == 'latent' and alpha == 0.5")
         for case, source in zip(cases, sources, strict=True):
             question, demonstration = case.request.query, cases[source].probes[1].query
             assert demonstration.prompt == "name it"
@@ -201,6 +201,8 @@ def test_the_other_fact_shares_neither_fact_nor_answer():
     cases = [make_case(0, "cat"), make_case(1, "cat"), make_case(2, "dog"), make_case(3, "owl")]
     cases[3] = dataclasses.replace(cases[3], facts=cases[2].facts)
     assert other_facts(cases) == [2, 2, 0, 0]
+    caption = dataclasses.replace(cases[2], request=dataclasses.replace(cases[2].request, task="caption"))
+    assert other_facts([*cases[:2], caption, make_case(4, "blue")]) == [3, 3, 3, 0]
     with pytest.raises(InputError, match="case vqa-0: field 'facts'"):
         other_facts(cases[:2])
 

@@ -81,8 +81,8 @@ class Admission:
     """The tests of one backbone.
 
     Reading: the demonstration of a case's fact is its rephrased question (probe `t_gen`: same image, other words) with
-    the true answer, in the context and as a memory slot alike; "other fact" is that of the next case without a fact in
-    common and with another answer.
+    the true answer, in the context and as a memory slot alike; "other fact" is that of the next case of the task
+    that shares neither fact nor answer.
 
     Args:
         backbone: the unedited model.
@@ -168,7 +168,7 @@ class Admission:
 
 
 def other_facts(cases: Sequence[EditCase]) -> list[int]:
-    """Return, for each case, the number of the next case that shares no fact and no answer with it.
+    """Return, for each case, the number of the next that shares no fact and no answer with it, of its own task if any.
 
     Raises:
         InputError: there is none.
@@ -176,20 +176,18 @@ def other_facts(cases: Sequence[EditCase]) -> list[int]:
     found = []
     for index, case in enumerate(cases):
         later = [*range(index + 1, len(cases)), *range(index)]
-        apart = [
-            number
-            for number in later
-            if not set(cases[number].facts) & set(case.facts)
-            and cases[number].request.target != case.request.target
-            and cases[number].request.task == case.request.task
-        ]
+        apart = [number for number in later if _apart(case, cases[number])]
         if not apart:
             raise InputError(
-                f"case {case.request.id}: field 'facts': every other {case.request.task} case among the {len(cases)} "
-                "of the admission tests shares its fact or answer, expected one that does not"
+                f"case {case.request.id}: field 'facts': every other of the {len(cases)} cases of the admission tests "
+                "shares its fact or answer, expected one that does not"
             )
-        found.append(apart[0])
+        found.append(min(apart, key=lambda number: cases[number].request.task != case.request.task))
     return found
+
+
+def _apart(case: EditCase, other: EditCase) -> bool:
+    return not set(case.facts) & set(other.facts) and case.request.target != other.request.target
 
 
 def window_layers(depth: int, step: int) -> dict[str, range]:
