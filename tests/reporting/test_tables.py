@@ -1,16 +1,17 @@
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_up_records import BACKBONES, METHODS, TASKS, admission_scores, make_records
 
-from unike_lib.config import StatisticsConfig, TableConfig
+from unike_lib.config import BackboneConfig, StatisticsConfig, TableConfig
 from unike_lib.reporting.admission import summarise
 from unike_lib.reporting.markdown import cell, markdown_table
-from unike_lib.reporting.paper import PAPER_METHODS, paper_table
+from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, paper_table
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.scores import THREE_AIMS, paired_differences, score_table
 from unike_lib.reporting.tables import write_diagnostics, write_table1
@@ -206,6 +207,16 @@ def test_markdown_cells():
     assert cell(row, "m") == "2.0"
     with pytest.raises(ValueError, match="2 cells, expected 1"):
         markdown_table(["a"], [["1", "2"]])
+
+
+def test_a_family_that_the_paper_does_not_have_stands_alone(cells, config, tmp_path):
+    left = config.backbones["left"].model_copy(update={"family": "smolvlm", "folder": "somewhere"})
+    config = config.model_copy(update={"backbones": config.backbones | {"left": left}})
+    write_table1(cells, admission(tmp_path), outputs(tmp_path), config)
+    table = pd.read_csv(tmp_path / "table1.csv")
+    assert set(table.loc[table["paper_rel"].isna(), "backbone"]) == {"left"}
+    assert set(PAPER_BACKBONES) == set(get_args(BackboneConfig.model_fields["family"].annotation))
+    assert set(paper_table("table1")["backbone"]) == set(PAPER_BACKBONES.values()) - {"none"}
 
 
 def test_the_papers_tables_are_there():

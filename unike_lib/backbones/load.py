@@ -1,7 +1,7 @@
 """Open a backbone from a folder or a hub id: the model, its tokenizer, its image processor, its family.
 
 To add a family of Hugging Face models with a Llama-like decoder, describe it as a `Family` (`llava.py` is an example),
-name it in `FAMILIES`, and add that name to `BackboneConfig.family`.
+name it in `FAMILIES`, and add that name to `BackboneConfig.family` and to `reporting.paper.PAPER_BACKBONES`.
 """
 
 from collections.abc import Callable, Sequence
