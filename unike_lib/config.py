@@ -45,11 +45,36 @@ class PretrainConfig(Section):
     continuation_weight: float = Field(0.1, ge=0, description="Loss weight of follow-up questions (answers: 1).")
 
 
+class SmolConfig(PretrainConfig):
+    """Training of the backbones on a pretrained language model: Q-Former, then projection and LoRA factors (ours)."""
+
+    steps: Count = Field(600, description="Optimiser steps of projection and LoRA factors.")
+    rows: Count = Field(4, description="Text rows a step.")
+    rate: Positive = Field(2.0e-3, description="AdamW peak learning rate of the LoRA factors.")
+    row_tokens: int = Field(60, ge=8, description="A row takes no further question beyond this length, in tokens.")
+    continuation_weight: float = Field(0.0, ge=0, description="Loss weight of follow-up questions (answers: 1).")
+    projection_rate: Positive = Field(1.0e-3, description="AdamW peak learning rate of the language projection.")
+    rank: Count = Field(16, description="Rank of the LoRA factors (Hu et al. 2022).")
+    first_layer: int = Field(0, ge=0, description="First decoder layer with LoRA factors.")
+    last_layer: int = Field(19, ge=0, description="Last one; the layers above read facts in context and are kept.")
+    brief_start: Fraction = Field(0.9, description="Share of streams among rows with pictures at the first step.")
+    brief_end: Fraction = Field(0.4, description="The same at the last step; linear in between.")
+    text_share: Fraction = Field(0.08, description="Share of rows with text-only facts.")
+    end_share: Fraction = Field(0.1, description="Share of answers followed by the end symbol; the others by ; or .")
+    mark_weight: float = Field(0.3, ge=0, description="Loss weight of the mark after an answer (answers: 1).")
+    told_share: Fraction = Field(0.12, description="Share of rows with invented facts that are told, then asked.")
+    checkpoint: Count = Field(100, description="Optimiser steps between checkpoints.")
+    shipped: bool = Field(True, description="Use the weights in the library where they fit the benchmark and settings.")
+
+
 class BackboneConfig(Section):
     """A backbone by family and origin."""
 
     family: Literal["blip2", "minigpt4"] = Field(description="Input layout: BLIP-2's or MiniGPT-4's.")
     folder: str | None = Field(None, description="save_pretrained folder or hub id; null: train an embedded one.")
+    language_model: Literal["smollm2-135m"] | None = Field(
+        None, description="folder: null only: the pretrained LM to build on; null: a tiny one is trained from scratch."
+    )
     layers: Literal["last_four"] | tuple[int, ...] = Field(
         "last_four", description="Edited layers E (paper: last four)."
     )
@@ -134,6 +159,7 @@ class Config(Section):
     threads: Count = Field(1, description="Torch threads a job.")
     benchmark: BenchmarkConfig
     pretrain: PretrainConfig
+    smol: SmolConfig = SmolConfig()
     backbones: dict[str, BackboneConfig] = Field(min_length=1)
     knowledge: KnowledgeConfig
     methods: dict[str, dict[str, Any]] = Field(min_length=1)

@@ -1,5 +1,6 @@
 """Open a backbone from a folder or a hub id: the model, its tokenizer, its image processor, its input form."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,4 +43,16 @@ def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[
     model = load_model(folder, config)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     layers = None if config.layers == "last_four" else config.layers
-    return Backbone(model, tokenizer, FORMS[config.family], images, layers, config.vqa_prompt)
+    return Backbone(model, tokenizer, input_form(config.family, tokenizer), images, layers, config.vqa_prompt)
+
+
+def input_form(family: str, tokenizer: Any) -> InputForm:
+    """Return a family's layout; with a byte-level tokenizer, an answer starts with the space that parts it from ":"."""
+    form = FORMS[family]
+    return dataclasses.replace(form, answer_prefix=" ") if carries_space(tokenizer) else form
+
+
+def carries_space(tokenizer: Any) -> bool:
+    """Tell whether the space before a word is part of its first token (byte-level BPE: GPT-2, OPT, SmolLM2)."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return "ByteLevel" in repr(getattr(backend, "decoder", None))

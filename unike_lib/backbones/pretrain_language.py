@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import Blip2ForConditionalGeneration
 
-from unike_lib.backbones.pretrain_text import NO_IMAGE, Composer, Row
+from unike_lib.backbones.pretrain_text import Composer, Row
 from unike_lib.config import PretrainConfig
 
 SORTED_STEPS = 16  # batches that are drawn and sorted by length together
@@ -21,8 +21,8 @@ SORTED_STEPS = 16  # batches that are drawn and sorted by length together
 class Layout:
     """A batch of rows as tensors.
 
-    ids [row, token]; weights [row, token]: loss weight of predicting each token from the ones before; images [row with
-    an image]: rows of the feature table, in the order of the `<image>` tokens.
+    ids [row, token]; weights [row, token]: loss weight of predicting each token from the ones before; images [image
+    shown]: rows of the feature table, in the order of the `<image>` tokens.
     """
 
     ids: Tensor
@@ -38,7 +38,7 @@ def lay_out(rows: Sequence[Row]) -> Layout:
     for index, row in enumerate(rows):
         ids[index, : len(row.ids)] = torch.tensor(row.ids)
         weights[index, : len(row.ids)] = torch.tensor(row.weights)
-    images = torch.tensor([row.image for row in rows if row.image != NO_IMAGE], dtype=torch.long)
+    images = torch.tensor([image for row in rows for image in row.images], dtype=torch.long)
     return Layout(ids, weights, images)
 
 

@@ -16,6 +16,7 @@ PAD, UNKNOWN, BEGIN, END, IMAGE = "<pad>", "<unk>", "<s>", "</s>", "<image>"
 SPECIAL = (PAD, UNKNOWN, BEGIN, END, IMAGE)
 SEPARATORS = (";", ".")
 STOPS = (END, *SEPARATORS)
+NEWLINE = "Ċ"  # how byte-level BPE writes it
 TEMPLATE_WORDS = (
     "question",
     "short",
@@ -63,5 +64,6 @@ def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Return the ids that end a generated answer: `</s>`, `;` and `.`."""
-    return [token_id(tokenizer, stop) for stop in STOPS]
+    """Return the ids that end a generated answer: the end symbol, `;`, `.`, and in a byte-level vocabulary the newline."""
+    known = tokenizer.get_vocab()
+    return [known[stop] for stop in (tokenizer.eos_token, *SEPARATORS, NEWLINE) if stop in known]
