@@ -30,12 +30,12 @@ rule pretrain:
         vocabulary=f"{BENCHMARK}/vocabulary.json",
     output:
         directory(f"{STAGES}/backbones/{{backbone}}"),
-    wildcard_constraints:
-        backbone=named(NANO),
     log:
         "logs/pretrain/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/pretrain/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=named(NANO),
     threads: CONFIG.threads
     resources:
         mem_mb=2500,
@@ -90,12 +90,12 @@ rule smol_weights:
         base=f"{STAGES}/language_models/smollm2-135m",
     output:
         f"{STAGES}/language_models/{{backbone}}.safetensors",
-    wildcard_constraints:
-        backbone=named(SMOL),
     log:
         "logs/smol_weights/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/smol_weights/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=named(SMOL),
     threads: CONFIG.threads
     resources:
         mem_mb=4000,
@@ -114,12 +114,12 @@ rule pretrain_smol:
         trained=f"{STAGES}/language_models/{{backbone}}.safetensors",
     output:
         directory(f"{STAGES}/backbones/{{backbone}}"),
-    wildcard_constraints:
-        backbone=named(SMOL),
     log:
         "logs/pretrain_smol/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/pretrain_smol/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=named(SMOL),
     threads: CONFIG.threads
     resources:
         mem_mb=4000,

@@ -113,7 +113,7 @@ def test_names_that_are_not_taught_do_not_leak_into_the_projection(recipe):
         table.to_parquet(folder / "training.parquet")
         first_projection(model, outputs, seen.scenes, folder, tokenizer)
         single = (seen.scenes["left"] == 2) & (seen.scenes["right"] < 0)
-        tokens = model.language_projection(outputs[0, single.to_numpy(), 0].mean(0))
+        tokens = model.language_projection(outputs[0, torch.tensor(single.tolist()), 0].mean(0))
         words = model.get_input_embeddings().weight
         owl = words[tokenizer(" owl")["input_ids"]].mean(0)
         projections.append(torch.cosine_similarity(tokens, owl, dim=0).item())

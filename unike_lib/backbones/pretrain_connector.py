@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from unike_lib.backbones.pretrain_language import LanguageTrainer, layouts
 from unike_lib.backbones.pretrain_qformer import attribute_labels
-from unike_lib.backbones.pretrain_text import Composer
+from unike_lib.backbones.pretrain_text import Teacher
 from unike_lib.backbones.tower import Blip2WithTower
 from unike_lib.config import SmolConfig
 from unike_lib.io import read_table, read_tensors, write_tensors
@@ -34,13 +34,13 @@ class ConnectorTrainer(LanguageTrainer):
 
 
 def train_connector(
-    trainer: ConnectorTrainer, composer: Composer, factors: dict[str, Tensor], checkpoint: Path, mark: str
+    trainer: ConnectorTrainer, teacher: Teacher, factors: dict[str, Tensor], checkpoint: Path, mark: str
 ) -> Tensor:
     """Train projection and factors; return the log [step, (step, loss, rate)].
 
     Args:
         trainer: gives the loss.
-        composer: gives the rows; drawn again from the start after a break, so that the same rows follow.
+        teacher: gives the rows; drawn again from the start after a break, so that the same rows follow.
         factors: low-rank factors by name.
         checkpoint: file that the state is kept in.
         mark: fingerprint of the training; a checkpoint with another one is ignored.
@@ -49,7 +49,7 @@ def train_connector(
     state = TrainingState(trainer, factors)
     log = state.resume(checkpoint, mark)
     bar = tqdm(total=config.steps, initial=len(log), desc="connector", unit="step")
-    for step, layout in itertools.islice(enumerate(layouts(composer, config)), len(log), None):
+    for step, layout in itertools.islice(enumerate(layouts(teacher, config)), len(log), None):
         share = rate_at(step / config.steps)
         loss = trainer.loss(layout)
         state.step(loss, share)
@@ -165,12 +165,12 @@ def _class_words(lessons: pd.DataFrame, scenes: pd.DataFrame, labels: Tensor) ->
     empty = int(labels[:, left].max())
     words = {(left, empty): "nothing", (right, empty): "nothing"}
     words |= {(layout, index): word for index, word in enumerate(("left", "right", "both"))}
-    by_image = scenes.set_index("image")
+    shown: Any = scenes.set_index("image")[["left", "right", "background"]].to_dict("index")
     for image, relation, answer in zip(lessons["image"], lessons["relation"], lessons["answer"], strict=True):
         if relation == "background":
-            words[background, int(by_image.at[image, "background"])] = answer
+            words[background, shown[image]["background"]] = answer
         elif relation == "naming":
-            thing = max(int(by_image.at[image, side]) for side in ("left", "right"))
+            thing = max(shown[image]["left"], shown[image]["right"])
             words[left, thing] = words[right, thing] = answer
     return words
 

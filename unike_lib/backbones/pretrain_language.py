@@ -11,8 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import Blip2ForConditionalGeneration
 
-from unike_lib.backbones.pretrain_text import Composer, Row
-from unike_lib.config import PretrainConfig
+from unike_lib.backbones.pretrain_text import Composer, Row, Teacher
+from unike_lib.config import TeachingConfig
 
 SORTED_STEPS = 16  # batches that are drawn and sorted by length together
 
@@ -58,7 +58,7 @@ class LanguageTrainer:
         model: Blip2ForConditionalGeneration,
         outputs: Tensor,
         image_id: int,
-        config: PretrainConfig,
+        config: TeachingConfig,
         generator: torch.Generator,
     ) -> None:
         self.model, self.outputs, self.image_id = model, outputs, image_id
@@ -103,12 +103,12 @@ def train_language_model(trainer: LanguageTrainer, composer: Composer) -> pd.Dat
     return pd.DataFrame(log, columns=["step", "loss", "rate"])
 
 
-def layouts(composer: Composer, config: PretrainConfig) -> Iterator[Layout]:
+def layouts(teacher: Teacher, config: TeachingConfig) -> Iterator[Layout]:
     """Yield one batch a step; rows of similar length go together, in a random order of batches."""
     for start in range(0, config.steps, SORTED_STEPS):
-        composer.at(start / config.steps)
+        teacher.at(start / config.steps)
         count = min(SORTED_STEPS, config.steps - start)
-        rows = sorted((composer.plain() for _ in range(count * config.rows)), key=lambda row: len(row.ids))
+        rows = sorted((teacher.plain() for _ in range(count * config.rows)), key=lambda row: len(row.ids))
         batches = [rows[i : i + config.rows] for i in range(0, len(rows), config.rows)]
-        composer.rng.shuffle(batches)
+        teacher.rng.shuffle(batches)
         yield from (lay_out(batch) for batch in batches)

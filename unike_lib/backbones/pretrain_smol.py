@@ -94,7 +94,7 @@ def train_smol(recipe: Recipe, out: Path) -> None:
     """
     settings, mark = recipe.settings, recipe.mark
     seen = read_tower_features(recipe.features, recipe.benchmark)
-    tokenizer = AutoTokenizer.from_pretrained(recipe.base)
+    tokenizer: Any = AutoTokenizer.from_pretrained(recipe.base)
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     model = smol_model(recipe.base, tokenizer, seen.basis)
@@ -127,13 +127,13 @@ def smol_model(base: Path, tokenizer: PreTrainedTokenizerFast, basis: dict[str, 
 
 
 def assemble_smol(base: Path, trained: Path, out: Path) -> None:
-    """Write the whole model as a `save_pretrained` folder, low-rank factors merged; the LM in float16, the rest float32.
+    """Write the whole model as a `save_pretrained` folder, low-rank factors merged; its LM is in float16.
 
     Raises:
         InputError: a file is missing or broken.
     """
     tensors = read_tensors(trained)
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
     model = smol_model(base, tokenizer, {name: tensors[TOWER + name] for name in BASIS})
     missing = model.load_state_dict({n: v for n, v in tensors.items() if n.startswith(EYES)}, strict=False).missing_keys
     if left := [name for name in missing if name.startswith(EYES)]:

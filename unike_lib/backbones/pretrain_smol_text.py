@@ -2,13 +2,13 @@
 
 A large model affords few training tokens, so most facts are shown in *streams*: visual tokens without their wrapper, a
 short cue, the answer, then the next picture. *Asked* rows have the family's layout and whole questions. *Told* rows
-state an invented fact and later ask for it: a pretrained model can read an answer from its context, and such rows, which
-no weight can answer, keep that ability through the training on fixed facts.
+state an invented fact and later ask for it: a pretrained model can read an answer from its context, and such rows,
+which no weight can answer, keep that ability through the training on fixed facts.
 """
 
 from typing import Any
 
-from unike_lib.backbones.pretrain_text import NO_IMAGE, Composer, Row
+from unike_lib.backbones.pretrain_text import NO_IMAGE, Row, Teacher
 from unike_lib.config import SmolConfig
 
 # How often a lesson of a relation is dealt a round, by kind of row; others once. A thing stands in many captions.
@@ -22,8 +22,8 @@ SEVERAL_IMAGES = 0.4  # share of told rows with a second picture, about which an
 TEXT_TOLD = 0.15  # share of told rows without a picture
 
 
-class Tutor(Composer):
-    """A `Composer` for few, dense tokens; `config.brief_start` and `brief_end` are the share of streams."""
+class Tutor(Teacher):
+    """Draws few, dense rows; `config.brief_start` and `brief_end` are the share of streams."""
 
     config: SmolConfig
 

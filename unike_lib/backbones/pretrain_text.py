@@ -10,6 +10,7 @@ that in-context editing reads.
 
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ import pandas as pd
 from unike_lib.backbones.base import InputForm
 from unike_lib.backbones.pretrain_qformer import ATTRIBUTES
 from unike_lib.backbones.tokenizer import IMAGE
-from unike_lib.config import PretrainConfig
+from unike_lib.config import PretrainConfig, TeachingConfig
 from unike_lib.io import read_table
 from unike_lib.types import InputError
 
@@ -100,8 +101,8 @@ def read_lessons(benchmark: Path, scenes: pd.DataFrame) -> list[Lesson]:
     ]
 
 
-class Composer:
-    """Draws rows from lessons; every random choice comes from `rng`.
+class Teacher(ABC):
+    """Lessons as tokens, from which a subclass draws rows; every random choice comes from `rng`.
 
     Args:
         lessons: what is taught.
@@ -118,7 +119,7 @@ class Composer:
         tokenizer: Any,
         form: InputForm,
         question: str,
-        config: PretrainConfig,
+        config: TeachingConfig,
         rng: random.Random,
     ) -> None:
         self.config, self.rng, self.tokenizer, self.form = config, rng, tokenizer, form
@@ -126,7 +127,6 @@ class Composer:
         self.image_id, self.semicolon, self.period = (
             tokenizer.convert_tokens_to_ids(mark) for mark in (IMAGE, ";", ".")
         )
-        self.restate = self._ids(" that is,")
         picture = self._ids(form.before_image) + [self.image_id] * len(ATTRIBUTES) + self._ids(form.after_image)
         self.with_image = [begin] * form.start_token_with_image + picture
         self.text_start = [begin] * form.start_token_text_only
@@ -153,9 +153,6 @@ class Composer:
         for index, lesson in enumerate(self.lessons):
             for row in lesson.images:
                 self.by_image.setdefault(row, []).append(index)
-        captioned = {row for lesson in self.lessons if lesson.caption for row in lesson.images}
-        self.pairs = sorted(captioned)
-        self.singles = sorted(self.by_image.keys() - captioned)
         self.brief_share = config.brief_start
 
     def at(self, progress: float) -> None:
@@ -164,6 +161,33 @@ class Composer:
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+
+    def _order(self, pool: Sequence[int]) -> list[int]:
+        """Return up to twelve lessons in a random order that favours those whose answer says more.
+
+        Weighted sampling without replacement by random keys (Efraimidis and Spirakis 2006); the weight is the
+        logarithm of the number of different answers to the relation, so "left or right?" does not crowd out names.
+        """
+        few = self.rng.sample(pool, min(len(pool), 32))
+        keys = {index: self.rng.expovariate(self.information[index]) for index in few}
+        return sorted(few, key=keys.__getitem__)[:12]
+
+    @abstractmethod
+    def plain(self) -> Row:
+        """Draw a row."""
+
+
+class Composer(Teacher):
+    """Draws rows for language models trained from scratch: one picture, or a run of text facts, with continuations."""
+
+    config: PretrainConfig
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.restate = self._ids(" that is,")
+        captioned = {row for lesson in self.lessons if lesson.caption for row in lesson.images}
+        self.pairs = sorted(captioned)
+        self.singles = sorted(self.by_image.keys() - captioned)
 
     def start(self, image: int) -> Row:
         """Return a row with only the family's image prefix, or its start without an image."""
@@ -184,7 +208,7 @@ class Composer:
             row.last_answer = len(row.ids) - 1
 
     def plain(self) -> Row:
-        """Draw a row of taught facts: one picture or a run of text facts, with continuations up to the row's length."""
+        """Draw a row of taught facts, with continuations up to the row's length."""
         draw = self.rng.random()
         if draw < self.config.text_share:
             row, pool = self.start(NO_IMAGE), self.text_only
@@ -197,16 +221,6 @@ class Composer:
             if self._close(row, self.answers[lesson]) or len(row.ids) >= self.config.row_tokens:
                 break
         return row
-
-    def _order(self, pool: Sequence[int]) -> list[int]:
-        """Return up to twelve lessons in a random order that favours those whose answer says more.
-
-        Weighted sampling without replacement by random keys (Efraimidis and Spirakis 2006); the weight is the
-        logarithm of the number of different answers to the relation, so "left or right?" does not crowd out names.
-        """
-        few = self.rng.sample(pool, min(len(pool), 32))
-        keys = {index: self.rng.expovariate(self.information[index]) for index in few}
-        return sorted(few, key=keys.__getitem__)[:12]
 
     def _close(self, row: Row, answer: list[int]) -> bool:
         """Append the mark after an answer, perhaps a restatement; return whether the row ends here."""

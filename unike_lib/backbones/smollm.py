@@ -133,7 +133,7 @@ def _config(reader: Any) -> LlamaConfig:
 
 def _weights(reader: Any, config: LlamaConfig) -> Any:
     """Yield (name, float16 tensor) of every tensor under its Hugging Face name."""
-    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    heads: dict[str, Any] = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     for tensor in reader.tensors:
         values = torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
         stem = tensor.name.removesuffix(".weight")

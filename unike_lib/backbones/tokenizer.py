@@ -64,6 +64,6 @@ def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Return the ids that end a generated answer: the end symbol, `;`, `.`, and in a byte-level vocabulary the newline."""
+    """Return the ids that end a generated answer: the end symbol, `;`, `.`, a byte-level newline."""
     known = tokenizer.get_vocab()
     return [known[stop] for stop in (tokenizer.eos_token, *SEPARATORS, NEWLINE) if stop in known]
