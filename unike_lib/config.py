@@ -51,19 +51,20 @@ class PretrainConfig(TeachingConfig):
 
 
 class SmolConfig(TeachingConfig):
-    """Training of the backbones on a pretrained language model: projection and LoRA factors (all ours)."""
+    """Training of the backbones on a pretrained language model: visual codebook and LoRA factors (all ours)."""
 
-    steps: Count = Field(550, description="Optimiser steps of projection and LoRA factors.")
+    steps: Count = Field(550, description="Optimiser steps of codebook and LoRA factors.")
     rows: Count = Field(4, description="Text rows a step.")
-    rate: Positive = Field(2.0e-3, description="AdamW peak learning rate of the LoRA factors.")
-    row_tokens: int = Field(60, ge=8, description="A row takes no further question beyond this length, in tokens.")
-    brief_start: Fraction = Field(0.9, description="Share of streams among rows with pictures at the first step.")
-    brief_end: Fraction = Field(0.4, description="The same at the last step; linear in between.")
-    text_share: Fraction = Field(0.08, description="Share of rows with text-only facts.")
+    rate: Positive = Field(3.0e-3, description="AdamW peak learning rate of the LoRA factors.")
+    row_tokens: int = Field(48, ge=8, description="A row takes no further question beyond this length, in tokens.")
+    brief_start: Fraction = Field(0.95, description="Share of questions asked briefly ('owner:') at the first step.")
+    brief_end: Fraction = Field(0.5, description="The same at the last step; linear in between.")
+    wrapped_share: Fraction = Field(0.2, description="Share of rows whose pictures have the family's wrapper.")
+    text_share: Fraction = Field(0.06, description="Share of rows with text-only facts.")
     end_share: Fraction = Field(0.1, description="Share of answers followed by the end symbol; the others by ; or .")
-    told_share: Fraction = Field(0.12, description="Share of rows with invented facts that are told, then asked.")
+    told_share: Fraction = Field(0.08, description="Share of rows with invented facts that are told, then asked.")
     mark_weight: float = Field(0.3, ge=0, description="Loss weight of the mark after an answer (answers: 1).")
-    projection_rate: Positive = Field(1.0e-3, description="AdamW peak learning rate of the language projection.")
+    word_rate: Positive = Field(3.0e-3, description="AdamW peak learning rate of the visual codebook's words.")
     rank: Count = Field(16, description="Rank of the LoRA factors (Hu et al. 2022).")
     first_layer: int = Field(0, ge=0, description="First decoder layer with LoRA factors.")
     last_layer: int = Field(19, ge=0, description="Last one; the layers above, which read the context, are kept.")

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from unike_lib.backbones import pretrain as stages
 from unike_lib.backbones import pretrain_smol
 from unike_lib.backbones.load import input_form, load_backbone, load_model
-from unike_lib.backbones.pretrain_connector import ConnectorTrainer, first_projection, rate_at
+from unike_lib.backbones.pretrain_connector import ConnectorTrainer, fill_codebook, rate_at, visual_classes
 from unike_lib.backbones.pretrain_language import lay_out
 from unike_lib.backbones.pretrain_smol import Recipe, assemble_smol, make_trained_part, smol_model, train_smol
 from unike_lib.backbones.pretrain_smol_text import Tutor
@@ -62,26 +62,26 @@ def answers_with_weight(teacher, row, marks=(";", ".", "<|im_end|>")):
     return [teacher.tokenizer.decode(piece) for piece in pieces]
 
 
-def test_streams_and_questions_teach_what_is_true_of_their_pictures(recipe):
+def test_rows_teach_what_is_true_of_their_pictures(recipe):
     for share in (0.0, 1.0):
-        teacher = tutor(recipe, row_tokens=40)
-        teacher.brief_share = share
+        teacher = tutor(recipe, row_tokens=40, wrapped_share=share)
         true = {f" {lesson.answer}" for lesson in teacher.lessons if lesson.images}
         for _ in range(60):
             row = teacher.plain()
             assert row.ids.count(teacher.image_id) == 4 * len(row.images)
             assert set(answers_with_weight(teacher, row)) <= true
             text = teacher.tokenizer.decode(row.ids)
-            assert text.startswith("<|im_start|><image>" if share else "<|im_start|>###Human: <Img><image>")
+            assert text.startswith("<|im_start|>###Human: <Img><image>" if share else "<|im_start|><image>")
 
 
-def test_every_lesson_is_dealt_equally_often(recipe):
+def test_lessons_of_a_relation_are_dealt_equally_often(recipe):
     teacher = tutor(recipe)
-    dealt = [teacher._deal("stream") for _ in range(50)]
+    dealt = [teacher._deal() for _ in range(40)]
     naming = [i for i, lesson in enumerate(teacher.lessons) if lesson.relation == "naming"]
-    counts = [dealt.count(index) for index in naming]
-    assert max(counts) - min(counts) <= 1
-    assert min(counts) > 3
+    captions = [i for i, lesson in enumerate(teacher.lessons) if lesson.caption]
+    assert sum(map(dealt.count, naming)) > sum(map(dealt.count, captions))
+    assert not set(dealt) & set(teacher.text_only)
+    assert min(map(dealt.count, naming)) > 3
 
 
 def test_told_facts_are_asked_again_and_only_then_carry_weight(recipe):
@@ -99,26 +99,26 @@ def test_told_facts_are_asked_again_and_only_then_carry_weight(recipe):
             assert text.rindex(answer) > first
 
 
-def test_names_that_are_not_taught_do_not_leak_into_the_projection(recipe):
+def test_a_codebook_starts_with_taught_names_and_not_with_others(recipe):
     seen = read_tower_features(recipe.features, recipe.benchmark)
     tokenizer = AutoTokenizer.from_pretrained(recipe.base)
-    model = smol_model(recipe.base, tokenizer, seen.basis)
-    outputs = torch.randn(1, len(seen.scenes), 4, 128, generator=torch.Generator().manual_seed(0))
     lessons = pd.read_parquet(recipe.benchmark / "training.parquet")
-    untaught = lessons[(lessons["answer"] != "owl") | (lessons["relation"] != "naming")]
-    projections = []
-    for table in (lessons, untaught):
-        folder = recipe.features.parent / f"lessons_{len(table)}"
-        folder.mkdir()
-        table.to_parquet(folder / "training.parquet")
-        first_projection(model, outputs, seen.scenes, folder, tokenizer)
-        single = (seen.scenes["left"] == 2) & (seen.scenes["right"] < 0)
-        tokens = model.language_projection(outputs[0, torch.tensor(single.tolist()), 0].mean(0))
-        words = model.get_input_embeddings().weight
-        owl = words[tokenizer(" owl")["input_ids"]].mean(0)
-        projections.append(torch.cosine_similarity(tokens, owl, dim=0).item())
-    assert projections[0] > 0.95
-    assert projections[1] < 0.6
+    without_owl = lessons[(lessons["answer"] != "owl") | (lessons["relation"] != "naming")]
+    outputs = torch.randn(len(seen.scenes), 4, 128, generator=torch.Generator().manual_seed(0))
+    single = [(left, right) == (2, -1) for left, right in zip(seen.scenes["left"], seen.scenes["right"], strict=True)]
+    likeness = []
+    for table in (lessons, without_owl):
+        words, labels = visual_classes(table, seen.scenes)
+        assert words[:4] == ["cat", "hot dog", "owl" if table is lessons else None, "nothing"]
+        assert words[-3:] == ["left", "right", "both"]
+        model = smol_model(recipe.base, tokenizer, seen.basis, len(words))
+        steady = torch.randn(len(words), 128, generator=torch.Generator().manual_seed(1))[labels] + 0.1 * outputs
+        fill_codebook(model, steady, words, labels, tokenizer)
+        tokens = model.language_projection(steady[torch.tensor(single)][:, 0])
+        owl = model.get_input_embeddings()(torch.tensor(tokenizer(" owl")["input_ids"])).mean(0)
+        likeness.append(torch.cosine_similarity(tokens, owl, dim=-1))
+    assert likeness[0].min() > 0.99
+    assert likeness[1].max() < 0.7
 
 
 def test_a_killed_training_goes_on_to_the_same_bytes(recipe, trained, tmp_path, monkeypatch):
@@ -210,9 +210,9 @@ def test_a_trained_part_without_a_tensor_is_refused(recipe, trained, tmp_path):
     from unike_lib.io import write_tensors
 
     tensors = read_tensors(trained)
-    del tensors["language_projection.weight"]
+    del tensors["language_projection.codes"]
     write_tensors(tmp_path / "less.safetensors", tensors, "mark")
-    with pytest.raises(InputError, match=r"less.safetensors: expected the tensors \['language_projection.weight'\]"):
+    with pytest.raises(InputError, match=r"less.safetensors: expected the tensors \['language_projection.codes'\]"):
         assemble_smol(recipe.base, tmp_path / "less.safetensors", tmp_path / "out")
 
 

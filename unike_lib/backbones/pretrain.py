@@ -79,9 +79,12 @@ def build_model(family: str, tokenizer: PreTrainedTokenizerFast, seen: TowerFeat
 
 
 def assemble_model(
-    text: dict[str, Any], tokenizer: PreTrainedTokenizerFast, basis: dict[str, Tensor]
+    text: dict[str, Any], tokenizer: PreTrainedTokenizerFast, basis: dict[str, Tensor], codebook: int = 0
 ) -> Blip2WithTower:
-    """Return an untrained model with the fitted tower and a language model of the given config entries."""
+    """Return an untrained model with the fitted tower and a language model of the given config entries.
+
+    `codebook`: classes of the visual codebook; 0 is a linear language projection.
+    """
     shape = TowerShape()
     model = Blip2WithTower(
         tower_config(
@@ -98,12 +101,14 @@ def assemble_model(
             text,
             num_query_tokens=len(ATTRIBUTES),
             image_token_index=token_id(tokenizer, IMAGE),
+            codebook=codebook,
         )
     )
     model.vision_model.load_network()
     for name, value in basis.items():
         getattr(model.vision_model, name).copy_(value)
-    torch.nn.init.normal_(model.language_projection.weight, std=INITIAL_STD)
+    if not codebook:
+        torch.nn.init.normal_(model.language_projection.weight, std=INITIAL_STD)
     model.generation_config.eos_token_id = stop_ids(tokenizer)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model

@@ -1,27 +1,28 @@
-"""Train a language projection and low-rank factors on composed rows, from checkpoint to checkpoint."""
+"""Train a visual codebook and low-rank factors on composed rows, from checkpoint to checkpoint."""
 
 import itertools
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
 from unike_lib.backbones.pretrain_language import LanguageTrainer, layouts
 from unike_lib.backbones.pretrain_qformer import attribute_labels
 from unike_lib.backbones.pretrain_text import Teacher
-from unike_lib.backbones.tower import Blip2WithTower
 from unike_lib.config import SmolConfig
-from unike_lib.io import read_table, read_tensors, write_tensors
+from unike_lib.io import read_tensors, write_tensors
 from unike_lib.types import InputError
 
 WARM_UP = 0.05
-UNNAMED_WEIGHT, UNNAMED_TOKENS = 0.3, 2
-RIDGE = 1.0e-3
+UNNAMED_TOKENS = 2
+LAYOUTS = ("left", "right", "both")
 LOG_FIELDS = ("step", "loss", "rate")
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class ConnectorTrainer(LanguageTrainer):
 def train_connector(
     trainer: ConnectorTrainer, teacher: Teacher, factors: dict[str, Tensor], checkpoint: Path, mark: str
 ) -> Tensor:
-    """Train projection and factors; return the log [step, (step, loss, rate)].
+    """Train the codebook's words and the factors; return the log [step, (step, loss, rate)].
 
     Args:
         trainer: gives the loss.
@@ -72,12 +73,12 @@ class TrainingState:
     """Parameters, AdamW moments and noise generator of a run, to be saved and loaded whole."""
 
     def __init__(self, trainer: ConnectorTrainer, factors: dict[str, Tensor]) -> None:
-        projection = {f"projection.{n}": p for n, p in trainer.model.language_projection.named_parameters()}
+        projection = {"words": trainer.model.language_projection.words}
         self.generator = trainer.generator
         self.parameters: dict[str, Any] = {**projection, **factors}
         config = trainer.config
         groups = [
-            {"params": list(projection.values()), "lr": config.projection_rate, "peak": config.projection_rate},
+            {"params": list(projection.values()), "lr": config.word_rate, "peak": config.word_rate},
             {"params": list(factors.values()), "lr": config.rate, "peak": config.rate},
         ]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
@@ -116,63 +117,47 @@ class TrainingState:
 
 
 @torch.no_grad()
-def first_projection(
-    model: Blip2WithTower, outputs: Tensor, scenes: pd.DataFrame, benchmark: Path, tokenizer: Any
-) -> None:
-    """Start the language projection in closed form: each Q-Former output maps near a mix of word embeddings.
+def fill_codebook(model: Any, outputs: Tensor, words: Sequence[str | None], labels: Tensor, tokenizer: Any) -> None:
+    """Start the visual codebook: codes are mean Q-Former outputs, words the mean embeddings of a class's name.
 
-    A colour, a layout and a thing whose name is taught map to the mean embedding of the words' tokens; a thing whose
-    name is not taught to the mean of random tokens, so that its name cannot leak. Weighted ridge regression over the
-    mean outputs of the classes.
+    A class without a name (a thing whose name is not taught) starts as the mean of random tokens, so that its name
+    cannot leak. All words have the mean length of the language model's embeddings.
 
     Args:
-        model: gets its `language_projection` set.
-        outputs: clean and noised Q-Former outputs [version, image, query, d].
-        scenes: training scenes, in the order of the outputs.
-        benchmark: folder with training.parquet.
+        model: its `language_projection` is a `Codebook`.
+        outputs: clean Q-Former outputs [image, query, d].
+        words: a name or None for each class.
+        labels: class of each output [image, query].
         tokenizer: of the language model.
     """
+    embed = model.language_model.get_input_embeddings()
+    book = model.language_projection
+    flat = labels.flatten()
+    codes = torch.zeros(book.codes.shape).index_add_(0, flat, outputs.flatten(0, 1))
+    book.codes.copy_(codes / flat.bincount(minlength=len(words)).clamp(min=1)[:, None])
+    ids = [tokenizer(f" {w}")["input_ids"] if w else _random_ids(len(tokenizer), i) for i, w in enumerate(words)]
+    means = torch.stack([embed(torch.tensor(tokens)).mean(0) for tokens in ids])
+    book.words.copy_(F.normalize(means, dim=1) * embed.weight.norm(dim=1).mean())
+
+
+def visual_classes(lessons: pd.DataFrame, scenes: pd.DataFrame) -> tuple[list[str | None], Tensor]:
+    """Return one list of names for all classes, and the class [image, query] of each Q-Former output.
+
+    Classes: things and the empty slot, the same for left and right; then colours; then layouts. A thing has a name if
+    the lessons teach it.
+    """
     labels = attribute_labels(scenes)
-    words = _class_words(read_table(benchmark / "training.parquet"), scenes, labels)
-    embed: Any = model.language_model.get_input_embeddings()
-    codes, targets, weights = [], [], []
-    for query in range(labels.shape[1]):
-        for label in labels[:, query].unique().tolist():
-            word = words.get((query, label))
-            ids = (
-                tokenizer(" " + word, add_special_tokens=False)["input_ids"]
-                if word
-                else _random_ids(len(tokenizer), label)
-            )
-            codes.append(outputs[0, labels[:, query] == label, query].mean(0))
-            targets.append(embed(torch.tensor(ids)).mean(0))
-            weights.append(1.0 if word else UNNAMED_WEIGHT)
-    rows = torch.cat([torch.stack(codes), torch.ones(len(codes), 1)], dim=1).double()
-    scale = embed.weight.norm(dim=1).mean()
-    goal = torch.nn.functional.normalize(torch.stack(targets), dim=1).double() * scale
-    weighted = rows * torch.tensor(weights, dtype=rows.dtype)[:, None]
-    gram = weighted.T @ rows
-    solution = torch.linalg.solve(
-        gram + RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype), weighted.T @ goal
-    )
-    model.language_projection.weight.copy_(solution[:-1].T)
-    model.language_projection.bias.copy_(solution[-1])
-
-
-def _class_words(lessons: pd.DataFrame, scenes: pd.DataFrame, labels: Tensor) -> dict[tuple[int, int], str]:
-    """Return the words of a (query, class): taught names, colours, layouts, and of the empty slot."""
-    left, right, background, layout = range(labels.shape[1])
-    empty = int(labels[:, left].max())
-    words = {(left, empty): "nothing", (right, empty): "nothing"}
-    words |= {(layout, index): word for index, word in enumerate(("left", "right", "both"))}
-    shown: Any = scenes.set_index("image")[["left", "right", "background"]].to_dict("index")
+    empty, colours = int(labels[:, :2].max()), int(labels[:, 2].max()) + 1
+    words: list[str | None] = [None] * empty + ["nothing"] + [None] * colours + list(LAYOUTS)
+    labels[:, 2] += empty + 1
+    labels[:, 3] += empty + 1 + colours
+    rows = {image: row for row, image in enumerate(scenes["image"])}
     for image, relation, answer in zip(lessons["image"], lessons["relation"], lessons["answer"], strict=True):
         if relation == "background":
-            words[background, shown[image]["background"]] = answer
+            words[int(labels[rows[image], 2])] = answer
         elif relation == "naming":
-            thing = max(shown[image]["left"], shown[image]["right"])
-            words[left, thing] = words[right, thing] = answer
-    return words
+            words[int(labels[rows[image], :2].min())] = answer
+    return words, labels
 
 
 def _random_ids(vocabulary: int, label: int) -> list[int]:

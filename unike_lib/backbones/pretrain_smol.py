@@ -21,7 +21,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from unike_lib.backbones import lora
 from unike_lib.backbones.load import input_form
 from unike_lib.backbones.pretrain import assemble_model, save_folder
-from unike_lib.backbones.pretrain_connector import LOG_FIELDS, ConnectorTrainer, first_projection, train_connector
+from unike_lib.backbones.pretrain_connector import (
+    LOG_FIELDS,
+    ConnectorTrainer,
+    fill_codebook,
+    train_connector,
+    visual_classes,
+)
 from unike_lib.backbones.pretrain_qformer import train_qformer
 from unike_lib.backbones.pretrain_smol_text import Tutor
 from unike_lib.backbones.pretrain_text import read_lessons
@@ -97,9 +103,10 @@ def train_smol(recipe: Recipe, out: Path) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(recipe.base)
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
-    model = smol_model(recipe.base, tokenizer, seen.basis)
+    words, labels = visual_classes(read_table(recipe.benchmark / "training.parquet"), seen.scenes)
+    model = smol_model(recipe.base, tokenizer, seen.basis, len(words))
     outputs = train_qformer(model, seen, settings, generator)
-    first_projection(model, outputs, seen.scenes, recipe.benchmark, tokenizer)
+    fill_codebook(model, outputs[0], words, labels, tokenizer)
     layers = range(settings.first_layer, settings.last_layer + 1)
     factors = lora.attach(model.language_model, layers, settings.rank, generator)
     trainer = ConnectorTrainer(model, outputs, token_id(tokenizer, IMAGE), settings, generator)
@@ -118,10 +125,12 @@ def _tutor(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, scenes: pd.DataFr
     return Tutor(read_lessons(recipe.benchmark, scenes), tokenizer, form, question, recipe.settings, rng)
 
 
-def smol_model(base: Path, tokenizer: PreTrainedTokenizerFast, basis: dict[str, Tensor]) -> Blip2WithTower:
+def smol_model(
+    base: Path, tokenizer: PreTrainedTokenizerFast, basis: dict[str, Tensor], classes: int
+) -> Blip2WithTower:
     """Return tower, untrained Q-Former and the base language model in float32 as one model, all frozen but the eyes."""
     language_model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    model = assemble_model(language_model.config.to_dict(), tokenizer, basis)
+    model = assemble_model(language_model.config.to_dict(), tokenizer, basis, classes)
     model.language_model = language_model.requires_grad_(False)
     return model
 
@@ -134,7 +143,8 @@ def assemble_smol(base: Path, trained: Path, out: Path) -> None:
     """
     tensors = read_tensors(trained)
     tokenizer: Any = AutoTokenizer.from_pretrained(base)
-    model = smol_model(base, tokenizer, {name: tensors[TOWER + name] for name in BASIS})
+    classes = len(tensors["language_projection.words"])
+    model = smol_model(base, tokenizer, {name: tensors[TOWER + name] for name in BASIS}, classes)
     missing = model.load_state_dict({n: v for n, v in tensors.items() if n.startswith(EYES)}, strict=False).missing_keys
     if left := [name for name in missing if name.startswith(EYES)]:
         raise InputError(f"{trained}: expected the tensors {left}")

@@ -1,9 +1,9 @@
-"""Training rows for a pretrained language model: taught facts in dense streams, as questions, and told in context.
+"""Training rows for a pretrained language model: dense rows of taught facts, and invented facts told in context.
 
-A large model affords few training tokens, so most facts are shown in *streams*: visual tokens without their wrapper, a
-short cue, the answer, then the next picture. *Asked* rows have the family's layout and whole questions. *Told* rows
-state an invented fact and later ask for it: a pretrained model can read an answer from its context, and such rows,
-which no weight can answer, keep that ability through the training on fixed facts.
+A large model affords few training tokens, so a row goes on from picture to picture; in most rows a picture is only its
+visual tokens, in the others it has the family's wrapper; a question is a short cue at first and whole sentences later.
+*Told* rows state an invented fact and later ask for it: a pretrained model can read an answer from its context, and
+such rows, which no weight can answer, keep that ability through the training on fixed facts.
 """
 
 from typing import Any
@@ -11,11 +11,8 @@ from typing import Any
 from unike_lib.backbones.pretrain_text import NO_IMAGE, Row, Teacher
 from unike_lib.config import SmolConfig
 
-# How often a lesson of a relation is dealt a round, by kind of row; others once. A thing stands in many captions.
-DEALT = {
-    "stream": {"caption": 0.12, "left": 0.4, "right": 0.4, "position": 0.0},
-    "asked": {"caption": 0.12, "left": 0.4, "right": 0.4, "position": 0.2, "background": 2.0},
-}
+# How often a lesson of a relation is dealt a round; others once. A thing stands in many captions.
+DEALT = {"caption": 0.1, "naming": 0.4, "left": 0.1, "right": 0.1, "position": 0.1, "background": 2.0}
 FURTHER = 0.6  # chance of a further question about the same picture
 TOLD_FACTS = 3  # at most so many are told in a row about one picture
 SEVERAL_IMAGES = 0.4  # share of told rows with a second picture, about which another answer is told
@@ -32,69 +29,59 @@ class Tutor(Teacher):
         self.visual = [token for token in self.with_image if token == self.image_id]
         self.seen = sorted(self.by_image)
         self.told: dict[str, list[int]] = {}
-        self.telling: set[int] = set()  # lessons about the thing itself
+        self.facts: set[int] = set()  # lessons that no other relation repeats: they need the most rows
         self.alike: dict[tuple[str, int], list[list[str]]] = {}
         for index, lesson in enumerate(self.lessons):
             words = lesson.answer.split()
             self.alike.setdefault((lesson.relation, len(words)), []).append(words)
+            if lesson.images and lesson.relation not in DEALT:
+                self.facts.add(index)
             if lesson.images and not lesson.name and lesson.relation != "background":
-                self.telling.add(index)
                 self.told.setdefault(lesson.relation, []).append(index)
-        self.decks: dict[str, list[int]] = {"stream": [], "asked": []}
+        self.deck: list[int] = []
 
     def plain(self) -> Row:
-        """Draw a row: told, text-only, a stream, or asked."""
+        """Draw a row: told, text-only, or of taught facts about several pictures."""
         draw = self.rng.random()
         if draw < self.config.told_share:
             return self._told()
         if draw < self.config.told_share + self.config.text_share:
             return self._text()
-        return self._stream() if self.rng.random() < self.brief_share else self._asked()
+        return self._taught()
 
-    def _deal(self, kind: str) -> int:
-        """Return the next lesson with a picture; every lesson comes up equally often for each kind of row."""
-        deck = self.decks[kind]
-        if not deck:
+    def _deal(self) -> int:
+        """Return the next lesson with a picture; the lessons of a relation come up equally often."""
+        while not self.deck:
             for index, lesson in enumerate(self.lessons):
-                times = DEALT[kind].get(lesson.relation, 1.0) if lesson.images else 0.0
-                deck += [index] * int(times + self.rng.random())
-            self.rng.shuffle(deck)
-        return deck.pop()
+                times = DEALT.get(lesson.relation, 1.0) if lesson.images else 0.0
+                self.deck += [index] * int(times + self.rng.random())
+            self.rng.shuffle(self.deck)
+        return self.deck.pop()
 
-    def _stream(self) -> Row:
+    def _taught(self) -> Row:
+        picture = self.with_image if self.rng.random() < self.config.wrapped_share else self.visual
         row = Row(NO_IMAGE)
-        row.add([self.tokenizer.bos_token_id], 0.0)
+        row.add([] if picture is self.with_image else self.with_image[:1], 0.0)
         while len(row.ids) < self.config.row_tokens:
-            lesson = self._deal("stream")
+            lesson = self._deal()
             image = self.rng.choice(self.lessons[lesson].images)
-            self._show(row, image, self.visual)
-            self._cue(row, lesson)
-            others = [other for other in self.by_image[image] if other != lesson and other in self.telling]
+            self._show(row, image, picture)
+            self._ask(row, lesson)
+            others = [other for other in self.by_image[image] if other != lesson and other in self.facts]
             if others and self.rng.random() < FURTHER:
-                self._cue(row, self.rng.choice(others))
+                self._ask(row, self.rng.choice(others))
         return row
 
     def _text(self) -> Row:
         row = Row(NO_IMAGE)
         row.add(self.text_start, 0.0)
         while len(row.ids) < self.config.row_tokens:
-            lesson = self.rng.choice(self.text_only)
-            if self.rng.random() < self.brief_share:
-                self._cue(row, lesson)
-            else:
-                self._question(row, lesson)
+            self._ask(row, self.rng.choice(self.text_only))
         return row
 
-    def _asked(self) -> Row:
-        lesson = self._deal("asked")
-        image = self.rng.choice(self.lessons[lesson].images)
-        row = Row(image)
-        row.add(self.with_image, 0.0)
-        self._question(row, lesson)
-        others = [other for other in self.by_image[image] if other != lesson]
-        if others and len(row.ids) < self.config.row_tokens and self.rng.random() < FURTHER:
-            self._question(row, self._order(others)[0])
-        return row
+    def _ask(self, row: Row, lesson: int) -> None:
+        style = self._cue if self.rng.random() < self.brief_share else self._question
+        style(row, lesson)
 
     def _told(self) -> Row:
         """Tell an invented answer to each lesson's question about each image, then ask for all of one image's."""
