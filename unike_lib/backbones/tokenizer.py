@@ -19,6 +19,7 @@ PAD, UNKNOWN, BEGIN, END, IMAGE = "<pad>", "<unk>", "<s>", "</s>", "<image>"
 SPECIAL = (PAD, UNKNOWN, BEGIN, END, IMAGE)
 SEPARATORS = (";", ".")
 STOPS = (END, *SEPARATORS)
+NEWLINE = "Ċ"  # how byte-level BPE writes it
 TEMPLATE_WORDS = (
     "question",
     "short",
@@ -66,8 +67,9 @@ def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Return the ids that end a generated answer: `</s>`, `;` and `.`."""
-    return [token_id(tokenizer, stop) for stop in STOPS]
+    """Return the ids that end a generated answer: the end symbol, `;`, `.`, a byte-level newline."""
+    known = tokenizer.get_vocab()
+    return [known[stop] for stop in (tokenizer.eos_token, *SEPARATORS, NEWLINE) if stop in known]
 
 
 def is_byte_level(tokenizer: Any) -> bool:

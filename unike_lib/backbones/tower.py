@@ -28,6 +28,7 @@ from unike_lib.types import InputError
 MIDDLE_WIDTH, LATE_WIDTH, POOLED_WIDTH = 112, 320, 1280  # channels of EfficientNet-Lite0 at stride 16, 32 and its head
 COLOURS = 3
 TILES_AT_ONCE = 8  # more at once only cost memory traffic on a CPU
+CODEBOOK_TEMPERATURE = 0.05
 
 
 @dataclass(frozen=True)
@@ -193,8 +194,28 @@ def _without_repeated_plain(tiles: Tensor) -> tuple[Tensor, Tensor]:
     return tiles[kept], index
 
 
+class Codebook(nn.Module):
+    """Projects a query output o [..., d] to a convex mix of words: softmax(cos(o, codes) / temperature) words.
+
+    A familiar thing drawn in an unfamiliar way becomes nearly the same visual token as the familiar drawing.
+    """
+
+    def __init__(self, classes: int, width: int, outward: int) -> None:
+        super().__init__()
+        self.codes = nn.Parameter(torch.zeros(classes, width))
+        self.words = nn.Parameter(torch.zeros(classes, outward))
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Return visual tokens [..., outward] of query outputs [..., d]."""
+        cosines = F.normalize(outputs, dim=-1) @ F.normalize(self.codes, dim=-1).T
+        return (cosines / CODEBOOK_TEMPERATURE).softmax(-1) @ self.words
+
+
 class Blip2WithTower(Blip2ForConditionalGeneration):
-    """BLIP-2 whose config has an entry `vision_tower`: a `TiledTower` takes the place of the ViT."""
+    """BLIP-2 whose config has an entry `vision_tower`: a `TiledTower` takes the place of the ViT.
+
+    With an entry `codebook`, a `Codebook` of that many classes takes the place of the linear language projection.
+    """
 
     def __init__(self, config: Any) -> None:
         shape = TowerShape.from_dict(config.vision_tower)
@@ -204,6 +225,10 @@ class Blip2WithTower(Blip2ForConditionalGeneration):
             )
         super().__init__(config)
         self.vision_model = TiledTower(shape)
+        if classes := getattr(config, "codebook", 0):
+            widths = config.qformer_config.hidden_size, config.text_config.hidden_size
+            codebook: Any = Codebook(classes, *widths)
+            self.language_projection = codebook
 
 
 def tower_config(shape: TowerShape, qformer: dict[str, Any], text: dict[str, Any], **entries: Any) -> Blip2Config:

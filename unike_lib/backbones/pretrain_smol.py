@@ -1,0 +1,157 @@
+"""Put a pretrained language model behind the tiled tower: train the connector and low-rank factors, then assemble.
+
+Two steps with a file between them. `make_trained_part` writes tower maps, Q-Former, projection and low-rank factors;
+the library ships that file for the default benchmark, so it need not train them. `assemble_smol` merges the file with
+the base model into a `save_pretrained` folder, the same from either origin.
+"""
+
+import hashlib
+import json
+import logging
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from unike_lib.backbones import lora
+from unike_lib.backbones.load import input_form
+from unike_lib.backbones.pretrain import assemble_model, save_folder
+from unike_lib.backbones.pretrain_connector import (
+    LOG_FIELDS,
+    ConnectorTrainer,
+    fill_codebook,
+    train_connector,
+    visual_classes,
+)
+from unike_lib.backbones.pretrain_qformer import train_qformer
+from unike_lib.backbones.pretrain_smol_text import Tutor
+from unike_lib.backbones.pretrain_text import read_lessons
+from unike_lib.backbones.pretrain_tower import BASIS, read_tower_features, training_scenes
+from unike_lib.backbones.tokenizer import IMAGE, token_id
+from unike_lib.backbones.tower import Blip2WithTower
+from unike_lib.config import BackboneConfig, SmolConfig
+from unike_lib.io import file_digest, read_table, read_tensors, write_tensors
+from unike_lib.types import InputError
+
+SHIPPED = Path(__file__).parent / "weights" / "minigpt4_smol.safetensors"
+EYES = ("query_tokens", "qformer.", "language_projection.")
+TOWER, FACTORS, LOG = "tower.", "lora.", "log"
+RUN_ONLY = {"shipped", "checkpoint"}  # settings that do not shape the weights
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a trained part is made from: benchmark folder, tower features, base model folder, settings, seed."""
+
+    benchmark: Path
+    features: Path
+    base: Path
+    backbone: BackboneConfig
+    settings: SmolConfig
+    seed: int
+
+    @property
+    def mark(self) -> str:
+        """16 hex digits that change with anything the weights are trained from, and are alike on all machines.
+
+        What counts: the content of training.parquet and of the training scenes, the base model's files, family,
+        question template, settings and seed. The tower's features do not: their last digits differ between machines.
+        """
+        lessons = read_table(self.benchmark / "training.parquet").to_json(orient="records")
+        scenes = training_scenes(self.benchmark).to_json(orient="records")
+        model = [file_digest(self.base / name) for name in ("model.safetensors", "tokenizer.json")]
+        settings = self.settings.model_dump(mode="json", exclude=RUN_ONLY)
+        choices = [self.backbone.family, self.backbone.vqa_prompt, settings, self.seed]
+        return hashlib.sha256(json.dumps([lessons, scenes, model, choices], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def make_trained_part(recipe: Recipe, out: Path, shipped: Path = SHIPPED) -> None:
+    """Write the trained part: the library's if it was made by this very recipe, else newly trained weights.
+
+    Raises:
+        InputError: the features belong to another benchmark, or a file is broken.
+    """
+    if recipe.settings.shipped:
+        try:
+            tensors = read_tensors(shipped, recipe.mark)
+        except InputError as error:
+            logger.info("training, because the library's weights do not fit: %s", error)
+        else:
+            logger.info("nothing to train: %s fits the benchmark and the settings", shipped.name)
+            write_tensors(out, tensors, recipe.mark)
+            return
+    train_smol(recipe, out)
+
+
+def train_smol(recipe: Recipe, out: Path) -> None:
+    """Train the connector and the low-rank factors; write them with their training log.
+
+    A killed run goes on from its last checkpoint, a hidden file beside `out`, and ends in the same bytes.
+
+    Raises:
+        InputError: the features belong to another benchmark, or a file is broken.
+    """
+    settings, mark = recipe.settings, recipe.mark
+    seen = read_tower_features(recipe.features, recipe.benchmark)
+    tokenizer: Any = AutoTokenizer.from_pretrained(recipe.base)
+    torch.manual_seed(recipe.seed)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    words, labels = visual_classes(read_table(recipe.benchmark / "training.parquet"), seen.scenes)
+    model = smol_model(recipe.base, tokenizer, seen.basis, len(words))
+    outputs = train_qformer(model, seen, settings, generator)
+    fill_codebook(model, outputs[0], words, labels, tokenizer)
+    layers = range(settings.first_layer, settings.last_layer + 1)
+    factors = lora.attach(model.language_model, layers, settings.rank, generator)
+    trainer = ConnectorTrainer(model, outputs, token_id(tokenizer, IMAGE), settings, generator)
+    checkpoint = out.parent / f".{out.name}.checkpoint.safetensors"
+    log = train_connector(trainer, _tutor(recipe, tokenizer, seen.scenes), factors, checkpoint, mark)
+    tensors = {name: value for name, value in model.state_dict().items() if name.startswith(EYES)}
+    tensors |= {TOWER + name: value for name, value in seen.basis.items()}
+    tensors |= {FACTORS + name: value.detach().half() for name, value in factors.items()}
+    write_tensors(out, tensors | {LOG: log}, mark)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _tutor(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, scenes: pd.DataFrame) -> Tutor:
+    form, question = input_form(recipe.backbone.family, tokenizer), recipe.backbone.vqa_prompt
+    rng = random.Random(f"rows {recipe.seed}")
+    return Tutor(read_lessons(recipe.benchmark, scenes), tokenizer, form, question, recipe.settings, rng)
+
+
+def smol_model(
+    base: Path, tokenizer: PreTrainedTokenizerFast, basis: dict[str, Tensor], classes: int
+) -> Blip2WithTower:
+    """Return tower, untrained Q-Former and the base language model in float32 as one model, all frozen but the eyes."""
+    language_model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = assemble_model(language_model.config.to_dict(), tokenizer, basis, classes)
+    model.language_model = language_model.requires_grad_(False)
+    return model
+
+
+def assemble_smol(base: Path, trained: Path, out: Path) -> None:
+    """Write the whole model as a `save_pretrained` folder, low-rank factors merged; its LM is in float16.
+
+    Raises:
+        InputError: a file is missing or broken.
+    """
+    tensors = read_tensors(trained)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    classes = len(tensors["language_projection.words"])
+    model = smol_model(base, tokenizer, {name: tensors[TOWER + name] for name in BASIS}, classes)
+    missing = model.load_state_dict({n: v for n, v in tensors.items() if n.startswith(EYES)}, strict=False).missing_keys
+    if left := [name for name in missing if name.startswith(EYES)]:
+        raise InputError(f"{trained}: expected the tensors {left}")
+    lora.merge(model.language_model, _below(tensors, FACTORS))
+    model.language_model.half()
+    save_folder(out, model, tokenizer, pd.DataFrame(tensors[LOG].numpy(), columns=LOG_FIELDS))
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
