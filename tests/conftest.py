@@ -1,73 +1,18 @@
-"""Tiny random backbones of both families, in Hugging Face's own classes, and a word-level tokenizer."""
+"""Fixtures that every part of the suite shares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import Blip2Config, Blip2ForConditionalGeneration, PreTrainedTokenizerFast
+from tiny_models import FAMILIES, make_case, tiny_images, tiny_model, tiny_tokenizer
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.backbones.blip2 import BLIP2
-from unike_lib.backbones.minigpt4 import MINIGPT4
-from unike_lib.types import EditCase, EditRequest, Probe, Query
-
-WORDS = (
-    "what is this ? on the left name it a photo of question : short answer "
-    "red blue cat dog hot owl ###Human: <Img> </Img>"
-)
-VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", *dict.fromkeys(WORDS.split())]
-VISUAL_TOKENS, WIDTH, LAYERS = 3, 16, 6
-FAMILIES = {"blip2": BLIP2, "minigpt4": MINIGPT4}
+from unike_lib.types import EditCase
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
-
-
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
-
-
-def tiny_model(family: str, seed: int = 0) -> Blip2ForConditionalGeneration:
-    torch.manual_seed(seed)
-    shared = {
-        "vocab_size": len(VOCABULARY), "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": 4,
-        "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-    }  # fmt: skip
-    opt = {"model_type": "opt", "ffn_dim": 32, "word_embed_proj_dim": WIDTH, "dropout": 0.0, "init_std": 0.3}
-    llama = {
-        "model_type": "llama", "intermediate_size": 24, "num_key_value_heads": 2, "initializer_range": 0.3,
-    }  # fmt: skip
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    config = Blip2Config(
-        vision_config={**small, "image_size": 8, "patch_size": 4, "initializer_range": 0.02},
-        qformer_config={**small, "encoder_hidden_size": 16, "vocab_size": 8},
-        text_config={**shared, **(opt if family == "blip2" else llama)},
-        num_query_tokens=VISUAL_TOKENS,
-    )
-    model = Blip2ForConditionalGeneration(config).eval()
-    torch.nn.init.normal_(model.query_tokens)
-    for name, parameter in model.language_model.named_parameters():
-        if "bias" in name or "norm" in name:
-            torch.nn.init.normal_(parameter, mean=float("norm.weight" in name), std=0.2)
-    return model
-
-
-def tiny_images(names: Sequence[str]) -> torch.Tensor:
-    """Visual tokens that depend on the name only."""
-    rows = []
-    for name in names:
-        generator = torch.Generator().manual_seed(sum(map(ord, name)))
-        rows.append(torch.randn(VISUAL_TOKENS, WIDTH, generator=generator))
-    return torch.stack(rows)
 
 
 @pytest.fixture(params=["blip2", "minigpt4"])
@@ -89,26 +34,6 @@ def backbone(family, make_backbone) -> Backbone:
     return make_backbone(family)
 
 
-def make_case(index: int, target: str = "hot dog") -> EditCase:
-    request = EditRequest(f"vqa-{index}", "vqa", f"image-{index}", "what is this ?", target)
-    probes = (
-        Probe("rel", request.query),
-        Probe("t_gen", Query(request.image, "name it", target)),
-        Probe("m_gen", Query(f"other-{index}", request.prompt, target)),
-        Probe("t_loc", Query(None, "what is a cat ?", "red owl")),
-        Probe("m_loc", Query(f"near-{index}", "what is on the left ?", "blue dog")),
-    )
-    return EditCase(request, probes, (f"fact-{index}",))
-
-
 @pytest.fixture
 def cases() -> list[EditCase]:
     return [make_case(i, target) for i, target in enumerate(["hot dog", "cat", "red owl left", "blue", "owl"])]
-
-
-QUERIES = [
-    Query("image-1", "what is this ?", "hot dog"),
-    Query(None, "what is a cat ?", "red"),
-    Query("image-2", "a photo of", "a cat on the left", style="plain"),
-    Query("image-1", "name it"),
-]

@@ -1,9 +1,9 @@
 """Answers join prompts without a seam: tokens of prompt and answer are those of the whole text, for every tokenizer."""
 
 import pytest
-from conftest import tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import tiny_tokenizer
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer

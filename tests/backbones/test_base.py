@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from conftest import LAYERS, QUERIES, VISUAL_TOKENS, tiny_images
+from tiny_models import LAYERS, QUERIES, VISUAL_TOKENS, tiny_images
 
 from unike_lib.backbones import generate as module
 from unike_lib.backbones.base import IGNORED

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import WIDTH
+from tiny_models import WIDTH
 from torch.nn.functional import cross_entropy
 
 from unike_lib.backbones.base import IGNORED

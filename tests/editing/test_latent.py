@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import QUERIES, WIDTH
+from tiny_models import QUERIES, WIDTH
 from torch.nn.functional import cosine_similarity
 
 from unike_lib.backbones.decoder import Place, Trace

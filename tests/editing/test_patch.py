@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import QUERIES, WIDTH
+from tiny_models import QUERIES, WIDTH
 from torch import nn
 
 from unike_lib.backbones.base import IGNORED

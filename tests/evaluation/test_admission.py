@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import make_case
+from tiny_models import make_case
 
 from unike_lib.config import AdmissionConfig
 from unike_lib.editing.latent import LatentShift

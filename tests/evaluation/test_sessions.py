@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 import pytest
 import torch
-from conftest import make_case
+from tiny_models import make_case
 
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.config import EvaluationConfig
