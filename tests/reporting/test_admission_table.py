@@ -7,7 +7,7 @@ from made_up_records import admission_scores
 
 from unike_lib.config import StatisticsConfig
 from unike_lib.io import write_table
-from unike_lib.reporting.admission import read_verdicts, summarise, verdicts, write_admission
+from unike_lib.reporting.admission import read_verdicts, summarise, verdict_lines, verdicts, write_admission
 from unike_lib.reporting.bootstrap import cluster_weights
 from unike_lib.types import InputError
 
@@ -38,6 +38,16 @@ def test_either_comparison_of_either_test_can_fail_it(changes, context, slot):
     """The last case is clear of neither: its mean is above both, the edits are not."""
     found = verdict(**changes)
     assert (found.context, found.slot, found.passed) == (context, slot, False)
+
+
+def test_a_task_may_fail_alone():
+    scores = admission_scores("left")
+    weak = scores["task"].eq("caption") & scores["test"].eq("latent")
+    scores.loc[weak, "log_probability"] = -2.0
+    found = verdicts(summarise(scores, STATISTICS, 0))["left"]
+    assert found.passed and found.admits("vqa") and not found.admits("caption")
+    assert "Vqa alone passes; caption alone DOES NOT PASS (slot)." in verdict_lines({"left": found})
+    assert not verdict(context={"same fact": 0.0}).admits("vqa")
 
 
 def test_differences_are_paired_and_intervals_clustered():

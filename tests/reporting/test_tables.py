@@ -72,10 +72,10 @@ def test_table1_says_who_is_not_admitted(table1):
     assert "- left: passes. " in text and "- right: DOES NOT PASS (slot). " in text
     left, right = text.split("## Criterion `mmedit`")[0].split("### right")
     assert "did not pass the admission tests" not in left and right.startswith(
-        " (the paper's: MiniGPT-4), did not pass"
+        " (the paper's: MiniGPT-4), did not pass the admission tests: VQA, caption\n"
     )
     marked = [line.split("|")[1].strip() for line in text.splitlines() if "not admitted" in line]
-    assert set(marked) == {"UniKE *(backbone not admitted)*", "UniKE (unike-paper) *(backbone not admitted)*"}
+    assert set(marked) == {f"{name} *(not admitted: VQA, caption)*" for name in ("UniKE", "UniKE (unike-paper)")}
     assert "not admitted" not in left
     table = pd.read_csv(table1["exact"])
     assert table.groupby("backbone")["admitted"].unique().map(list).to_dict() == {"left": [True], "right": [False]}

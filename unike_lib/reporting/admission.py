@@ -1,7 +1,7 @@
 """The admission tests of the backbones: tables, and the verdict that every table about UniKE carries."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,24 @@ does not pass has nothing for UniKE's latent half to read: its UniKE rows say no
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a backbone can show UniKE: which of the two tests it passes, and the numbers behind that in words."""
+    """Whether a backbone can show UniKE: which of the two tests it passes, and the numbers behind that in words.
+
+    `tasks` holds the verdicts on the items of one task alone, by its name.
+    """
 
     context: bool
     slot: bool
     evidence: str
+    tasks: Mapping[str, "Verdict"] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
         """Whether both tests are passed."""
         return self.context and self.slot
+
+    def admits(self, task: str) -> bool:
+        """Whether both tests are passed, and on this task alone too."""
+        return self.passed and task in self.tasks and self.tasks[task].passed
 
 
 def write_admission(
@@ -122,19 +130,26 @@ def _scores(
     return row | {"above": bool(row["gain_low"] > 0 and row["difference_low"] > 0)}
 
 
-def verdicts(summary: pd.DataFrame, task: str = ALL_TASKS) -> dict[str, Verdict]:
-    """Return each backbone's verdict from the rows of `summarise`, on one task or on all of them together."""
-    found, rows_of_task = {}, summary[summary["task"] == task]
-    none = rows_of_task[rows_of_task["test"] == "none"].set_index("backbone")["token"]
-    tested = rows_of_task[(rows_of_task["layers"] == "edited") & (rows_of_task["memory"] == "same fact")]
-    for backbone, rows in tested.groupby("backbone", sort=False):
-        context, slot = (clearest(rows[rows["test"] == test]) for test in ("context", "latent"))
-        evidence = (
-            f"The same fact in a context that only the edited layers see: {_numbers(context)}; as the slot of a latent "
-            f"memory (alpha {slot['alpha']:g}): {_numbers(slot)}; knowing nothing, {none[backbone]:.1f}% are right."
-        )
-        found[str(backbone)] = Verdict(bool(context["above"]), bool(slot["above"]), evidence)
+def verdicts(summary: pd.DataFrame) -> dict[str, Verdict]:
+    """Return each backbone's verdict, on all tasks together and on each alone, from the rows of `summarise`."""
+    found = {}
+    for backbone, rows in summary.groupby("backbone", sort=False):
+        tasks = {str(task): _verdict(part) for task, part in rows.groupby("task", sort=False)}
+        whole = tasks.pop(ALL_TASKS)
+        found[str(backbone)] = replace(whole, tasks=tasks)
     return found
+
+
+def _verdict(rows: pd.DataFrame) -> Verdict:
+    """Return the verdict from the rows of one task, or of all of them together."""
+    tested = rows[(rows["layers"] == "edited") & (rows["memory"] == "same fact")]
+    context, slot = (clearest(tested[tested["test"] == test]) for test in ("context", "latent"))
+    none = rows.loc[rows["test"] == "none", "token"].iloc[0]
+    evidence = (
+        f"The same fact in a context that only the edited layers see: {_numbers(context)}; as the slot of a latent "
+        f"memory (alpha {slot['alpha']:g}): {_numbers(slot)}; knowing nothing, {none:.1f}% are right."
+    )
+    return Verdict(bool(context["above"]), bool(slot["above"]), evidence)
 
 
 def clearest(rows: pd.DataFrame) -> dict[str, Any]:
@@ -176,9 +191,7 @@ def admission_text(summary: pd.DataFrame, readout: pd.DataFrame, statistics: Sta
     ]
     for backbone, rows in summary.groupby("backbone", sort=False):
         whole = rows[rows["task"] == ALL_TASKS]
-        tasks = [task for task in dict.fromkeys(rows["task"]) if task != ALL_TASKS]
-        each = "; ".join(f"{task}: {_word(verdicts(rows, task)[str(backbone)])}" for task in tasks)
-        parts += [f"## {backbone}", f"On the items of one task alone: {each}."]
+        parts.append(f"## {backbone}")
         parts += ["### A demonstration in the context", _table(whole, ["none", "context"])]
         parts += ["### The latent shift alone, in the edited layers", _table(whole, ["none", "latent"])]
         parts += ["### The latent shift alone, in other windows of layers", _window_text(whole)]
@@ -188,7 +201,11 @@ def admission_text(summary: pd.DataFrame, readout: pd.DataFrame, statistics: Sta
 
 def verdict_lines(found: Mapping[str, Verdict]) -> str:
     """Return a line a backbone."""
-    return "\n".join(f"- {name}: {_word(verdict)}. {verdict.evidence}" for name, verdict in found.items())
+    lines = []
+    for name, verdict in found.items():
+        alone = "; ".join(f"{task} alone {_word(part)}" for task, part in verdict.tasks.items())
+        lines.append(f"- {name}: {_word(verdict)}. {verdict.evidence} {alone[:1].upper()}{alone[1:]}.")
+    return "\n".join(lines)
 
 
 def _word(verdict: Verdict) -> str:

@@ -25,11 +25,10 @@ CRITERION_TITLES = {
     "exact": "all answer tokens right; locality: all answer tokens unchanged",
     "generated": "greedy answer equal to the target; locality: equal to the answer before the edit",
 }
-NOT_ADMITTED = " *(backbone not admitted)*"
 ADMISSION_TEXT = (
     "A backbone passes the admission tests when its edited layers read the very fact asked for, from a context and "
     "from a slot of a latent memory, clearly better than nothing and than another fact (`results/admission.md`). "
-    "UniKE's rows on a backbone that does not pass say nothing about UniKE."
+    "Where a backbone does not pass, on all tasks together or on a task alone, UniKE's rows say nothing about UniKE."
 )
 DIAGNOSTIC_COLUMNS = ["backbone", "task", "set", "items", "exact", "token", "consistency"]
 
@@ -39,7 +38,8 @@ def write_table1(records: Sequence[Path], admission: Path, outputs: Mapping[str,
 
     Args:
         records: record files that hold every backbone, task and method of `config.table1`, and no others.
-        admission: results of the admission tests; UniKE's rows of a backbone that does not pass are marked.
+        admission: results of the admission tests; UniKE's rows are marked with the tasks on which the
+            backbone did not pass.
         outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `markdown` -> Markdown path.
         config: the run; `table1`, `statistics` and `seed` are used.
 
@@ -55,7 +55,7 @@ def write_table1(records: Sequence[Path], admission: Path, outputs: Mapping[str,
             raise InputError(f"{admission}: no admission tests of backbone {name}, which is in table 1")
     tables = {name: _table1(frame, name, config) for name in CRITERIA if name in {*outputs, "token", "mmedit"}}
     for name in tables.keys() & outputs.keys():
-        admitted = [verdicts[backbone].passed for backbone in tables[name]["backbone"]]
+        admitted = [verdicts[backbone].admits(task) for backbone, task, _ in tables[name][CELL].to_numpy()]
         write_csv(outputs[name], tables[name].assign(admitted=admitted))
     if "markdown" in outputs:
         with atomic_path(outputs["markdown"]) as temporary:
@@ -123,7 +123,10 @@ def _paper_rows(table: pd.DataFrame, config: Config) -> pd.DataFrame:
 def _table1_text(
     records: pd.DataFrame, tables: Mapping[str, pd.DataFrame], verdicts: Mapping[str, Verdict], config: Config
 ) -> str:
-    failed = {name for name, verdict in verdicts.items() if not verdict.passed}
+    failed = {
+        name: [TASK_TITLES[task] for task in config.table1.tasks if not verdict.admits(task)]
+        for name, verdict in verdicts.items()
+    }
     confidence = f"{100 * config.statistics.confidence:g}%"
     parts = [
         "# Table 1: one-step editing",
@@ -139,7 +142,7 @@ def _table1_text(
             parts.append("Not measured in this run.")
             continue
         paper = criterion in {"token", "mmedit"}
-        parts += [_block(name, table, config, paper, name in failed) for name in config.table1.backbones]
+        parts += [_block(name, table, config, paper, failed[name]) for name in config.table1.backbones]
     parts += _differences_text(records, config)
     parts += ["## Can these backbones show UniKE at all?", ADMISSION_TEXT]
     parts.append(verdict_lines({name: verdicts[name] for name in config.table1.backbones}))
@@ -158,10 +161,10 @@ def _counts_text(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _block(backbone: str, table: pd.DataFrame, config: Config, paper: bool, failed: bool) -> str:
+def _block(backbone: str, table: pd.DataFrame, config: Config, paper: bool, failed: Sequence[str]) -> str:
     """Return one backbone's block: methods as rows, the tasks side by side, as in the paper.
 
-    `paper` adds the paper's rows; `failed` marks UniKE's rows of a backbone that did not pass the admission tests.
+    `paper` adds the paper's rows; `failed` names the tasks on which the backbone is not admitted, beside UniKE's rows.
     """
     tasks = config.table1.tasks
     header = ["Method", *(f"{TASK_TITLES[task]} {METRIC_TITLES[kind]}" for task in tasks for kind in PROBE_KINDS)]
@@ -169,13 +172,17 @@ def _block(backbone: str, table: pd.DataFrame, config: Config, paper: bool, fail
     lines = []
     for method in config.table1.methods:
         of_task = [rows[backbone, task, method] for task in tasks]
-        mark = NOT_ADMITTED if failed and resolve_method(config.methods, method).method == "unike" else ""
+        mark = (
+            f" *(not admitted: {', '.join(failed)})*"
+            if failed and resolve_method(config.methods, method).method == "unike"
+            else ""
+        )
         lines.append([_title(method) + mark, *(cell(row, kind) for row in of_task for kind in PROBE_KINDS)])
         if paper and pd.notna(of_task[0]["paper_rel"]):
             numbers = [f"*{row[f'paper_{kind}']:.1f}*" for row in of_task for kind in PROBE_KINDS]
             lines.append([f"*paper: {PAPER_METHODS[method]}*", *numbers])
     family = PAPER_BACKBONES[config.backbones[backbone].family]
-    note = ", did not pass the admission tests" if failed else ""
+    note = f", did not pass the admission tests: {', '.join(failed)}" if failed else ""
     return f"### {backbone} (the paper's: {family}){note}\n\n{markdown_table(header, lines)}"
 
 
