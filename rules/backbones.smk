@@ -12,7 +12,7 @@ rule tower_features:
         "logs/tower_features.log",
     benchmark:
         f"{STAGES}/benchmarks/tower_features.tsv"
-    threads: CONFIG.threads
+    threads: 2  # nothing else can run meanwhile
     resources:
         mem_mb=2000,
     params:

@@ -7,4 +7,4 @@ from unike_lib.runtime import Stage
 with Stage(snakemake) as config:
     from unike_lib.backbones.pretrain import extract_tower_features
 
-    extract_tower_features(Path(snakemake.input.images).parent, Path(snakemake.output[0]))
+    extract_tower_features(Path(snakemake.input.images).parent, Path(snakemake.output[0]), snakemake.threads)

@@ -73,7 +73,7 @@ def module_table(frame, schema):
 
 def test_training_separates_truth_and_finds_questions(tmp_path):
     write_states(tmp_path / "states.parquet")
-    config = EncoderConfig(learning_rate=3e-3, epochs=60, batch=64, hidden=32, truth_width=8)
+    config = EncoderConfig(learning_rate=3e-3, steps=300, batch=64, hidden=32, truth_width=8)
     train_encoders(tmp_path / "states.parquet", tmp_path, config, seed=1)
     checks = pd.read_csv(tmp_path / "encoder_checks.csv")
     losses = pd.read_csv(tmp_path / "encoder_losses.csv")
@@ -90,7 +90,7 @@ def test_training_separates_truth_and_finds_questions(tmp_path):
 def test_same_seed_same_weights(tmp_path):
     write_states(tmp_path / "states.parquet", layers=(2,))
     for name in ("a", "b"):
-        train_encoders(tmp_path / "states.parquet", tmp_path / name, EncoderConfig(epochs=2), seed=3)
+        train_encoders(tmp_path / "states.parquet", tmp_path / name, EncoderConfig(steps=5), seed=3)
     first, second = ((tmp_path / name / "encoders.safetensors").read_bytes() for name in ("a", "b"))
     assert first == second
 

@@ -5,6 +5,7 @@ train Q-Former and language model.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def features_mark(benchmark: Path) -> str:
 
 
 @torch.inference_mode()
-def extract_tower_features(benchmark: Path, out: Path) -> None:
+def extract_tower_features(benchmark: Path, out: Path, workers: int = 1) -> None:
     """Fit the tower on a benchmark's training pictures and write its maps and their reduced features.
 
     Half of the pictures are seen with a plain rectangle over a part of each tile, because that is how rephrased
@@ -107,6 +108,7 @@ def extract_tower_features(benchmark: Path, out: Path) -> None:
     Args:
         benchmark: folder that `write_benchmark` made.
         out: safetensors file to write.
+        workers: batches computed side by side.
 
     Raises:
         InputError: the benchmark has no training scenes, or a picture is not two square tiles.
@@ -115,7 +117,7 @@ def extract_tower_features(benchmark: Path, out: Path) -> None:
     tower = TiledTower(TowerShape())
     tower.load_network()
     tiles, where = _unique_tiles(tower, benchmark, scenes["image"].tolist())
-    patches, colours, pooled = _see(tower, tiles)
+    patches, colours, pooled = _see(tower, tiles, workers)
     labels = torch.tensor(scenes[["left", "right"]].to_numpy())
     shown = labels >= 0
     every = where[shown]
@@ -166,11 +168,16 @@ def cover(tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return covered
 
 
-def _see(tower: TiledTower, tiles: Sequence[np.ndarray]) -> tuple[Tensor, Tensor, Tensor]:
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for start in tqdm(range(0, len(tiles), BATCH), desc="tower features", unit="batch"):
-        pixels = torch.from_numpy(np.stack(tiles[start : start + BATCH])).permute(0, 3, 1, 2).float()
-        parts.append(tower.raw_features((pixels - PIXEL_MEAN) / PIXEL_STD))
+def _see(tower: TiledTower, tiles: Sequence[np.ndarray], workers: int) -> tuple[Tensor, Tensor, Tensor]:
+    def features(start: int) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.no_grad():  # a setting of each thread
+            pixels = torch.from_numpy(np.stack(tiles[start : start + BATCH])).permute(0, 3, 1, 2).float()
+            return tower.raw_features((pixels - PIXEL_MEAN) / PIXEL_STD)
+
+    # Whole batches side by side: their number changes no result, unlike torch's own threads.
+    with ThreadPoolExecutor(workers) as pool:
+        starts = range(0, len(tiles), BATCH)
+        parts = list(tqdm(pool.map(features, starts), total=len(starts), desc="tower features", unit="batch"))
     patches, colours, pooled = (torch.cat(part) for part in zip(*parts, strict=True))
     return patches, colours, pooled
 

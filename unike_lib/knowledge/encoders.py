@@ -1,5 +1,6 @@
 """Contrastive encoders that split semantics from truthfulness, and the direction zeta (UniKE 3.3, Eq. 4-6)."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -116,10 +117,12 @@ def _train_layer(
         truth = Encoder(width, config.hidden, config.truth_width, config.layers)
         semantic = Encoder(width, config.hidden, width, config.layers)
     optimiser = torch.optim.Adam([*truth.parameters(), *semantic.parameters()], lr=config.learning_rate)
-    rows = []
-    for epoch in tqdm(range(config.epochs), desc=title, unit="epoch"):
-        sums = [0.0, 0.0, 0]
-        for batch in _batches(len(states["h_sem"]), config.batch, seed + epoch):
+    rows: list[dict[str, float]] = []
+    bar = tqdm(total=config.steps, desc=title, unit="step")
+    while bar.n < config.steps:
+        epoch, sums = len(rows), [0.0, 0.0, 0]
+        batches = _batches(len(states["h_sem"]), config.batch, seed + epoch)
+        for batch in itertools.islice(batches, config.steps - bar.n):
             h_sem, h_pos, h_neg = (states[name][batch] for name in ("h_sem", "h_pos", "h_neg"))
             loss1 = truthfulness_loss(truth(h_pos), truth(h_neg), config.temperature)
             loss2 = semantic_loss(h_sem, semantic(h_pos), semantic(h_neg), config.temperature)
@@ -127,7 +130,9 @@ def _train_layer(
             (loss1 + loss2).backward()
             optimiser.step()
             sums = [sums[0] + loss1.item(), sums[1] + loss2.item(), sums[2] + 1]
+        bar.update(sums[2])
         rows.append({"epoch": epoch, "truthfulness": sums[0] / sums[2], "semantic": sums[1] / sums[2]})
+    bar.close()
     return _with_zetas(truth, semantic, states, config.ridge), pd.DataFrame(rows)
 
 
