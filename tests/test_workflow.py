@@ -81,7 +81,9 @@ def test_every_target_is_planned(tmp_path, preset):
     assert jobs["records"] == cells * len(table.methods)
     assert jobs["frontier_records"] == cells * len(config.frontier.methods)
     assert jobs["tuning_trials"] == cells * len(config.tuning.grids)
-    assert jobs["pretrain"] == sum(config.backbones[name].folder is None for name in table.backbones)
+    made = [config.backbones[name] for name in table.backbones if config.backbones[name].folder is None]
+    assert jobs["pretrain"] + jobs.get("pretrain_smol", 0) == len(made)
+    assert jobs.get("smol_weights", 0) == sum(backbone.language_model is not None for backbone in made)
 
 
 BAD = {

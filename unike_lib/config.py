@@ -120,7 +120,7 @@ class EncoderConfig(Section):
     learning_rate: Positive = Field(1.0e-4, description="Adam (paper D.3).")
     temperature: Positive = Field(0.1, description="s = cosine / temperature; unstated in the paper.")
     batch: int = Field(256, ge=2, description="Triplets a step; the sums of Eq. 4-5 run over them (ours).")
-    steps: Count = Field(400, description="Optimiser steps of a layer's encoders (ours).")
+    steps: Count = Field(300, description="Optimiser steps of a layer's encoders (ours).")
     held_out: float = Field(0.1, gt=0, lt=0.9, description="Share of triplets kept for the encoder diagnostics (ours).")
     ridge: Positive = Field(1.0, description="Ridge strength of the fitted W_zeta (ours).")
 

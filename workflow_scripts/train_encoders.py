@@ -5,7 +5,7 @@ from pathlib import Path
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as config:
-    from unike_lib.knowledge.encoders import train_encoders
+    from unike_lib.knowledge.encoder_training import train_encoders
 
     folder = Path(snakemake.output.encoders).parent
     train_encoders(Path(snakemake.input.states), folder, config.knowledge.encoders, config.seed)

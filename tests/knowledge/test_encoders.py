@@ -8,9 +8,9 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from unike_lib.config import EncoderConfig
-from unike_lib.io import table_writer
-from unike_lib.knowledge import encoders as module
-from unike_lib.knowledge.encoders import fit_map, load_encoders, semantic_loss, train_encoders, truthfulness_loss
+from unike_lib.io import table_writer, write_tensors
+from unike_lib.knowledge.encoder_training import fit_map, semantic_loss, train_encoders, truthfulness_loss
+from unike_lib.knowledge.encoders import load_encoders
 from unike_lib.knowledge.states import STATE_COLUMNS, states_schema
 from unike_lib.types import InputError
 
@@ -102,6 +102,6 @@ def test_too_few_triplets_are_refused(tmp_path):
 
 
 def test_a_broken_file_is_named(tmp_path):
-    module.write_tensors(tmp_path / "e.safetensors", {"2.zeta.semantic": torch.zeros(1)}, "mark")
+    write_tensors(tmp_path / "e.safetensors", {"2.zeta.semantic": torch.zeros(1)}, "mark")
     with pytest.raises(InputError, match="layer 2"):
         load_encoders(tmp_path / "e.safetensors")

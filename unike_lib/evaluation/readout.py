@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.decoder import DecoderLayer, Place
 from unike_lib.editing.latent import LatentShift
-from unike_lib.knowledge.encoders import fit_map
+from unike_lib.knowledge.encoder_training import fit_map
 from unike_lib.types import Query
 
 FOLDS = 5
