@@ -16,7 +16,7 @@ from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Neurons, Patch
 from unike_lib.knowledge.encoders import LayerEncoders, load_encoders
 from unike_lib.knowledge.memory import load_memory
-from unike_lib.knowledge.states import read_ffn_inputs
+from unike_lib.knowledge.states import VALUE_COLUMNS, read_ffn_inputs, states_of_answers
 from unike_lib.methods import UnikeMethod
 from unike_lib.types import EditRequest
 
@@ -113,18 +113,12 @@ class Unike:
     @torch.no_grad()
     def _own_slots(self, shift: LatentShift, trunk: Trunk) -> dict[int, Slots]:
         """Return the edits as memory entries of their own: states of the unedited backbone, as the memory holds."""
-        trace, batch = Trace(), trunk.batch
-        self.trainer.backbone.head(trunk, where=torch.zeros_like(batch.real), trace=trace)
-        answers = batch.answered & (
-            torch.arange(batch.real.shape[1], device=batch.real.device) > batch.last_prompt[:, None]
-        )
-        rows = torch.arange(len(batch.lengths), device=batch.lengths.device)
+        trace = Trace()
+        self.trainer.backbone.head(trunk, where=torch.zeros_like(trunk.batch.real), trace=trace)
         slots = {}
         for layer in shift.memory.layers:
-            states = trace.attention_inputs[layer]
-            keys, values = states[rows, batch.last_prompt], states[rows, batch.lengths - 1]
-            if self.settings.h_pos == "answer_mean":
-                values = (states * answers[..., None]).sum(1) / answers.sum(1, keepdim=True)
+            states = states_of_answers(trunk.batch, trace.attention_inputs[layer])
+            keys, values = states["h_sem"], states[VALUE_COLUMNS[self.settings.h_pos]]
             if self.settings.memory_keys == "encoded":
                 keys = shift.encoders[layer](values.float())
             slots[layer] = Slots(keys[:, None], values[:, None])
