@@ -53,8 +53,8 @@ class PretrainConfig(TeachingConfig):
 class SmolConfig(TeachingConfig):
     """Training of the backbones on a pretrained language model: visual codebook and LoRA factors (all ours)."""
 
-    steps: Count = Field(550, description="Optimiser steps of codebook and LoRA factors.")
-    rows: Count = Field(4, description="Text rows a step.")
+    steps: Count = Field(930, description="Optimiser steps of codebook and LoRA factors.")
+    rows: Count = Field(2, description="Text rows a step.")
     rate: Positive = Field(3.0e-3, description="AdamW peak learning rate of the LoRA factors.")
     row_tokens: int = Field(48, ge=8, description="A row takes no further question beyond this length, in tokens.")
     brief_start: Fraction = Field(0.95, description="Share of questions asked briefly ('owner:') at the first step.")

