@@ -18,6 +18,7 @@ wildcard_constraints:
     split="taught|pool|method|dev|eval",
     k=r"\d+",
     method="|".join(map(re.escape, CONFIG.methods)),
+    sweep=named(CONFIG.figures.sweeps),
 
 
 include: "rules/benchmark.smk"
@@ -25,6 +26,7 @@ include: "rules/backbones.smk"
 include: "rules/knowledge.smk"
 include: "rules/edits.smk"
 include: "rules/report.smk"
+include: "rules/figures.smk"
 
 
 rule all:
@@ -33,7 +35,7 @@ rule all:
         "results/table1.csv",
         "results/table1.md",
         "results/admission.md",
-        "results/figures/frontier.pdf",
+        FIGURES,
         "results/diagnostics.csv",
         # A user's benchmark has no contact sheet.
         ["results/figures/contact_sheet.png"] * EMBEDDED,

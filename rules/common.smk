@@ -28,6 +28,7 @@ SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
 TEXT_QUESTIONS = ["benchmark/general_questions.json"]
 GENERATION = CONFIG.evaluation.model_dump(mode="json", include={"generate", "max_new_tokens"})
+FIGURES = expand("results/figures/{figure}.pdf", figure=["fig2a", *CONFIG.figures.sweeps, "fig5a"])
 # Backbones made here: a tiny language model from scratch, or a pretrained one.
 MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.folder is None]
 SMOL = [name for name in MADE if CONFIG.backbones[name].language_model]
@@ -119,3 +120,19 @@ def table1_records():
 def of_each_backbone(pattern, **wildcards):
     """A file of every backbone in Table 1."""
     return expand(f"{STAGES}/{pattern}", backbone=CONFIG.table1.backbones, **wildcards)
+
+
+def of_figures(pattern, **wildcards):
+    """A file of every backbone that the figures show."""
+    return expand(f"{STAGES}/{pattern}", backbone=CONFIG.figures.backbones, **wildcards)
+
+
+def sweep_files(wildcards):
+    """Records of every backbone, task and method of a sweep."""
+    sweep = CONFIG.figures.sweep(wildcards.sweep)
+    return expand(
+        f"{STAGES}/sweeps/{{backbone}}/{{task}}/{wildcards.sweep}/{{method}}.parquet",
+        backbone=sweep.backbones,
+        task=sweep.tasks,
+        method=list(sweep.vary),
+    )

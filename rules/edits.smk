@@ -1,4 +1,4 @@
-# Editing and scoring: answers before any edit, records of every method, the frontier's sweep, the search on dev edits.
+# Editing and scoring: answers before any edit, records of every method, sweeps of one field, the search on dev edits.
 
 
 rule base_answers:
@@ -58,7 +58,7 @@ rule records:
         "../workflow_scripts/run_edits.py"
 
 
-rule frontier_records:
+rule sweep_records:
     input:
         unpack(files_of_method),
         cases=f"{BENCHMARK}/eval_{{task}}.json",
@@ -67,11 +67,11 @@ rule frontier_records:
         backbone=backbone_files,
         questions=text_questions,
     output:
-        f"{STAGES}/frontier/{{backbone}}/{{task}}/{{method}}.parquet",
+        f"{STAGES}/sweeps/{{backbone}}/{{task}}/{{sweep}}/{{method}}.parquet",
     log:
-        "logs/frontier/{backbone}/{task}/{method}.log",
+        "logs/sweeps/{backbone}/{task}/{sweep}/{method}.log",
     benchmark:
-        f"{STAGES}/benchmarks/frontier/{{backbone}}/{{task}}/{{method}}.tsv"
+        f"{STAGES}/benchmarks/sweep_records/{{backbone}}/{{task}}/{{sweep}}/{{method}}.tsv"
     threads: CONFIG.threads
     resources:
         mem_mb=3000,
@@ -82,9 +82,8 @@ rule frontier_records:
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=method_fields,
-        knob=CONFIG.frontier.knob,
-        values=CONFIG.frontier.values,
-        edits=lambda wildcards: evaluation_edits(wildcards, CONFIG.frontier.edits),
+        points=lambda wildcards: CONFIG.figures.sweep(wildcards.sweep).points(wildcards.method),
+        edits=lambda wildcards: evaluation_edits(wildcards, CONFIG.figures.sweep(wildcards.sweep).edits),
         seed=CONFIG.seed,
     script:
         "../workflow_scripts/sweep.py"

@@ -113,3 +113,25 @@ rule memory:
         code=lib("build_memory"),
     script:
         "../workflow_scripts/build_memory.py"
+
+
+rule encodings:
+    input:
+        states=f"{KNOWLEDGE}/states.parquet",
+        encoders=f"{KNOWLEDGE}/encoders.safetensors",
+    output:
+        f"{KNOWLEDGE}/encodings.parquet",
+    log:
+        "logs/encodings/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/encodings/{{backbone}}.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=2000,
+    params:
+        code=lib("encode_states"),
+        held_out=CONFIG.knowledge.encoders.held_out,
+        triplets=CONFIG.figures.fig5a.triplets,
+        seed=CONFIG.seed,
+    script:
+        "../workflow_scripts/encode_states.py"

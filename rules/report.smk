@@ -71,33 +71,6 @@ rule diagnostics_table:
         "../workflow_scripts/write_diagnostics.py"
 
 
-rule frontier:
-    input:
-        records=of_each_backbone(
-            "frontier/{backbone}/{task}/{method}.parquet",
-            task=CONFIG.table1.tasks,
-            method=CONFIG.frontier.methods,
-        ),
-    output:
-        pdf="results/figures/frontier.pdf",
-        png=report("results/figures/frontier.png", category="Figures"),
-        csv="results/figures/frontier.csv",
-    log:
-        "logs/frontier.log",
-    benchmark:
-        f"{STAGES}/benchmarks/frontier.tsv"
-    threads: CONFIG.threads
-    resources:
-        mem_mb=1500,
-    params:
-        code=lib("draw_frontier", data=["reporting/*.mplstyle"]),
-        knob=CONFIG.frontier.knob,
-        statistics=CONFIG.statistics.model_dump(mode="json"),
-        seed=CONFIG.seed,
-    script:
-        "../workflow_scripts/draw_frontier.py"
-
-
 rule encoder_losses:
     input:
         losses=of_each_backbone("knowledge/{backbone}/encoder_losses.csv"),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from unike_lib.figure_settings import FiguresConfig
 from unike_lib.methods import Count, Fraction, Positive, Section, resolve_method
 from unike_lib.types import InputError, Task
 
@@ -165,15 +166,6 @@ class TableConfig(Section):
     methods: tuple[str, ...] = Field(min_length=1)
 
 
-class SweepConfig(Section):
-    """One knob of some methods swept over values, for the frontier figure."""
-
-    methods: tuple[str, ...] = Field(min_length=1)
-    knob: str
-    values: tuple[float, ...] = Field(min_length=1)
-    edits: Count | None = Field(None, description="Evaluation edits a value; null: all.")
-
-
 class TuningConfig(Section):
     """Search on development edits: every method gets the same number of trials."""
 
@@ -203,7 +195,7 @@ class Config(Section):
     evaluation: EvaluationConfig
     admission: AdmissionConfig = AdmissionConfig()
     table1: TableConfig
-    frontier: SweepConfig
+    figures: FiguresConfig
     tuning: TuningConfig
     statistics: StatisticsConfig
 
@@ -211,8 +203,12 @@ class Config(Section):
     def _names_exist(self) -> "Config":
         _require("table1.backbones: unknown backbone", self.table1.backbones, self.backbones)
         _require("table1.methods: unknown method", self.table1.methods, self.methods)
-        _require("frontier.methods: unknown method", self.frontier.methods, self.methods)
         _require("tuning.grids: unknown method", self.tuning.grids, self.methods)
+        _require("figures.backbones: unknown backbone", self.figures.backbones, self.backbones)
+        _require("figures.fig2a: unknown method", self.figures.fig2a, self.methods)
+        for name, sweep in self.figures.sweeps.items():
+            _require(f"figures.sweeps.{name}.backbones: unknown backbone", sweep.backbones or (), self.backbones)
+            _require(f"figures.sweeps.{name}.vary: unknown method", sweep.vary, self.methods)
         return self
 
     @model_validator(mode="after")
@@ -224,7 +220,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _backbones_fit_the_benchmark(self) -> "Config":
-        for name in self.table1.backbones:
+        for name in (*self.table1.backbones, *self.figures.backbones):
             if self.benchmark.annotations is not None and self.backbones[name].folder is None:
                 raise ValueError(
                     f"backbones.{name}.folder: expected a folder or hub id, because backbones trained here know the "
@@ -238,13 +234,11 @@ class Config(Section):
             _require(f"methods.{name}.on: unknown backbone", entry.get("on", {}), self.backbones)
             for backbone in (None, *self.backbones):
                 resolve_method(self.methods, name, backbone)
-        knobs: list[tuple[str, str, tuple[float | str, ...]]] = [
-            (name, self.frontier.knob, self.frontier.values) for name in self.frontier.methods
-        ]
-        knobs += [(name, field, values) for name, grid in self.tuning.grids.items() for field, values in grid.items()]
-        for name, field, values in knobs:
-            for value in values:
-                resolve_method(self.methods, name, overrides={field: value})
+        grids = [self.tuning.grids, *(sweep.vary for sweep in self.figures.sweeps.values())]
+        for name, grid in (entry for entries in grids for entry in entries.items()):
+            for field, values in grid.items():
+                for value in values:
+                    resolve_method(self.methods, name, overrides={field: value})
         return self
 
 

@@ -1,5 +1,6 @@
 """Settings of the editing methods, and how a variant's name becomes settings; `config` says what the sources mean."""
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -138,6 +139,11 @@ def resolve_method(
         return METHOD.validate_python({**settings, **(overrides or {})})
     except ValidationError as error:
         raise ValueError(f"methods.{name}: {_first_problem(error)}") from None
+
+
+def setting_text(value: Any) -> str:
+    """Return a setting's value as text, as YAML writes it: 0.5, 40, true, null, dynamic."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _on_backbone(entry: dict[str, Any], backbone: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Edit and score the evaluation cases with one method at every value of the frontier's knob."""
+"""Edit and score the evaluation cases with one method at every point of a sweep."""
 
 from functools import partial
 from pathlib import Path
@@ -7,12 +7,11 @@ from unike_lib.runtime import Stage, job_mark
 
 with Stage(snakemake) as config:
     import pandas as pd
-    import pyarrow as pa
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
     from unike_lib.editing.registry import EditorSources, editor_of_variant
-    from unike_lib.evaluation.records import RECORD_SCHEMA, Before
+    from unike_lib.evaluation.records import SWEEP_SCHEMA, Before
     from unike_lib.evaluation.sessions import records_table
     from unike_lib.evaluation.tuning import sweep
     from unike_lib.io import write_table
@@ -24,9 +23,9 @@ with Stage(snakemake) as config:
     editor_of = partial(editor_of_variant, config, (names.method, names.backbone), backbone, sources)
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
-    knob = (config.frontier.knob, config.frontier.values)
-    swept = sweep(backbone, editor_of, cases, before, knob, config.evaluation.without_generation())
+    points = snakemake.params.points
+    swept = sweep(backbone, editor_of, cases, before, points, config.evaluation.without_generation())
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
     labels |= {"k": 1, "seed": config.seed, "mark": mark}
-    table = pd.concat([records_table(scores, labels).assign(value=value) for value, scores in swept])
-    write_table(snakemake.output[0], table, mark, RECORD_SCHEMA.append(pa.field("value", pa.float64())))
+    table = pd.concat([records_table(scores, labels).assign(**point) for point, scores in swept])
+    write_table(snakemake.output[0], table, mark, SWEEP_SCHEMA)

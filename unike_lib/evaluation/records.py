@@ -28,6 +28,8 @@ RECORD_SCHEMA = pa.schema(
         ("mark", TEXT),
     ]
 )
+# What a point of a sweep changes: a field of the method and its value; both empty for the method as it is.
+SWEEP_SCHEMA = RECORD_SCHEMA.append(pa.field("field", TEXT)).append(pa.field("value", TEXT))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Search of hyper-parameters on development edits, and sweeps of one knob: every method gets the same budget."""
+"""Search of hyper-parameters on development edits, every method with the same budget; sweeps of one field."""
 
 import itertools
 import random
@@ -12,6 +12,7 @@ from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import Editor
 from unike_lib.evaluation.records import Before, Score
 from unike_lib.evaluation.sessions import run_edits
+from unike_lib.methods import setting_text
 from unike_lib.types import PROBE_KINDS, EditCase
 
 EditorOf = Callable[[dict[str, Any]], Editor]
@@ -58,12 +59,19 @@ def sweep(
     editor_of: EditorOf,
     cases: Sequence[EditCase],
     before: Before,
-    knob: tuple[str, Sequence[float]],
+    points: Sequence[Mapping[str, Any]],
     settings: EvaluationConfig,
-) -> list[tuple[float, list[Score]]]:
-    """Return the scores of one-step editing at each value of one knob."""
-    name, values = knob
-    return [(value, run_edits(backbone, editor_of({name: value}), cases, before, 1, settings)) for value in values]
+) -> list[tuple[dict[str, str], list[Score]]]:
+    """Return each point's labels, `field` and `value` as text, and its scores of one-step editing.
+
+    A point changes one field of the method; an empty one, labelled with empty text, is the method as it is.
+    """
+    swept = []
+    for point in points:
+        ((field, value),) = point.items() or {("", "")}
+        labels = {"field": field, "value": setting_text(value)}
+        swept.append((labels, run_edits(backbone, editor_of(dict(point)), cases, before, 1, settings)))
+    return swept
 
 
 def _mean(scores: Sequence[Score], kind: str) -> float:

@@ -64,12 +64,11 @@ def train_encoders(states: Path, out: Path, config: EncoderConfig, seed: int) ->
     losses: list[pd.DataFrame] = []
     checks = []
     for layer, columns in read_states(states).items():
-        held = max(2, int(len(columns["h_sem"]) * config.held_out))
-        if len(columns["h_sem"]) - held < 2:
+        held, kept = held_out_split(len(columns["h_sem"]), config.held_out, seed)
+        if len(kept) < 2:
             raise InputError(f"{states}: {len(columns['h_sem'])} triplets are too few to train the encoders")
-        order = torch.randperm(len(columns["h_sem"]), generator=torch.Generator().manual_seed(seed))
-        train = {name: value[order[held:]] for name, value in columns.items()}
-        test = {name: value[order[:held]] for name, value in columns.items()}
+        train = {name: value[kept] for name, value in columns.items()}
+        test = {name: value[held] for name, value in columns.items()}
         encoders, curve = _train_layer(train, config, seed, f"encoders of layer {layer}")
         tensors |= _named(encoders, layer)
         losses.append(curve.assign(layer=layer))
@@ -78,6 +77,13 @@ def train_encoders(states: Path, out: Path, config: EncoderConfig, seed: int) ->
     for name, frame in (("encoder_losses", pd.concat(losses)), ("encoder_checks", pd.DataFrame(checks))):
         with atomic_path(out / f"{name}.csv") as temporary:
             frame.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def held_out_split(count: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the numbers of held-out triplets (at least two), and of those that encoders are trained on."""
+    held = max(2, int(count * share))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return order[:held], order[held:]
 
 
 def _train_layer(

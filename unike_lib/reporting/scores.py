@@ -31,6 +31,10 @@ class EditScores:
     clusters: tuple[tuple[str, ...], ...]
     failed: int
 
+    def minus(self, other: "EditScores") -> "EditScores":
+        """Return the differences from another cell with the same edits; failed edits of both are counted."""
+        return EditScores(self.values - other.values, self.clusters, self.failed + other.failed)
+
 
 def edit_scores(records: pd.DataFrame, criterion: str, columns: Columns = FIVE_METRICS) -> EditScores:
     """Gather the records of one cell into scores a edit.
@@ -77,7 +81,7 @@ def score_table(
     rows = []
     for key, cell in records.groupby(list(keys), sort=True):
         scores = edit_scores(cell, criterion, columns)
-        rows.append({**dict(zip(keys, key, strict=True)), **_summary(scores, columns, statistics, seed)})
+        rows.append({**dict(zip(keys, key, strict=True)), **summarise_scores(scores, columns, statistics, seed)})
     return pd.DataFrame(rows)
 
 
@@ -106,13 +110,15 @@ def paired_differences(
                     f"records of {backbone}, {task}: no method {method!r}, expected {pair[0]} and {pair[1]}"
                 )
             both.append(edit_scores(cell, criterion))
-        difference = EditScores(both[0].values - both[1].values, both[0].clusters, both[0].failed + both[1].failed)
-        summary = _summary(difference, FIVE_METRICS, statistics, seed)
+        summary = summarise_scores(both[0].minus(both[1]), FIVE_METRICS, statistics, seed)
         rows.append({"backbone": backbone, "task": task, "first": pair[0], "second": pair[1], **summary})
     return pd.DataFrame(rows)
 
 
-def _summary(scores: EditScores, columns: Columns, statistics: StatisticsConfig, seed: int) -> dict[str, float | int]:
+def summarise_scores(
+    scores: EditScores, columns: Columns, statistics: StatisticsConfig, seed: int
+) -> dict[str, float | int]:
+    """Return `edits`, `failed`, `clusters`, and for each column X in percent: X, X_low, X_high."""
     percent = 100 * scores.values
     weights = cluster_weights(scores.clusters, statistics.resamples, seed)
     low, high = percentile_interval(percent, weights, statistics.confidence)

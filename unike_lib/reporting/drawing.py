@@ -1,0 +1,53 @@
+"""What all figures share: their style, their grid of panels, their legend, their files.
+
+The same input gives the same bytes: no dates in the files.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from unike_lib.io import atomic_path
+
+STYLE = Path(__file__).with_name("style.mplstyle")
+WIDTH = 6.3  # inches
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+TASK_TITLES = {"vqa": "VQA", "caption": "caption"}
+NO_DATES: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+
+
+def make_panels(rows: int, columns: int, shared: bool, height: float = 2.4) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure of print width with rows of panels, `height` inches each."""
+    figure = Figure(figsize=(WIDTH, 0.5 + height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared)
+    return figure, [list(row) for row in axes]
+
+
+def legend_below(figure: Figure, title: str | None = None) -> None:
+    """Explain each labelled line once, although panels may hold different ones."""
+    lines = {str(line.get_label()): line for panel in figure.axes for line in panel.get_lines()}
+    lines = {label: line for label, line in lines.items() if not label.startswith("_")}
+    figure.legend(
+        lines.values(),
+        lines.keys(),
+        loc="outside lower center",
+        ncols=min(len(lines), 6),
+        title=title,
+        title_fontsize=7,
+    )
+
+
+def save_figure(figure: Figure, numbers: pd.DataFrame, outputs: Mapping[str, Path]) -> None:
+    """Write `pdf`, `png` and the plotted numbers as `csv`, those of them that are asked for."""
+    for kind, metadata in NO_DATES.items():
+        if kind in outputs:
+            with atomic_path(outputs[kind]) as temporary:
+                figure.savefig(temporary, format=kind, metadata=metadata)
+    if "csv" in outputs:
+        with atomic_path(outputs["csv"]) as temporary:
+            numbers.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
