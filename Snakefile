@@ -36,6 +36,8 @@ rule all:
         "results/table1.md",
         "results/admission.md",
         FIGURES,
+        "results/qualitative.html",
+        "results/report.html",
         "results/diagnostics.csv",
         # A user's benchmark has no contact sheet.
         ["results/figures/contact_sheet.png"] * EMBEDDED,

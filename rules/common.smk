@@ -85,6 +85,12 @@ def text_questions(wildcards):
     return [] if source in (None, "general") else [source]
 
 
+def user_questions(backbones):
+    """The users' files of text-only questions that some backbones are asked."""
+    sources = {CONFIG.backbones[name].text_locality for name in backbones}
+    return sorted(sources - {None, "general"})
+
+
 def files_of_method(wildcards):
     """What the method variant needs besides the backbone: encoders and memory (UniKE), FFN inputs (memory losses)."""
     method = resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).method

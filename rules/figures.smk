@@ -71,3 +71,66 @@ rule fig5a:
         seed=CONFIG.seed,
     script:
         "../workflow_scripts/draw_spaces.py"
+
+
+rule qualitative:
+    input:
+        records=table1_records(),
+        cases=expand("{folder}/eval_{task}.json", folder=BENCHMARK, task=CONFIG.table1.tasks),
+        images=IMAGES,
+        questions=user_questions(CONFIG.table1.backbones),
+    output:
+        page=report("results/qualitative.html", category="Examples"),
+        png=report("results/figures/qualitative.png", category="Figures"),
+    log:
+        "logs/qualitative.log",
+    benchmark:
+        f"{STAGES}/benchmarks/qualitative.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=1500,
+    params:
+        code=lib("write_qualitative", data=["reporting/*.mplstyle", "reporting/templates/*", *TEXT_QUESTIONS]),
+        image_root=IMAGE_ROOT,
+        text_locality={name: CONFIG.backbones[name].text_locality for name in CONFIG.table1.backbones},
+        methods=CONFIG.table1.methods,
+        examples=CONFIG.figures.qualitative,
+        seed=CONFIG.seed,
+    script:
+        "../workflow_scripts/write_qualitative.py"
+
+
+# Results tables that the report shows: every criterion of each.
+REPORTED = expand("results/table1{criterion}.csv", criterion=["", "_mmedit", "_exact", "_generated"])
+CHECKED = list(dict.fromkeys([*CONFIG.table1.backbones, *CONFIG.figures.backbones]))
+
+
+rule report_page:
+    input:
+        tables=REPORTED,
+        admission="results/admission.csv",
+        diagnostics="results/diagnostics.csv",
+        checks=expand(f"{STAGES}/knowledge/{{backbone}}/encoder_checks.csv", backbone=CHECKED),
+        figures=[
+            *(figure.replace(".pdf", ".png") for figure in FIGURES),
+            "results/figures/qualitative.png",
+            *["results/figures/contact_sheet.png"] * EMBEDDED,
+        ],
+        settings=f"{workflow.basedir}/config.yaml",
+        examples="results/qualitative.html",
+    output:
+        report("results/report.html", category="Report"),
+    log:
+        "logs/report_page.log",
+    benchmark:
+        f"{STAGES}/benchmarks/report_page.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=1000,
+    params:
+        code=lib("write_report", data=["reporting/templates/*"]),
+        backbones=CHECKED,
+        benchmarks=f"{STAGES}/benchmarks",
+        config=CONFIG.model_dump(mode="json"),
+    script:
+        "../workflow_scripts/write_report.py"

@@ -107,9 +107,9 @@ def _spaces_figure(points: pd.DataFrame) -> Figure:
                     markerfacecolor=face,
                     label=f"{state} states",
                 )
-            panel.set_title(
-                f"{backbone}, layer {chosen['layer'].iloc[0]}: {space} space (AUC along zeta {truth_order(chosen):.2f})"
-            )
+            auc = f"AUC along zeta {truth_order(chosen):.2f}"
+            panel.set_title(f"{backbone}, layer {chosen['layer'].iloc[0]}\n{space} space, {auc}")
+            panel.margins(0.04)
             panel.set_xticks([])
             panel.set_yticks([])
     legend_below(figure)

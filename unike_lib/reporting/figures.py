@@ -84,7 +84,7 @@ def _figure(points: pd.DataFrame, shape: str) -> Figure:
     backbones, tasks = points["backbone"].unique(), points["task"].unique()
     forest = shape == "differences"
     height = 0.4 + ROW_HEIGHT * max(len(rows) for rows in cells.values()) if forest else 2.4
-    figure, axes = make_panels(len(backbones), len(tasks), shape in {"path", "differences"}, height)
+    figure, axes = make_panels(len(backbones), len(tasks), True, height)
     for row, backbone in enumerate(backbones):
         for column, task in enumerate(tasks):
             panel, chosen = axes[row][column], cells[backbone, task]

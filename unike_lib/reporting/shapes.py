@@ -45,6 +45,7 @@ def draw_path(panel: Axes, rows: pd.DataFrame) -> None:
 def draw_lines(panel: Axes, rows: pd.DataFrame) -> None:
     """Draw generality and locality over a number; a value that is no number becomes a level line with its interval."""
     several = rows["method"].nunique() > 1
+    panel.set_xticks(sorted(pd.to_numeric(rows["value"], errors="coerce").dropna().unique()))
     for number, (method, points) in enumerate(rows.groupby("method", sort=False)):
         numbers = pd.to_numeric(points["value"], errors="coerce")
         for aim in TWO_AIMS:
@@ -100,7 +101,7 @@ def draw_differences(panel: Axes, rows: pd.DataFrame) -> None:
                 rows[aim][chosen], places[chosen], color=colour, marker=marker, linestyle="none", markerfacecolor=face
             )
         panel.plot([], [], color=colour, marker=marker, linestyle="none", label=aim)
-    changes = [f"{_words([row['field']])[0]}: {_short(row['value'])}" for _, row in rows.iterrows()]
+    changes = [f"{row['field']}: {_short(row['value'])}" for _, row in rows.iterrows()]
     if several:
         changes = [f"{title_of(name)}, {change}" for name, change in zip(rows["method"], changes, strict=True)]
     panel.set_yticks(range(len(rows)), changes)
@@ -133,8 +134,8 @@ def _words(fields: Sequence[str]) -> list[str]:
 
 
 def _short(value: str) -> str:
-    """Return a number without superfluous digits (0.10 as 0.1, 1.0 as 1), and any other value in words."""
+    """Return a number without superfluous digits (0.10 as 0.1, 1.0 as 1), and any other value as it is."""
     try:
         return f"{float(value):g}"
     except ValueError:
-        return value.replace("_", " ")
+        return value

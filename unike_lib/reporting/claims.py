@@ -1,0 +1,209 @@
+"""Which of the paper's claims hold in our tables, and where our order of methods differs from the paper's, in words.
+
+All functions read tables as `write_table1` writes them: one row a backbone, task, method (and `k`, edits a session),
+with rel .. m_loc in percent, their ends X_low and X_high, and the paper's numbers paper_X.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from unike_lib.reporting.paper import PAPER_METHODS
+from unike_lib.reporting.scores import THREE_AIMS
+from unike_lib.types import PROBE_KINDS
+
+# The paper's classes of methods (4.1); fine-tuning is a class of its own.
+CLASSES = {"t-patcher": "intrinsic", "ke": "intrinsic", "mend": "intrinsic", "ike": "external", "serac": "external"}
+RELIABLE = 80.0  # percent. Reading: the paper's "desirable reliability" names no number; KE and T-Patcher have 80-92.
+UNEDITED = "base"
+HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "not measured"
+METRIC_TITLES = {"rel": "Rel.", "t_gen": "T-Gen.", "m_gen": "M-Gen.", "t_loc": "T-Loc.", "m_loc": "M-Loc."}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, what our numbers say of it, and the evidence, a sentence each."""
+
+    text: str
+    verdict: str
+    evidence: tuple[str, ...]
+
+
+def paper_claims(tables: Sequence[pd.DataFrame], kinds: Mapping[str, str]) -> list[Claim]:
+    """Return the paper's claims about one-step and sequential editing, judged by our numbers.
+
+    Args:
+        tables: Table 1 first; others that have the column `k` tell about longer sessions.
+        kinds: method variant -> the method that it is a variant of.
+    """
+    aims = with_aims(tables[0])
+    classes = {name: CLASSES.get(kind, "") for name, kind in kinds.items()}
+    longer = [table for table in tables if "k" in table]
+    return [
+        claim_reliable(aims),
+        claim_below(aims, [n for n in kinds if classes[n] == "intrinsic"], "intrinsic", ("generality", "locality")),
+        claim_below(aims, [n for n in kinds if classes[n] == "external"], "external", ("locality", "generality")),
+        claim_balanced(aims),
+        claim_decline(pd.concat([tables[0].assign(k=1), *longer]) if longer else tables[0].assign(k=1)),
+    ]
+
+
+def with_aims(table: pd.DataFrame) -> pd.DataFrame:
+    """Add reliability, generality and locality with their ends.
+
+    The ends of a mean of two are the means of the two ends: as if both moved together, which errs on the wide side.
+    """
+    columns = {
+        f"{aim}{end}": table[[f"{kind}{end}" for kind in metrics]].mean(axis=1, skipna=False)
+        for aim, metrics in THREE_AIMS.items()
+        for end in ("", "_low", "_high")
+    }
+    return table.assign(**columns)
+
+
+def claim_reliable(aims: pd.DataFrame) -> Claim:
+    """Most methods are reliable: in a cell, more than half of the editing methods reach `RELIABLE` percent."""
+    held, evidence = [], []
+    for name, rows in _cells(aims[aims["method"] != UNEDITED]):
+        reached = rows["reliability"] >= RELIABLE
+        held.append(bool(reached.mean() > 0.5))
+        below = [f"{_title(row.method)} {row.reliability:.1f}%" for row in rows[~reached].itertuples()]
+        rest = f"; below: {', '.join(below)}" if below else ""
+        evidence.append(f"{name}: {reached.sum()} of {len(rows)} methods reach {RELIABLE:g}%{rest}.")
+    return Claim("Most methods reach a desirable reliability (4.2, i).", _verdict(held), tuple(evidence))
+
+
+def claim_below(aims: pd.DataFrame, methods: Sequence[str], name: str, order: tuple[str, str]) -> Claim:
+    """Methods of a class have a weak side: its aim `order[0]` lies below `order[1]`, method by method and cell by cell.
+
+    It counts as held where the intervals lie apart, and as not held where the means are in the other order or close.
+    """
+    weak, strong = order
+    held, evidence = [], []
+    for cell, rows in _cells(aims[aims["method"].isin(methods)]):
+        for row in rows.to_dict("records"):
+            clear = row[f"{weak}_high"] < row[f"{strong}_low"]
+            held.append(bool(clear))
+            means = f"{weak} {row[weak]:.1f}, {strong} {row[strong]:.1f}"
+            turned = "the other way round" if row[weak] >= row[strong] else "the intervals overlap"
+            word = "clearly below" if clear else turned
+            evidence.append(f"{cell}, {_title(row['method'])}: {means}; {word}.")
+    title = (
+        f"{name.capitalize()} methods have good {strong} but weak {weak} (4.2, {'ii' if weak[0] == 'g' else 'iii'})."
+    )
+    return Claim(title, _verdict(held), tuple(evidence))
+
+
+def claim_balanced(aims: pd.DataFrame, method: str = "unike") -> Claim:
+    """UniKE is balanced: the lowest of its three aims is higher than that of any other editing method in the cell."""
+    held, evidence = [], []
+    for cell, rows in _cells(aims[aims["method"] != UNEDITED]):
+        lowest = rows.set_index("method")[list(THREE_AIMS)].min(axis=1)
+        if method not in lowest or len(lowest) < 2:
+            continue
+        others = lowest.drop(method)
+        held.append(bool(lowest[method] > others.max()))
+        best = f"{_title(others.idxmax())} {others.max():.1f}"
+        word = "above" if held[-1] else "not above"
+        evidence.append(f"{cell}: lowest aim {_title(method)} {lowest[method]:.1f}, {word} the best other, {best}.")
+    return Claim("UniKE balances all three aims (4.2, iv).", _verdict(held), tuple(evidence))
+
+
+def claim_decline(table: pd.DataFrame, method: str = "unike") -> Claim:
+    """UniKE loses less than most as sessions grow: its fall of the mean aim is smaller than the median of the others'.
+
+    Falls are taken from the smallest to the largest K at which all methods of a backbone and task that are edited in
+    longer sessions were scored.
+    """
+    held, evidence = [], []
+    for cell, rows in _cells(with_aims(table[table["method"] != UNEDITED])):
+        rows = rows.assign(mean=rows[list(THREE_AIMS)].mean(axis=1)).drop_duplicates(["method", "k"])
+        wide = rows.pivot(index="method", columns="k", values="mean")
+        wide = wide[wide[wide.columns.max()].notna()].dropna(axis=1)
+        if wide.shape[1] < 2 or method not in wide.index or len(wide) < 2:
+            continue
+        falls = wide[wide.columns.min()] - wide[wide.columns.max()]
+        others = falls.drop(method)
+        held.append(bool(falls[method] < others.median()))
+        listed = ", ".join(f"{_title(name)} {fall:+.1f}" for name, fall in others.items())
+        ks = f"K = {wide.columns.min()} to {wide.columns.max()}"
+        evidence.append(f"{cell}, {ks}: fall of the mean aim {_title(method)} {falls[method]:+.1f}; {listed}.")
+    return Claim("UniKE declines less than others as sessions grow (4.3).", _verdict(held), tuple(evidence))
+
+
+def order_differences(table: pd.DataFrame) -> list[str]:
+    """Say, a sentence a cell, how our order of methods compares with the paper's, metric by metric.
+
+    A pair of methods counts where the paper's numbers differ. It is in the other order only if our intervals lie apart.
+    """
+    sentences = []
+    for cell, rows in _cells(table[(table["method"] != UNEDITED) & table["paper_rel"].notna()]):
+        same, unclear, turned = 0, 0, []
+        for kind, (one, two) in itertools.product(PROBE_KINDS, itertools.combinations(_dicts(rows), 2)):
+            theirs = one[f"paper_{kind}"] - two[f"paper_{kind}"]
+            if theirs == 0:
+                continue
+            high, low = (one, two) if theirs > 0 else (two, one)
+            if high[f"{kind}_low"] > low[f"{kind}_high"]:
+                same += 1
+            elif high[f"{kind}_high"] < low[f"{kind}_low"]:
+                turned.append(_turned(kind, high, low))
+            else:
+                unclear += 1
+        total = same + unclear + len(turned)
+        if total:
+            counts = f"of {total} pairs (two methods, one metric), {same} are clearly in the paper's order, {unclear} "
+            counts += f"cannot be told apart, {len(turned)} are clearly in the other order"
+            sentences.append(f"{cell}: {counts}{': ' if turned else ''}{'; '.join(turned)}.")
+    return sentences
+
+
+def _turned(kind: str, high: Mapping[str, float], low: Mapping[str, float]) -> str:
+    ours = f"{high[kind]:.1f} against {low[kind]:.1f}"
+    paper = f"{high[f'paper_{kind}']:.1f} against {low[f'paper_{kind}']:.1f}"
+    return f"{METRIC_TITLES[kind]}, {_title(high['method'])} below {_title(low['method'])} ({ours}; paper {paper})"
+
+
+def ranking_changes(token: pd.DataFrame, mmedit: pd.DataFrame) -> list[str]:
+    """Say where two methods change places between the `token` and the `mmedit` criterion, in T-Loc., M-Loc. or all."""
+    sentences = []
+    others = dict(_cells(_with_mean(mmedit)))
+    for cell, rows in _cells(_with_mean(token)):
+        both = rows.merge(others[cell], on="method", suffixes=("", "_mmedit"))
+        both = both[both["method"] != UNEDITED]
+        for kind, title in (*((k, METRIC_TITLES[k]) for k in ("t_loc", "m_loc")), ("mean", "the mean of three aims")):
+            for one, two in itertools.combinations(_dicts(both), 2):
+                gaps = one[kind] - two[kind], one[f"{kind}_mmedit"] - two[f"{kind}_mmedit"]
+                if gaps[0] * gaps[1] < 0:
+                    high, low = (one, two) if gaps[0] > 0 else (two, one)
+                    here = f"{high[kind]:.1f} against {low[kind]:.1f}"
+                    there = f"{high[f'{kind}_mmedit']:.1f} against {low[f'{kind}_mmedit']:.1f}"
+                    names = f"{_title(high['method'])} above {_title(low['method'])}"
+                    sentences.append(f"{cell}, {title}: {names} by token ({here}), below by mmedit ({there}).")
+    return sentences
+
+
+def _with_mean(table: pd.DataFrame) -> pd.DataFrame:
+    return with_aims(table).assign(mean=lambda rows: rows[list(THREE_AIMS)].mean(axis=1))
+
+
+def _cells(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(f"{names[0]}, {names[1]}", rows) for names, rows in table.groupby(["backbone", "task"], sort=False)]
+
+
+def _verdict(held: Sequence[bool]) -> str:
+    if not held:
+        return OPEN
+    share = float(np.mean(held))
+    return HOLDS if share == 1 else PARTLY if share > 0 else FAILS
+
+
+def _title(method: object) -> str:
+    return PAPER_METHODS.get(str(method), str(method))
+
+
+def _dicts(table: pd.DataFrame) -> list[dict[str, float]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

@@ -1,0 +1,110 @@
+"""Where a run comes from: the source of every setting, run times by rule, versions."""
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from unike_lib.methods import setting_text
+
+SOURCES = ("paper", "released", "MMEdit", "VLKEB", "T-Patcher", "tuned", "ours")
+PACKAGES = ("snakemake", "torch", "transformers", "safetensors", "faiss-cpu", "numpy", "pandas", "pyarrow")
+PACKAGES += ("scikit-learn", "matplotlib", "pillow")
+
+
+def setting_sources(text: str, effective: Mapping[str, Any]) -> pd.DataFrame:
+    """Return every setting of a run with the source that the default configuration's comments name.
+
+    Args:
+        text: config.yaml. A comment belongs to the setting or the section that ends or begins in its line.
+        effective: the validated configuration of the run, overlays included.
+
+    Returns:
+        One row a setting: `section` (first key), `setting` (path), `value`, `source` (the first of `SOURCES` that the
+        comment names; its section's where it has none; empty if nobody says), `note` (its own comment), `changed`:
+        config.yaml has another value or none.
+    """
+    lines = text.splitlines()
+    stated: dict[tuple[str, ...], tuple[str, str]] = {}
+    notes: dict[tuple[str, ...], str] = {}
+    for path, value, line in _walk(yaml.compose(text), ()):
+        notes[path] = lines[line].partition(" #")[2].strip()
+        if value is not None:
+            stated[path] = (_shown(value), notes[path])
+    rows = []
+    for path, value in _leaves(effective, ()):
+        default, note = stated.get(path, (None, ""))
+        inherited = (notes.get(path[:length], "") for length in range(len(path), 0, -1))
+        source = next((found for found in map(source_of, inherited) if found), "")
+        labels = {"section": path[0], "setting": ".".join(path), "value": _shown(value), "source": source}
+        rows.append({**labels, "note": note, "changed": default != _shown(value)})
+    return pd.DataFrame(rows)
+
+
+def source_of(note: str) -> str:
+    """Return the source that a comment names first, for example "tuned" of "tuned: development edits (VLKEB: 15)"."""
+    places = {source: note.find(source) for source in SOURCES}
+    named = {source: place for source, place in places.items() if place >= 0}
+    return min(named, key=lambda source: named[source]) if named else ""
+
+
+def _walk(node: yaml.Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, int]]:
+    """Yield path, value (None of a section) and line of every key below a node."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            if isinstance(value, yaml.MappingNode):
+                yield inner, None, key.start_mark.line
+                yield from _walk(value, inner)
+            else:
+                yield inner, yaml.safe_load(yaml.serialize(value)), value.end_mark.line
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, str(key)))
+    else:
+        yield path, value
+
+
+def _shown(value: Any) -> str:
+    return setting_text(list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value)
+
+
+def run_times(folder: Path) -> pd.DataFrame:
+    """Return time and memory by rule from Snakemake's benchmark files: the latest run of each job.
+
+    Args:
+        folder: of the files {rule}.tsv or {rule}/.../{job}.tsv.
+
+    Returns:
+        One row a rule, longest first: `rule`, `jobs`, `seconds` (sum), `longest` (s), `memory` (most of a job, MB).
+    """
+    rows = []
+    for path in sorted(folder.rglob("*.tsv")):
+        table = pd.read_csv(path, sep="\t", na_values="-")
+        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        rows.append({"rule": rule, "seconds": table["s"].sum(), "memory": table["max_rss"].max()})
+    if not rows:
+        return pd.DataFrame(columns=["rule", "jobs", "seconds", "longest", "memory"])
+    groups = pd.DataFrame(rows).groupby("rule")
+    times = groups.agg(
+        jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"), memory=("memory", "max")
+    )
+    return times.sort_values("seconds", ascending=False).reset_index()
+
+
+def versions() -> dict[str, str]:
+    """Return versions of Python, the machine and the packages that shape results, without importing them."""
+    found = {"Python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,115 @@
+"""Examples as a picture for print: a block an edit, a column a question, a row who answers."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib import style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from unike_lib.benchmark.mmedit import load_image
+from unike_lib.io import atomic_path
+from unike_lib.reporting.drawing import NO_DATES, STYLE, TASK_TITLES
+from unike_lib.reporting.qualitative import KIND_TITLES, Example, speaker_title, verdict_word
+
+# Inches, at a type size of 6 points.
+WIDTH, NAMES, COLUMN = 7.2, 0.85, 1.27
+LINE, PICTURE, GAP = 0.095, 0.85, 0.09
+LETTERS = 25  # a line of a column
+GOOD, BAD, PLAIN = "#00694f", "#a84300", "#5a6169"
+
+
+class Sheet:
+    """A figure that is filled with blocks from top to bottom."""
+
+    def __init__(self, height: float) -> None:
+        self.height, self.top = height, height
+        self.figure = Figure(figsize=(WIDTH, height))
+        FigureCanvasAgg(self.figure)
+
+    def write(self, column: int, lines: Sequence[str], first: int = 0, **look: object) -> None:
+        """Write lines of text below the current top; column -1 holds names."""
+        left = (GAP if column < 0 else NAMES + column * COLUMN) / WIDTH
+        top = (self.top - first * LINE) / self.height
+        look = {"fontsize": 6, "va": "top", "linespacing": 1.08} | look
+        self.figure.text(left, top, "\n".join(lines), **look)
+
+    def show(self, column: int, picture: object) -> None:
+        """Show a picture below the current top."""
+        left = (NAMES + column * COLUMN) / WIDTH
+        place = (left, (self.top - PICTURE) / self.height, PICTURE / WIDTH, PICTURE / self.height)
+        panel = self.figure.add_axes(place)
+        panel.imshow(picture)  # type: ignore[arg-type]
+        panel.set_axis_off()
+
+    def down(self, inches: float) -> None:
+        """Move the current top down."""
+        self.top -= inches
+
+    def rule(self) -> None:
+        """Draw a thin line across, at the current top."""
+        y = (self.top + GAP / 2) / self.height
+        self.figure.add_artist(Line2D([GAP / WIDTH, 1 - GAP / WIDTH], [y, y], color="#dddddd", linewidth=0.5))
+
+
+def draw_qualitative(examples: Sequence[Example], images: Path, out: Path) -> None:
+    """Draw the first example of every backbone and task as PNG; `images` is where image names start from."""
+    firsts = list({(example.backbone, example.task): example for example in reversed(examples)}.values())[::-1]
+    with style.context(STYLE, after_reset=True):
+        sheet = Sheet(2 * GAP + sum(_height(example) for example in firsts))
+        sheet.down(GAP)
+        for example in firsts:
+            _block(sheet, example, images)
+        with atomic_path(out) as temporary:
+            sheet.figure.savefig(temporary, format="png", metadata=NO_DATES["png"])
+
+
+def _block(sheet: Sheet, example: Example, images: Path) -> None:
+    title = f"{example.backbone}, {TASK_TITLES.get(example.task, example.task)}: {example.case}"
+    sheet.write(-1, [title], fontsize=8, fontweight="bold")
+    sheet.down(2 * LINE + GAP)
+    for column, asked in enumerate(example.asked):
+        sheet.write(column, [KIND_TITLES[asked.kind]], fontsize=5.6, fontweight="bold")
+    sheet.down(LINE + GAP)
+    for column, asked in enumerate(example.asked):
+        if asked.image is None:
+            sheet.write(column, ["(no image)"], first=4, color=PLAIN)
+        else:
+            sheet.show(column, load_image(images, asked.image))
+    sheet.down(PICTURE + GAP)
+    sheet.write(-1, ["question"], color=PLAIN)
+    for column, lines in enumerate(_questions(example)):
+        sheet.write(column, lines)
+    sheet.down(LINE * max(map(len, _questions(example))) + GAP)
+    for method in example.asked[0].answers:
+        sheet.rule()
+        sheet.write(-1, [speaker_title(method)])
+        texts = _texts(example, method)
+        for column, (asked, lines) in enumerate(zip(example.asked, texts, strict=True)):
+            answer = asked.answers[method]
+            colour = PLAIN if answer.good is None else GOOD if answer.good else BAD
+            sheet.write(column, [verdict_word(asked.kind, answer)], color=colour, fontweight="bold")
+            sheet.write(column, lines, first=1)
+        sheet.down(LINE * (1 + max(map(len, texts))) + GAP)
+    sheet.down(2 * GAP)
+
+
+def _questions(example: Example) -> list[list[str]]:
+    wanted = [(f"“{asked.question}”", f"→ {asked.wanted or '(no text)'}") for asked in example.asked]
+    return [[line for text in pair for line in _wrapped(text)] for pair in wanted]
+
+
+def _texts(example: Example, method: str) -> list[list[str]]:
+    return [_wrapped(asked.answers[method].text or "(no text)") for asked in example.asked]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, LETTERS, max_lines=4, placeholder=" …") or [""]
+
+
+def _height(example: Example) -> float:
+    """Inches that a block takes: the sum of what `_block` moves down."""
+    rows = sum(LINE * (1 + max(map(len, _texts(example, method)))) + GAP for method in example.asked[0].answers)
+    return (3 * LINE + 2 * GAP) + PICTURE + GAP + LINE * max(map(len, _questions(example))) + GAP + rows + 2 * GAP
