@@ -1,8 +1,9 @@
 """How a variant's name becomes settings."""
 
 import pytest
+import yaml
 
-from unike_lib.methods import resolve_method
+from unike_lib.methods import resolve_method, setting_text
 
 METHODS = {
     "ft": {"method": "fine-tune", "steps": 5, "on": {"big": {"steps": 7, "learning_rate": 1e-3}}},
@@ -35,3 +36,8 @@ def test_a_backbone_has_settings_of_its_own(name, backbone, steps, rate):
 def test_wrong_entries_are_named(name, problem):
     with pytest.raises(ValueError, match=problem):
         resolve_method(METHODS, name, "big")
+
+
+def test_settings_as_text_read_back_as_yaml():
+    for value in (0.0, 1e-06, 40, True, None, "dynamic", [1, "two"]):
+        assert yaml.safe_load(setting_text(value)) in (value, "1e-06")  # YAML takes 1e-06 for text

@@ -76,12 +76,17 @@ def test_every_target_is_planned(tmp_path, preset):
     config = load_config(merged(read(ROOT / "config.yaml"), read(preset) if preset else {}))
     status, text = snakemake(tmp_path, "-n", *overlay, "--", *TARGETS)
     assert status == 0, text
-    jobs, table = planned(text), config.table1
+    jobs, table, figures = planned(text), config.table1, config.figures
     cells = len(table.backbones) * len(table.tasks)
-    assert jobs["records"] == cells * len(table.methods)
-    assert jobs["frontier_records"] == cells * len(config.frontier.methods)
+    shown = {(b, t, m) for b in table.backbones for t in table.tasks for m in table.methods}
+    shown |= {(b, t, m) for b in figures.backbones for t in figures.tasks for m in figures.fig2a}
+    assert jobs["records"] == len(shown)
+    sweeps = [figures.sweep(name) for name in figures.sweeps]
+    assert jobs["sweep_figure"] == len(sweeps)
+    assert jobs["sweep_records"] == sum(len(s.backbones) * len(s.tasks) * len(s.vary) for s in sweeps)
     assert jobs["tuning_trials"] == cells * len(config.tuning.grids)
-    made = [config.backbones[name] for name in table.backbones if config.backbones[name].folder is None]
+    used = {*table.backbones, *figures.backbones, *(name for sweep in sweeps for name in sweep.backbones)}
+    made = [config.backbones[name] for name in used if config.backbones[name].folder is None]
     assert jobs["pretrain"] + jobs.get("pretrain_smol", 0) == len(made)
     assert jobs.get("smol_weights", 0) == sum(backbone.language_model is not None for backbone in made)
 
@@ -91,7 +96,20 @@ BAD = {
     "backbone": ({"table1": {"backbones": ["blip3"]}}, ["table1.backbones", "'blip3'", "blip2-nano"]),
     "value": ({"methods": {"unike": {"alpha": 3.0}}}, ["methods.unike", "alpha"]),
     "field": ({"knowledge": {"encoders": {"epoch": 3}}}, ["knowledge.encoders.epoch"]),
-    "knob": ({"frontier": {"knob": "memory_wait"}}, ["memory_wait"]),
+    "swept field": (
+        {"figures": {"sweeps": {"fig4a": {"vary": {"unike": {"top_l": [8]}}}}}},
+        ["methods.unike", "top_l"],
+    ),
+    "swept value": (
+        {"figures": {"sweeps": {"fig4b": {"vary": {"unike": {"alpha": [2.0]}}}}}},
+        ["methods.unike", "alpha"],
+    ),
+    "swept method": ({"figures": {"sweeps": {"fig4a": {"vary": {"ikea": {"top_k": [8]}}}}}}, ["fig4a.vary", "'ikea'"]),
+    "figure's backbone": ({"figures": {"backbones": ["blip3"]}}, ["figures.backbones", "'blip3'"]),
+    "figure's name": (
+        {"figures": {"sweeps": {"Fig 9": {"shape": "lines", "vary": {"unike": {"top_k": [8]}}}}}},
+        ["Fig 9"],
+    ),
 }
 
 
@@ -118,8 +136,14 @@ def test_a_bad_configuration_stops_before_any_job(tmp_path):
 
 SMALL = {
     "table1": {"tasks": ["vqa"], "methods": ["base", "fine-tune", "unike"]},
-    "frontier": {"methods": ["unike"]},
+    "figures": {
+        "backbones": ["blip2-nano"],
+        "tasks": ["vqa"],
+        "fig2a": ["unike"],
+        "sweeps": {"frontier": {"vary": {"t-patcher": None}, "backbones": None}} | dict.fromkeys(["fig4a", "fig4b"]),
+    },
 }
+PAGES = {"qualitative": 1, "report_page": 1, "all": 1}
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +177,15 @@ def planned_again(root, overlay):
 
 def test_a_changed_method_runs_its_own_records_again(finished):
     jobs = planned_again(finished, {"methods": {"fine-tune": {"steps": 16}}})
-    assert jobs == {"records": 2, "table1": 1, "all": 1}
+    assert jobs == {"records": 2, "table1": 1, **PAGES}
+
+
+def test_a_changed_sweep_runs_its_own_records_again(finished):
+    sweeps = {"fig4c": {"vary": {"unike": {"zeta": ["off", "random"]}}}}
+    jobs = planned_again(finished, {"figures": {"sweeps": sweeps}})
+    assert jobs == {"sweep_records": 1, "sweep_figure": 1, "report_page": 1, "all": 1}
+    jobs = planned_again(finished, {"figures": {"fig5a": {"perplexity": 5.0}}})
+    assert jobs == {"fig5a": 1, "report_page": 1, "all": 1}
 
 
 def test_a_new_backbone_runs_no_other_again(finished):
@@ -179,7 +211,8 @@ def test_an_edit_of_the_library_runs_again_what_depends_on_it(finished):
     text = figures.read_text()
     figures.write_text(text + "\nCHANGED = True\n")
     try:
-        assert planned_again(finished, {"seed": 0}) == {"frontier": 1, "all": 1}
+        drawn = {"sweep_figure": 3, "fig2a": 1}
+        assert planned_again(finished, {"seed": 0}) == drawn | {"report_page": 1, "all": 1}
     finally:
         figures.write_text(text)
 

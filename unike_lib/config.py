@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from unike_lib.figure_settings import FiguresConfig
+from unike_lib.figure_settings import FiguresConfig, Value
 from unike_lib.methods import Count, Fraction, Positive, Section, resolve_method
 from unike_lib.types import InputError, Task
 
@@ -171,7 +171,7 @@ class TuningConfig(Section):
 
     trials: Count = Field(12, description="Settings tried a method.")
     edits: Count = Field(80, description="Development edits a trial.")
-    grids: dict[str, dict[str, tuple[float | str, ...]]] = Field(description="Method name -> field -> values.")
+    grids: dict[str, dict[str, tuple[Value, ...]]] = Field(description="Method name -> field -> values.")
 
 
 class StatisticsConfig(Section):

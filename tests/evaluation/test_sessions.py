@@ -13,7 +13,7 @@ from unike_lib.editing.editor import NoEdit, Outcome
 from unike_lib.editing.fine_tune import FineTune
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.diagnostics import diagnose
-from unike_lib.evaluation.records import RECORD_SCHEMA, Before
+from unike_lib.evaluation.records import RECORD_SCHEMA, SWEEP_SCHEMA, Before
 from unike_lib.evaluation.sessions import answer_before, probe_query, records_table, run_edits
 from unike_lib.evaluation.tuning import grid_trials, objective, search, sweep
 from unike_lib.io import read_table, write_table
@@ -177,9 +177,15 @@ def test_search_reports_every_trial_with_its_objective(backbone, cases):
     assert row["objective"] == pytest.approx(by_hand) == pytest.approx(objective(row[list(PROBE_KINDS)]))
 
 
-def test_sweep_visits_every_value(backbone, cases):
-    before = answer_before(backbone, cases[:2], SETTINGS)
-    runs = sweep(backbone, lambda t: strong_fine_tune(backbone, **t), cases[:2], before, ("steps", [1, 6]), SETTINGS)
-    reliability = [sum(s.token for s in scores if s.kind == "rel") for _, scores in runs]
-    assert [value for value, _ in runs] == [1, 6] and reliability[1] > reliability[0]
+def test_sweep_visits_every_point_and_the_method_as_it_is(backbone, cases):
+    before, points = answer_before(backbone, cases[:2], SETTINGS), [{}, {"steps": 1}, {"steps": 9}]
+    runs = sweep(backbone, lambda t: strong_fine_tune(backbone, **t), cases[:2], before, points, SETTINGS)
+    labels = [("", ""), ("steps", "1"), ("steps", "9")]
+    assert [(point["field"], point["value"]) for point, _ in runs] == labels
+    tables = [records_table(scores, LABELS).assign(**point) for point, scores in runs]
+    assert set(tables[0]) == set(SWEEP_SCHEMA.names)
+    reliability = [table[table["kind"] == "rel"]["token"].sum() for table in tables]
+    assert reliability[1] < reliability[0] <= reliability[2]
+    alone = scores_of(backbone, strong_fine_tune(backbone), cases[:2])
+    assert tables[0]["token"].tolist() == alone["token"].tolist()
     assert torch.is_grad_enabled()

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -9,8 +10,15 @@ from torch.nn.functional import cosine_similarity
 
 from unike_lib.config import EncoderConfig
 from unike_lib.io import table_writer, write_tensors
-from unike_lib.knowledge.encoder_training import fit_map, semantic_loss, train_encoders, truthfulness_loss
+from unike_lib.knowledge.encoder_training import (
+    fit_map,
+    held_out_split,
+    semantic_loss,
+    train_encoders,
+    truthfulness_loss,
+)
 from unike_lib.knowledge.encoders import load_encoders
+from unike_lib.knowledge.encodings import encode_held_out
 from unike_lib.knowledge.states import STATE_COLUMNS, states_schema
 from unike_lib.types import InputError
 
@@ -105,3 +113,20 @@ def test_a_broken_file_is_named(tmp_path):
     write_tensors(tmp_path / "e.safetensors", {"2.zeta.semantic": torch.zeros(1)}, "mark")
     with pytest.raises(InputError, match="layer 2"):
         load_encoders(tmp_path / "e.safetensors")
+
+
+def test_encodings_are_of_held_out_triplets_in_both_spaces(tmp_path):
+    columns = write_states(tmp_path / "states.parquet", count=40)
+    train_encoders(tmp_path / "states.parquet", tmp_path, EncoderConfig(steps=5, held_out=0.25), seed=3)
+    table = encode_held_out(tmp_path / "states.parquet", tmp_path / "encoders.safetensors", 0.25, 3, most=6)
+    assert table.groupby(["layer", "space", "state"]).size().to_dict() == {
+        (3, space, state): 6 for space in ("truthfulness", "semantic") for state in ("positive", "negative")
+    }
+    held, trained = held_out_split(40, 0.25, 3)
+    assert sorted([*held.tolist(), *trained.tolist()]) == list(range(40)) and len(held) == 10
+    encoders = load_encoders(tmp_path / "encoders.safetensors")[3]
+    chosen = table[(table["space"] == "semantic") & (table["state"] == "negative")]
+    expected = encoders.semantic(columns["h_neg"][held[:6]])
+    assert torch.allclose(torch.tensor(np.stack(chosen["encoding"].to_list())), expected)
+    along = cosine_similarity(expected, encoders.zetas["semantic"][None])
+    assert torch.allclose(torch.tensor(chosen["along_zeta"].to_numpy()), along, atol=1e-5)

@@ -6,6 +6,14 @@ from made_up_records import BACKBONES, METHODS, TASKS, make_records
 from unike_lib.config import load_config
 from unike_lib.io import write_table
 
+VALUES = [0.0, 0.01, 1.0]
+SWEEPS = {
+    "frontier": {"shape": "path", "vary": {name: {"memory_weight": VALUES} for name in ("t-patcher", "unike")}},
+    "fixed-alpha": {"shape": "lines", "vary": {"unike": {"alpha": [0.0, 0.4, "dynamic"]}}, "backbones": ["left"]},
+    "zetas": {"shape": "dots", "vary": {"unike": {"zeta": ["off", "random"]}}, "tasks": ["caption"]},
+    "readings": {"shape": "differences", "vary": {"unike": {"rotate_memory": [True], "attention": ["raw"]}}},
+}
+
 
 @pytest.fixture
 def save(tmp_path):
@@ -44,7 +52,12 @@ def config():
             "backbones": {"left": {"family": "blip2"}, "right": {"family": "minigpt4"}},
             "methods": methods,
             "table1": {"backbones": BACKBONES, "methods": METHODS},
-            "frontier": {"methods": ["t-patcher", "unike"], "knob": "memory_weight", "values": [0.0, 0.01, 1.0]},
+            "figures": {
+                "backbones": BACKBONES,
+                "fig2a": ["t-patcher", "unike"],
+                "sweeps": SWEEPS,
+                "qualitative": 2,
+            },
             "tuning": {"grids": {}},
         }
     )

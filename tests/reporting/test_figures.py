@@ -1,44 +1,91 @@
+import numpy as np
 import pandas as pd
 import pytest
-from made_up_records import BACKBONES, TASKS, make_records
+from made_up_records import make_records
 
-from unike_lib.reporting.figures import draw_encoder_losses, draw_frontier
+from unike_lib.config import StatisticsConfig
+from unike_lib.reporting.figures import draw_methods, draw_sweep
+from unike_lib.reporting.records import load_records
+from unike_lib.reporting.sweeps import POINT, point_labels, sweep_table
 from unike_lib.types import InputError
 
-VALUES = (0.0, 0.01, 1.0)
+QUICK = StatisticsConfig(resamples=100)
 
 
-@pytest.fixture
-def sweeps(save):
+def sweep_files(config, save, name, leave_out=()):
+    """Records of every point of a sweep; later points score a little lower."""
+    sweep = config.figures.sweep(name)
     paths = []
-    for backbone in BACKBONES:
-        for task in TASKS:
-            for method in ("t-patcher", "unike"):
-                cell = (backbone, task, method)
-                parts = [make_records(cell, shift=-value / 5, value=value) for value in VALUES]
-                paths.append(save(pd.concat(parts), "-".join(cell)))
+    for cell in [(b, t, m) for b in sweep.backbones for t in sweep.tasks for m in sweep.vary]:
+        parts = [
+            make_records(cell, shift=-number / 20, field=field, value=value)
+            for number, (field, value) in enumerate(map(point_labels, sweep.points(cell[2])))
+            if value not in leave_out
+        ]
+        paths.append(save(pd.concat(parts), "-".join((name, *cell))))
     return paths
 
 
-def outputs(folder, name="frontier"):
+def outputs(folder, name="figure"):
     return {kind: folder / f"{name}.{kind}" for kind in ("pdf", "png", "csv")}
 
 
-def test_the_frontiers_numbers_are_means_of_records(sweeps, config, tmp_path):
-    draw_frontier(sweeps, outputs(tmp_path), config)
-    points = pd.read_csv(tmp_path / "frontier.csv")
-    assert len(points) == len(sweeps) * len(VALUES) and set(points["knob"]) == {"memory_weight"}
-    records = pd.concat([pd.read_parquet(path) for path in sweeps])
+@pytest.mark.parametrize(
+    ("name", "points"), [("frontier", 2 * 2 * 2 * 3), ("fixed-alpha", 1 * 2 * 3), ("zetas", 2 * 1 * 2)]
+)
+def test_a_sweeps_numbers_are_means_of_records_in_its_order(config, save, tmp_path, name, points):
+    paths = sweep_files(config, save, name)
+    draw_sweep(paths[::-1], outputs(tmp_path), name, config)
+    table = pd.read_csv(tmp_path / "figure.csv", dtype={"value": str})
+    assert len(table) == points
+    sweep = config.figures.sweep(name)
+    assert table["value"].tolist() == points // len(sweep.points("unike")) * [
+        point_labels(point)[1] for point in sweep.points("unike")
+    ]
+    records = pd.concat([pd.read_parquet(path) for path in paths])
     for aim, kinds in (("generality", ["t_gen", "m_gen"]), ("locality", ["t_loc", "m_loc"])):
         chosen = records[records["kind"].isin(kinds)]
         means = 100 * chosen.groupby(["backbone", "task", "method", "value"])["token"].mean()
-        for row in points.to_dict("records"):
+        for row in table.to_dict("records"):
             assert row[aim] == pytest.approx(means[row["backbone"], row["task"], row["method"], row["value"]], abs=1e-4)
 
 
-def test_drawing_twice_gives_the_same_bytes(sweeps, config, tmp_path):
-    for name in ("a", "b"):
-        draw_frontier(sweeps[:2], outputs(tmp_path, name), config)
+def test_differences_are_paired_with_the_method_as_it_is(config, save, tmp_path):
+    paths = sweep_files(config, save, "readings")
+    draw_sweep(paths, outputs(tmp_path), "readings", config)
+    table = pd.read_csv(tmp_path / "figure.csv", dtype={"value": str})
+    assert list(zip(table["field"], table["value"], strict=True))[:2] == [
+        ("rotate_memory", "true"),
+        ("attention", "raw"),
+    ]
+    records = pd.concat([pd.read_parquet(path) for path in paths])
+    rel = records[records["kind"] == "rel"].set_index(["backbone", "task", "case"]).sort_index()
+    for row in table.to_dict("records"):
+        cell = rel.loc[(row["backbone"], row["task"])]
+        paired = cell[cell["field"] == row["field"]]["token"] - cell[cell["field"] == ""]["token"]
+        assert row["reliability"] == pytest.approx(100 * paired.mean(), abs=1e-4)
+        assert row["reliability_low"] <= row["reliability"] <= row["reliability_high"]
+
+
+def test_a_constant_difference_has_no_width(config, save):
+    sweep = config.figures.sweep("readings").model_copy(update={"backbones": ("left",), "tasks": ("vqa",)})
+    base = make_records(("left", "vqa", "unike"), field="", value="")
+    parts = [
+        base,
+        *(
+            base.assign(field=f, value=v, token=base["token"] / 1.0)
+            for f, v in (("rotate_memory", "true"), ("attention", "raw"))
+        ),
+    ]
+    table = sweep_table(load_records([save(pd.concat(parts))], POINT), sweep, "token", QUICK, 0)
+    assert np.allclose(table[["reliability", "reliability_low", "reliability_high"]], 0)
+
+
+@pytest.mark.parametrize("name", ["frontier", "fixed-alpha", "zetas", "readings"])
+def test_drawing_twice_gives_the_same_bytes(config, save, tmp_path, name):
+    paths = sweep_files(config, save, name)
+    for copy in ("a", "b"):
+        draw_sweep(paths, outputs(tmp_path, copy), name, config)
     for kind in ("pdf", "png", "csv"):
         first = (tmp_path / f"a.{kind}").read_bytes()
         assert first == (tmp_path / f"b.{kind}").read_bytes()
@@ -47,34 +94,36 @@ def test_drawing_twice_gives_the_same_bytes(sweeps, config, tmp_path):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_sweep_without_values_or_scores_is_refused(save, config, tmp_path):
-    plain = save(make_records(("left", "vqa", "unike")))
-    with pytest.raises(InputError, match="no column value"):
-        draw_frontier([plain], outputs(tmp_path), config)
-    other = save(make_records(("left", "vqa", "base"), value=1.0))
+def test_wrong_sweeps_are_refused(config, save, tmp_path):
+    def draw(*paths, name="frontier", **options):
+        draw_sweep(paths, outputs(tmp_path), name, config, **options)
+
+    with pytest.raises(InputError, match="no column field, value"):
+        draw(save(make_records(("left", "vqa", "unike"))))
     with pytest.raises(InputError, match="records of method base, expected t-patcher, unike"):
-        draw_frontier([other], outputs(tmp_path), config)
-    silent = save(make_records(("left", "vqa", "unike"), generated=False, value=1.0))
+        draw(save(make_records(("left", "vqa", "base"), field="memory_weight", value="0.0")))
+    missing = sweep_files(config, save, "frontier", leave_out=["0.01"])
+    with pytest.raises(InputError, match=r"no records of left, vqa, t-patcher with memory_weight = 0\.01"):
+        draw(*missing)
+    silent = [
+        save(pd.read_parquet(path).assign(generated=np.nan), path.stem) for path in sweep_files(config, save, "zetas")
+    ]
     with pytest.raises(InputError, match="generated was not measured"):
-        draw_frontier([silent], outputs(tmp_path), config, criterion="generated")
+        draw(*silent, name="zetas", criterion="generated")
 
 
-def write_losses(path, **columns):
-    rows = [{"epoch": epoch, **{name: 1 / (1 + epoch) for name in columns}} for epoch in range(4)]
-    pd.concat([pd.DataFrame(rows).assign(layer=layer) for layer in (2, 3)]).to_csv(path, index=False)
-    return path
-
-
-def test_encoder_losses(tmp_path):
-    losses = {name: write_losses(tmp_path / f"{name}.csv", truthfulness=1, semantic=1) for name in BACKBONES}
-    draw_encoder_losses(losses, outputs(tmp_path, "losses"))
-    assert len(pd.read_csv(tmp_path / "losses.csv")) == 2 * 2 * 4
-    assert (tmp_path / "losses.png").stat().st_size > 5000
-    write_losses(losses["right"], truthfulness=1)
-    with pytest.raises(InputError, match=r"right\.csv: a row without a value"):
-        draw_encoder_losses(losses, outputs(tmp_path, "losses"))
-    losses["right"].write_text("epoch,truthfulness\n0,1\n")
-    with pytest.raises(InputError, match=r"right\.csv: no column layer"):
-        draw_encoder_losses(losses, outputs(tmp_path, "losses"))
-    with pytest.raises(InputError, match="nothing given"):
-        draw_encoder_losses({}, outputs(tmp_path, "losses"))
+def test_methods_as_they_are(config, cells, tmp_path):
+    chosen = [path for path in cells if path.stem.endswith(("t-patcher", "-unike"))]
+    draw_methods(chosen, outputs(tmp_path), config)
+    table = pd.read_csv(tmp_path / "figure.csv")
+    assert list(zip(table["backbone"], table["task"], table["method"], strict=True))[:3] == [
+        ("left", "vqa", "t-patcher"),
+        ("left", "vqa", "unike"),
+        ("left", "caption", "t-patcher"),
+    ]
+    records = pd.concat([pd.read_parquet(path) for path in chosen])
+    means = records[records["kind"] == "rel"].groupby(["backbone", "task", "method"])["token"].mean()
+    for row in table.to_dict("records"):
+        assert row["reliability"] == pytest.approx(100 * means[row["backbone"], row["task"], row["method"]], abs=1e-4)
+    with pytest.raises(InputError, match="fig2a: no token scores of left, vqa, unike"):
+        draw_methods([path for path in chosen if "unike" not in path.stem], outputs(tmp_path), config)

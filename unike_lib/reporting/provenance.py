@@ -29,19 +29,17 @@ def setting_sources(text: str, effective: Mapping[str, Any]) -> pd.DataFrame:
         config.yaml has another value or none.
     """
     lines = text.splitlines()
-    stated: dict[tuple[str, ...], tuple[str, str]] = {}
+    stated: dict[tuple[str, ...], str | None] = {}
     notes: dict[tuple[str, ...], str] = {}
-    for path, value, line in _walk(yaml.compose(text), ()):
-        notes[path] = lines[line].partition(" #")[2].strip()
-        if value is not None:
-            stated[path] = (_shown(value), notes[path])
+    for path, value, mark in _walk(yaml.compose(text), ()):
+        stated[path] = value
+        notes[path] = lines[mark.line][mark.column :].partition("#")[2].strip()
     rows = []
     for path, value in _leaves(effective, ()):
-        default, note = stated.get(path, (None, ""))
         inherited = (notes.get(path[:length], "") for length in range(len(path), 0, -1))
         source = next((found for found in map(source_of, inherited) if found), "")
         labels = {"section": path[0], "setting": ".".join(path), "value": _shown(value), "source": source}
-        rows.append({**labels, "note": note, "changed": default != _shown(value)})
+        rows.append({**labels, "note": notes.get(path, ""), "changed": stated.get(path) != _shown(value)})
     return pd.DataFrame(rows)
 
 
@@ -52,16 +50,15 @@ def source_of(note: str) -> str:
     return min(named, key=lambda source: named[source]) if named else ""
 
 
-def _walk(node: yaml.Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, int]]:
-    """Yield path, value (None of a section) and line of every key below a node."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            inner = (*path, str(key.value))
-            if isinstance(value, yaml.MappingNode):
-                yield inner, None, key.start_mark.line
-                yield from _walk(value, inner)
-            else:
-                yield inner, yaml.safe_load(yaml.serialize(value)), value.end_mark.line
+def _walk(node: yaml.Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str | None, yaml.Mark]]:
+    """Yield, of every key below a node, its path, its value as text (None of a section), and where that ends."""
+    for key, value in node.value:
+        inner = (*path, str(key.value))
+        if isinstance(value, yaml.MappingNode):
+            yield inner, None, key.end_mark
+            yield from _walk(value, inner)
+        else:
+            yield inner, _shown(yaml.safe_load(yaml.serialize(value))), value.end_mark
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -26,6 +26,7 @@ KIND_TITLES: dict[ProbeKind, str] = {
 }
 LOCAL = ("t_loc", "m_loc")
 BEFORE = "before"
+UNEDITED = "base"  # says what was said before
 COLUMNS = [*CELL, "k", "case", "kind", "exact", "generated", "text_before", "text_after"]
 THUMBNAIL = 224  # pixels
 
@@ -115,7 +116,8 @@ def _asked(
         answers.setdefault(BEFORE, Answer(said, right))
         # Without greedy answers, the answer tokens under teacher forcing decide, and there is no text to show.
         score = row["exact"] if pd.isna(row["generated"]) else row["generated"]
-        answers[method] = Answer(row["text_after"], bool(score == 1))
+        if method != UNEDITED:
+            answers[method] = Answer(row["text_after"], bool(score == 1))
     wanted = answers[BEFORE].text if kind in LOCAL else query.answer or ""
     return Asked(kind, query.image, query.prompt, wanted, answers)
 

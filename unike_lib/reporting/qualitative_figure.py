@@ -2,12 +2,15 @@
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL.Image import Image
 
 from unike_lib.benchmark.mmedit import load_image
 from unike_lib.io import atomic_path
@@ -36,12 +39,13 @@ class Sheet:
         look = {"fontsize": 6, "va": "top", "linespacing": 1.08} | look
         self.figure.text(left, top, "\n".join(lines), **look)
 
-    def show(self, column: int, picture: object) -> None:
-        """Show a picture below the current top."""
+    def show(self, column: int, picture: Image, height: float) -> None:
+        """Show a picture below the current top, in a box of this height [inches]."""
         left = (NAMES + column * COLUMN) / WIDTH
-        place = (left, (self.top - PICTURE) / self.height, PICTURE / WIDTH, PICTURE / self.height)
+        place = (left, (self.top - height) / self.height, PICTURE / WIDTH, height / self.height)
         panel = self.figure.add_axes(place)
-        panel.imshow(picture)  # type: ignore[arg-type]
+        panel.imshow(np.asarray(picture))
+        panel.set_anchor("NW")
         panel.set_axis_off()
 
     def down(self, inches: float) -> None:
@@ -54,46 +58,78 @@ class Sheet:
         self.figure.add_artist(Line2D([GAP / WIDTH, 1 - GAP / WIDTH], [y, y], color="#dddddd", linewidth=0.5))
 
 
-def draw_qualitative(examples: Sequence[Example], images: Path, out: Path) -> None:
-    """Draw the first example of every backbone and task as PNG; `images` is where image names start from."""
-    firsts = list({(example.backbone, example.task): example for example in reversed(examples)}.values())[::-1]
-    with style.context(STYLE, after_reset=True):
-        sheet = Sheet(2 * GAP + sum(_height(example) for example in firsts))
-        sheet.down(GAP)
-        for example in firsts:
-            _block(sheet, example, images)
-        with atomic_path(out) as temporary:
-            sheet.figure.savefig(temporary, format="png", metadata=NO_DATES["png"])
+@dataclass(frozen=True)
+class Block:
+    """An example with its pictures loaded; `height`: the inches that it takes."""
 
+    example: Example
+    pictures: tuple[Image | None, ...]
 
-def _block(sheet: Sheet, example: Example, images: Path) -> None:
-    title = f"{example.backbone}, {TASK_TITLES.get(example.task, example.task)}: {example.case}"
-    sheet.write(-1, [title], fontsize=8, fontweight="bold")
-    sheet.down(2 * LINE + GAP)
-    for column, asked in enumerate(example.asked):
-        sheet.write(column, [KIND_TITLES[asked.kind]], fontsize=5.6, fontweight="bold")
-    sheet.down(LINE + GAP)
-    for column, asked in enumerate(example.asked):
-        if asked.image is None:
-            sheet.write(column, ["(no image)"], first=4, color=PLAIN)
-        else:
-            sheet.show(column, load_image(images, asked.image))
-    sheet.down(PICTURE + GAP)
-    sheet.write(-1, ["question"], color=PLAIN)
-    for column, lines in enumerate(_questions(example)):
-        sheet.write(column, lines)
-    sheet.down(LINE * max(map(len, _questions(example))) + GAP)
-    for method in example.asked[0].answers:
+    @classmethod
+    def load(cls, example: Example, images: Path) -> "Block":
+        """Open the pictures that the example asks about."""
+        names = [asked.image for asked in example.asked]
+        return cls(example, tuple(None if name is None else load_image(images, name) for name in names))
+
+    @property
+    def picture_height(self) -> float:
+        """Inches of the tallest picture, all drawn equally wide."""
+        return min(PICTURE, max(PICTURE * each.height / each.width for each in self.pictures if each is not None))
+
+    @property
+    def height(self) -> float:
+        """The sum of what `draw` moves down."""
+        methods = self.example.asked[0].answers
+        rows = sum(LINE * (1 + max(map(len, _texts(self.example, method)))) + GAP for method in methods)
+        head = 4 * LINE + 2 * GAP + self.picture_height + GAP
+        return head + LINE * max(map(len, _questions(self.example))) + GAP + rows + 2 * GAP
+
+    def draw(self, sheet: "Sheet") -> None:
+        """Draw title, pictures, questions, and a row of answers for each method."""
+        example = self.example
+        title = f"{example.backbone}, {TASK_TITLES.get(example.task, example.task)}: {example.case}"
+        sheet.write(-1, [title], fontsize=8, fontweight="bold")
+        sheet.down(2 * LINE + GAP)
+        for column, asked in enumerate(example.asked):
+            sheet.write(column, KIND_TITLES[asked.kind].split(": "), fontweight="bold")
+        sheet.down(2 * LINE + GAP)
+        for column, picture in enumerate(self.pictures):
+            if picture is None:
+                sheet.write(column, ["(no image)"], color=PLAIN)
+            else:
+                sheet.show(column, picture, self.picture_height)
+        sheet.down(self.picture_height + GAP)
+        sheet.write(-1, ["question"], color=PLAIN)
+        for column, lines in enumerate(_questions(example)):
+            sheet.write(column, lines)
+        sheet.down(LINE * max(map(len, _questions(example))) + GAP)
+        for method in example.asked[0].answers:
+            self._draw_answers(sheet, method)
+        sheet.down(2 * GAP)
+
+    def _draw_answers(self, sheet: "Sheet", method: str) -> None:
         sheet.rule()
         sheet.write(-1, [speaker_title(method)])
-        texts = _texts(example, method)
-        for column, (asked, lines) in enumerate(zip(example.asked, texts, strict=True)):
+        texts = _texts(self.example, method)
+        for column, (asked, lines) in enumerate(zip(self.example.asked, texts, strict=True)):
             answer = asked.answers[method]
             colour = PLAIN if answer.good is None else GOOD if answer.good else BAD
             sheet.write(column, [verdict_word(asked.kind, answer)], color=colour, fontweight="bold")
             sheet.write(column, lines, first=1)
         sheet.down(LINE * (1 + max(map(len, texts))) + GAP)
-    sheet.down(2 * GAP)
+
+
+def draw_qualitative(examples: Sequence[Example], images: Path, out: Path) -> None:
+    """Draw the first example of every backbone and task as PNG; `images` is where image names start from."""
+    firsts = list({(example.backbone, example.task): example for example in reversed(examples)}.values())[::-1]
+    blocks = [Block.load(example, images) for example in firsts]
+    with style.context(STYLE, after_reset=True):
+        sheet = Sheet(2 * GAP + sum(block.height for block in blocks))
+        sheet.down(GAP)
+        for block in blocks:
+            block.draw(sheet)
+        with atomic_path(out) as temporary:
+            sheet.figure.savefig(temporary, format="png", metadata=NO_DATES["png"])
 
 
 def _questions(example: Example) -> list[list[str]]:
@@ -107,9 +143,3 @@ def _texts(example: Example, method: str) -> list[list[str]]:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, LETTERS, max_lines=4, placeholder=" …") or [""]
-
-
-def _height(example: Example) -> float:
-    """Inches that a block takes: the sum of what `_block` moves down."""
-    rows = sum(LINE * (1 + max(map(len, _texts(example, method)))) + GAP for method in example.asked[0].answers)
-    return (3 * LINE + 2 * GAP) + PICTURE + GAP + LINE * max(map(len, _questions(example))) + GAP + rows + 2 * GAP

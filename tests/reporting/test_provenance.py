@@ -1,0 +1,70 @@
+"""Sources of settings, run times, versions."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from unike_lib.config import load_config
+from unike_lib.reporting.provenance import run_times, setting_sources, source_of, versions
+
+ROOT = Path(__file__).parents[2]
+TEXT = """\
+seed: 0               # ours: everything
+part:                 # MMEdit: a section
+  rate: 1.0e-4        # tuned: development edits (VLKEB: 2e-4)
+  name: "a # b"
+  inner: {x: [1, 2], y: "off"}   # paper
+free: null
+"""
+
+
+def test_sources_come_from_the_own_comment_or_the_sections():
+    effective = {"seed": 1, "part": {"rate": 1e-4, "name": "a # b", "inner": {"x": [1, 2], "y": "off"}}, "free": None}
+    table = setting_sources(TEXT, effective).set_index("setting")
+    assert table["source"].to_dict() == {
+        "seed": "ours",
+        "part.rate": "tuned",
+        "part.name": "MMEdit",
+        "part.inner.x": "paper",
+        "part.inner.y": "paper",
+        "free": "",
+    }
+    assert table["changed"].to_dict() == {name: name == "seed" for name in table.index}
+    assert table.loc["part.rate", "note"] == "tuned: development edits (VLKEB: 2e-4)"
+    assert table.loc["part.inner.x", "value"] == "[1, 2]" and table.loc["free", "value"] == "null"
+
+
+@pytest.mark.parametrize(
+    ("note", "source"), [("T-Patcher: 1", "T-Patcher"), ("ours (paper: 15K)", "ours"), ("minutes", ""), ("", "")]
+)
+def test_the_first_source_named_counts(note, source):
+    assert source_of(note) == source
+
+
+def test_the_default_configuration_differs_in_nothing_from_itself():
+    text = (ROOT / "config.yaml").read_text()
+    table = setting_sources(text, load_config(yaml.safe_load(text)).model_dump(mode="json"))
+    assert not table["changed"].any(), table[table["changed"]]
+    sources = table.set_index("setting")["source"]
+    assert sources["methods.unike.memory_weight"] == "tuned" and sources["methods.unike.top_k"] == "paper"
+    assert (sources[sources.index.str.startswith("methods.unike.")] != "").sum() > 20
+
+
+def test_run_times_are_sums_by_rule(tmp_path):
+    for name, seconds in {"states/left": 2.0, "states/right": 3.5, "table1": 1.0}.items():
+        path = tmp_path / f"{name}.tsv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t{100 * seconds}\n")
+    (tmp_path / "quick.tsv").write_text("s\th:m:s\tmax_rss\n0.1\t0:00:00\t-\n")
+    table = run_times(tmp_path)
+    assert table["rule"].tolist() == ["states", "table1", "quick"]
+    assert table.loc[0, ["jobs", "seconds", "longest", "memory"]].tolist() == [2, 5.5, 3.5, 350.0]
+    assert run_times(tmp_path / "nothing").empty and isinstance(table, pd.DataFrame)
+
+
+def test_versions_are_those_of_the_environment():
+    import numpy
+
+    assert versions()["numpy"] == numpy.__version__

@@ -1,0 +1,141 @@
+"""The report: self-contained, complete, and true to its tables."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made_up_records import BACKBONES, admission_scores
+from PIL import Image
+
+from unike_lib.config import StatisticsConfig
+from unike_lib.reporting.admission import summarise
+from unike_lib.reporting.report import ReportSources, plain_table, shown_table, write_report
+from unike_lib.reporting.tables import write_table1
+from unike_lib.types import InputError
+
+ROOT = Path(__file__).parents[2]
+QUICK = StatisticsConfig(resamples=50)
+VOID = {"meta", "img", "br", "link", "hr"}
+
+
+class Balanced(HTMLParser):
+    """Collects what is wrong with the nesting of a page's elements, and its text."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.problems, self.text, self.ids = [], [], "", set()
+
+    def handle_starttag(self, tag, attrs):
+        self.ids |= {value for name, value in attrs if name == "id"}
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.problems.append(tag)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def sources(cells, config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    admission = [admission_scores("left"), admission_scores("right", latent={"same fact": 0.0})]
+    pd.concat([summarise(table, QUICK, 0) for table in admission]).to_csv(folder / "admission.csv", index=False)
+    outputs = {"token": folder / "table1.csv", "mmedit": folder / "table1_mmedit.csv"}
+    write_table1(cells, folder / "admission.csv", outputs, config)
+    row = {
+        "backbone": "left",
+        "task": "vqa",
+        "set": "taught",
+        "items": 40,
+        "exact": 0.9,
+        "token": 0.95,
+        "consistency": 1,
+    }
+    pd.DataFrame([row]).to_csv(folder / "diagnostics.csv", index=False)
+    for name in BACKBONES:
+        pd.DataFrame([{"layer": 7, "truth_auc": 0.8125}]).to_csv(folder / f"{name}.csv", index=False)
+    Image.new("RGB", (20, 10)).save(folder / "fig2a.png")
+    (folder / "benchmarks").mkdir()
+    (folder / "benchmarks" / "table1.tsv").write_text("s\th:m:s\tmax_rss\n7.4\t0:00:07\t150\n")
+    return ReportSources(
+        tables=list(outputs.values()),
+        admission=folder / "admission.csv",
+        diagnostics=folder / "diagnostics.csv",
+        checks={name: folder / f"{name}.csv" for name in BACKBONES},
+        figures=[folder / "fig2a.png"],
+        settings=ROOT / "config.yaml",
+        benchmarks=folder / "benchmarks",
+    )
+
+
+@pytest.fixture(scope="module")
+def page(sources, config, tmp_path_factory):
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(sources, out, config)
+    return out.read_text(encoding="utf-8")
+
+
+def test_the_page_is_well_formed_and_holds_everything(page):
+    parsed = Balanced()
+    parsed.feed(page)
+    assert parsed.problems == [] and parsed.open == []
+    anchors = set(re.findall(r'href="#(\w+)"', page))
+    assert anchors and anchors <= parsed.ids
+    assert set(re.findall(r'href="([^#"][^"]*)"', page)) == {"qualitative.html"}
+    assert all(address.startswith("data:image/png;base64,") for address in re.findall(r'src="([^"]+)"', page))
+    assert "<script" not in page and "@import" not in page
+
+
+def test_the_page_says_what_its_tables_say(page, sources):
+    parsed = Balanced()
+    parsed.feed(page)
+    text = re.sub(r"\s+", " ", parsed.text)
+    assert "The embedded backbones are small." in text and "Levels are not comparable with the paper's" in text
+    assert "right did not pass the admission tests (vqa, caption): UniKE's rows there say nothing about UniKE." in text
+    assert "left did not pass" not in text
+    table = pd.read_csv(sources.tables[0])
+    row = table[(table["backbone"] == "left") & (table["task"] == "vqa") & (table["method"] == "t-patcher")].iloc[0]
+    assert f"{row['rel']:.1f}{row['rel_low']:.1f} to {row['rel_high']:.1f}" in text
+    assert "Criterion mmedit" in text and "0.8125" in text
+    assert "table1177150" in text
+    for claim in (
+        "Most methods reach",
+        "Intrinsic methods have",
+        "External methods have",
+        "UniKE balances",
+        "declines",
+    ):
+        assert claim in text
+    assert "External methods have good generality but weak locality (4.2, iii). Here: not measured." in text
+    assert "clearly in the paper's order" in text
+
+
+def test_results_tables_have_the_papers_row_below_ours():
+    frame = pd.DataFrame(
+        [
+            {"method": "unike", "k": 10, "edits": 8, "clusters": 3, "rel": 90.04, "rel_low": 80.0, "rel_high": 95.0},
+            {"method": "mine", "k": 10, "edits": 8, "clusters": 3, "rel": 50.0, "rel_low": None, "rel_high": None},
+        ]
+    ).assign(paper_rel=[98.0, None])
+    shown = shown_table(frame)
+    assert (shown.labels, shown.numbers) == (("method", "k", "edits"), ("Rel.",))
+    assert [(row.labels[0], row.cells, row.paper) for row in shown.rows] == [
+        ("UniKE", (("90.0", "80.0 to 95.0"),), False),
+        ("the paper", (("98.0", ""),), True),
+        ("mine", (("50.0", ""),), False),
+    ]
+
+
+def test_any_table_can_be_shown():
+    shown = plain_table(pd.DataFrame({"rule": ["states"], "jobs": [2], "MB": [float("nan")]}))
+    assert (shown.labels, shown.numbers, shown.rows[0].cells) == (("rule",), ("jobs", "MB"), (("2", ""), ("-", "")))
+
+
+def test_a_report_without_table1_is_refused(sources, config, tmp_path):
+    with pytest.raises(InputError, match=r"no table1_mmedit\.csv"):
+        write_report(ReportSources(**{**vars(sources), "tables": sources.tables[:1]}), tmp_path / "report.html", config)
