@@ -220,7 +220,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _backbones_fit_the_benchmark(self) -> "Config":
-        for name in (*self.table1.backbones, *self.figures.backbones):
+        swept = [name for sweep in self.figures.sweeps.values() for name in sweep.backbones or ()]
+        for name in (*self.table1.backbones, *self.figures.backbones, *swept):
             if self.benchmark.annotations is not None and self.backbones[name].folder is None:
                 raise ValueError(
                     f"backbones.{name}.folder: expected a folder or hub id, because backbones trained here know the "

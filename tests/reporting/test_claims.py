@@ -101,10 +101,12 @@ def test_order_against_the_paper_needs_intervals_apart():
     assert order_differences(table(ours)) == []
 
 
-def test_ranking_changes_between_criteria_are_named():
-    token = table({"unike": [90, 90, 90, 99, 80], "t-patcher": [90, 90, 90, 98, 85]})
-    mmedit = token.assign(t_loc=[90.0, 91.0], t_loc_low=[88.0, 89.0], t_loc_high=[92.0, 93.0])
+def test_ranking_changes_between_criteria_are_named_where_they_are_clear():
+    token = table({"unike": [90, 90, 90, 99, 80], "t-patcher": [90, 90, 90, 90, 85]})
     assert ranking_changes(token, token) == []
+    mmedit = table({"unike": [90, 90, 90, 50, 90], "t-patcher": [90, 90, 90, 91, 85]})
+    # The mean of aims: 1/3 of the mean locality apart, within the intervals.
     assert ranking_changes(token, mmedit) == [
-        "left, vqa, T-Loc.: UniKE above T-Patcher by token (99.0 against 98.0), below by mmedit (90.0 against 91.0)."
+        "left, vqa: 1 pairs clearly change places, 2 within their intervals: T-Loc., UniKE above T-Patcher by token "
+        "(99.0 against 90.0), below by mmedit (50.0 against 91.0)."
     ]

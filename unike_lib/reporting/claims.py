@@ -22,6 +22,8 @@ UNEDITED = "base"
 HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "not measured"
 METRIC_TITLES = {"rel": "Rel.", "t_gen": "T-Gen.", "m_gen": "M-Gen.", "t_loc": "T-Loc.", "m_loc": "M-Loc."}
 
+RANKED = {"t_loc": "T-Loc.", "m_loc": "M-Loc.", "mean": "mean of three aims"}
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -119,8 +121,8 @@ def claim_decline(table: pd.DataFrame, method: str = "unike") -> Claim:
     longer sessions were scored.
     """
     held, evidence = [], []
-    for cell, rows in _cells(with_aims(table[table["method"] != UNEDITED])):
-        rows = rows.assign(mean=rows[list(THREE_AIMS)].mean(axis=1)).drop_duplicates(["method", "k"])
+    for cell, rows in _cells(_with_mean(table[table["method"] != UNEDITED])):
+        rows = rows.drop_duplicates(["method", "k"])
         wide = rows.pivot(index="method", columns="k", values="mean")
         wide = wide[wide[wide.columns.max()].notna()].dropna(axis=1)
         if wide.shape[1] < 2 or method not in wide.index or len(wide) < 2:
@@ -168,26 +170,37 @@ def _turned(kind: str, high: Mapping[str, float], low: Mapping[str, float]) -> s
 
 
 def ranking_changes(token: pd.DataFrame, mmedit: pd.DataFrame) -> list[str]:
-    """Say where two methods change places between the `token` and the `mmedit` criterion, in T-Loc., M-Loc. or all."""
-    sentences = []
-    others = dict(_cells(_with_mean(mmedit)))
+    """Say, a sentence a cell, which methods change places between the `token` and the `mmedit` criterion.
+
+    T-Loc., M-Loc. and the mean of the three aims are compared (the other metrics are the same by both). Pairs are named
+    where the intervals lie apart by both criteria; the others are counted.
+    """
+    sentences, others = [], dict(_cells(_with_mean(mmedit)))
     for cell, rows in _cells(_with_mean(token)):
         both = rows.merge(others[cell], on="method", suffixes=("", "_mmedit"))
-        both = both[both["method"] != UNEDITED]
-        for kind, title in (*((k, METRIC_TITLES[k]) for k in ("t_loc", "m_loc")), ("mean", "the mean of three aims")):
-            for one, two in itertools.combinations(_dicts(both), 2):
-                gaps = one[kind] - two[kind], one[f"{kind}_mmedit"] - two[f"{kind}_mmedit"]
-                if gaps[0] * gaps[1] < 0:
-                    high, low = (one, two) if gaps[0] > 0 else (two, one)
-                    here = f"{high[kind]:.1f} against {low[kind]:.1f}"
-                    there = f"{high[f'{kind}_mmedit']:.1f} against {low[f'{kind}_mmedit']:.1f}"
-                    names = f"{_title(high['method'])} above {_title(low['method'])}"
-                    sentences.append(f"{cell}, {title}: {names} by token ({here}), below by mmedit ({there}).")
+        clear, close = [], 0
+        for kind, pair in itertools.product(
+            RANKED, itertools.combinations(_dicts(both[both["method"] != UNEDITED]), 2)
+        ):
+            high, low = sorted(pair, key=lambda row: -row[kind])
+            if high[kind] == low[kind] or high[f"{kind}_mmedit"] >= low[f"{kind}_mmedit"]:
+                continue
+            apart = high[f"{kind}_low"] > low[f"{kind}_high"], high[f"{kind}_high_mmedit"] < low[f"{kind}_low_mmedit"]
+            close += not all(apart)
+            if all(apart):
+                here, there = (f"{high[name]:.1f} against {low[name]:.1f}" for name in (kind, f"{kind}_mmedit"))
+                names = f"{_title(high['method'])} above {_title(low['method'])}"
+                clear.append(f"{RANKED[kind]}, {names} by token ({here}), below by mmedit ({there})")
+        if clear or close:
+            count = f"{len(clear)} pairs clearly change places, {close} within their intervals"
+            sentences.append(f"{cell}: {count}{': ' if clear else ''}{'; '.join(clear)}.")
     return sentences
 
 
 def _with_mean(table: pd.DataFrame) -> pd.DataFrame:
-    return with_aims(table).assign(mean=lambda rows: rows[list(THREE_AIMS)].mean(axis=1))
+    aims = with_aims(table)
+    ends = {end: aims[[f"{aim}{end}" for aim in THREE_AIMS]].mean(axis=1) for end in ("", "_low", "_high")}
+    return aims.assign(**{f"mean{end}": values for end, values in ends.items()})
 
 
 def _cells(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -1,6 +1,7 @@
 """Where a run comes from: the source of every setting, run times by rule, versions."""
 
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,8 +25,8 @@ def setting_sources(text: str, effective: Mapping[str, Any]) -> pd.DataFrame:
         effective: the validated configuration of the run, overlays included.
 
     Returns:
-        One row a setting: `section` (first key), `setting` (path), `value`, `source` (the first of `SOURCES` that the
-        comment names; its section's where it has none; empty if nobody says), `note` (its own comment), `changed`:
+        One row a setting: `section` (first key, "general" of single settings), `setting` (path), `value`, `source` (one of `SOURCES` that the
+        comment begins with; its section's where it has none; empty if nobody says), `note` (its own comment), `changed`:
         config.yaml has another value or none.
     """
     lines = text.splitlines()
@@ -38,16 +39,19 @@ def setting_sources(text: str, effective: Mapping[str, Any]) -> pd.DataFrame:
     for path, value in _leaves(effective, ()):
         inherited = (notes.get(path[:length], "") for length in range(len(path), 0, -1))
         source = next((found for found in map(source_of, inherited) if found), "")
-        labels = {"section": path[0], "setting": ".".join(path), "value": _shown(value), "source": source}
+        labels = {
+            "section": path[0] if len(path) > 1 else "general",
+            "setting": ".".join(path),
+            "value": _shown(value),
+            "source": source,
+        }
         rows.append({**labels, "note": notes.get(path, ""), "changed": stated.get(path) != _shown(value)})
     return pd.DataFrame(rows)
 
 
 def source_of(note: str) -> str:
-    """Return the source that a comment names first, for example "tuned" of "tuned: development edits (VLKEB: 15)"."""
-    places = {source: note.find(source) for source in SOURCES}
-    named = {source: place for source, place in places.items() if place >= 0}
-    return min(named, key=lambda source: named[source]) if named else ""
+    """Return the source that a comment begins with, for example "tuned" of "tuned: development edits (VLKEB: 15)"."""
+    return next((source for source in SOURCES if re.match(rf"{re.escape(source)}\b", note)), "")
 
 
 def _walk(node: yaml.Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str | None, yaml.Mark]]:

@@ -12,7 +12,7 @@ from unike_lib.config import Config
 from unike_lib.io import atomic_path
 from unike_lib.methods import resolve_method
 from unike_lib.reporting.admission import Verdict, verdicts
-from unike_lib.reporting.claims import order_differences, paper_claims, ranking_changes
+from unike_lib.reporting.claims import METRIC_TITLES, order_differences, paper_claims, ranking_changes
 from unike_lib.reporting.pages import file_address, render_page
 from unike_lib.reporting.paper import PAPER_METHODS
 from unike_lib.reporting.provenance import run_times, setting_sources, versions
@@ -26,7 +26,6 @@ TABLE_TITLES = {
     "table4": "Table 4: parts of UniKE",
     "table5": "Table 5: averages",
 }
-METRIC_TITLES = {"rel": "Rel.", "t_gen": "T-Gen.", "m_gen": "M-Gen.", "t_loc": "T-Loc.", "m_loc": "M-Loc."}
 FIGURE_NOTES = {
     "fig2a": "Fig. 2a of the paper: generality against locality of methods as they are.",
     "fig4a": "Fig. 4a of the paper: number of retrieved states.",
@@ -159,13 +158,13 @@ def shown_table(table: pd.DataFrame) -> ShownTable:
 
 
 def plain_table(table: pd.DataFrame) -> ShownTable:
-    """Lay out any table: columns of text are labels, the others numbers as they are."""
+    """Lay out any table: columns of text are labels, the others numbers with at most three decimals."""
     labels = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
     numbers = [name for name in table if name not in labels]
     rows = tuple(
         ShownRow(
             tuple(str(row[name]) for name in labels),
-            tuple(("-" if pd.isna(row[name]) else f"{row[name]:g}", "") for name in numbers),
+            tuple((_number(row[name]), "") for name in numbers),
         )
         for row in table.to_dict("records")
     )
@@ -212,6 +211,11 @@ def _with_ends(row: Mapping[Any, Any], name: str) -> tuple[str, str]:
     if pd.isna(value):
         return "-", ""
     return f"{value:.1f}", "" if pd.isna(low) else f"{low:.1f} to {high:.1f}"
+
+
+def _number(value: float) -> str:
+    """Return a number with at most three decimals; a dash for what was not measured."""
+    return "-" if pd.isna(value) else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def _words(name: str) -> str:
