@@ -25,9 +25,9 @@ def setting_sources(text: str, effective: Mapping[str, Any]) -> pd.DataFrame:
         effective: the validated configuration of the run, overlays included.
 
     Returns:
-        One row a setting: `section` (first key, "general" of single settings), `setting` (path), `value`, `source` (one of `SOURCES` that the
-        comment begins with; its section's where it has none; empty if nobody says), `note` (its own comment), `changed`:
-        config.yaml has another value or none.
+        One row a setting: `section` (first key, "general" of single settings), `setting` (path), `value`, `source` (one
+        of `SOURCES` that the comment begins with; its section's where it has none; empty if nobody says), `note` (its
+        own comment), `changed`: config.yaml has another value or none.
     """
     lines = text.splitlines()
     stated: dict[tuple[str, ...], str | None] = {}
