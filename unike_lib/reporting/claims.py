@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from unike_lib.reporting.markdown import Row, rows_of
 from unike_lib.reporting.paper import PAPER_METHODS
 from unike_lib.reporting.scores import THREE_AIMS
 from unike_lib.types import PROBE_KINDS
@@ -72,7 +73,7 @@ def claim_reliable(aims: pd.DataFrame) -> Claim:
     for name, rows in _cells(aims[aims["method"] != UNEDITED]):
         reached = rows["reliability"] >= RELIABLE
         held.append(bool(reached.mean() > 0.5))
-        below = [f"{_title(row.method)} {row.reliability:.1f}%" for row in rows[~reached].itertuples()]
+        below = [f"{_title(row['method'])} {row['reliability']:.1f}%" for row in rows_of(rows[~reached])]
         rest = f"; below: {', '.join(below)}" if below else ""
         evidence.append(f"{name}: {reached.sum()} of {len(rows)} methods reach {RELIABLE:g}%{rest}.")
     return Claim("Most methods reach a desirable reliability (4.2, i).", _verdict(held), tuple(evidence))
@@ -86,7 +87,7 @@ def claim_below(aims: pd.DataFrame, methods: Sequence[str], name: str, order: tu
     weak, strong = order
     held, evidence = [], []
     for cell, rows in _cells(aims[aims["method"].isin(methods)]):
-        for row in rows.to_dict("records"):
+        for row in rows_of(rows):
             clear = row[f"{weak}_high"] < row[f"{strong}_low"]
             held.append(bool(clear))
             means = f"{weak} {row[weak]:.1f}, {strong} {row[strong]:.1f}"
@@ -144,7 +145,7 @@ def order_differences(table: pd.DataFrame) -> list[str]:
     sentences = []
     for cell, rows in _cells(table[(table["method"] != UNEDITED) & table["paper_rel"].notna()]):
         same, unclear, turned = 0, 0, []
-        for kind, (one, two) in itertools.product(PROBE_KINDS, itertools.combinations(_dicts(rows), 2)):
+        for kind, (one, two) in itertools.product(PROBE_KINDS, itertools.combinations(rows_of(rows), 2)):
             theirs = one[f"paper_{kind}"] - two[f"paper_{kind}"]
             if theirs == 0:
                 continue
@@ -163,7 +164,7 @@ def order_differences(table: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _turned(kind: str, high: Mapping[str, float], low: Mapping[str, float]) -> str:
+def _turned(kind: str, high: Row, low: Row) -> str:
     ours = f"{high[kind]:.1f} against {low[kind]:.1f}"
     paper = f"{high[f'paper_{kind}']:.1f} against {low[f'paper_{kind}']:.1f}"
     return f"{METRIC_TITLES[kind]}, {_title(high['method'])} below {_title(low['method'])} ({ours}; paper {paper})"
@@ -180,7 +181,7 @@ def ranking_changes(token: pd.DataFrame, mmedit: pd.DataFrame) -> list[str]:
         both = rows.merge(others[cell], on="method", suffixes=("", "_mmedit"))
         clear, close = [], 0
         for kind, pair in itertools.product(
-            RANKED, itertools.combinations(_dicts(both[both["method"] != UNEDITED]), 2)
+            RANKED, itertools.combinations(rows_of(both[both["method"] != UNEDITED]), 2)
         ):
             high, low = sorted(pair, key=lambda row: -row[kind])
             if high[kind] == low[kind] or high[f"{kind}_mmedit"] >= low[f"{kind}_mmedit"]:
@@ -216,7 +217,3 @@ def _verdict(held: Sequence[bool]) -> str:
 
 def _title(method: object) -> str:
     return PAPER_METHODS.get(str(method), str(method))
-
-
-def _dicts(table: pd.DataFrame) -> list[dict[str, float]]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

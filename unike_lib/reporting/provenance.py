@@ -13,8 +13,10 @@ import yaml
 from unike_lib.methods import setting_text
 
 SOURCES = ("paper", "released", "MMEdit", "VLKEB", "T-Patcher", "tuned", "ours")
-PACKAGES = ("snakemake", "torch", "transformers", "safetensors", "faiss-cpu", "numpy", "pandas", "pyarrow")
-PACKAGES += ("scikit-learn", "matplotlib", "pillow")
+PACKAGES = (
+    *("snakemake", "torch", "transformers", "safetensors", "faiss-cpu", "numpy", "pandas", "pyarrow"),
+    *("scikit-learn", "matplotlib", "pillow"),
+)
 
 
 def setting_sources(text: str, effective: Mapping[str, Any]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import style
@@ -32,7 +33,7 @@ class Sheet:
         self.figure = Figure(figsize=(WIDTH, height))
         FigureCanvasAgg(self.figure)
 
-    def write(self, column: int, lines: Sequence[str], first: int = 0, **look: object) -> None:
+    def write(self, column: int, lines: Sequence[str], first: int = 0, **look: Any) -> None:
         """Write lines of text below the current top; column -1 holds names."""
         left = (GAP if column < 0 else NAMES + column * COLUMN) / WIDTH
         top = (self.top - first * LINE) / self.height

@@ -13,6 +13,7 @@ from unike_lib.io import atomic_path
 from unike_lib.methods import resolve_method
 from unike_lib.reporting.admission import Verdict, verdicts
 from unike_lib.reporting.claims import METRIC_TITLES, order_differences, paper_claims, ranking_changes
+from unike_lib.reporting.markdown import Row, rows_of
 from unike_lib.reporting.pages import file_address, render_page
 from unike_lib.reporting.paper import PAPER_METHODS
 from unike_lib.reporting.provenance import run_times, setting_sources, versions
@@ -88,12 +89,13 @@ def write_report(sources: ReportSources, out: Path, config: Config) -> None:
         if name not in tables:
             raise InputError(f"report: no {name}.csv among the tables {', '.join(map(str, sources.tables))}")
     admission = verdicts(pd.read_csv(sources.admission, keep_default_na=False, na_values=[""]))
+    used = dict.fromkeys([*config.table1.backbones, *config.figures.backbones])
     page = render_page(
         "report.html",
         tables=_sections(tables),
         admission=admission,
         doubted=not_admitted(admission),
-        embedded=[name for name in config.table1.backbones if config.backbones[name].folder is None],
+        embedded=[name for name in used if config.backbones[name].folder is None],
         figures=[(path.stem, file_address(path), FIGURE_NOTES.get(path.stem, "")) for path in sources.figures],
         diagnostics=plain_table(_percent(pd.read_csv(sources.diagnostics))),
         checks=plain_table(_joined(sources.checks)),
@@ -142,31 +144,29 @@ def shown_table(table: pd.DataFrame) -> ShownTable:
 
     Columns before the first number are labels, without counts of clusters.
     """
-    numbers = [name for name in table if f"{name}_low" in table]
-    first = list(table).index(numbers[0]) if numbers else table.shape[1]
-    labels = [name for name in list(table)[:first] if name not in {"clusters"}]
+    columns = [str(name) for name in table]
+    numbers = [name for name in columns if f"{name}_low" in columns]
+    labels = [name for name in columns[: columns.index(numbers[0])] if name != "clusters"] if numbers else columns
     rows = []
-    for row in table.to_dict("records"):
+    for row in rows_of(table):
         texts = tuple(_label(name, row[name]) for name in labels)
         rows.append(ShownRow(texts, tuple(_with_ends(row, name) for name in numbers)))
         printed = [row.get(f"paper_{name}", float("nan")) for name in numbers]
         if not pd.isna(printed).all():
             blank = ("the paper", *[""] * (len(labels) - 1))
             rows.append(ShownRow(blank, tuple(("" if pd.isna(n) else f"{n:.1f}", "") for n in printed), paper=True))
-    titles = tuple(METRIC_TITLES.get(name, name.replace("_", " ")) for name in numbers)
-    return ShownTable(tuple(name.replace("_", " ") for name in labels), titles, tuple(rows))
+    titles = tuple(METRIC_TITLES.get(name, _words(name)) for name in numbers)
+    return ShownTable(tuple(map(_words, labels)), titles, tuple(rows))
 
 
 def plain_table(table: pd.DataFrame) -> ShownTable:
     """Lay out any table: columns of text are labels, the others numbers with at most three decimals."""
-    labels = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
-    numbers = [name for name in table if name not in labels]
+    columns = [str(name) for name in table]
+    labels = [name for name in columns if not pd.api.types.is_numeric_dtype(table[name])]
+    numbers = [name for name in columns if name not in labels]
     rows = tuple(
-        ShownRow(
-            tuple(str(row[name]) for name in labels),
-            tuple((_number(row[name]), "") for name in numbers),
-        )
-        for row in table.to_dict("records")
+        ShownRow(tuple(str(row[name]) for name in labels), tuple((_number(row[name]), "") for name in numbers))
+        for row in rows_of(table)
     )
     return ShownTable(tuple(map(_words, labels)), tuple(map(_words, numbers)), rows)
 
@@ -184,7 +184,7 @@ def not_admitted(found: Mapping[str, Verdict]) -> list[str]:
 def _settings(path: Path, config: Config) -> list[tuple[str, list[dict[str, Any]]]]:
     """Return the settings by section, each with value, source and note."""
     table = setting_sources(path.read_text(encoding="utf-8"), config.model_dump(mode="json"))
-    return [(str(name), rows.to_dict("records")) for name, rows in table.groupby("section", sort=False)]
+    return [(str(name), rows_of(rows)) for name, rows in table.groupby("section", sort=False)]
 
 
 def _joined(checks: Mapping[str, Path]) -> pd.DataFrame:
@@ -206,7 +206,7 @@ def _label(name: str, value: Any) -> str:
     return PAPER_METHODS.get(value, str(value)) if name == "method" else str(value)
 
 
-def _with_ends(row: Mapping[Any, Any], name: str) -> tuple[str, str]:
+def _with_ends(row: Row, name: str) -> tuple[str, str]:
     value, low, high = (float(row[key]) for key in (name, f"{name}_low", f"{name}_high"))
     if pd.isna(value):
         return "-", ""

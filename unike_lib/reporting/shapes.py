@@ -1,6 +1,6 @@
 """The shapes of a sweep's figure: each draws one backbone and task into a panel."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,7 @@ def draw_lines(panel: Axes, rows: pd.DataFrame) -> None:
                 panel.axhspan(level[f"{aim}_low"], level[f"{aim}_high"], color=colour, alpha=0.12, linewidth=0)
                 label = f"{name}, {level['value']}"
                 panel.axhline(level[aim], color=colour, linestyle=(0, (1, 1)), linewidth=1.0, label=label)
-    panel.set_xlabel(" / ".join(_words(rows["field"].unique())))
+    panel.set_xlabel(_fields(rows))
 
 
 def draw_dots(panel: Axes, rows: pd.DataFrame) -> None:
@@ -84,7 +84,7 @@ def draw_dots(panel: Axes, rows: pd.DataFrame) -> None:
     panel.set_xticks(range(len(rows)), names)
     panel.set_xlim(-0.7, len(rows) - 0.3)
     panel.grid(axis="x", visible=False)
-    panel.set_xlabel(" / ".join(_words(rows["field"].unique())))
+    panel.set_xlabel(_fields(rows))
 
 
 def draw_differences(panel: Axes, rows: pd.DataFrame) -> None:
@@ -129,8 +129,8 @@ def _spans(rows: pd.DataFrame, aim: str) -> list[pd.Series]:
     return [(rows[aim] - rows[f"{aim}_low"]).clip(0), (rows[f"{aim}_high"] - rows[aim]).clip(0)]
 
 
-def _words(fields: Sequence[str]) -> list[str]:
-    return [str(field).replace("_", " ") for field in fields]
+def _fields(rows: pd.DataFrame) -> str:
+    return " / ".join(str(field).replace("_", " ") for field in rows["field"].unique())
 
 
 def _short(value: str) -> str:
