@@ -37,8 +37,8 @@ class Sheet:
         """Write lines of text below the current top; column -1 holds names."""
         left = (GAP if column < 0 else NAMES + column * COLUMN) / WIDTH
         top = (self.top - first * LINE) / self.height
-        look = {"fontsize": 6, "va": "top", "linespacing": 1.08} | look
-        self.figure.text(left, top, "\n".join(lines), **look)
+        usual: dict[str, Any] = {"fontsize": 6, "va": "top", "linespacing": 1.08}
+        self.figure.text(left, top, "\n".join(lines), **(usual | look))
 
     def show(self, column: int, picture: Image, height: float) -> None:
         """Show a picture below the current top, in a box of this height [inches]."""
