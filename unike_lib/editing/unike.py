@@ -15,8 +15,9 @@ from unike_lib.editing.neurons import NeuronSource, NeuronTrainer
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Neurons, Patch
 from unike_lib.knowledge.encoders import LayerEncoders, load_encoders
+from unike_lib.knowledge.extraction import states_of_answers
 from unike_lib.knowledge.memory import load_memory
-from unike_lib.knowledge.states import VALUE_COLUMNS, read_ffn_inputs, states_of_answers
+from unike_lib.knowledge.states import VALUE_COLUMNS, read_ffn_inputs
 from unike_lib.methods import UnikeMethod
 from unike_lib.types import EditRequest
 
