@@ -147,6 +147,12 @@ class Backbone:
         """Return the token ids of an answer."""
         return self._ids(self.form.answer_prefix + answer)
 
+    @torch.no_grad()
+    def embed(self, ids: Tensor) -> Tensor:
+        """Return the input embeddings [..., d] of token ids."""
+        embedded: Tensor = self._embed(ids)
+        return embedded
+
     def text(self, ids: Sequence[int]) -> str:
         """Return the text of answer token ids."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
@@ -187,9 +193,7 @@ class Backbone:
             after = self._ids(form.after_image) + after
         if not after:
             raise InputError(f"query {query}: the prompt has no tokens")
-        ids = torch.tensor(before + after, device=self.device)
-        with torch.no_grad():
-            embedded: Tensor = self._embed(ids)
+        embedded = self.embed(torch.tensor(before + after, device=self.device))
         if query.image is None:
             return embedded
         image = visual[query.image].to(embedded.dtype)

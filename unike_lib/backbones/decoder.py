@@ -112,7 +112,7 @@ class DecoderLayer:
     def forward(self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, place: Place | None) -> Tensor:
         """Return the layer's output [row, token, d]; `edit` acts on the attention output and on the FFN."""
         inputs = self.part(self.names.attention_norm)(hidden)
-        attended = self.attention(hidden_states=inputs, past_key_values=None, **masks)[0]
+        attended = self.attention(hidden_states=inputs, **masks)[0]
         if edit is not None and place is not None:
             attended = edit.shift_attention(self, inputs, attended, place)
         hidden = hidden + attended
@@ -215,15 +215,19 @@ class Decoder:
             raise InputError(f"decoder: model_type {kind!r} is neither of the OPT nor of the Llama family")
         self.layers = [DecoderLayer(i, module, self.names) for i, module in enumerate(self.stack.layers)]
 
-    def start(self, embeddings: Tensor) -> Tensor:
-        """Return the states entering layer 0 [row, token, d] from input embeddings; OPT adds its positions here."""
+    def start(self, embeddings: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Return the states entering layer 0 [row, token, d] from input embeddings; OPT adds its positions here.
+
+        `positions`, [row or 1, token], are those of the tokens; None: from 0 on.
+        """
         if self.names != OPT:
             return embeddings
-        ones = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
-        positions = self.stack.embed_positions(ones, 0)
+        if positions is None:
+            positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
+        embedded = self.stack.embed_positions(None, position_ids=positions)
         if self.stack.project_in is not None:
             embeddings = self.stack.project_in(embeddings)
-        return embeddings + positions.to(embeddings.dtype)
+        return embeddings + embedded.to(embeddings.dtype)
 
     def run(
         self,
@@ -237,12 +241,13 @@ class Decoder:
 
         `sees`, bool [row, token, token], says which tokens (last axis) each token attends to; None: all up to itself.
         """
-        masks = self._masks(hidden, sees)
+        masks = self.masks(hidden, sees)
         for index in layers:
             hidden = self.layers[index].forward(hidden, masks, edit, place)
         return hidden
 
-    def _masks(self, hidden: Tensor, sees: Tensor | None) -> dict[str, Any]:
+    def masks(self, hidden: Tensor, sees: Tensor | None, positions: Tensor | None = None) -> dict[str, Any]:
+        """Return what attention modules take besides states: who sees whom, and (rotary models) where tokens are."""
         config = self.stack.config
         if sees is None:
             mask = create_causal_mask(config=config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)
@@ -251,7 +256,8 @@ class Decoder:
             mask = torch.zeros_like(sees, dtype=hidden.dtype).masked_fill(~sees, lowest)[:, None]
         masks: dict[str, Any] = {"attention_mask": mask}
         if self.names != OPT:
-            positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
+            if positions is None:
+                positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
             masks["position_embeddings"] = self.stack.rotary_emb(hidden, position_ids=positions)
         return masks
 
