@@ -22,7 +22,7 @@ from unike_lib.backbones.visual import embed_images
 from unike_lib.benchmark.mmedit import load_image, read_cases
 from unike_lib.config import load_config
 from unike_lib.editing.editor import Editor, edit_loss, request_trunk
-from unike_lib.editing.registry import build_editor
+from unike_lib.editing.registry import EditorSources, build_editor
 from unike_lib.methods import resolve_method
 from unike_lib.types import EditRequest
 
@@ -78,13 +78,13 @@ def main() -> None:
     split = load_backbone(folder, settings, from_pixels)
     naive = NaiveBackbone(model, split.tokenizer, split.form, from_pixels, split.layers, settings.vqa_prompt)
     method = resolve_method(config.methods, options.method)
-    knowledge = STAGES / "knowledge" / options.backbone
+    sources = EditorSources(STAGES / "knowledge" / options.backbone)
     cases = read_cases(STAGES / "benchmark" / "dev_vqa.json")[: options.edits]
     requests = [case.request for case in cases]
     ways = {
-        "a naive": (build_editor(method, naive, knowledge, 0), 1),
-        "b trunk/head": (build_editor(method, split, knowledge, 0), 1),
-        "c batched": (build_editor(method, split, knowledge, 0), options.sessions),
+        "a naive": (build_editor(method, naive, sources, 0), 1),
+        "b trunk/head": (build_editor(method, split, sources, 0), 1),
+        "c batched": (build_editor(method, split, sources, 0), options.sessions),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     losses = {}

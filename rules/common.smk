@@ -84,7 +84,7 @@ def text_questions(wildcards):
     return [] if source in (None, "general") else [source]
 
 
-def knowledge_of_method(wildcards):
+def files_of_method(wildcards):
     """What the method variant needs besides the backbone: encoders and memory (UniKE), FFN inputs (memory losses)."""
     method = resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).method
     names = {

@@ -29,7 +29,7 @@ rule base_answers:
 
 rule records:
     input:
-        unpack(knowledge_of_method),
+        unpack(files_of_method),
         cases=f"{BENCHMARK}/{{split}}_{{task}}.json",
         visual=f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
         base=f"{STAGES}/base/{{backbone}}/{{split}}_{{task}}.parquet",
@@ -60,7 +60,7 @@ rule records:
 
 rule frontier_records:
     input:
-        unpack(knowledge_of_method),
+        unpack(files_of_method),
         cases=f"{BENCHMARK}/eval_{{task}}.json",
         visual=f"{STAGES}/visual/{{backbone}}/eval.safetensors",
         base=f"{STAGES}/base/{{backbone}}/eval_{{task}}.parquet",
@@ -92,7 +92,7 @@ rule frontier_records:
 
 rule tuning_trials:
     input:
-        unpack(knowledge_of_method),
+        unpack(files_of_method),
         cases=f"{BENCHMARK}/dev_{{task}}.json",
         visual=f"{STAGES}/visual/{{backbone}}/dev.safetensors",
         base=f"{STAGES}/base/{{backbone}}/dev_{{task}}.parquet",

@@ -8,7 +8,7 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
-    from unike_lib.editing.registry import editor_of_variant
+    from unike_lib.editing.registry import EditorSources, editor_of_variant
     from unike_lib.evaluation.records import RECORD_SCHEMA, Before
     from unike_lib.evaluation.sessions import records_table, run_edits
     from unike_lib.io import write_table
@@ -16,7 +16,8 @@ with Stage(snakemake) as config:
     names, mark, k = snakemake.wildcards, job_mark(snakemake), int(snakemake.wildcards.k)
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    editor = editor_of_variant(config, (names.method, names.backbone), backbone, snakemake.params.knowledge)
+    sources = EditorSources(Path(snakemake.params.knowledge))
+    editor = editor_of_variant(config, (names.method, names.backbone), backbone, sources)
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     scores = run_edits(backbone, editor, cases, before, k, config.evaluation)

@@ -9,7 +9,7 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
-    from unike_lib.editing.registry import editor_of_variant
+    from unike_lib.editing.registry import EditorSources, editor_of_variant
     from unike_lib.evaluation.records import Before
     from unike_lib.evaluation.tuning import grid_trials, search
     from unike_lib.io import atomic_path
@@ -17,7 +17,8 @@ with Stage(snakemake) as config:
     names = snakemake.wildcards
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    editor_of = partial(editor_of_variant, config, (names.method, names.backbone), backbone, snakemake.params.knowledge)
+    sources = EditorSources(Path(snakemake.params.knowledge))
+    editor_of = partial(editor_of_variant, config, (names.method, names.backbone), backbone, sources)
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     trials = grid_trials(config.tuning.grids[names.method], config.tuning.trials, config.seed)

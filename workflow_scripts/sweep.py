@@ -11,7 +11,7 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
-    from unike_lib.editing.registry import editor_of_variant
+    from unike_lib.editing.registry import EditorSources, editor_of_variant
     from unike_lib.evaluation.records import RECORD_SCHEMA, Before
     from unike_lib.evaluation.sessions import records_table
     from unike_lib.evaluation.tuning import sweep
@@ -20,7 +20,8 @@ with Stage(snakemake) as config:
     names, mark = snakemake.wildcards, job_mark(snakemake)
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    editor_of = partial(editor_of_variant, config, (names.method, names.backbone), backbone, snakemake.params.knowledge)
+    sources = EditorSources(Path(snakemake.params.knowledge))
+    editor_of = partial(editor_of_variant, config, (names.method, names.backbone), backbone, sources)
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     knob = (config.frontier.knob, config.frontier.values)

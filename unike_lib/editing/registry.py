@@ -1,6 +1,7 @@
 """From a method's settings to its editor: one line a method."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,32 @@ from unike_lib.methods import BaseMethod, FineTuneMethod, TPatcherMethod, UnikeM
 MethodSettings = BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod
 
 
-def build_editor(settings: MethodSettings, backbone: Backbone, knowledge: Path, seed: int) -> Editor:
+@dataclass(frozen=True)
+class EditorSources:
+    """Files that editors read besides the backbone; a method reads those that it needs.
+
+    knowledge: the backbone's folder with encoders, memory and FFN inputs.
+    """
+
+    knowledge: Path
+
+
+def build_editor(settings: MethodSettings, backbone: Backbone, sources: EditorSources, seed: int) -> Editor:
     """Return the editor of a method.
 
     Args:
         settings: from `methods.resolve_method`.
         backbone: the frozen model.
-        knowledge: the backbone's folder with encoders, memory and FFN inputs.
+        sources: the files that editors read.
         seed: for random parts; every session draws its own, so batches do not matter.
     """
     match settings:
         case FineTuneMethod():
             return FineTune(backbone, settings)
         case TPatcherMethod():
-            return TPatcher.from_knowledge(backbone, settings, knowledge, seed)
+            return TPatcher.from_knowledge(backbone, settings, sources.knowledge, seed)
         case UnikeMethod():
-            return Unike.from_knowledge(backbone, settings, knowledge, seed)
+            return Unike.from_knowledge(backbone, settings, sources.knowledge, seed)
         case _:
             return NoEdit()
 
@@ -39,9 +50,9 @@ def editor_of_variant(
     config: Config,
     names: tuple[str, str],
     backbone: Backbone,
-    knowledge: str | Path,
+    sources: EditorSources,
     overrides: Mapping[str, Any] | None = None,
 ) -> Editor:
     """Return the editor of a (method variant, backbone) of the configuration, with some of its settings overridden."""
     settings = resolve_method(config.methods, *names, overrides=dict(overrides or {}))
-    return build_editor(settings, backbone, Path(knowledge), config.seed)
+    return build_editor(settings, backbone, sources, config.seed)
