@@ -14,7 +14,7 @@ include: "rules/common.smk"
 
 wildcard_constraints:
     backbone="|".join(map(re.escape, CONFIG.backbones)),
-    task="vqa|caption",
+    task="vqa|caption|cross",
     split="taught|pool|method|dev|eval",
     k=r"\d+",
     method="|".join(map(re.escape, CONFIG.methods)),
@@ -24,16 +24,17 @@ include: "rules/benchmark.smk"
 include: "rules/backbones.smk"
 include: "rules/knowledge.smk"
 include: "rules/edits.smk"
+include: "rules/tables.smk"
 include: "rules/report.smk"
 
 
 rule all:
     default_target: True
     input:
-        "results/table1.csv",
-        "results/table1.md",
+        expand("results/table{number}.{kind}", number=range(1, 6), kind=["csv", "md"]),
         "results/admission.md",
         "results/figures/frontier.pdf",
+        "results/figures/forgetting.pdf",
         "results/diagnostics.csv",
         # A user's benchmark has no contact sheet.
         ["results/figures/contact_sheet.png"] * EMBEDDED,

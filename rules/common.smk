@@ -9,10 +9,22 @@ from snakemake.exceptions import WorkflowError
 from unike_lib.config import load_config
 from unike_lib.methods import resolve_method
 from unike_lib.sources import code_digest
+from unike_lib.table_config import tasks_of
 from unike_lib.types import InputError
 
 STAGES = "results/stages"
 BENCHMARK = f"{STAGES}/benchmark"
+PRESETS = sorted(file.stem for file in Path(workflow.basedir, "presets").glob("*.yaml"))
+
+# `--config preset=quick` lays presets/quick.yaml over config.yaml, below the user's own files and settings.
+if "preset" in config:
+    if config["preset"] not in PRESETS:
+        raise WorkflowError(f"preset: unknown preset {config['preset']!r}; known: {', '.join(PRESETS)}")
+
+    configfile: f"{workflow.basedir}/presets/{config['preset']}.yaml"
+
+
+config.pop("preset", None)
 SOURCES = [os.path.relpath(file, workflow.basedir) for file in reversed(workflow.configfiles)]
 
 try:
@@ -32,6 +44,7 @@ GENERATION = CONFIG.evaluation.model_dump(mode="json", include={"generate", "max
 MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.folder is None]
 SMOL = [name for name in MADE if CONFIG.backbones[name].language_model]
 NANO = [name for name in MADE if name not in SMOL]
+TABLE_BACKBONES = list(dict.fromkeys(name for table in CONFIG.tables.values() for name in table.backbones))
 
 
 def named(names):
@@ -106,16 +119,34 @@ def edits_of_split(wildcards):
     return {"pool": None, "dev": dev}.get(wildcards.split, evaluation_edits(wildcards))
 
 
-def table1_records():
-    """Records of every cell of Table 1."""
-    return expand(
-        f"{STAGES}/records/{{backbone}}/eval_{{task}}/k1/{{method}}.parquet",
-        backbone=CONFIG.table1.backbones,
-        task=CONFIG.table1.tasks,
-        method=CONFIG.table1.methods,
-    )
+def of_its_tasks(pattern):
+    """An input function: the file of the job's task, or of each task that its sessions mix."""
+    return lambda wildcards: [
+        pattern.format(**{**dict(wildcards.items()), "task": task}) for task in tasks_of(wildcards.task)
+    ]
 
 
-def of_each_backbone(pattern, **wildcards):
-    """A file of every backbone in Table 1."""
-    return expand(f"{STAGES}/{pattern}", backbone=CONFIG.table1.backbones, **wildcards)
+def records_of(table):
+    """Records of every cell of one of Tables 1 to 4."""
+    rows = CONFIG.tables[table]
+    return [
+        f"{STAGES}/records/{backbone}/eval_{task}/k{k}/{method}.parquet"
+        for backbone in rows.backbones
+        for task, k in rows.settings
+        for method in rows.methods
+    ]
+
+
+def admission_of_table(wildcards):
+    """Scores of the admission tests of the backbones in the job's table."""
+    return of_each_backbone("admission/{backbone}.parquet", CONFIG.tables[wildcards.table].backbones)
+
+
+def families(backbones):
+    """The families of some backbones, by name."""
+    return {name: CONFIG.backbones[name].family for name in backbones}
+
+
+def of_each_backbone(pattern, backbones=CONFIG.table1.backbones, **wildcards):
+    """A file of each of some backbones, by default of those in Table 1."""
+    return expand(f"{STAGES}/{pattern}", backbone=backbones, **wildcards)

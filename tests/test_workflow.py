@@ -78,10 +78,20 @@ def test_every_target_is_planned(tmp_path, preset):
     assert status == 0, text
     jobs, table = planned(text), config.table1
     cells = len(table.backbones) * len(table.tasks)
-    assert jobs["records"] == cells * len(table.methods)
+    records = {
+        (backbone, setting, method)
+        for rows in config.tables.values()
+        for backbone in rows.backbones
+        for setting in rows.settings
+        for method in rows.methods
+    }
+    assert jobs["records"] == len(records)
+    assert (jobs["table"], jobs["table5"], jobs["forgetting"]) == (4, 1, 1)
     assert jobs["frontier_records"] == cells * len(config.frontier.methods)
     assert jobs["tuning_trials"] == cells * len(config.tuning.grids)
-    made = [config.backbones[name] for name in table.backbones if config.backbones[name].folder is None]
+    backbones = {name for rows in config.tables.values() for name in rows.backbones}
+    assert jobs["admission"] == jobs["diagnostics"] == len(backbones)
+    made = [config.backbones[name] for name in backbones if config.backbones[name].folder is None]
     assert jobs["pretrain"] + jobs.get("pretrain_smol", 0) == len(made)
     assert jobs.get("smol_weights", 0) == sum(backbone.language_model is not None for backbone in made)
 
@@ -91,6 +101,9 @@ BAD = {
     "backbone": ({"table1": {"backbones": ["blip3"]}}, ["table1.backbones", "'blip3'", "blip2-nano"]),
     "value": ({"methods": {"unike": {"alpha": 3.0}}}, ["methods.unike", "alpha"]),
     "field": ({"knowledge": {"encoders": {"epoch": 3}}}, ["knowledge.encoders.epoch"]),
+    "session length": ({"table2": {"ks": [1]}}, ["table2.ks.0", "greater than or equal to 2"]),
+    "odd session": ({"table3": {"ks": [5]}}, ["table3.ks.0", "multiple of 2"]),
+    "backbone that cannot": ({"benchmark": {"annotations": "mine"}}, ["backbones.blip2-nano.folder", "table1"]),
     "knob": ({"frontier": {"knob": "memory_wait"}}, ["memory_wait"]),
 }
 
@@ -116,8 +129,40 @@ def test_a_bad_configuration_stops_before_any_job(tmp_path):
     assert "mine.yaml: " in line
 
 
+def test_table1_alone_needs_nothing_of_the_other_tables(tmp_path):
+    status, text = snakemake(tmp_path, "-n", "--", "results/table1.csv")
+    assert status == 0, text
+    config = load_config(read(ROOT / "config.yaml"))
+    jobs, rows = planned(text), config.table1
+    assert jobs["records"] == len(rows.backbones) * len(rows.tasks) * len(rows.methods)
+    assert jobs["admission"] == len(rows.backbones) and "smollm_wheel" not in jobs
+
+
+def test_a_preset_lies_between_the_defaults_and_the_users_own_settings(tmp_path):
+    """The smoke preset asks for one task and two methods; the user's file for three."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("table1: {methods: [base, t-patcher, unike]}")
+    overlays = ("--config", "preset=smoke", "--configfile", mine, "-n", "--", "results/table1.csv")
+    status, text = snakemake(tmp_path, *overlays)
+    assert status == 0, text
+    assert planned(text)["records"] == len(load_config(read(ROOT / "config.yaml")).table1.backbones) * 1 * 3
+    mine.write_text("evaluation: {edits: 0}")
+    status, text = snakemake(tmp_path, *overlays)
+    assert status != 0 and "evaluation.edits: Input should be greater than or equal to 1" in text
+    assert "presets/smoke.yaml" in text
+
+
+def test_an_unknown_preset_is_one_clear_line(tmp_path):
+    status, text = snakemake(tmp_path, "-n", "--config", "preset=fast")
+    assert status != 0
+    assert "preset: unknown preset 'fast'; known: quick, smoke, smol" in text.splitlines()
+
+
 SMALL = {
     "table1": {"tasks": ["vqa"], "methods": ["base", "fine-tune", "unike"]},
+    "table2": {"backbones": ["blip2-nano"], "tasks": ["vqa"], "methods": ["unike"], "ks": [10]},
+    "table3": {"backbones": ["blip2-nano"], "methods": ["fine-tune", "unike"]},
+    "table4": {"backbones": ["blip2-nano"], "tasks": ["vqa"], "methods": ["only-intrin", "unike"]},
     "frontier": {"methods": ["unike"]},
 }
 
@@ -153,7 +198,8 @@ def planned_again(root, overlay):
 
 def test_a_changed_method_runs_its_own_records_again(finished):
     jobs = planned_again(finished, {"methods": {"fine-tune": {"steps": 16}}})
-    assert jobs == {"records": 2, "table1": 1, "all": 1}
+    # Two records of Table 1, which Table 5 reads too, and one of Table 3.
+    assert jobs == {"records": 3, "table": 2, "table5": 1, "all": 1}
 
 
 def test_a_new_backbone_runs_no_other_again(finished):
@@ -170,7 +216,7 @@ def test_other_text_only_questions_run_again_what_asks_them(finished):
     for source in ("general", "questions.json"):
         jobs = planned_again(finished, {"backbones": {"blip2-nano": {"text_locality": source}}})
         assert jobs["base_answers"] == jobs["ffn_inputs"] == 1
-        assert jobs["records"] == 3
+        assert jobs["records"] == 3 + 1 + 2 + 1
         assert not {"pretrain", "visual", "triplets", "states", "diagnostics"} & jobs.keys()
 
 

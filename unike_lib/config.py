@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from unike_lib.methods import Count, Fraction, Positive, Section, resolve_method
-from unike_lib.types import InputError, Task
+from unike_lib.table_config import CrossTaskConfig, RowsConfig, SequentialConfig, TableConfig
+from unike_lib.types import InputError
 
 
 class BenchmarkConfig(Section):
@@ -136,7 +137,11 @@ class EvaluationConfig(Section):
     """Sessions and what is recorded of them."""
 
     edits: Count | None = Field(None, description="Evaluation edits a cell; null: all.")
-    sessions: Count = Field(16, description="Sessions edited as one batch; does not change results beyond rounding.")
+    sessions: Count = Field(
+        16,
+        description="Sessions edited as one batch, and most questions asked in one pass when they are scored (whole "
+        "sessions, at least one); does not change results beyond rounding.",
+    )
     generate: bool = Field(True, description="Greedy generation before and after each edit (costs a decode).")
     max_new_tokens: Count = Field(16, description="Longest generated answer, tokens.")
 
@@ -155,14 +160,6 @@ class AdmissionConfig(Section):
     window_items: int = Field(20, ge=1, description="Development edits a task in the scans over layers.")
     window_step: Count = Field(2, description="Layers between the starts of two windows of four.")
     window_alphas: tuple[Fraction, ...] = Field((0.2, 0.4), min_length=1, description="Fixed shares in the windows.")
-
-
-class TableConfig(Section):
-    """Rows of a table."""
-
-    backbones: tuple[str, ...] = Field(min_length=1)
-    tasks: tuple[Task, ...] = Field(("vqa", "caption"), min_length=1)
-    methods: tuple[str, ...] = Field(min_length=1)
 
 
 class SweepConfig(Section):
@@ -203,14 +200,23 @@ class Config(Section):
     evaluation: EvaluationConfig
     admission: AdmissionConfig = AdmissionConfig()
     table1: TableConfig
+    table2: SequentialConfig
+    table3: CrossTaskConfig
+    table4: TableConfig
     frontier: SweepConfig
     tuning: TuningConfig
     statistics: StatisticsConfig
 
+    @property
+    def tables(self) -> dict[str, RowsConfig]:
+        """The tables whose cells are records, by name."""
+        return {"table1": self.table1, "table2": self.table2, "table3": self.table3, "table4": self.table4}
+
     @model_validator(mode="after")
     def _names_exist(self) -> "Config":
-        _require("table1.backbones: unknown backbone", self.table1.backbones, self.backbones)
-        _require("table1.methods: unknown method", self.table1.methods, self.methods)
+        for name, table in self.tables.items():
+            _require(f"{name}.backbones: unknown backbone", table.backbones, self.backbones)
+            _require(f"{name}.methods: unknown method", table.methods, self.methods)
         _require("frontier.methods: unknown method", self.frontier.methods, self.methods)
         _require("tuning.grids: unknown method", self.tuning.grids, self.methods)
         return self
@@ -224,12 +230,13 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _backbones_fit_the_benchmark(self) -> "Config":
-        for name in self.table1.backbones:
-            if self.benchmark.annotations is not None and self.backbones[name].folder is None:
-                raise ValueError(
-                    f"backbones.{name}.folder: expected a folder or hub id, because backbones trained here know the "
-                    "embedded benchmark only, and benchmark.annotations names another"
-                )
+        for table, rows in self.tables.items():
+            for name in rows.backbones:
+                if self.benchmark.annotations is not None and self.backbones[name].folder is None:
+                    raise ValueError(
+                        f"backbones.{name}.folder: expected a folder or hub id, because backbones trained here know "
+                        f"the embedded benchmark only, benchmark.annotations names another, and {table} asks for {name}"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -56,7 +56,7 @@ def draw_frontier(
     points.insert(len(keys), "knob", config.frontier.knob)
     with style.context(STYLE, after_reset=True):
         figure = _frontier_figure(points, config)
-        _save(figure, points, outputs)
+        save_figure(figure, points, outputs)
 
 
 def draw_encoder_losses(losses: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
@@ -78,13 +78,13 @@ def draw_encoder_losses(losses: Mapping[str, Path], outputs: Mapping[str, Path])
         path = losses[gaps["backbone"].iloc[0]]
         raise InputError(f"{path}: a row without a value, expected {', '.join(named)} in every row")
     with style.context(STYLE, after_reset=True):
-        _save(_losses_figure(curves, named), curves, outputs)
+        save_figure(_losses_figure(curves, named), curves, outputs)
 
 
 def _frontier_figure(points: pd.DataFrame, config: Config) -> Figure:
     backbones = list(points["backbone"].unique())
     tasks = sorted(points["task"].unique(), key=lambda task: (task != "vqa", task))
-    figure, axes = _panels(len(backbones), len(tasks), shared=True)
+    figure, axes = panels(len(backbones), len(tasks), shared=True)
     for row, backbone in enumerate(backbones):
         for column, task in enumerate(tasks):
             panel = axes[row][column]
@@ -96,7 +96,7 @@ def _frontier_figure(points: pd.DataFrame, config: Config) -> Figure:
         axes[row][0].set_ylabel("generality, %")
     for panel in axes[-1]:
         panel.set_xlabel("locality, %")
-    _legend_below(figure, f"labels: {config.frontier.knob.replace('_', ' ')}")
+    legend_below(figure, f"labels: {config.frontier.knob.replace('_', ' ')}")
     return figure
 
 
@@ -137,7 +137,7 @@ def _line(panel: Axes, points: pd.DataFrame, method: str, number: int) -> None:
 def _losses_figure(curves: pd.DataFrame, named: Sequence[str]) -> Figure:
     backbones = list(curves["backbone"].unique())
     layers = sorted(curves["layer"].unique())
-    figure, axes = _panels(len(backbones), len(named), shared=False)
+    figure, axes = panels(len(backbones), len(named), shared=False)
     for row, backbone in enumerate(backbones):
         for column, loss in enumerate(named):
             panel = axes[row][column]
@@ -147,7 +147,7 @@ def _losses_figure(curves: pd.DataFrame, named: Sequence[str]) -> Figure:
         axes[row][0].set_ylabel("loss, nats")
     for panel in axes[-1]:
         panel.set_xlabel("epoch")
-    _legend_below(figure, None)
+    legend_below(figure, None)
     return figure
 
 
@@ -160,23 +160,26 @@ def _read_losses(backbone: str, path: Path) -> pd.DataFrame:
     return curve
 
 
-def _panels(rows: int, columns: int, shared: bool) -> tuple[Figure, list[list[Axes]]]:
-    figure = Figure(figsize=(WIDTH, 0.5 + PANEL_HEIGHT * rows), layout="constrained")
+def panels(rows: int, columns: int, shared: bool, height: float = PANEL_HEIGHT) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure of rows by columns of panels, each `height` inches high; `shared`: they have the same axes."""
+    figure = Figure(figsize=(WIDTH, 0.5 + height * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared)
     return figure, [list(row) for row in axes]
 
 
-def _legend_below(figure: Figure, title: str | None) -> None:
-    """Explain each line once, although panels may hold different ones."""
-    lines = {str(line.get_label()): line for panel in figure.axes for line in panel.get_lines()}
+def legend_below(figure: Figure, title: str | None) -> None:
+    """Explain each line that has a name once, although panels may hold different ones."""
+    named = [line for panel in figure.axes for line in panel.get_lines() if not str(line.get_label()).startswith("_")]
+    lines = {str(line.get_label()): line for line in named}
     columns = min(len(lines), 6)
     figure.legend(
         lines.values(), lines.keys(), loc="outside lower center", ncols=columns, title=title, title_fontsize=7
     )
 
 
-def _save(figure: Figure, numbers: pd.DataFrame, outputs: Mapping[str, Path]) -> None:
+def save_figure(figure: Figure, numbers: pd.DataFrame, outputs: Mapping[str, Path]) -> None:
+    """Write the figure to `pdf`, `png` and the numbers that it shows to `csv`, whichever are asked for."""
     for kind, metadata in NO_DATES.items():
         if kind in outputs:
             with atomic_path(outputs[kind]) as temporary:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 Row = Mapping[str, Any]
 
 
@@ -27,3 +29,8 @@ def cell(row: Row, name: str, signed: bool = False, digits: int = 1) -> str:
         return "-"
     texts = [f"{end:{'+' if signed else ''}.{digits}f}" for end in ends]
     return texts[0] if math.isnan(ends[1]) else f"{texts[0]} ({texts[1]} to {texts[2]})"
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table, by column."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
