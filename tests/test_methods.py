@@ -35,3 +35,10 @@ def test_a_backbone_has_settings_of_its_own(name, backbone, steps, rate):
 def test_wrong_entries_are_named(name, problem):
     with pytest.raises(ValueError, match=problem):
         resolve_method(METHODS, name, "big")
+
+
+def test_a_scoped_alpha_needs_edits_in_the_memory():
+    entry = {"method": "unike", "alpha": "scoped"}
+    with pytest.raises(ValueError, match=r"methods\.u.*edit_slots"):
+        resolve_method({"u": entry}, "u")
+    resolve_method({"u": entry | {"edit_slots": True, "retrieval_temperature": 0.01}}, "u")

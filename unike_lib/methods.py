@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -76,8 +76,10 @@ class UnikeMethod(NeuronMethod):
         None, description="Adds cosine(query, key) / this to the attention logits of a slot; null: no (paper)."
     )
     edit_slots: bool = Field(False, description="Each session's own edits become memory slots too (not in the paper).")
-    alpha: Literal["dynamic"] | Fraction = Field(
-        "dynamic", description="Inclusion of h_know: Eq. 7, or fixed (Fig. 4b)."
+    alpha: Literal["dynamic", "scoped"] | Fraction = Field(
+        "dynamic",
+        description="Inclusion of h_know: Eq. 7, or fixed (Fig. 4b); scoped (not in the paper): the share of the "
+        "retrieval that falls on the session's own edits.",
     )
     alpha_scale: float = Field(1.0, ge=0, le=2, description="Factor on the dynamic alpha (paper: 1).")
     alpha_convention: Literal["text", "printed"] = Field(
@@ -100,6 +102,12 @@ class UnikeMethod(NeuronMethod):
         "fitted", description="W_zeta: ridge fit once, or learned in each edit."
     )
     beta: float = Field(0.1, ge=0, description="Editing scalar of Eq. 6; unstated in the paper.")
+
+    @model_validator(mode="after")
+    def _scope_has_edits(self) -> "UnikeMethod":
+        if self.alpha == "scoped" and not (self.edit_slots and self.retrieval_temperature):
+            raise ValueError("alpha: scoped needs edit_slots: true and a retrieval_temperature")
+        return self
 
 
 Method = Annotated[BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod, Field(discriminator="method")]
