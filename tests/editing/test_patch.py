@@ -221,8 +221,8 @@ def test_kept_undoes_the_last_low_rank_edit_of_failed_sessions(backbone):
     for before in (earlier, Patch.identity(SESSIONS)):
         after = later if before is earlier else before.with_low_rank(broken)
         kept = after.kept(torch.tensor([False, True]), before)
-        torch.testing.assert_close(logits(backbone, kept)[0], logits(backbone, before)[0], atol=1e-6, rtol=0)
-        torch.testing.assert_close(logits(backbone, kept)[1], logits(backbone, after)[1], atol=1e-6, rtol=0)
+        torch.testing.assert_close(logits(backbone, kept)[0], logits(backbone, before)[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(logits(backbone, kept)[1], logits(backbone, after)[1], atol=1e-5, rtol=0)
 
 
 def test_low_rank_changes_are_saved(tmp_path, backbone):
