@@ -116,6 +116,9 @@ class NetworkMethod(TrainedMethod):
     """A network that writes weight changes of the last layers' FFN matrices: shared by MEND and KE."""
 
     layers: Count = Field(3, description="FFNs of so many last layers are edited (MMEdit: 3).")
+    swapped: Fraction = Field(
+        0.5, description="Share of training edits that get another answer of the split as their target (ours)."
+    )
 
 
 class MendMethod(NetworkMethod):

@@ -18,7 +18,7 @@ from unike_lib.editing.mend import FactorTransform, MendRecipe, build_mend
 from unike_lib.editing.objective import token_scores
 from unike_lib.editing.patch import Patch
 from unike_lib.editing.registry import EditorSources, build_editor, train_editor
-from unike_lib.editing.training import Split, fit
+from unike_lib.editing.training import Split, _batches, fit
 from unike_lib.evaluation.sessions import answer_before, run_edits
 from unike_lib.io import write_tensors
 from unike_lib.methods import FineTuneMethod, KeMethod, MendMethod
@@ -124,7 +124,9 @@ def test_ke_update_by_hand(backbone):
 
 def test_ke_reads_what_the_unedited_backbone_says(backbone, cases):
     requests = [case.request for case in cases]
-    for request, text in zip(requests, condition_texts(backbone, requests), strict=True):
+    for request, text in zip(
+        requests, condition_texts(backbone, requests, request_trunk(backbone, requests)), strict=True
+    ):
         batch = backbone.encode([request.query])
         best = backbone.model.language_model(inputs_embeds=batch.embeddings).logits[0].argmax(-1)
         said = backbone.text(best[batch.targets[0] != IGNORED].tolist())
@@ -283,6 +285,26 @@ def test_token_scores_are_those_of_the_evaluation(backbone, cases):
     for kind in PROBE_KINDS:
         expected = [score.token for score in scores if score.kind == kind]
         assert found[kind] == pytest.approx(sum(expected) / len(expected))
+
+
+def test_swapped_targets_leave_locality_alone(cases):
+    settings = MEND.model_copy(update={"swapped": 0.5, "batch": 40})
+    batch = next(_batches(cases, settings, 0))
+    assert batch == next(_batches(cases, settings, 0))
+    answers = {probe.query.answer for case in cases for probe in case.probes}
+    own = {case.request.id: case for case in cases}
+    swapped = 0
+    for case in batch:
+        original, target = own[case.request.id], case.request.target
+        swapped += target != original.request.target
+        assert target in answers
+        assert [case.query(kind).answer for kind in ("rel", "t_gen", "m_gen")] == [target] * 3
+        assert case.query("t_loc") == original.query("t_loc") and case.query("m_loc") == original.query("m_loc")
+        assert case.query("m_gen").image == original.query("m_gen").image
+    assert 10 < swapped < 25
+    assert {case.request.target for case in next(_batches(cases, MEND.model_copy(update={"swapped": 0.0}), 0))} <= {
+        case.request.target for case in cases
+    }
 
 
 def test_bad_training_input_is_one_clear_error(backbone, cases, make_backbone):

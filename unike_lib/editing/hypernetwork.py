@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unike_lib.backbones.base import Backbone, Trunk
+from unike_lib.backbones.base import IGNORED, Backbone, Trunk
 from unike_lib.editing.editor import Outcome, edit_loss, request_trunk
 from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.optimise import failures
@@ -68,15 +68,19 @@ class WatchedPatch(Patch):
 def edit_gradients(
     backbone: Backbone, trunk: Trunk, onto: Patch, matrices: Sequence[Matrix]
 ) -> tuple[Tensor, dict[Matrix, LowRank]]:
-    """Return each session's edit loss [session] and its gradient by the weight of each matrix, as factors.
+    """Return each session's edit loss [session] and the gradient by the weight of each matrix, as factors.
 
     The factors of a matrix are the gradients delta at its output and its inputs u, one a token: the gradient is
     sum_t delta_t u_t^T (MEND, section 2). Tokens without a gradient, padding among them, are left out.
+
+    Reading: the gradient is that of the target's cross-entropy summed over its tokens. MMEdit takes the mean, but trains
+    an editor a task; here one serves short answers and captions, and must write each of their tokens as firmly.
     """
     watched = WatchedPatch(**vars(onto), matrices=tuple(matrices))
     with torch.enable_grad():
         losses = edit_loss(backbone, trunk, watched)
-        deltas = torch.autograd.grad(losses.sum(), [watched.zeros[matrix] for matrix in matrices])
+        tokens = (trunk.batch.targets != IGNORED).sum(1)
+        deltas = torch.autograd.grad((losses * tokens).sum(), [watched.zeros[matrix] for matrix in matrices])
     factors = {
         matrix: LowRank(delta.float(), watched.inputs[matrix].float()).compacted()
         for matrix, delta in zip(matrices, deltas, strict=True)
@@ -91,9 +95,16 @@ class EditNetwork(nn.Module, ABC):
 
     @abstractmethod
     def changes(
-        self, backbone: Backbone, requests: Sequence[EditRequest], gradients: dict[Matrix, LowRank]
+        self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Trunk, gradients: dict[Matrix, LowRank]
     ) -> dict[Matrix, LowRank]:
-        """Return the change of every matrix; row b of everything belongs to request b alone."""
+        """Return the change of every matrix; row b of everything belongs to request b alone.
+
+        Args:
+            backbone: the frozen model.
+            requests: the edits.
+            trunk: their rows, up to the first edited layer.
+            gradients: of their edit losses, by the matrices' weights.
+        """
 
 
 @dataclass(frozen=True)
@@ -120,7 +131,7 @@ class NetworkEditor:
         losses, gradients = edit_gradients(self.backbone, trunk, onto, matrices)
         finite = torch.isfinite(losses)
         changes: dict[int, dict[str, LowRank]] = {}
-        for matrix, factors in self.network.changes(self.backbone, requests, gradients).items():
+        for matrix, factors in self.network.changes(self.backbone, requests, trunk, gradients).items():
             changes.setdefault(matrix.layer, {})[matrix.name] = factors
             for part in (factors.outputs, factors.inputs):
                 finite = finite & torch.isfinite(part).flatten(1).all(1)

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from unike_lib.backbones.base import IGNORED, Backbone
-from unike_lib.editing.editor import request_trunk
+from unike_lib.backbones.base import IGNORED, Backbone, Trunk
 from unike_lib.editing.hypernetwork import EditNetwork, Matrix, NetworkEditor, last_matrices
 from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.objective import LOCALITY
@@ -39,7 +38,11 @@ class ConditionReader(nn.Module):
 
 
 class MatrixConditioner(nn.Module):
-    """dW = scale sigma(eta) (grad o A + B), with A, B = softmax(row) column^T of rank 1 (De Cao et al., Eq. 6)."""
+    """dW = scale sigma(eta) (grad o A + B), with A, B = softmax(row) column^T of rank 1 (De Cao et al., Eq. 6).
+
+    Reading: the column of A starts around -1, so that training starts from a step down the gradient; De Cao et al.
+    start around 0 and train longer.
+    """
 
     def __init__(self, matrix: Matrix, condition: int, hidden: int, scale: float) -> None:
         super().__init__()
@@ -48,6 +51,8 @@ class MatrixConditioner(nn.Module):
         self.layers = nn.Sequential(
             weight_norm(nn.Linear(condition, hidden)), nn.Tanh(), weight_norm(nn.Linear(hidden, sum(self.sizes)))
         )
+        with torch.no_grad():
+            self.layers[-1].bias[: matrix.inputs] -= 1
 
     def forward(self, condition: Tensor, gradient: LowRank) -> LowRank:
         """Return the change of one matrix in every session; its rank is the gradient's and one more.
@@ -73,10 +78,12 @@ class KeNetwork(EditNetwork):
         )
 
     def changes(
-        self, backbone: Backbone, requests: Sequence[EditRequest], gradients: dict[Matrix, LowRank]
+        self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Trunk, gradients: dict[Matrix, LowRank]
     ) -> dict[Matrix, LowRank]:
         """Return the change of every matrix."""
-        batch = backbone.encode([Query(None, text, style="plain") for text in condition_texts(backbone, requests)])
+        batch = backbone.encode(
+            [Query(None, text, style="plain") for text in condition_texts(backbone, requests, trunk)]
+        )
         condition = self.reader(batch.embeddings.float(), batch.lengths)
         return {
             matrix: conditioner(condition, gradients[matrix])
@@ -85,13 +92,12 @@ class KeNetwork(EditNetwork):
 
 
 @torch.no_grad()
-def condition_texts(backbone: Backbone, requests: Sequence[EditRequest]) -> list[str]:
-    """Return "pred >> target || prompt" of every request.
+def condition_texts(backbone: Backbone, requests: Sequence[EditRequest], trunk: Trunk) -> list[str]:
+    """Return "pred >> target || prompt" of every request; `trunk` holds the requests' rows.
 
     Reading: pred is what the unedited backbone would say at each place of the target (teacher-forced): one pass, no
     decoding.
     """
-    trunk = request_trunk(backbone, requests)
     where = trunk.batch.targets != IGNORED
     best = backbone.head(trunk, where=where).argmax(-1).split(where.sum(1).tolist())
     return [

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.base import Backbone, Trunk
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.hypernetwork import EditNetwork, Matrix, NetworkEditor, edit_gradients, last_matrices
 from unike_lib.editing.low_rank import LowRank
@@ -98,7 +98,7 @@ class MendNetwork(EditNetwork):
             transform.measure([each[matrix] for each in gradients for matrix in fitting])
 
     def changes(
-        self, backbone: Backbone, requests: Sequence[EditRequest], gradients: dict[Matrix, LowRank]
+        self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Trunk, gradients: dict[Matrix, LowRank]
     ) -> dict[Matrix, LowRank]:
         """Return the change of every matrix."""
         found = {}

@@ -5,7 +5,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from unike_lib.backbones.base import IGNORED, Backbone, Trunk
 from unike_lib.editing.editor import edit_loss, row_means
 from unike_lib.editing.hypernetwork import NetworkEditor
-from unike_lib.editing.objective import objective, token_scores
+from unike_lib.editing.objective import LOCALITY, objective, token_scores
 from unike_lib.editing.patch import Patch
 from unike_lib.methods import NetworkMethod
 from unike_lib.types import PROBE_KINDS, EditCase, InputError, ProbeKind
@@ -88,7 +88,7 @@ def fit(
     Raises:
         InputError: a loss is not finite.
     """
-    batches = _batches(split.training, settings.batch, seed)
+    batches = _batches(split.training, settings, seed)
     terms: list[dict[str, float]] = []
     rows: list[dict[str, float]] = []
     best: dict[str, Tensor] = {}
@@ -128,12 +128,25 @@ def _means(terms: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(each[name] for each in terms) / len(terms) for name in terms[0]}
 
 
-def _batches(cases: Sequence[EditCase], size: int, seed: int) -> Iterator[list[EditCase]]:
+def _batches(cases: Sequence[EditCase], settings: NetworkMethod, seed: int) -> Iterator[list[EditCase]]:
     """Yield batches without end: every case once in each shuffled round; a round's rest joins the next round."""
     generator = torch.Generator().manual_seed(seed)
+    answers = sorted({probe.query.answer for case in cases for probe in case.probes if probe.query.answer})
     waiting: list[EditCase] = []
     while True:
-        while len(waiting) < size:
-            waiting += [cases[i] for i in torch.randperm(len(cases), generator=generator).tolist()]
-        yield waiting[:size]
-        waiting = waiting[size:]
+        while len(waiting) < settings.batch:
+            for i in torch.randperm(len(cases), generator=generator).tolist():
+                swaps = float(torch.rand((), generator=generator)) < settings.swapped
+                answer = answers[int(torch.randint(len(answers), (), generator=generator))]
+                waiting.append(with_target(cases[i], answer) if swaps else cases[i])
+        yield waiting[: settings.batch]
+        waiting = waiting[settings.batch :]
+
+
+def with_target(case: EditCase, target: str) -> EditCase:
+    """Return the same edit towards another target; its locality probes stay."""
+    probes = tuple(
+        probe if probe.kind in LOCALITY else replace(probe, query=replace(probe.query, answer=target))
+        for probe in case.probes
+    )
+    return replace(case, request=replace(case.request, target=target), probes=probes)
