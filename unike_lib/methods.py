@@ -127,17 +127,23 @@ class MendMethod(NetworkMethod):
     method: Literal["mend"]
     steps: Count = Field(800, description="Ours (MMEdit: 30K of one edit).")
     batch: Count = Field(8, description="Ours (MMEdit: 1).")
-    learning_rate: Positive = Field(3.0e-5, description="Adam; ours (MEND: 1e-6).")
+    learning_rate: Positive = Field(1.0e-4, description="Adam; tuned: development edits (MEND: 1e-6).")
     check_every: Count = Field(100, description="Ours.")
     patience: Count = Field(3, description="Ours.")
     rank: Count = Field(64, description="Rank of the IDMLP's layers; ours (MEND: 1920).")
-    edit_rate: Positive = Field(1.0e-4, description="Learned edit learning rates at the start (MEND: 1e-4).")
-    edit_rate_step: Positive = Field(1.0e-4, description="Adam learning rate of the edit learning rates (MEND: 1e-4).")
+    edit_rate: Positive = Field(
+        3.0e-3, description="Learned edit learning rates at the start; tuned: development edits (MEND: 1e-4)."
+    )
+    edit_rate_step: Positive = Field(
+        3.0e-4, description="Adam learning rate of the edit learning rates; ours (MEND: 1e-4)."
+    )
     accumulation: Count = Field(1, description="Batches a step; ours (MEND: 2, of one edit each).")
     clip: Positive = Field(100.0, description="Largest norm of a step's gradient (MEND: 100).")
-    edit_weight: float = Field(0.0, ge=0, description="Loss weight of the edit itself (MMEdit: not in the loss).")
-    text_weight: float = Field(0.1, ge=0, description="Loss weight of the rephrased text (MMEdit: 0.1).")
-    image_weight: float = Field(0.1, ge=0, description="Loss weight of the rephrased image (MMEdit: 0.1).")
+    edit_weight: float = Field(
+        0.3, ge=0, description="Loss weight of the edit itself; tuned (MMEdit: not in the loss)."
+    )
+    text_weight: float = Field(0.3, ge=0, description="Loss weight of the rephrased text; tuned (MMEdit: 0.1).")
+    image_weight: float = Field(0.3, ge=0, description="Loss weight of the rephrased image; tuned (MMEdit: 0.1).")
     locality_weight: float = Field(1.0, ge=0, description="Loss weight of text and image locality (MMEdit: 1).")
 
 
@@ -152,8 +158,8 @@ class KeMethod(NetworkMethod):
     patience: Count = Field(3, description="Ours.")
     hidden: Count = Field(128, description="Hidden width of the LSTM, a direction, and of the conditioners (De Cao).")
     condition: Count = Field(1024, description="Width of the condition (De Cao et al.: 1024).")
-    scale: Positive = Field(1.0, description="Largest share of a change that is applied (De Cao et al.: 1).")
-    margin: Positive = Field(1.0e-3, description="Locality divergence allowed at the start, nats (De Cao: 1e-3).")
+    scale: Positive = Field(400.0, description="Bound of the factor on a change; tuned: development edits (De Cao: 1).")
+    margin: Positive = Field(0.03, description="Locality divergence allowed at the start, nats; tuned (De Cao: 1e-3).")
     margin_factor: float = Field(0.8, gt=0, le=1, description="Shrinks the margin at a check (De Cao et al.: 0.8) ...")
     margin_accuracy: Fraction = Field(0.9, description="... where edits are right above this share (De Cao: 0.9).")
     margin_floor: Positive = Field(1.0e-7, description="Least margin, nats (VLKEB: 1e-7).")

@@ -47,11 +47,12 @@ def dense(factors: LowRank) -> torch.Tensor:
 
 
 def weight_gradients(twin, request, matrices):
-    """Gradients of the edit loss by the real weights, with Hugging Face's own forward."""
+    """Gradients of the summed edit loss by the real weights, with Hugging Face's own forward."""
     weights = [twin.decoder.layers[m.layer].part(m.name).weight.requires_grad_(True) for m in matrices]
     batch = twin.encode([request.query])
     logits = twin.model.language_model(inputs_embeds=batch.embeddings).logits
-    return torch.autograd.grad(cross_entropy(logits[0], batch.targets[0], ignore_index=IGNORED), weights)
+    loss = cross_entropy(logits[0], batch.targets[0], ignore_index=IGNORED, reduction="sum")
+    return torch.autograd.grad(loss, weights)
 
 
 def test_factors_are_the_gradient_of_the_real_weights(family, make_backbone, cases):
@@ -124,9 +125,8 @@ def test_ke_update_by_hand(backbone):
 
 def test_ke_reads_what_the_unedited_backbone_says(backbone, cases):
     requests = [case.request for case in cases]
-    for request, text in zip(
-        requests, condition_texts(backbone, requests, request_trunk(backbone, requests)), strict=True
-    ):
+    texts = condition_texts(backbone, requests, request_trunk(backbone, requests))
+    for request, text in zip(requests, texts, strict=True):
         batch = backbone.encode([request.query])
         best = backbone.model.language_model(inputs_embeds=batch.embeddings).logits[0].argmax(-1)
         said = backbone.text(best[batch.targets[0] != IGNORED].tolist())

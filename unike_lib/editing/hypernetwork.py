@@ -73,8 +73,8 @@ def edit_gradients(
     The factors of a matrix are the gradients delta at its output and its inputs u, one a token: the gradient is
     sum_t delta_t u_t^T (MEND, section 2). Tokens without a gradient, padding among them, are left out.
 
-    Reading: the gradient is that of the target's cross-entropy summed over its tokens. MMEdit takes the mean, but trains
-    an editor a task; here one serves short answers and captions, and must write each of their tokens as firmly.
+    Reading: the gradient is that of the target's cross-entropy summed over its tokens. MMEdit takes the mean, but
+    trains an editor a task; here one serves short answers and captions, and must write each token as firmly.
     """
     watched = WatchedPatch(**vars(onto), matrices=tuple(matrices))
     with torch.enable_grad():

@@ -81,9 +81,8 @@ class KeNetwork(EditNetwork):
         self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Trunk, gradients: dict[Matrix, LowRank]
     ) -> dict[Matrix, LowRank]:
         """Return the change of every matrix."""
-        batch = backbone.encode(
-            [Query(None, text, style="plain") for text in condition_texts(backbone, requests, trunk)]
-        )
+        texts = condition_texts(backbone, requests, trunk)
+        batch = backbone.encode([Query(None, text, style="plain") for text in texts])
         condition = self.reader(batch.embeddings.float(), batch.lengths)
         return {
             matrix: conditioner(condition, gradients[matrix])

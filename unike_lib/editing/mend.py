@@ -126,9 +126,9 @@ def build_mend(backbone: Backbone, settings: MendMethod, seed: int) -> MendNetwo
 
 
 class MendRecipe(Recipe):
-    """Adam on 0.1 NLL(text rephrase) + 0.1 NLL(image rephrase) + KL(text locality) + KL(image locality).
+    """Adam on weighted NLL(edit), NLL(text rephrase), NLL(image rephrase) + KL(text locality) + KL(image locality).
 
-    MMEdit's loss; the edit itself is not in it (`edit_weight` 0), though MEND's own code trains on edit and rephrase.
+    MMEdit's loss has weights 0, 0.1, 0.1 and 1: the edit itself is not in it.
     """
 
     def __init__(self, network: MendNetwork, backbone: Backbone, settings: MendMethod) -> None:
