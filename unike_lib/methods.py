@@ -151,7 +151,8 @@ class KeMethod(NetworkMethod):
     """KE: an LSTM over the edit's text writes masks for its gradient."""
 
     method: Literal["ke"]
-    steps: Count = Field(800, description="Ours (VLKEB: 30K).")
+    swapped: Fraction = Field(0.8, description="As for MEND; tuned: development edits.")
+    steps: Count = Field(600, description="Ours (VLKEB: 30K).")
     batch: Count = Field(8, description="Ours.")
     learning_rate: Positive = Field(3.0e-4, description="RMSprop (De Cao et al.: 3e-4).")
     check_every: Count = Field(100, description="Ours.")

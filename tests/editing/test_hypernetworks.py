@@ -25,7 +25,7 @@ from unike_lib.methods import FineTuneMethod, KeMethod, MendMethod
 from unike_lib.types import PROBE_KINDS, InputError
 
 MEND = MendMethod(method="mend", rank=4, steps=4, batch=3, check_every=2, edit_rate=0.05)
-KE = KeMethod(method="ke", hidden=8, condition=12, steps=4, batch=3, check_every=2)
+KE = KeMethod(method="ke", hidden=8, condition=12, scale=10.0, steps=4, batch=3, check_every=2)
 
 
 def shaken(network):
@@ -198,7 +198,7 @@ def test_training_losses_equal_a_loop_over_cases(backbone, cases):
     editor = EDITORS["mend"](backbone)
     patch = editor.edit([case.request for case in cases], editor.start(5)).patch
     terms = expected_terms(backbone, cases, patch)
-    settings = MEND.model_copy(update={"edit_weight": 0.3, "text_weight": 0.2})
+    settings = MEND.model_copy(update={"edit_weight": 0.3, "text_weight": 0.2, "image_weight": 0.1})
     losses = MendRecipe(editor.network, backbone, settings).losses(patch, cases)
     for kind in PROBE_KINDS:
         assert float(losses[f"loss_{kind}"]) == pytest.approx(terms[kind], rel=1e-4, abs=1e-6)

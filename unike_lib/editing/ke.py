@@ -48,11 +48,10 @@ class MatrixConditioner(nn.Module):
         super().__init__()
         self.sizes = [matrix.inputs, matrix.outputs, matrix.inputs, matrix.outputs, 1]
         self.scale = scale
-        self.layers = nn.Sequential(
-            weight_norm(nn.Linear(condition, hidden)), nn.Tanh(), weight_norm(nn.Linear(hidden, sum(self.sizes)))
-        )
+        output = nn.Linear(hidden, sum(self.sizes))
         with torch.no_grad():
-            self.layers[-1].bias[: matrix.inputs] -= 1
+            output.bias[: matrix.inputs] -= 1
+        self.layers = nn.Sequential(weight_norm(nn.Linear(condition, hidden)), nn.Tanh(), weight_norm(output))
 
     def forward(self, condition: Tensor, gradient: LowRank) -> LowRank:
         """Return the change of one matrix in every session; its rank is the gradient's and one more.
