@@ -23,6 +23,7 @@ wildcard_constraints:
 include: "rules/benchmark.smk"
 include: "rules/backbones.smk"
 include: "rules/knowledge.smk"
+include: "rules/editors.smk"
 include: "rules/edits.smk"
 include: "rules/tables.smk"
 include: "rules/report.smk"

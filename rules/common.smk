@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from unike_lib.config import load_config
-from unike_lib.methods import resolve_method
+from unike_lib.methods import TRAINED, resolve_method
 from unike_lib.sources import code_digest
 from unike_lib.table_config import tasks_of
 from unike_lib.types import InputError
@@ -45,6 +45,9 @@ MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.folder i
 SMOL = [name for name in MADE if CONFIG.backbones[name].language_model]
 NANO = [name for name in MADE if name not in SMOL]
 TABLE_BACKBONES = list(dict.fromkeys(name for table in CONFIG.tables.values() for name in table.backbones))
+# Method variants whose editor is trained before any edit.
+TRAINED_VARIANTS = [name for name in CONFIG.methods if resolve_method(CONFIG.methods, name).method in TRAINED]
+DEVELOPMENT_EDITS = max(CONFIG.tuning.edits, CONFIG.admission.items)
 
 
 def named(names):
@@ -98,13 +101,17 @@ def text_questions(wildcards):
 
 
 def files_of_method(wildcards):
-    """What the method variant needs besides the backbone: encoders and memory (UniKE), FFN inputs (memory losses)."""
+    """What the method variant needs besides the backbone: encoders and memory (UniKE), FFN inputs (memory losses), a
+    trained editor (MEND, KE)."""
     method = resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).method
     names = {
         "t-patcher": ["ffn_inputs.parquet"],
         "unike": ["ffn_inputs.parquet", "encoders.safetensors", "memory.safetensors"],
     }.get(method, [])
-    return {name.split(".")[0]: f"{STAGES}/knowledge/{wildcards.backbone}/{name}" for name in names}
+    files = {name.split(".")[0]: f"{STAGES}/knowledge/{wildcards.backbone}/{name}" for name in names}
+    if method in TRAINED:
+        files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{wildcards.method}.safetensors"
+    return files
 
 
 def evaluation_edits(wildcards, most=None):
@@ -115,8 +122,8 @@ def evaluation_edits(wildcards, most=None):
 
 def edits_of_split(wildcards):
     """How many edits of the split are used; None: all."""
-    dev = max(CONFIG.tuning.edits, CONFIG.admission.items)
-    return {"pool": None, "dev": dev}.get(wildcards.split, evaluation_edits(wildcards))
+    own = {"pool": None, "method": None, "dev": DEVELOPMENT_EDITS}
+    return own[wildcards.split] if wildcards.split in own else evaluation_edits(wildcards)
 
 
 def of_its_tasks(pattern):

@@ -211,6 +211,14 @@ def test_a_new_backbone_runs_no_other_again(finished):
     assert not {"benchmark", "tower_features", "contact_sheet"} & jobs.keys()
 
 
+def test_an_editor_is_trained_once_and_serves_both_tasks(finished):
+    overlay = {"table1": {"tasks": ["vqa", "caption"], "methods": ["base", "fine-tune", "unike", "mend", "ke"]}}
+    jobs = planned_again(finished, overlay)
+    assert jobs["train_editor"] == 4  # two backbones, two methods
+    assert jobs["records"] == 2 * (3 + 2 * 2)  # captions of the three known methods; both tasks of the two new ones
+    assert not {"pretrain", "states", "memory"} & jobs.keys()
+
+
 def test_other_text_only_questions_run_again_what_asks_them(finished):
     (finished / "questions.json").write_text("[]")
     for source in ("general", "questions.json"):
@@ -240,8 +248,10 @@ def reachable(arrows):
 
 def test_the_picture_in_the_readme_is_true(tmp_path):
     drawn = re.findall(r"^ +(\w+) --> (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    both_kinds = ("--configfile", ROOT / "presets" / "smol.yaml")  # backbones from scratch and on a pretrained model
-    status, text = snakemake(tmp_path, "--rulegraph", "mermaid-js", *both_kinds, "--", *TARGETS)
+    (tmp_path / "trained.yaml").write_text(yaml.safe_dump({"table1": {"methods": ["unike", "mend"]}}))
+    # Backbones from scratch and on a pretrained model; a method whose editor is trained.
+    overlays = ("--configfile", ROOT / "presets" / "smol.yaml", tmp_path / "trained.yaml")
+    status, text = snakemake(tmp_path, "--rulegraph", "mermaid-js", *overlays, "--", *TARGETS)
     assert status == 0, text
     names = dict(re.findall(r"^\t(id\d+)\[(\w+)\]$", text, re.MULTILINE))
     arrows = [(names[a], names[b]) for a, b in re.findall(r"^\t(id\d+) --> (id\d+)$", text, re.MULTILINE)]

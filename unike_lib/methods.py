@@ -110,7 +110,76 @@ class UnikeMethod(NeuronMethod):
         return self
 
 
-Method = Annotated[BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod, Field(discriminator="method")]
+class TrainedMethod(Section):
+    """Editors that are trained once a backbone, on the method-training edits of both tasks (Reading)."""
+
+    steps: Count = Field(description="Optimiser steps at most.")
+    batch: Count = Field(description="Training edits a step.")
+    learning_rate: Positive = Field(description="Of the editor's weights.")
+    check_every: Count = Field(description="Steps between two checks on development edits (ours).")
+    patience: Count = Field(description="Checks in a row without a better objective that end the training (ours).")
+
+
+class NetworkMethod(TrainedMethod):
+    """A network that writes weight changes of the last layers' FFN matrices: shared by MEND and KE."""
+
+    layers: Count = Field(3, description="FFNs of so many last layers are edited (MMEdit: 3).")
+    swapped: Fraction = Field(
+        0.5, description="Share of training edits that get another answer of the split as their target (ours)."
+    )
+
+
+class MendMethod(NetworkMethod):
+    """MEND: gradient factors through a shared low-rank MLP."""
+
+    method: Literal["mend"]
+    steps: Count = Field(800, description="Ours (MMEdit: 30K of one edit).")
+    batch: Count = Field(8, description="Ours (MMEdit: 1).")
+    learning_rate: Positive = Field(1.0e-4, description="Adam; tuned: development edits (MEND: 1e-6).")
+    check_every: Count = Field(100, description="Ours.")
+    patience: Count = Field(3, description="Ours.")
+    rank: Count = Field(64, description="Rank of the IDMLP's layers; ours (MEND: 1920).")
+    edit_rate: Positive = Field(
+        3.0e-3, description="Learned edit learning rates at the start; tuned: development edits (MEND: 1e-4)."
+    )
+    edit_rate_step: Positive = Field(
+        3.0e-4, description="Adam learning rate of the edit learning rates; ours (MEND: 1e-4)."
+    )
+    accumulation: Count = Field(1, description="Batches a step; ours (MEND: 2, of one edit each).")
+    clip: Positive = Field(100.0, description="Largest norm of a step's gradient (MEND: 100).")
+    edit_weight: float = Field(
+        0.3, ge=0, description="Loss weight of the edit itself; tuned (MMEdit: not in the loss)."
+    )
+    text_weight: float = Field(0.3, ge=0, description="Loss weight of the rephrased text; tuned (MMEdit: 0.1).")
+    image_weight: float = Field(0.3, ge=0, description="Loss weight of the rephrased image; tuned (MMEdit: 0.1).")
+    locality_weight: float = Field(1.0, ge=0, description="Loss weight of text and image locality (MMEdit: 1).")
+
+
+class KeMethod(NetworkMethod):
+    """KE: an LSTM over the edit's text writes masks for its gradient."""
+
+    method: Literal["ke"]
+    swapped: Fraction = Field(0.8, description="As for MEND; tuned: development edits.")
+    steps: Count = Field(600, description="Ours (VLKEB: 30K).")
+    batch: Count = Field(8, description="Ours.")
+    learning_rate: Positive = Field(3.0e-4, description="RMSprop (De Cao et al.: 3e-4).")
+    check_every: Count = Field(100, description="Ours.")
+    patience: Count = Field(3, description="Ours.")
+    hidden: Count = Field(128, description="Hidden width of the LSTM, a direction, and of the conditioners (De Cao).")
+    condition: Count = Field(1024, description="Width of the condition (De Cao et al.: 1024).")
+    scale: Positive = Field(400.0, description="Bound of the factor on a change; tuned: development edits (De Cao: 1).")
+    margin: Positive = Field(0.03, description="Locality divergence allowed at the start, nats; tuned (De Cao: 1e-3).")
+    margin_factor: float = Field(0.8, gt=0, le=1, description="Shrinks the margin at a check (De Cao et al.: 0.8) ...")
+    margin_accuracy: Fraction = Field(0.9, description="... where edits are right above this share (De Cao: 0.9).")
+    margin_floor: Positive = Field(1.0e-7, description="Least margin, nats (VLKEB: 1e-7).")
+    multiplier_rate: Positive = Field(0.1, description="RMSprop rate of the constraint's multiplier (De Cao: 0.1).")
+
+
+TRAINED = ("mend", "ke", "serac")  # methods whose editor is trained before any edit
+
+Method = Annotated[
+    BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod | MendMethod | KeMethod, Field(discriminator="method")
+]
 METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
 
@@ -119,7 +188,7 @@ def resolve_method(
     name: str,
     backbone: str | None = None,
     overrides: dict[str, Any] | None = None,
-) -> BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod:
+) -> Method:
     """Return the settings of a method variant.
 
     An entry may name another by `like` and say what differs; `on: {<backbone>: {...}}` says what differs on a backbone.
@@ -156,5 +225,6 @@ def _on_backbone(entry: dict[str, Any], backbone: str | None) -> dict[str, Any]:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"] if part not in {"base", "fine-tune", "t-patcher", "unike"})
+    tags = {"base", "fine-tune", "t-patcher", "unike", "mend", "ke"}
+    field = ".".join(str(part) for part in problem["loc"] if part not in tags)
     return f"{field}: {problem['msg']}" if field else problem["msg"]

@@ -72,3 +72,14 @@ class EditCase:
     request: EditRequest
     probes: tuple[Probe, ...]
     facts: tuple[str, ...]
+
+    def query(self, kind: ProbeKind) -> Query:
+        """Return the question of one probe kind.
+
+        Raises:
+            InputError: the case has no such probe.
+        """
+        for probe in self.probes:
+            if probe.kind == kind:
+                return probe.query
+        raise InputError(f"record {self.request.id}: expected a probe {kind!r}, found {[p.kind for p in self.probes]}")

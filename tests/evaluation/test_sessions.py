@@ -11,11 +11,12 @@ from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit, Outcome
 from unike_lib.editing.fine_tune import FineTune
+from unike_lib.editing.objective import objective
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.diagnostics import diagnose
 from unike_lib.evaluation.records import RECORD_SCHEMA, Before
 from unike_lib.evaluation.sessions import answer_before, probe_query, records_table, run_edits
-from unike_lib.evaluation.tuning import grid_trials, objective, search, sweep
+from unike_lib.evaluation.tuning import grid_trials, search, sweep
 from unike_lib.io import read_table, write_table
 from unike_lib.methods import FineTuneMethod
 from unike_lib.types import PROBE_KINDS

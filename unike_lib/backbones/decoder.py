@@ -9,7 +9,7 @@ Example:
     >>> decoder.logits(decoder.finish(hidden))                   # doctest: +SKIP
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from unike_lib.types import InputError
 
 Rotation = tuple[Tensor, Tensor]
+# What an edit adds to the output of a matrix, given the matrix's name and its input; None: nothing.
+Change = Callable[[str, Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -122,15 +124,14 @@ class DecoderLayer:
             place.trace.ffn_inputs[self.index] = ffn_inputs
         return hidden + (self.ffn(ffn_inputs) if edit is None else edit.ffn(self, ffn_inputs))
 
-    def ffn(self, inputs: Tensor, deltas: dict[str, Tensor] | None = None) -> Tensor:
-        """Return FFN(q) [row, token, d]; `deltas` maps a matrix name to a change [session, out, in] of its weight."""
-        deltas = deltas or {}
-        up = self._linear(self.names.up, inputs, deltas)
+    def ffn(self, inputs: Tensor, change: Change | None = None) -> Tensor:
+        """Return FFN(q) [row, token, d]; `change` says what is added to the output of each of its matrices."""
+        up = self._linear(self.names.up, inputs, change)
         if self.names.gate is None:
             activated = self.activate(up)
         else:
-            activated = self.activate(self._linear(self.names.gate, inputs, deltas)) * up
-        return self._linear(self.names.down, activated, deltas)
+            activated = self.activate(self._linear(self.names.gate, inputs, change)) * up
+        return self._linear(self.names.down, activated, change)
 
     def activate(self, values: Tensor) -> Tensor:
         """Apply the FFN's own non-linearity."""
@@ -140,11 +141,10 @@ class DecoderLayer:
             target = getattr(target, step)
         return target(values)
 
-    def _linear(self, name: str, inputs: Tensor, deltas: dict[str, Tensor]) -> Tensor:
+    def _linear(self, name: str, inputs: Tensor, change: Change | None) -> Tensor:
         outputs: Tensor = self.part(name)(inputs)
-        if name in deltas:
-            outputs = outputs + by_session(inputs, deltas[name].transpose(1, 2))
-        return outputs
+        added = None if change is None else change(name, inputs)
+        return outputs if added is None else outputs + added
 
     def attend(
         self, query: Tensor, memory: Tensor, rotation: Rotation | None = None, bias: Tensor | None = None

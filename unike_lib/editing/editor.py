@@ -55,6 +55,11 @@ def edit_loss(backbone: Backbone, trunk: Trunk, patch: Edit, trace: Trace | None
     targets = trunk.batch.targets
     where = targets != IGNORED
     losses = cross_entropy(backbone.head(trunk, patch, where, trace), targets[where], reduction="none")
+    return row_means(losses, where)
+
+
+def row_means(values: Tensor, where: Tensor) -> Tensor:
+    """Return each row's mean [row] of values [position read], read where `where` [row, token] holds."""
     rows = where.nonzero()[:, 0]
-    sums = torch.zeros(len(targets), device=losses.device).index_add(0, rows, losses)
+    sums = torch.zeros(len(where), dtype=values.dtype, device=values.device).index_add(0, rows, values)
     return sums / where.sum(1)

@@ -8,8 +8,10 @@ Example:
     (2, {}, {})
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from unike_lib.backbones.decoder import DecoderLayer, Place, by_session
 from unike_lib.editing.latent import LatentShift, Slots
+from unike_lib.editing.low_rank import Factors, LowRank
 from unike_lib.io import read_tensors, write_tensors
 from unike_lib.types import InputError
 
@@ -67,8 +70,8 @@ def _affine(inputs: Tensor, matrices: Tensor, bias: Tensor) -> Tensor:
 class Patch:
     """Edits of B sessions: extra neurons, weight changes and memory slots by layer; an attention shift shared by all.
 
-    deltas: layer -> matrix name -> change of its weight [session, out, in]; slots: layer -> entries beside the shift's
-    shared memory.
+    deltas: layer -> matrix name -> change of its weight [session, out, in]; low_rank: layer -> matrix name -> factors
+    of a further change; slots: layer -> entries beside the shift's shared memory.
     """
 
     sessions: int
@@ -76,6 +79,7 @@ class Patch:
     deltas: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
     shift: LatentShift | None = None
     slots: Mapping[int, Slots] = field(default_factory=dict)
+    low_rank: Factors = field(default_factory=dict)
 
     @classmethod
     def identity(cls, sessions: int) -> "Patch":
@@ -90,10 +94,18 @@ class Patch:
 
     def ffn(self, layer: DecoderLayer, inputs: Tensor) -> Tensor:
         """Return the FFN output with weight changes and extra neurons."""
-        outputs = layer.ffn(inputs, dict(self.deltas.get(layer.index, {})))
+        outputs = layer.ffn(inputs, partial(self.change, layer.index))
         if layer.index in self.neurons:
             outputs = outputs + self.neurons[layer.index].output(layer, inputs)
         return outputs
+
+    def change(self, layer: int, name: str, inputs: Tensor) -> Tensor | None:
+        """Return what the weight changes add to the output of a matrix, [row, token, out]; None: nothing."""
+        dense = self.deltas.get(layer, {}).get(name)
+        factors = self.low_rank.get(layer, {}).get(name)
+        parts = [] if dense is None else [by_session(inputs, dense.transpose(1, 2))]
+        parts += [] if factors is None else [factors.apply(inputs)]
+        return sum(parts[1:], parts[0]) if parts else None
 
     def with_neurons(self, more: Mapping[int, Neurons]) -> "Patch":
         """Return this patch with more neurons beside those it has."""
@@ -116,6 +128,15 @@ class Patch:
                 mine[name] = mine[name] + change if name in mine else change
         return replace(self, deltas=layers)
 
+    def with_low_rank(self, more: Factors) -> "Patch":
+        """Return this patch with further weight changes beside those it has: ranks add up."""
+        layers = {layer: dict(changes) for layer, changes in self.low_rank.items()}
+        for layer, changes in more.items():
+            mine = layers.setdefault(layer, {})
+            for name, factors in changes.items():
+                mine[name] = mine[name].joined(factors) if name in mine else factors
+        return replace(self, low_rank=layers)
+
     def select(self, sessions: Sequence[int]) -> "Patch":
         """Return the patch of some of the sessions, in the order given."""
         if list(sessions) == list(range(self.sessions)):
@@ -129,12 +150,16 @@ class Patch:
             for layer, changes in self.deltas.items()
         }
         slots = {layer: group.select(sessions) for layer, group in self.slots.items()}
-        return replace(self, sessions=len(sessions), neurons=neurons, deltas=deltas, slots=slots)
+        low_rank = {
+            layer: {name: factors.select(sessions) for name, factors in changes.items()}
+            for layer, changes in self.low_rank.items()
+        }
+        return replace(self, sessions=len(sessions), neurons=neurons, deltas=deltas, slots=slots, low_rank=low_rank)
 
     def kept(self, keep: Tensor, otherwise: "Patch") -> "Patch":
         """Return this patch where `keep` [session] holds and, elsewhere, what `otherwise` was before this edit.
 
-        Sessions that are not kept get the earlier weight changes and silent neurons (zero values).
+        Sessions that are not kept get the earlier weight changes, silent neurons (zero values) and zero factors.
         """
         neurons = {}
         for layer, new in self.neurons.items():
@@ -152,7 +177,13 @@ class Patch:
                 name: torch.where(keep[:, None, None], change, before.get(name, torch.zeros_like(change)))
                 for name, change in changes.items()
             }
-        return replace(self, neurons=neurons, deltas=deltas)
+        low_rank = {
+            layer: {
+                name: factors.kept(keep, otherwise.low_rank.get(layer, {}).get(name)) for name, factors in new.items()
+            }
+            for layer, new in self.low_rank.items()
+        }
+        return replace(self, neurons=neurons, deltas=deltas, low_rank=low_rank)
 
     def save(self, path: str | Path, mark: str) -> None:
         """Write all but the shift to safetensors; the shift is rebuilt from its memory on load."""
@@ -163,6 +194,9 @@ class Patch:
         }
         for layer, changes in self.deltas.items():
             tensors |= {f"deltas.{layer}.{name}": value for name, value in changes.items()}
+        for layer, factored in self.low_rank.items():
+            tensors |= {f"low_rank_outputs.{layer}.{name}": factors.outputs for name, factors in factored.items()}
+            tensors |= {f"low_rank_inputs.{layer}.{name}": factors.inputs for name, factors in factored.items()}
         for layer, group in self.slots.items():
             tensors |= {f"slots.{layer}.keys": group.keys, f"slots.{layer}.values": group.values}
         write_tensors(path, {"sessions": torch.tensor(self.sessions), **tensors}, mark)
@@ -173,11 +207,15 @@ class Patch:
         tensors = read_tensors(path, mark)
         if "sessions" not in tensors:
             raise InputError(f"{path}: not a patch (no entry 'sessions')")
-        read: dict[str, dict[int, dict[str, Tensor]]] = {"neurons": {}, "deltas": {}, "slots": {}}
+        read: defaultdict[str, dict[int, dict[str, Tensor]]] = defaultdict(dict)
         sessions = int(tensors.pop("sessions"))
         for name, value in tensors.items():
             kind, layer, part = name.split(".", 2)
             read[kind].setdefault(int(layer), {})[part] = value
         neurons = {layer: Neurons(**parts) for layer, parts in read["neurons"].items()}
         slots = {layer: Slots(**parts) for layer, parts in read["slots"].items()}
-        return cls(sessions, neurons, read["deltas"], shift, slots)
+        low_rank = {
+            layer: {name: LowRank(outputs, read["low_rank_inputs"][layer][name]) for name, outputs in parts.items()}
+            for layer, parts in read["low_rank_outputs"].items()
+        }
+        return cls(sessions, neurons, read["deltas"], shift, slots, low_rank)

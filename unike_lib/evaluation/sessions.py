@@ -255,7 +255,7 @@ def _scatter(before: Before, cases: Sequence[EditCase], kind: ProbeKind, targets
 
 def probe_query(case: EditCase, kind: ProbeKind) -> Query:
     """Return the question of one probe kind of a case."""
-    return next(probe.query for probe in case.probes if probe.kind == kind)
+    return case.query(kind)
 
 
 def records_table(scores: Sequence[Score], labels: dict[str, object]) -> pd.DataFrame:
