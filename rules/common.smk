@@ -85,13 +85,17 @@ def text_questions(wildcards):
 
 
 def files_of_method(wildcards):
-    """What the method variant needs besides the backbone: encoders and memory (UniKE), FFN inputs (memory losses)."""
-    method = resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).method
+    """What the method variant needs besides the backbone: encoders and memory (UniKE), FFN inputs (memory losses),
+    edits of the method-training split (demonstrations in context)."""
+    settings = resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone)
     names = {
         "t-patcher": ["ffn_inputs.parquet"],
         "unike": ["ffn_inputs.parquet", "encoders.safetensors", "memory.safetensors"],
-    }.get(method, [])
-    return {name.split(".")[0]: f"{STAGES}/knowledge/{wildcards.backbone}/{name}" for name in names}
+    }.get(settings.method, [])
+    files = {name.split(".")[0]: f"{STAGES}/knowledge/{wildcards.backbone}/{name}" for name in names}
+    if settings.method == "ike" or getattr(settings, "in_context", False):
+        files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in ("vqa", "caption")]
+    return files
 
 
 def evaluation_edits(wildcards, most=None):

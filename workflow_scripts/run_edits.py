@@ -16,7 +16,8 @@ with Stage(snakemake) as config:
     names, mark, k = snakemake.wildcards, job_mark(snakemake), int(snakemake.wildcards.k)
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    sources = EditorSources(Path(snakemake.params.knowledge))
+    demonstrations = tuple(map(Path, snakemake.input.get("demonstrations", ())))
+    sources = EditorSources(Path(snakemake.params.knowledge), demonstrations, settings.text_locality)
     editor = editor_of_variant(config, (names.method, names.backbone), backbone, sources)
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))

@@ -8,17 +8,23 @@ Example:
     (2, {}, {})
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from unike_lib.backbones.decoder import DecoderLayer, Place, by_session
+from unike_lib.backbones.replies import Replies
 from unike_lib.editing.latent import LatentShift, Slots
+from unike_lib.editing.route import Route, Router
 from unike_lib.io import read_tensors, write_tensors
-from unike_lib.types import InputError
+from unike_lib.types import InputError, Query
+
+ROUTED, CONTEXTS = "edits", "contexts"
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,8 @@ class Patch:
     """Edits of B sessions: extra neurons, weight changes and memory slots by layer; an attention shift shared by all.
 
     deltas: layer -> matrix name -> change of its weight [session, out, in]; slots: layer -> entries beside the shift's
-    shared memory.
+    shared memory; contexts: a text a session that goes before every prompt (none at all: no context); route: a second
+    model that answers what is in the scope of a session's edits.
     """
 
     sessions: int
@@ -76,6 +83,8 @@ class Patch:
     deltas: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
     shift: LatentShift | None = None
     slots: Mapping[int, Slots] = field(default_factory=dict)
+    contexts: tuple[str, ...] = ()
+    route: Route | None = None
 
     @classmethod
     def identity(cls, sessions: int) -> "Patch":
@@ -94,6 +103,17 @@ class Patch:
         if layer.index in self.neurons:
             outputs = outputs + self.neurons[layer.index].output(layer, inputs)
         return outputs
+
+    def in_context(self, queries: Sequence[Query]) -> Sequence[Query]:
+        """Return the queries, rows in session order, with their sessions' contexts in front."""
+        if not self.contexts:
+            return queries
+        width = len(queries) // self.sessions
+        return [replace(query, context=self.contexts[row // width]) for row, query in enumerate(queries)]
+
+    def routed(self, queries: Sequence[Query], replies: Replies) -> Tensor:
+        """Return the logits [position read, vocabulary] after the second model, if there is one."""
+        return replies.logits if self.route is None else self.route.mixed(queries, replies)
 
     def with_neurons(self, more: Mapping[int, Neurons]) -> "Patch":
         """Return this patch with more neurons beside those it has."""
@@ -128,13 +148,21 @@ class Patch:
             layer: {name: value[list(sessions)] for name, value in changes.items()}
             for layer, changes in self.deltas.items()
         }
-        slots = {layer: group.select(sessions) for layer, group in self.slots.items()}
-        return replace(self, sessions=len(sessions), neurons=neurons, deltas=deltas, slots=slots)
+        return replace(
+            self,
+            sessions=len(sessions),
+            neurons=neurons,
+            deltas=deltas,
+            slots={layer: group.select(sessions) for layer, group in self.slots.items()},
+            contexts=tuple(self.contexts[session] for session in sessions) if self.contexts else (),
+            route=None if self.route is None else self.route.select(sessions),
+        )
 
     def kept(self, keep: Tensor, otherwise: "Patch") -> "Patch":
         """Return this patch where `keep` [session] holds and, elsewhere, what `otherwise` was before this edit.
 
-        Sessions that are not kept get the earlier weight changes and silent neurons (zero values).
+        Sessions that are not kept get the earlier weight changes, contexts and routed edits, and silent neurons (zero
+        values).
         """
         neurons = {}
         for layer, new in self.neurons.items():
@@ -152,10 +180,14 @@ class Patch:
                 name: torch.where(keep[:, None, None], change, before.get(name, torch.zeros_like(change)))
                 for name, change in changes.items()
             }
-        return replace(self, neurons=neurons, deltas=deltas)
+        sure = keep.tolist()
+        earlier = otherwise.contexts or ("",) * self.sessions
+        contexts = tuple(new if ok else old for ok, new, old in zip(sure, self.contexts, earlier, strict=False))
+        route = None if self.route is None else self.route.kept(sure, otherwise.route)
+        return replace(self, neurons=neurons, deltas=deltas, contexts=contexts, route=route)
 
     def save(self, path: str | Path, mark: str) -> None:
-        """Write all but the shift to safetensors; the shift is rebuilt from its memory on load."""
+        """Write all but what sessions share (the shift, the route's models) to safetensors; load takes those anew."""
         tensors = {
             f"neurons.{layer}.{name}": value
             for layer, group in self.neurons.items()
@@ -165,14 +197,26 @@ class Patch:
             tensors |= {f"deltas.{layer}.{name}": value for name, value in changes.items()}
         for layer, group in self.slots.items():
             tensors |= {f"slots.{layer}.keys": group.keys, f"slots.{layer}.values": group.values}
+        tensors[CONTEXTS] = _packed(self.contexts)
+        if self.route is not None:
+            tensors[ROUTED] = _packed([[vars(edit) for edit in edits] for edits in self.route.edits])
         write_tensors(path, {"sessions": torch.tensor(self.sessions), **tensors}, mark)
 
     @classmethod
-    def load(cls, path: str | Path, shift: LatentShift | None = None, mark: str | None = None) -> "Patch":
-        """Read a patch; raise InputError if the file is broken or from other inputs."""
+    def load(
+        cls, path: str | Path, shift: LatentShift | None = None, mark: str | None = None, router: Router | None = None
+    ) -> "Patch":
+        """Read a patch; raise InputError if the file is broken or from other inputs, or if it needs a router."""
         tensors = read_tensors(path, mark)
         if "sessions" not in tensors:
             raise InputError(f"{path}: not a patch (no entry 'sessions')")
+        contexts = tuple(_unpacked(tensors.pop(CONTEXTS)))
+        route = None
+        if ROUTED in tensors:
+            if router is None:
+                raise InputError(f"{path}: holds edits that a second model answers: expected that model (router)")
+            edits = _unpacked(tensors.pop(ROUTED))
+            route = Route(router, tuple(tuple(Query(**edit) for edit in session) for session in edits))
         read: dict[str, dict[int, dict[str, Tensor]]] = {"neurons": {}, "deltas": {}, "slots": {}}
         sessions = int(tensors.pop("sessions"))
         for name, value in tensors.items():
@@ -180,4 +224,13 @@ class Patch:
             read[kind].setdefault(int(layer), {})[part] = value
         neurons = {layer: Neurons(**parts) for layer, parts in read["neurons"].items()}
         slots = {layer: Slots(**parts) for layer, parts in read["slots"].items()}
-        return cls(sessions, neurons, read["deltas"], shift, slots)
+        return cls(sessions, neurons, read["deltas"], shift, slots, contexts, route)
+
+
+def _packed(value: Any) -> Tensor:
+    """Return JSON text as bytes [byte], because safetensors keep tensors only."""
+    return torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def _unpacked(text: Tensor) -> Any:
+    return json.loads(bytes(text.tolist()))
