@@ -14,7 +14,9 @@ from unike_lib.backbones.replies import reply
 from unike_lib.editing import retrieval
 from unike_lib.editing.ike import Ike, demonstrations_of
 from unike_lib.editing.patch import Patch
+from unike_lib.editing.registry import EditorSources, build_editor
 from unike_lib.editing.retrieval import TextIndex, mean_embeddings, text_encoder
+from unike_lib.io import write_json
 from unike_lib.methods import IkeMethod
 from unike_lib.types import InputError
 
@@ -120,3 +122,24 @@ def test_a_missing_sentence_encoder_is_one_clear_line(tmp_path, backbone, monkey
         text_encoder(str(tmp_path / "nothing"), backbone)
     with pytest.raises(InputError, match="no readable model"):
         text_encoder(str(tmp_path), backbone)
+
+
+def test_demonstrations_come_from_the_files_of_the_training_split(tmp_path, backbone, cases):
+    record = {
+        "src": "name it", "rephrase": "what is this ?", "alt": "owl", "image": "a", "image_rephrase": "b",
+        "loc": "what is a cat ?", "loc_ans": "red", "m_loc": "c", "m_loc_q": "name it", "m_loc_a": "dog",
+    }  # fmt: skip
+    write_json(tmp_path / "method_vqa.json", [record])
+    write_json(
+        tmp_path / "questions.json",
+        [{"loc": f"what {word} ?", "loc_ans": word} for word in ("red", "blue", "hot", "cat")],
+    )
+    settings, request = IkeMethod(method="ike", demonstrations=3), cases[0].request
+    files = (tmp_path / "method_vqa.json",)
+    for questions, shown in ((None, "what is a cat ? red"), (str(tmp_path / "questions.json"), "what cat ? cat")):
+        editor = build_editor(settings, backbone, EditorSources(tmp_path, files, questions), 0)
+        context = editor.edit([request], editor.start(1)).patch.contexts[0]
+        assert context.count("New Fact: name it owl\n") == 3
+        assert f"Prompt: {shown}\n\nNew Fact: what is this ? hot dog\nPrompt: " in context
+    with pytest.raises(InputError, match="expected files of training edits"):
+        build_editor(settings, backbone, EditorSources(tmp_path), 0)

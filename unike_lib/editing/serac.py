@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DistilBertConfig, DistilBertModel, LlamaConfig, LlamaModel
+from transformers import DistilBertConfig, DistilBertModel, GPT2Config, GPT2Model
 
 from unike_lib.backbones.base import Backbone
 from unike_lib.editing.editor import Outcome
@@ -23,6 +23,8 @@ from unike_lib.types import EditRequest, InputError, Query
 
 SCOPE, COUNTERFACTUAL = "scope", "counterfactual"
 MOST_TOKENS = 512  # of a text that the classifier reads; what is longer loses its beginning
+REACH = 128  # positions on either side of the mark where an answer starts
+Head = tuple[list[int], list[int]]
 
 
 class ScopeEncoder(nn.Module):
@@ -56,42 +58,63 @@ class ScopeEncoder(nn.Module):
 
 
 class CounterfactualModel(nn.Module):
-    """A small Llama over the backbone's vocabulary and one mark more, with tied embeddings.
+    """A small GPT-2 over the backbone's vocabulary and one mark more, with tied embeddings.
 
     A row is [edit's prompt, mark, its target, end, query's prompt, mark, answer]: the mark says that an answer starts.
+    Positions count from the mark of the part that a token is in, so an answer's tokens have those of the target's: what
+    a pretrained model brings, copying, is then learned from few edits.
     """
 
     def __init__(self, vocabulary: int, settings: SeracMethod) -> None:
         super().__init__()
         width = settings.width
-        config = LlamaConfig(
+        config = GPT2Config(
             vocab_size=vocabulary + 1,
-            hidden_size=width,
-            intermediate_size=2 * width,
-            num_hidden_layers=settings.counterfactual_layers,
-            num_attention_heads=settings.heads,
+            n_positions=2 * REACH,
+            n_embd=width,
+            n_inner=2 * width,
+            n_layer=settings.counterfactual_layers,
+            n_head=settings.heads,
             initializer_range=width**-0.5,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=None,
+            eos_token_id=None,
         )
-        self.model: Any = LlamaModel(config)
+        self.model: Any = GPT2Model(config)
         self.mark = vocabulary
 
-    def forward(self, heads: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Tensor:
+    def forward(self, heads: Sequence[Head], answers: Sequence[Sequence[int]]) -> Tensor:
         """Return the logits after the last token of each head and after each token of its answer, row after row.
 
         Args:
-            heads: token ids [edit's prompt, mark, its target, end, query's prompt, mark].
+            heads: the edit's part and the query's prompt with its mark, as token ids.
             answers: token ids that follow.
 
         Returns:
             [position, vocabulary].
         """
-        embeddings = self.model.embed_tokens.weight
-        whole = [[*head, *answer] for head, answer in zip(heads, answers, strict=True)]
-        rows = [torch.tensor(ids, device=embeddings.device) for ids in whole]
-        # Causal rows padded on the right: no real token sees padding.
-        states = self.model(input_ids=pad_sequence(rows, batch_first=True), use_cache=False).last_hidden_state
-        read = [row[len(head) - 1 : len(ids)] for row, head, ids in zip(states, heads, rows, strict=True)]
+        embeddings = self.model.wte.weight
+        parts = [(edit, [*asked, *answer]) for (edit, asked), answer in zip(heads, answers, strict=True)]
+        rows = [torch.tensor([*edit, *asked], device=embeddings.device) for edit, asked in parts]
+        places = [torch.tensor([*self._places(edit), *self._places(asked)]) for edit, asked in parts]
+        ids = pad_sequence(rows, batch_first=True)
+        states = self.model(
+            input_ids=ids,
+            position_ids=pad_sequence(places, batch_first=True).to(ids.device),
+            attention_mask=torch.ones_like(ids),  # causal rows padded on the right: no real token sees padding
+            use_cache=False,
+        ).last_hidden_state
+        read = [
+            row[len(ids) - len(answer) - 1 : len(ids)] for row, ids, answer in zip(states, rows, answers, strict=True)
+        ]
         return torch.cat(read) @ embeddings[: self.mark].T
+
+    def _places(self, part: Sequence[int]) -> list[int]:
+        """Return positions that count from the part's mark, which has REACH; far tokens share the outermost ones."""
+        start = REACH - list(part).index(self.mark)
+        return [min(max(start + index, 0), 2 * REACH - 1) for index in range(len(part))]
 
 
 @dataclass(frozen=True)
@@ -157,10 +180,10 @@ class SeracModels:
         heads = [self.head(edit, target, query) for edit, target, query in zip(edits, targets, queries, strict=True)]
         return self.counterfactual(heads, answers)
 
-    def head(self, edit: Query, target: Sequence[int], query: Query) -> list[int]:
-        """Return [edit's prompt, mark, target, end, query's prompt, mark] as token ids."""
+    def head(self, edit: Query, target: Sequence[int], query: Query) -> Head:
+        """Return [edit's prompt, mark, target, end] and [query's prompt, mark] as token ids."""
         mark, end, prompt = self.counterfactual.mark, self.backbone.tokenizer.eos_token_id, self.backbone.prompt_ids
-        return [*prompt(edit), mark, *target, end, *prompt(query), mark]
+        return [*prompt(edit), mark, *target, end], [*prompt(query), mark]
 
 
 def load_router(settings: SeracMethod, backbone: Backbone, tensors: Mapping[str, Tensor]) -> SeracModels:
