@@ -136,8 +136,9 @@ class SeracModels:
         if backbone.tokenizer.eos_token_id is None:
             raise InputError("serac: expected a tokenizer with an end symbol (eos_token), found none")
         vocabulary = int(backbone.decoder.head.get_parameter("weight").shape[0])
-        models = ScopeEncoder(vocabulary, settings), CounterfactualModel(vocabulary, settings)
-        return cls(backbone, *(model.to(backbone.device) for model in models), settings.leak_answer)
+        scope, counterfactual = ScopeEncoder(vocabulary, settings), CounterfactualModel(vocabulary, settings)
+        device = backbone.device
+        return cls(backbone, scope.to(device), counterfactual.to(device), settings.leak_answer)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
