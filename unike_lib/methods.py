@@ -84,7 +84,7 @@ class SeracMethod(Section):
     """SERAC: stored edits, a scope classifier, a counterfactual language model; both trained on the method split."""
 
     method: Literal["serac"]
-    width: int = Field(128, ge=8, multiple_of=8, description="Hidden width of both models (ours).")
+    width: Count = Field(128, description="Hidden width of both models (ours).")
     heads: Count = Field(4, description="Attention heads of both models (ours).")
     scope_layers: Count = Field(2, description="Layers of the scope classifier (SERAC: DistilBERT's 6).")
     counterfactual_layers: Count = Field(2, description="Layers of the counterfactual model (MMEdit: OPT-125M's 12).")
@@ -103,8 +103,8 @@ class SeracMethod(Section):
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> "SeracMethod":
-        if self.width % (2 * self.heads):
-            raise ValueError(f"heads: expected width {self.width} to be a multiple of twice the heads")
+        if self.width % self.heads:
+            raise ValueError(f"heads: expected a divisor of the width {self.width}, found {self.heads}")
         return self
 
 

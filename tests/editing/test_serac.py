@@ -61,9 +61,16 @@ def test_the_counterfactual_model_reads_edit_and_question(models):
     for query, answer in zip(queries, answers, strict=True):
         asked = f"question : {query.prompt} short answer :" if query.style == "question" else query.prompt
         told = words("question : name it short answer :")["input_ids"]
-        ids = [*told, mark, *words("red owl")["input_ids"], end, *words(asked)["input_ids"], mark, *answer]
-        states = models.counterfactual.model(input_ids=torch.tensor([ids])).last_hidden_state[0]
-        table = models.counterfactual.model.embed_tokens.weight[:mark]
+        edited = [*told, mark, *words("red owl")["input_ids"], end]
+        ids = [*edited, *words(asked)["input_ids"], mark, *answer]
+        marks = [index for index, token in enumerate(ids) if token == mark]
+        places = [128 + index - marks[index >= len(edited)] for index in range(len(ids))]
+        states = models.counterfactual.model(
+            input_ids=torch.tensor([ids]),
+            position_ids=torch.tensor([places]),
+            attention_mask=torch.ones(1, len(ids)),
+        ).last_hidden_state[0]
+        table = models.counterfactual.model.wte.weight[:mark]
         expected.append((states @ table.T)[len(ids) - len(answer) - 1 :])
     torch.testing.assert_close(logits, torch.cat(expected), atol=1e-5, rtol=0)
 
@@ -115,8 +122,8 @@ def test_counterfactual_loss_equals_a_loop(models):
 
 def test_random_targets_are_the_same_in_edit_and_answer(models, cases):
     loss = CounterfactualLoss(models, 1.0, 0)
-    seen = []
-    object.__setattr__(models, "head", lambda edit, target, query: seen.append(list(target)) or [1])
+    seen, mark = [], models.counterfactual.mark
+    object.__setattr__(models, "head", lambda edit, target, query: seen.append(list(target)) or ([mark], [mark]))
     loss(cases)
     assert [len(target) for target in seen[::2]] == [2, 1, 3, 1, 1]
     assert seen[::2] == seen[1::2] != [models.backbone.answer_ids(case.request.target) for case in cases]
