@@ -102,15 +102,17 @@ def text_questions(wildcards):
 
 def files_of_method(wildcards):
     """What the method variant needs besides the backbone: encoders and memory (UniKE), FFN inputs (memory losses), a
-    trained editor (MEND, KE)."""
-    method = resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).method
+    trained editor (MEND, KE, SERAC), edits of the method-training split (demonstrations in context)."""
+    settings = resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone)
     names = {
         "t-patcher": ["ffn_inputs.parquet"],
         "unike": ["ffn_inputs.parquet", "encoders.safetensors", "memory.safetensors"],
-    }.get(method, [])
+    }.get(settings.method, [])
     files = {name.split(".")[0]: f"{STAGES}/knowledge/{wildcards.backbone}/{name}" for name in names}
-    if method in TRAINED:
+    if settings.method in TRAINED:
         files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{wildcards.method}.safetensors"
+    if settings.method == "ike" or getattr(settings, "in_context", False):
+        files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in ("vqa", "caption")]
     return files
 
 

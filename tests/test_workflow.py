@@ -238,6 +238,18 @@ def test_an_edit_of_the_library_runs_again_what_depends_on_it(finished):
         figures.write_text(text)
 
 
+def test_demonstrations_are_an_input_of_methods_that_show_them(finished):
+    overlay = {"table1": {"methods": ["ike", "intrin-ike"]}}
+    (finished / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+    status, text = snakemake(finished, "-n", "--configfile", finished / "overlay.yaml", root=finished)
+    assert status == 0, text
+    inputs = dict(re.findall(r"rule records:\n +input: (.+)\n +output: .+/(\S+)\.parquet", text))
+    assert set(inputs.values()) == {"ike", "intrin-ike"}
+    for files, method in inputs.items():
+        assert "method_vqa.json" in files and "method_caption.json" in files
+        assert ("ffn_inputs.parquet" in files) == (method == "intrin-ike")
+
+
 def reachable(arrows):
     """Return all pairs (earlier, later) that arrows lead between."""
     pairs = set(arrows)

@@ -1,6 +1,6 @@
 """Settings of the editing methods, and how a variant's name becomes settings; `config` says what the sources mean."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -60,7 +60,55 @@ class TPatcherMethod(NeuronMethod):
     learning_rate: Positive = Field(1.0e-2, description="T-Patcher: Adam 1e-2.")
 
 
-class UnikeMethod(NeuronMethod):
+class ContextSettings(Section):
+    """What goes in front of the question: shared by IKE and UniKE's Intrin + IKE."""
+
+    demonstrations: int = Field(
+        32, ge=0, description="Demonstrations before the new fact (paper: 8 .. 40; MMEdit: 32)."
+    )
+    retriever: str = Field(
+        "backbone",
+        min_length=1,
+        description="What finds similar edits: backbone (mean of its token embeddings), minilm (MMEdit's "
+        "all-MiniLM-L6-v2, of the extra 'ike'), or a folder with such a model.",
+    )
+
+
+class IkeMethod(ContextSettings):
+    """IKE: demonstrations and the new fact in front of the question."""
+
+    method: Literal["ike"]
+
+
+class SeracMethod(Section):
+    """SERAC: stored edits, a scope classifier, a counterfactual language model; both trained on the method split."""
+
+    method: Literal["serac"]
+    width: Count = Field(128, description="Hidden width of both models (ours).")
+    heads: Count = Field(4, description="Attention heads of both models (ours).")
+    scope_layers: Count = Field(2, description="Layers of the scope classifier (SERAC: DistilBERT's 6).")
+    counterfactual_layers: Count = Field(2, description="Layers of the counterfactual model (MMEdit: OPT-125M's 12).")
+    steps: Count = Field(600, description="Most optimiser steps of each model (ours).")
+    rows: int = Field(16, ge=2, description="Training edits a step (ours).")
+    learning_rate: Positive = Field(1.0e-3, description="AdamW learning rate (SERAC: Adam 1e-5, pretrained models).")
+    check: Count = Field(50, description="Steps between looks at the development edits (ours).")
+    patience: Count = Field(6, description="Looks without progress until training stops (ours).")
+    random_targets: Fraction = Field(
+        0.5, description="Share of training targets made of random tokens, so that copying is learned (ours)."
+    )
+    leak_answer: bool = Field(
+        False,
+        description="The classifier reads question and answer, as released by MMEdit; off: question only (SERAC).",
+    )
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "SeracMethod":
+        if self.width % self.heads:
+            raise ValueError(f"heads: expected a divisor of the width {self.width}, found {self.heads}")
+        return self
+
+
+class UnikeMethod(NeuronMethod, ContextSettings):
     """UniKE: extra neurons, zeta, and the latent in-context shift."""
 
     method: Literal["unike"]
@@ -68,6 +116,7 @@ class UnikeMethod(NeuronMethod):
     learning_rate: Positive = Field(7.5e-4, description="Released: 7.5e-4 at 7B.")
     intrinsic: bool = Field(True, description="Train extra neurons (off: only Latent-IKE).")
     latent: bool = Field(True, description="Latent in-context shift (off: only Intrin).")
+    in_context: bool = Field(False, description="IKE's context in front of the question (Intrin + IKE: latent off).")
     top_k: Count = Field(40, description="Retrieved states a query and layer (paper: 40).")
     memory_keys: Literal["h_sem", "encoded"] = Field(
         "h_sem", description="What a query is compared with: h_sem (paper 3.2), or Enc_sem(h_pos)."
@@ -177,9 +226,11 @@ class KeMethod(NetworkMethod):
 
 TRAINED = ("mend", "ke", "serac")  # methods whose editor is trained before any edit
 
-Method = Annotated[
-    BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod | MendMethod | KeMethod, Field(discriminator="method")
-]
+MethodSettings = (
+    BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod | MendMethod | KeMethod | IkeMethod | SeracMethod
+)
+Method = Annotated[MethodSettings, Field(discriminator="method")]
+METHOD_NAMES = {get_args(kind.model_fields["method"].annotation)[0] for kind in get_args(MethodSettings)}
 METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
 
@@ -188,7 +239,7 @@ def resolve_method(
     name: str,
     backbone: str | None = None,
     overrides: dict[str, Any] | None = None,
-) -> Method:
+) -> MethodSettings:
     """Return the settings of a method variant.
 
     An entry may name another by `like` and say what differs; `on: {<backbone>: {...}}` says what differs on a backbone.
@@ -225,6 +276,5 @@ def _on_backbone(entry: dict[str, Any], backbone: str | None) -> dict[str, Any]:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    tags = {"base", "fine-tune", "t-patcher", "unike", "mend", "ke"}
-    field = ".".join(str(part) for part in problem["loc"] if part not in tags)
+    field = ".".join(str(part) for part in problem["loc"] if part not in METHOD_NAMES)
     return f"{field}: {problem['msg']}" if field else problem["msg"]

@@ -28,13 +28,14 @@ class Query:
     """One question to a backbone: an image (path below the image root) or none, a prompt, an answer or none.
 
     A `question` is put into the backbone's question template; a `plain` prompt (captions, MMEdit's "nq question: ...")
-    is passed as it stands.
+    is passed as it stands. A `context` is text that goes before the prompt, template included.
     """
 
     image: str | None
     prompt: str
     answer: str | None = None
     style: Literal["question", "plain"] = "question"
+    context: str = ""
 
 
 @dataclass(frozen=True)

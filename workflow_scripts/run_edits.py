@@ -17,8 +17,8 @@ with Stage(snakemake) as config:
     names, mark, k = snakemake.wildcards, job_mark(snakemake), int(snakemake.wildcards.k)
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    trained = snakemake.input.get("trained")
-    sources = EditorSources(Path(snakemake.params.knowledge), trained and Path(trained))
+    demonstrations, trained = snakemake.input.get("demonstrations", ()), snakemake.input.get("trained")
+    sources = EditorSources(Path(snakemake.params.knowledge), demonstrations, settings.text_locality, trained)
     editor = editor_of_variant(config, (names.method, names.backbone), backbone, sources)
     tasks = [read_cases(path, text_locality=settings.text_locality) for path in snakemake.input.cases]
     cases = session_cases(tasks, k, snakemake.params.edits, config.seed)

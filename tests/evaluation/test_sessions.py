@@ -1,6 +1,6 @@
 """Sessions on a tiny backbone: scores against a loop that asks one question at a time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import pytest
@@ -11,14 +11,16 @@ from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit, Outcome
 from unike_lib.editing.fine_tune import FineTune
+from unike_lib.editing.ike import Ike
 from unike_lib.editing.objective import objective
 from unike_lib.editing.patch import Patch
+from unike_lib.editing.serac import Serac, SeracModels
 from unike_lib.evaluation.diagnostics import diagnose
 from unike_lib.evaluation.records import RECORD_SCHEMA, Before
 from unike_lib.evaluation.sessions import answer_before, probe_query, records_table, run_edits
 from unike_lib.evaluation.tuning import grid_trials, search, sweep
 from unike_lib.io import read_table, write_table
-from unike_lib.methods import FineTuneMethod
+from unike_lib.methods import FineTuneMethod, IkeMethod, SeracMethod
 from unike_lib.types import PROBE_KINDS
 
 RIGHT_AFTER = ["token_right_after", "mmedit_right_after", "exact_right_after"]
@@ -154,6 +156,46 @@ def test_passes_stay_small_however_long_sessions_are(backbone, cases, monkeypatc
 def test_editing_time_does_not_hold_the_time_of_scoring(backbone, cases):
     records = scores_of(backbone, NoEdit(), cases, k=5)
     assert 0 <= records["edit_seconds"].max() < 1e-3
+
+
+def test_locality_behind_a_context_compares_the_common_tail(backbone, cases):
+    """Ask one question at a time: the unedited answers have no context, the edited ones have."""
+    editor = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1), cases[3:])
+    records = scores_of(backbone, editor, cases[:2])
+    for case in cases[:2]:
+        context = editor.edit([case.request], editor.start(1)).patch.contexts[0]
+        for kind, ranks in (("t_loc", 1), ("m_loc", 10)):
+            query = probe_query(case, kind)
+            batches = [backbone.encode([each]) for each in (query, replace(query, context=context))]
+            tops = [backbone.head(backbone.trunk(batch))[0].sort(descending=True).indices for batch in batches]
+            length = len(tops[0])
+            assert len(tops[1]) > length
+            row = records[(records["case"] == case.request.id) & (records["kind"] == kind)].iloc[0]
+            same = (tops[0][:, :ranks] == tops[1][-length:, :ranks]).double().mean()
+            assert row["mmedit"] == pytest.approx(float(same), abs=0.02)
+            answers = [top[batch.targets[0] >= 0, 0] for top, batch in zip(tops, batches, strict=True)]
+            assert row["token"] == pytest.approx(float((answers[0] == answers[1]).double().mean()))
+
+
+def untrained_serac(backbone):
+    torch.manual_seed(0)
+    settings = SeracMethod(method="serac", width=16, heads=2, scope_layers=1, counterfactual_layers=1)
+    return Serac(SeracModels.untrained(backbone, settings))
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("kind", ["ike", "serac"])
+def test_batches_change_no_context_and_no_route(backbone, cases, k, kind):
+    ike = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1), cases[3:])
+    editor = ike if kind == "ike" else untrained_serac(backbone)
+    settings = [SETTINGS.model_copy(update={"sessions": sessions}) for sessions in (1, 4)]
+    first, second = (
+        scores_of(backbone, editor, cases, k, each).sort_values(["case", "kind"]).reset_index(drop=True)
+        for each in settings
+    )
+    same = ["case", "kind", "session", "token", "exact", "generated", "text_after"]
+    pd.testing.assert_frame_equal(first[same], second[same])
+    assert (first["text_after"] != first["text_before"]).any()
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,13 @@ class Backbone:
         embedded: Tensor = self._embed(ids)
         return embedded
 
+    def prompt_ids(self, query: Query) -> list[int]:
+        """Return the token ids of a query's prompt in the question template, without context, image and marks."""
+        return self._ids(self._templated(query))
+
+    def _templated(self, query: Query) -> str:
+        return self.question.format(query.prompt) if query.style == "question" else query.prompt
+
     def text(self, ids: Sequence[int]) -> str:
         """Return the text of answer token ids."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
@@ -183,7 +190,7 @@ class Backbone:
         return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device))
 
     def _row(self, query: Query, answer: Sequence[int], visual: dict[str, Tensor]) -> Tensor:
-        prompt = self.question.format(query.prompt) if query.style == "question" else query.prompt
+        prompt = query.context + self._templated(query)
         form, with_image = self.form, query.image is not None
         start = form.start_token_with_image if with_image else form.start_token_text_only
         before = [self.tokenizer.bos_token_id] if start else []

@@ -9,7 +9,7 @@ Example:
     >>> decoder.logits(decoder.finish(hidden))                   # doctest: +SKIP
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -77,17 +77,6 @@ class Edit(Protocol):
 
     def ffn(self, layer: "DecoderLayer", inputs: Tensor) -> Tensor:
         """Return the FFN output [row, token, d] after the edit, given its input q."""
-
-
-class SessionEdit(Edit, Protocol):
-    """Edits of independent sessions; a batch has the same number of rows for each, ordered by session."""
-
-    @property
-    def sessions(self) -> int:
-        """Number of sessions."""
-
-    def select(self, sessions: Sequence[int]) -> "SessionEdit":
-        """Return the edits of some of the sessions, in the order given."""
 
 
 @dataclass(frozen=True)

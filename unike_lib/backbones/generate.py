@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.backbones.decoder import SessionEdit
 from unike_lib.backbones.past import Past, extend
+from unike_lib.backbones.replies import SessionEdit, reply
 from unike_lib.types import Query
 
 
@@ -99,10 +99,8 @@ def _greedy_along(
     backbone: Backbone, queries: Sequence[Query], rows: list[list[int]], patch: SessionEdit
 ) -> list[list[int]]:
     """Return, for each row, the greedy token after the prompt and after each draft token."""
-    batch = backbone.encode(queries, rows)
-    where = batch.answered
-    best = backbone.head(backbone.trunk(batch), patch, where).argmax(-1)
-    return [part.tolist() for part in best.split(where.sum(1).tolist())]
+    replies = reply(backbone, queries, patch, rows)
+    return [part.tolist() for part in replies.logits.argmax(-1).split(replies.where.sum(1).tolist())]
 
 
 def _accept(

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from unike_lib.backbones.base import IGNORED, Backbone
 from unike_lib.backbones.decoder import Trace
 from unike_lib.backbones.generate import generate
+from unike_lib.backbones.replies import reply
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import Editor
@@ -56,12 +57,11 @@ def ask(
 
     `drafts` are guesses of the greedy answers, by default the queries' own answers: a matter of speed alone.
     """
-    batch, trace = backbone.encode(queries), Trace()
-    ranks = RANKS.get(kind)
-    where = batch.real if ranks else batch.answered
-    logits = backbone.head(backbone.trunk(batch), patch, where, trace)
+    ranks, trace = RANKS.get(kind), Trace()
+    replies = reply(backbone, queries, patch, everywhere=ranks is not None, trace=trace)
+    batch, logits = replies.batch, replies.logits
     best = torch.zeros_like(batch.targets)
-    best[where] = logits.argmax(-1)
+    best[replies.where] = logits.argmax(-1)
     tops = [] if ranks is None else list(top_ids(logits, ranks).cpu().split(batch.lengths.tolist()))
     generated: list[list[int]] = [[] for _ in queries]
     if settings.generate:
