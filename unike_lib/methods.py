@@ -125,6 +125,9 @@ class UnikeMethod(NeuronMethod, ContextSettings):
         None, description="Adds cosine(query, key) / this to the attention logits of a slot; null: no (paper)."
     )
     edit_slots: bool = Field(False, description="Each session's own edits become memory slots too (not in the paper).")
+    shift_in_training: bool = Field(
+        True, description="The shift is active while the neurons are trained (paper); off: they are trained without."
+    )
     alpha: Literal["dynamic", "scoped"] | Fraction = Field(
         "dynamic",
         description="Inclusion of h_know: Eq. 7, or fixed (Fig. 4b); scoped (not in the paper): the share of the "

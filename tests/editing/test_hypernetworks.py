@@ -245,24 +245,24 @@ def test_accumulated_batches_step_once(backbone, cases):
 @pytest.mark.parametrize("settings", [MEND, KE], ids=["mend", "ke"])
 def test_training_improves_the_editor_and_is_repeatable(make_backbone, cases, settings, tmp_path):
     backbone = make_backbone("minigpt4")
-    more = {"steps": 30, "batch": 5, "check_every": 6, "patience": 9, "learning_rate": 3e-3}
+    more = {"steps": 15, "batch": 5, "check_every": 3, "patience": 9, "learning_rate": 3e-3}
     longer = settings.model_copy(update=more)
     tensors, course = train_editor(longer, backbone, cases, cases, 0)
-    assert list(course["step"]) == [6, 12, 18, 24, 30]
+    assert list(course["step"]) == [3, 6, 9, 12, 15]
     column = "loss_edit" if settings.method == "ke" else "loss"
     assert course[column].iloc[-1] < course[column].iloc[0]
     again, _ = train_editor(longer, backbone, cases, cases, 0)
     for name, value in tensors.items():
         assert torch.equal(value, again[name])
     write_tensors(tmp_path / "editor.safetensors", tensors, "mark")
-    editor = build_editor(longer, backbone, EditorSources(Path(), tmp_path / "editor.safetensors"), 0)
+    editor = build_editor(longer, backbone, EditorSources(Path(), trained=tmp_path / "editor.safetensors"), 0)
     scores = token_scores(backbone, editor, cases, 2)
     best = course.loc[course["objective"].idxmax()]
     for kind in PROBE_KINDS:
         assert scores[kind] == pytest.approx(best[kind], abs=1e-6)
     for wrong in (longer.model_copy(update={"layers": 2}), KE if settings is MEND else MEND):
         with pytest.raises(InputError, match="trained with other settings"):
-            build_editor(wrong, backbone, EditorSources(Path(), tmp_path / "editor.safetensors"), 0)
+            build_editor(wrong, backbone, EditorSources(Path(), trained=tmp_path / "editor.safetensors"), 0)
     with pytest.raises(InputError, match="needs a trained editor"):
         build_editor(longer, backbone, EditorSources(Path()), 0)
 

@@ -114,10 +114,11 @@ class Unike:
             trunk = request_trunk(self.trainer.backbone, requests, onto=onto)
         if not self.settings.intrinsic:
             return Outcome(onto, (None,) * len(requests))
-        fresh = self.trainer.new_neurons(requests, trunk, onto)
+        seen = onto if self.settings.shift_in_training else replace(onto, shift=None)
+        fresh = self.trainer.new_neurons(requests, trunk, seen)
         per_edit = self.settings.zeta_map == "per_edit"
         neurons = SteeredNeurons(fresh, self.zetas, self.settings.beta, per_edit)
-        finite = self.trainer.train(neurons.parameters, trunk, onto, neurons)
+        finite = self.trainer.train(neurons.parameters, trunk, seen, neurons)
         return Outcome(onto.with_neurons(neurons.detached()).kept(finite, before), failures(finite))
 
     @torch.no_grad()
