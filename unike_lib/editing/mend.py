@@ -183,6 +183,6 @@ def train_mend(
     for start in range(0, len(split.training), settings.batch):
         requests = [case.request for case in split.training[start : start + settings.batch]]
         trunk = request_trunk(backbone, requests, network.matrices[0].layer)
-        gradients.append(edit_gradients(backbone, trunk, Patch.identity(len(requests)), network.matrices)[1])
+        gradients.append(edit_gradients(backbone, trunk, network.matrices)[1])
     network.measure(gradients)
     return fit(NetworkEditor(backbone, network), MendRecipe(network, backbone, settings), split, settings, seed)
