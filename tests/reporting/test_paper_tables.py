@@ -70,7 +70,10 @@ def test_sessions_and_the_partial_last_one_are_reported(tables):
     text = tables["table2"]["markdown"].read_text()
     assert "- right, VQA, K = 10: 25 edits in 3 sessions of 10, the last one of 5; failed edits: unike 1" in text
     assert "### right, K = 20 (the paper's: MiniGPT-4), did not pass the admission tests: VQA, caption" in text
-    assert "over sessions (resampled whole" in text and "over edits (" not in text
+    assert (
+        "over sessions (resampled whole, and too narrow where there are only a few;" in text
+        and "over edits (" not in text
+    )
     lines = [line for line in text.splitlines() if line.startswith("| T-Patcher: right, caption, K = 20 | 25 |")]
     assert len(lines) == 2  # UniKE minus T-Patcher under two criteria
     assert "| *paper: UniKE* | *90.7* |" in tables["table3"]["markdown"].read_text()

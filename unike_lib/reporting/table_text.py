@@ -36,7 +36,8 @@ that ours stands in for. Embedded backbones are small and their benchmark is our
 the paper's**, only the pattern between methods is. A failed edit leaves the model unedited and is scored so."""
 EDIT_INTERVALS = "edits (edits sharing a fact are resampled together; the choice of seed and backbone is not in them)"
 SESSION_INTERVALS = (
-    "sessions (resampled whole; facts shared between sessions and the choice of seed and backbone are not in them)"
+    "sessions (resampled whole, and too narrow where there are only a few; facts shared between sessions and the "
+    "choice of seed and backbone are not in them)"
 )
 SESSIONS = (
     "A session is K edits made one after another, each on top of those before it; all its items are scored after the "
