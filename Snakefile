@@ -14,7 +14,7 @@ include: "rules/common.smk"
 
 wildcard_constraints:
     backbone="|".join(map(re.escape, CONFIG.backbones)),
-    task="vqa|caption",
+    task="vqa|caption|cross",
     split="taught|pool|method|dev|eval",
     k=r"\d+",
     method="|".join(map(re.escape, CONFIG.methods)),
@@ -24,7 +24,9 @@ wildcard_constraints:
 include: "rules/benchmark.smk"
 include: "rules/backbones.smk"
 include: "rules/knowledge.smk"
+include: "rules/editors.smk"
 include: "rules/edits.smk"
+include: "rules/tables.smk"
 include: "rules/report.smk"
 include: "rules/figures.smk"
 
@@ -32,8 +34,7 @@ include: "rules/figures.smk"
 rule all:
     default_target: True
     input:
-        "results/table1.csv",
-        "results/table1.md",
+        expand("results/table{number}.{kind}", number=range(1, 6), kind=["csv", "md"]),
         "results/admission.md",
         FIGURES,
         "results/qualitative.html",

@@ -7,12 +7,24 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from unike_lib.config import load_config
-from unike_lib.methods import resolve_method
+from unike_lib.methods import TRAINED, resolve_method
 from unike_lib.sources import code_digest
+from unike_lib.table_config import tasks_of
 from unike_lib.types import InputError
 
 STAGES = "results/stages"
 BENCHMARK = f"{STAGES}/benchmark"
+PRESETS = sorted(file.stem for file in Path(workflow.basedir, "presets").glob("*.yaml"))
+
+# `--config preset=quick` lays presets/quick.yaml over config.yaml, below the user's own files and settings.
+if "preset" in config:
+    if config["preset"] not in PRESETS:
+        raise WorkflowError(f"preset: unknown preset {config['preset']!r}; known: {', '.join(PRESETS)}")
+
+    configfile: f"{workflow.basedir}/presets/{config['preset']}.yaml"
+
+
+config.pop("preset", None)
 SOURCES = [os.path.relpath(file, workflow.basedir) for file in reversed(workflow.configfiles)]
 
 try:
@@ -28,11 +40,16 @@ SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
 TEXT_QUESTIONS = ["benchmark/general_questions.json"]
 GENERATION = CONFIG.evaluation.model_dump(mode="json", include={"generate", "max_new_tokens"})
-FIGURES = expand("results/figures/{figure}.pdf", figure=["fig2a", *CONFIG.figures.sweeps, "fig5a"])
+FIGURES = expand("results/figures/{figure}.pdf", figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", "forgetting"])
 # Backbones made here: a tiny language model from scratch, or a pretrained one.
 MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.folder is None]
 SMOL = [name for name in MADE if CONFIG.backbones[name].language_model]
 NANO = [name for name in MADE if name not in SMOL]
+# Backbones of any table or figure.
+SHOWN = list(dict.fromkeys(name for names in CONFIG.shown.values() for name in names))
+# Method variants whose editor is trained before any edit.
+TRAINED_VARIANTS = [name for name in CONFIG.methods if resolve_method(CONFIG.methods, name).method in TRAINED]
+DEVELOPMENT_EDITS = max(CONFIG.tuning.edits, CONFIG.admission.items)
 
 
 def named(names):
@@ -92,13 +109,19 @@ def user_questions(backbones):
 
 
 def files_of_method(wildcards):
-    """What the method variant needs besides the backbone: encoders and memory (UniKE), FFN inputs (memory losses)."""
-    method = resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).method
+    """What the method variant needs besides the backbone: encoders and memory (UniKE), FFN inputs (memory losses), a
+    trained editor (MEND, KE, SERAC), edits of the method-training split (demonstrations in context)."""
+    settings = resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone)
     names = {
         "t-patcher": ["ffn_inputs.parquet"],
         "unike": ["ffn_inputs.parquet", "encoders.safetensors", "memory.safetensors"],
-    }.get(method, [])
-    return {name.split(".")[0]: f"{STAGES}/knowledge/{wildcards.backbone}/{name}" for name in names}
+    }.get(settings.method, [])
+    files = {name.split(".")[0]: f"{STAGES}/knowledge/{wildcards.backbone}/{name}" for name in names}
+    if settings.method in TRAINED:
+        files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{wildcards.method}.safetensors"
+    if settings.method == "ike" or getattr(settings, "in_context", False):
+        files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in ("vqa", "caption")]
+    return files
 
 
 def evaluation_edits(wildcards, most=None):
@@ -109,23 +132,41 @@ def evaluation_edits(wildcards, most=None):
 
 def edits_of_split(wildcards):
     """How many edits of the split are used; None: all."""
-    dev = max(CONFIG.tuning.edits, CONFIG.admission.items)
-    return {"pool": None, "dev": dev}.get(wildcards.split, evaluation_edits(wildcards))
+    own = {"pool": None, "method": None, "dev": DEVELOPMENT_EDITS}
+    return own[wildcards.split] if wildcards.split in own else evaluation_edits(wildcards)
 
 
-def table1_records():
-    """Records of every cell of Table 1."""
-    return expand(
-        f"{STAGES}/records/{{backbone}}/eval_{{task}}/k1/{{method}}.parquet",
-        backbone=CONFIG.table1.backbones,
-        task=CONFIG.table1.tasks,
-        method=CONFIG.table1.methods,
-    )
+def of_its_tasks(pattern):
+    """An input function: the file of the job's task, or of each task that its sessions mix."""
+    return lambda wildcards: [
+        pattern.format(**{**dict(wildcards.items()), "task": task}) for task in tasks_of(wildcards.task)
+    ]
 
 
-def of_each_backbone(pattern, **wildcards):
-    """A file of every backbone in Table 1."""
-    return expand(f"{STAGES}/{pattern}", backbone=CONFIG.table1.backbones, **wildcards)
+def records_of(table):
+    """Records of every cell of one of Tables 1 to 4."""
+    rows = CONFIG.tables[table]
+    return [
+        f"{STAGES}/records/{backbone}/eval_{task}/k{k}/{method}.parquet"
+        for backbone in rows.backbones
+        for task, k in rows.settings
+        for method in rows.methods
+    ]
+
+
+def admission_of_table(wildcards):
+    """Scores of the admission tests of the backbones in the job's table."""
+    return of_each_backbone("admission/{backbone}.parquet", CONFIG.tables[wildcards.table].backbones)
+
+
+def families(backbones):
+    """The families of some backbones, by name."""
+    return {name: CONFIG.backbones[name].family for name in backbones}
+
+
+def of_each_backbone(pattern, backbones=CONFIG.table1.backbones, **wildcards):
+    """A file of each of some backbones, by default of those in Table 1."""
+    return expand(f"{STAGES}/{pattern}", backbone=backbones, **wildcards)
 
 
 def of_figures(pattern, **wildcards):

@@ -30,9 +30,9 @@ rule base_answers:
 rule records:
     input:
         unpack(files_of_method),
-        cases=f"{BENCHMARK}/{{split}}_{{task}}.json",
+        cases=of_its_tasks(f"{BENCHMARK}/{{split}}_{{task}}.json"),
         visual=f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
-        base=f"{STAGES}/base/{{backbone}}/{{split}}_{{task}}.parquet",
+        base=of_its_tasks(f"{STAGES}/base/{{backbone}}/{{split}}_{{task}}.parquet"),
         backbone=backbone_files,
         questions=text_questions,
     output:

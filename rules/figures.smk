@@ -75,7 +75,7 @@ rule fig5a:
 
 rule qualitative:
     input:
-        records=table1_records(),
+        records=records_of("table1"),
         cases=expand("{folder}/eval_{task}.json", folder=BENCHMARK, task=CONFIG.table1.tasks),
         images=IMAGES,
         questions=user_questions(CONFIG.table1.backbones),
@@ -101,8 +101,11 @@ rule qualitative:
 
 
 # Results tables that the report shows: every criterion of each.
-REPORTED = expand("results/table1{criterion}.csv", criterion=["", "_mmedit", "_exact", "_generated"])
-CHECKED = list(dict.fromkeys([*CONFIG.table1.backbones, *CONFIG.figures.backbones]))
+REPORTED = expand(
+    "results/{table}{criterion}.csv",
+    table=[*CONFIG.tables, "table5"],
+    criterion=["", "_mmedit", "_exact", "_generated"],
+)
 
 
 rule report_page:
@@ -110,7 +113,7 @@ rule report_page:
         tables=REPORTED,
         admission="results/admission.csv",
         diagnostics="results/diagnostics.csv",
-        checks=expand(f"{STAGES}/knowledge/{{backbone}}/encoder_checks.csv", backbone=CHECKED),
+        checks=expand(f"{STAGES}/knowledge/{{backbone}}/encoder_checks.csv", backbone=SHOWN),
         figures=[
             *(figure.replace(".pdf", ".png") for figure in FIGURES),
             "results/figures/qualitative.png",
@@ -129,7 +132,7 @@ rule report_page:
         mem_mb=1000,
     params:
         code=lib("write_report", data=["reporting/templates/*"]),
-        backbones=CHECKED,
+        backbones=SHOWN,
         benchmarks=f"{STAGES}/benchmarks",
         config=CONFIG.model_dump(mode="json"),
     script:

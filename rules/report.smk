@@ -1,42 +1,15 @@
-# Tables and figures from records.
-
-
-rule table1:
-    input:
-        records=table1_records(),
-        admission="results/admission.csv",
-    output:
-        token="results/table1.csv",
-        mmedit="results/table1_mmedit.csv",
-        exact="results/table1_exact.csv",
-        generated="results/table1_generated.csv",
-        markdown=report("results/table1.md", category="Tables"),
-    log:
-        "logs/table1.log",
-    benchmark:
-        f"{STAGES}/benchmarks/table1.tsv"
-    threads: CONFIG.threads
-    resources:
-        mem_mb=1500,
-    params:
-        code=lib("write_table1", data=["reporting/paper/*.csv"]),
-        table=CONFIG.table1.model_dump(mode="json"),
-        families={name: CONFIG.backbones[name].family for name in CONFIG.table1.backbones},
-        statistics=CONFIG.statistics.model_dump(mode="json"),
-        seed=CONFIG.seed,
-    script:
-        "../workflow_scripts/write_table1.py"
+# Figures from records, and tables about backbones, encoders and settings.
 
 
 rule admission_table:
     input:
-        scores=of_each_backbone("admission/{backbone}.parquet"),
-        readouts=of_each_backbone("admission/{backbone}_readout.csv"),
+        scores=of_each_backbone("admission/{backbone}.parquet", SHOWN),
+        readouts=of_each_backbone("admission/{backbone}_readout.csv", SHOWN),
     output:
         csv="results/admission.csv",
         readout="results/admission_readout.csv",
         markdown=report("results/admission.md", category="Tables"),
-        windows=of_each_backbone("admission/{backbone}_windows.csv"),
+        windows=of_each_backbone("admission/{backbone}_windows.csv", SHOWN),
     log:
         "logs/admission_table.log",
     benchmark:
@@ -54,7 +27,7 @@ rule admission_table:
 
 rule diagnostics_table:
     input:
-        tables=of_each_backbone("diagnostics/{backbone}.csv"),
+        tables=of_each_backbone("diagnostics/{backbone}.csv", SHOWN),
     output:
         csv="results/diagnostics.csv",
         markdown="results/diagnostics.md",
@@ -69,6 +42,28 @@ rule diagnostics_table:
         code=lib("write_diagnostics"),
     script:
         "../workflow_scripts/write_diagnostics.py"
+
+
+rule forgetting:
+    input:
+        records=records_of("table2"),
+    output:
+        pdf="results/figures/forgetting.pdf",
+        png=report("results/figures/forgetting.png", category="Figures"),
+        csv="results/figures/forgetting.csv",
+    log:
+        "logs/forgetting.log",
+    benchmark:
+        f"{STAGES}/benchmarks/forgetting.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=1500,
+    params:
+        code=lib("draw_forgetting", data=["reporting/*.mplstyle"]),
+        statistics=CONFIG.statistics.model_dump(mode="json"),
+        seed=CONFIG.seed,
+    script:
+        "../workflow_scripts/draw_forgetting.py"
 
 
 rule encoder_losses:

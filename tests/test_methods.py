@@ -41,3 +41,10 @@ def test_wrong_entries_are_named(name, problem):
 def test_settings_as_text_read_back_as_yaml():
     for value in (0.0, 1e-06, 40, True, None, "dynamic", [1, "two"]):
         assert yaml.safe_load(setting_text(value)) in (value, "1e-06")  # YAML takes 1e-06 for text
+
+
+def test_a_scoped_alpha_needs_edits_in_the_memory():
+    entry = {"method": "unike", "alpha": "scoped"}
+    with pytest.raises(ValueError, match=r"methods\.u.*edit_slots"):
+        resolve_method({"u": entry}, "u")
+    resolve_method({"u": entry | {"edit_slots": True, "retrieval_temperature": 0.01}}, "u")

@@ -78,15 +78,23 @@ def test_every_target_is_planned(tmp_path, preset):
     assert status == 0, text
     jobs, table, figures = planned(text), config.table1, config.figures
     cells = len(table.backbones) * len(table.tasks)
-    shown = {(b, t, m) for b in table.backbones for t in table.tasks for m in table.methods}
-    shown |= {(b, t, m) for b in figures.backbones for t in figures.tasks for m in figures.fig2a}
-    assert jobs["records"] == len(shown)
+    records = {
+        (backbone, setting, method)
+        for rows in config.tables.values()
+        for backbone in rows.backbones
+        for setting in rows.settings
+        for method in rows.methods
+    }
+    records |= {(b, (t, 1), m) for b in figures.backbones for t in figures.tasks for m in figures.fig2a}
+    assert jobs["records"] == len(records)
+    assert (jobs["table"], jobs["table5"], jobs["forgetting"]) == (4, 1, 1)
     sweeps = [figures.sweep(name) for name in figures.sweeps]
     assert jobs["sweep_figure"] == len(sweeps)
     assert jobs["sweep_records"] == sum(len(s.backbones) * len(s.tasks) * len(s.vary) for s in sweeps)
     assert jobs["tuning_trials"] == cells * len(config.tuning.grids)
-    used = {*table.backbones, *figures.backbones, *(name for sweep in sweeps for name in sweep.backbones)}
-    made = [config.backbones[name] for name in used if config.backbones[name].folder is None]
+    shown = {name for rows in (*config.tables.values(), figures, *sweeps) for name in rows.backbones}
+    assert jobs["admission"] == jobs["diagnostics"] == len(shown)
+    made = [config.backbones[name] for name in shown if config.backbones[name].folder is None]
     assert jobs["pretrain"] + jobs.get("pretrain_smol", 0) == len(made)
     assert jobs.get("smol_weights", 0) == sum(backbone.language_model is not None for backbone in made)
 
@@ -109,6 +117,21 @@ BAD = {
     "figure's name": (
         {"figures": {"sweeps": {"Fig 9": {"shape": "lines", "vary": {"unike": {"top_k": [8]}}}}}},
         ["Fig 9"],
+    ),
+    "session length": ({"table2": {"ks": [1]}}, ["table2.ks.0", "greater than or equal to 2"]),
+    "odd session": ({"table3": {"ks": [5]}}, ["table3.ks.0", "multiple of 2"]),
+    "backbones that cannot": (
+        {"benchmark": {"annotations": "mine"}},
+        [
+            "backbones.blip2-nano.folder",
+            *(f"table{number} (" for number in range(1, 5)),
+            "figures (minigpt4-smol), figures.sweeps.frontier (blip2-nano, minigpt4-nano)",
+        ],
+    ),
+    "figure's backbone that cannot": (
+        {"benchmark": {"annotations": "mine"}, "backbones": {"minigpt4-smol": {"folder": "here"}}}
+        | {f"table{number}": {"backbones": ["minigpt4-smol"]} for number in range(1, 5)},
+        ["backbones.blip2-nano.folder", "are in figures.sweeps.frontier (blip2-nano, minigpt4-nano)"],
     ),
 }
 
@@ -134,8 +157,40 @@ def test_a_bad_configuration_stops_before_any_job(tmp_path):
     assert "mine.yaml: " in line
 
 
+def test_table1_alone_needs_nothing_of_the_other_tables(tmp_path):
+    status, text = snakemake(tmp_path, "-n", "--", "results/table1.csv")
+    assert status == 0, text
+    config = load_config(read(ROOT / "config.yaml"))
+    jobs, rows = planned(text), config.table1
+    assert jobs["records"] == len(rows.backbones) * len(rows.tasks) * len(rows.methods)
+    assert jobs["admission"] == len(rows.backbones) and "smollm_wheel" not in jobs
+
+
+def test_a_preset_lies_between_the_defaults_and_the_users_own_settings(tmp_path):
+    """The smoke preset asks for one task and two methods; the user's file for three."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("table1: {methods: [base, t-patcher, unike]}")
+    overlays = ("--config", "preset=smoke", "--configfile", mine, "-n", "--", "results/table1.csv")
+    status, text = snakemake(tmp_path, *overlays)
+    assert status == 0, text
+    assert planned(text)["records"] == len(read(ROOT / "presets" / "smoke.yaml")["table1"]["backbones"]) * 1 * 3
+    mine.write_text("evaluation: {edits: 0}")
+    status, text = snakemake(tmp_path, *overlays)
+    assert status != 0 and "evaluation.edits: Input should be greater than or equal to 1" in text
+    assert "presets/smoke.yaml" in text
+
+
+def test_an_unknown_preset_is_one_clear_line(tmp_path):
+    status, text = snakemake(tmp_path, "-n", "--config", "preset=fast")
+    assert status != 0
+    assert "preset: unknown preset 'fast'; known: quick, smoke, smol" in text.splitlines()
+
+
 SMALL = {
     "table1": {"tasks": ["vqa"], "methods": ["base", "fine-tune", "unike"]},
+    "table2": {"backbones": ["blip2-nano"], "tasks": ["vqa"], "methods": ["unike"], "ks": [10]},
+    "table3": {"backbones": ["blip2-nano"], "methods": ["fine-tune", "unike"]},
+    "table4": {"backbones": ["blip2-nano"], "tasks": ["vqa"], "methods": ["only-intrin", "unike"]},
     "figures": {
         "backbones": ["blip2-nano"],
         "tasks": ["vqa"],
@@ -177,7 +232,8 @@ def planned_again(root, overlay):
 
 def test_a_changed_method_runs_its_own_records_again(finished):
     jobs = planned_again(finished, {"methods": {"fine-tune": {"steps": 16}}})
-    assert jobs == {"records": 2, "table1": 1, **PAGES}
+    # Two records of Table 1, which Table 5 reads too, and one of Table 3.
+    assert jobs == {"records": 3, "table": 2, "table5": 1, **PAGES}
 
 
 def test_a_changed_sweep_runs_its_own_records_again(finished):
@@ -197,12 +253,20 @@ def test_a_new_backbone_runs_no_other_again(finished):
     assert not {"benchmark", "tower_features", "contact_sheet"} & jobs.keys()
 
 
+def test_an_editor_is_trained_once_and_serves_both_tasks(finished):
+    overlay = {"table1": {"tasks": ["vqa", "caption"], "methods": ["base", "fine-tune", "unike", "mend", "ke"]}}
+    jobs = planned_again(finished, overlay)
+    assert jobs["train_editor"] == 4  # two backbones, two methods
+    assert jobs["records"] == 2 * (3 + 2 * 2)  # captions of the three known methods; both tasks of the two new ones
+    assert not {"pretrain", "states", "memory"} & jobs.keys()
+
+
 def test_other_text_only_questions_run_again_what_asks_them(finished):
     (finished / "questions.json").write_text("[]")
     for source in ("general", "questions.json"):
         jobs = planned_again(finished, {"backbones": {"blip2-nano": {"text_locality": source}}})
-        assert jobs["base_answers"] == jobs["ffn_inputs"] == 1
-        assert jobs["records"] == 3
+        assert (jobs["base_answers"], jobs["ffn_inputs"]) == (2, 1)  # of both tasks: Table 3 mixes them
+        assert jobs["records"] == 3 + 1 + 2 + 1
         assert not {"pretrain", "visual", "triplets", "states", "diagnostics"} & jobs.keys()
 
 
@@ -217,6 +281,18 @@ def test_an_edit_of_the_library_runs_again_what_depends_on_it(finished):
         figures.write_text(text)
 
 
+def test_demonstrations_are_an_input_of_methods_that_show_them(finished):
+    overlay = {"table1": {"methods": ["ike", "intrin-ike"]}}
+    (finished / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+    status, text = snakemake(finished, "-n", "--configfile", finished / "overlay.yaml", root=finished)
+    assert status == 0, text
+    inputs = dict(re.findall(r"rule records:\n +input: (.+)\n +output: .+/(\S+)\.parquet", text))
+    assert set(inputs.values()) == {"ike", "intrin-ike"}
+    for files, method in inputs.items():
+        assert "method_vqa.json" in files and "method_caption.json" in files
+        assert ("ffn_inputs.parquet" in files) == (method == "intrin-ike")
+
+
 def reachable(arrows):
     """Return all pairs (earlier, later) that arrows lead between."""
     pairs = set(arrows)
@@ -227,8 +303,10 @@ def reachable(arrows):
 
 def test_the_picture_in_the_readme_is_true(tmp_path):
     drawn = re.findall(r"^ +(\w+) --> (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    both_kinds = ("--configfile", ROOT / "presets" / "smol.yaml")  # backbones from scratch and on a pretrained model
-    status, text = snakemake(tmp_path, "--rulegraph", "mermaid-js", *both_kinds, "--", *TARGETS)
+    (tmp_path / "trained.yaml").write_text(yaml.safe_dump({"table1": {"methods": ["unike", "mend"]}}))
+    # Backbones from scratch and on a pretrained model; a method whose editor is trained.
+    overlays = ("--configfile", ROOT / "presets" / "smol.yaml", tmp_path / "trained.yaml")
+    status, text = snakemake(tmp_path, "--rulegraph", "mermaid-js", *overlays, "--", *TARGETS)
     assert status == 0, text
     names = dict(re.findall(r"^\t(id\d+)\[(\w+)\]$", text, re.MULTILINE))
     arrows = [(names[a], names[b]) for a, b in re.findall(r"^\t(id\d+) --> (id\d+)$", text, re.MULTILINE)]

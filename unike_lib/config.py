@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from unike_lib.figure_settings import FiguresConfig, Value
 from unike_lib.methods import Count, Fraction, Positive, Section, resolve_method
-from unike_lib.types import InputError, Task
+from unike_lib.table_config import CrossTaskConfig, RowsConfig, SequentialConfig, TableConfig
+from unike_lib.types import InputError
 
 
 class BenchmarkConfig(Section):
@@ -137,7 +138,11 @@ class EvaluationConfig(Section):
     """Sessions and what is recorded of them."""
 
     edits: Count | None = Field(None, description="Evaluation edits a cell; null: all.")
-    sessions: Count = Field(16, description="Sessions edited as one batch; does not change results beyond rounding.")
+    sessions: Count = Field(
+        16,
+        description="Sessions edited as one batch, and most questions asked in one pass when they are scored (whole "
+        "sessions, at least one); does not change results beyond rounding.",
+    )
     generate: bool = Field(True, description="Greedy generation before and after each edit (costs a decode).")
     max_new_tokens: Count = Field(16, description="Longest generated answer, tokens.")
 
@@ -156,14 +161,6 @@ class AdmissionConfig(Section):
     window_items: int = Field(20, ge=1, description="Development edits a task in the scans over layers.")
     window_step: Count = Field(2, description="Layers between the starts of two windows of four.")
     window_alphas: tuple[Fraction, ...] = Field((0.2, 0.4), min_length=1, description="Fixed shares in the windows.")
-
-
-class TableConfig(Section):
-    """Rows of a table."""
-
-    backbones: tuple[str, ...] = Field(min_length=1)
-    tasks: tuple[Task, ...] = Field(("vqa", "caption"), min_length=1)
-    methods: tuple[str, ...] = Field(min_length=1)
 
 
 class TuningConfig(Section):
@@ -195,19 +192,37 @@ class Config(Section):
     evaluation: EvaluationConfig
     admission: AdmissionConfig = AdmissionConfig()
     table1: TableConfig
+    table2: SequentialConfig
+    table3: CrossTaskConfig
+    table4: TableConfig
     figures: FiguresConfig
     tuning: TuningConfig
     statistics: StatisticsConfig
 
+    @property
+    def tables(self) -> dict[str, RowsConfig]:
+        """The tables whose cells are records, by name."""
+        return {"table1": self.table1, "table2": self.table2, "table3": self.table3, "table4": self.table4}
+
+    @property
+    def shown(self) -> dict[str, tuple[str, ...]]:
+        """The backbones of each table and figure, by the section that names them."""
+        sweeps = self.figures.sweeps.items()
+        return {
+            **{name: table.backbones for name, table in self.tables.items()},
+            "figures": self.figures.backbones,
+            **{f"figures.sweeps.{name}": sweep.backbones for name, sweep in sweeps if sweep.backbones is not None},
+        }
+
     @model_validator(mode="after")
     def _names_exist(self) -> "Config":
-        _require("table1.backbones: unknown backbone", self.table1.backbones, self.backbones)
-        _require("table1.methods: unknown method", self.table1.methods, self.methods)
+        for place, names in self.shown.items():
+            _require(f"{place}.backbones: unknown backbone", names, self.backbones)
+        for name, table in self.tables.items():
+            _require(f"{name}.methods: unknown method", table.methods, self.methods)
         _require("tuning.grids: unknown method", self.tuning.grids, self.methods)
-        _require("figures.backbones: unknown backbone", self.figures.backbones, self.backbones)
         _require("figures.fig2a: unknown method", self.figures.fig2a, self.methods)
         for name, sweep in self.figures.sweeps.items():
-            _require(f"figures.sweeps.{name}.backbones: unknown backbone", sweep.backbones or (), self.backbones)
             _require(f"figures.sweeps.{name}.vary: unknown method", sweep.vary, self.methods)
         return self
 
@@ -220,13 +235,16 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _backbones_fit_the_benchmark(self) -> "Config":
-        swept = [name for sweep in self.figures.sweeps.values() for name in sweep.backbones or ()]
-        for name in (*self.table1.backbones, *self.figures.backbones, *swept):
-            if self.benchmark.annotations is not None and self.backbones[name].folder is None:
-                raise ValueError(
-                    f"backbones.{name}.folder: expected a folder or hub id, because backbones trained here know the "
-                    "embedded benchmark only, and benchmark.annotations names another"
-                )
+        made = [name for name, backbone in self.backbones.items() if backbone.folder is None]
+        asked = {place: [name for name in names if name in made] for place, names in self.shown.items()}
+        asked = {place: names for place, names in asked.items() if names}
+        if self.benchmark.annotations is not None and asked:
+            first = next(iter(asked.values()))[0]
+            places = ", ".join(f"{place} ({', '.join(names)})" for place, names in asked.items())
+            raise ValueError(
+                f"backbones.{first}.folder: expected a folder or hub id, because backbones trained here know the "
+                f"embedded benchmark only, benchmark.annotations names another, and such backbones are in {places}"
+            )
         return self
 
     @model_validator(mode="after")

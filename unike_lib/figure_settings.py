@@ -12,7 +12,7 @@ from unike_lib.types import Task
 Value = float | int | bool | str | None
 Point = dict[str, Value]
 # Names that other figures of results/figures/ have.
-TAKEN = {"fig2a", "fig5a", "qualitative", "contact_sheet", "encoder_losses"}
+TAKEN = {"fig2a", "fig5a", "forgetting", "qualitative", "contact_sheet", "encoder_losses"}
 
 
 def _present(entries: Any) -> Any:

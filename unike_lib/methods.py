@@ -1,9 +1,9 @@
 """Settings of the editing methods, and how a variant's name becomes settings; `config` says what the sources mean."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -61,7 +61,55 @@ class TPatcherMethod(NeuronMethod):
     learning_rate: Positive = Field(1.0e-2, description="T-Patcher: Adam 1e-2.")
 
 
-class UnikeMethod(NeuronMethod):
+class ContextSettings(Section):
+    """What goes in front of the question: shared by IKE and UniKE's Intrin + IKE."""
+
+    demonstrations: int = Field(
+        32, ge=0, description="Demonstrations before the new fact (paper: 8 .. 40; MMEdit: 32)."
+    )
+    retriever: str = Field(
+        "backbone",
+        min_length=1,
+        description="What finds similar edits: backbone (mean of its token embeddings), minilm (MMEdit's "
+        "all-MiniLM-L6-v2, of the extra 'ike'), or a folder with such a model.",
+    )
+
+
+class IkeMethod(ContextSettings):
+    """IKE: demonstrations and the new fact in front of the question."""
+
+    method: Literal["ike"]
+
+
+class SeracMethod(Section):
+    """SERAC: stored edits, a scope classifier, a counterfactual language model; both trained on the method split."""
+
+    method: Literal["serac"]
+    width: Count = Field(128, description="Hidden width of both models (ours).")
+    heads: Count = Field(4, description="Attention heads of both models (ours).")
+    scope_layers: Count = Field(2, description="Layers of the scope classifier (SERAC: DistilBERT's 6).")
+    counterfactual_layers: Count = Field(2, description="Layers of the counterfactual model (MMEdit: OPT-125M's 12).")
+    steps: Count = Field(600, description="Most optimiser steps of each model (ours).")
+    rows: int = Field(16, ge=2, description="Training edits a step (ours).")
+    learning_rate: Positive = Field(1.0e-3, description="AdamW learning rate (SERAC: Adam 1e-5, pretrained models).")
+    check: Count = Field(50, description="Steps between looks at the development edits (ours).")
+    patience: Count = Field(6, description="Looks without progress until training stops (ours).")
+    random_targets: Fraction = Field(
+        0.5, description="Share of training targets made of random tokens, so that copying is learned (ours)."
+    )
+    leak_answer: bool = Field(
+        False,
+        description="The classifier reads question and answer, as released by MMEdit; off: question only (SERAC).",
+    )
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "SeracMethod":
+        if self.width % self.heads:
+            raise ValueError(f"heads: expected a divisor of the width {self.width}, found {self.heads}")
+        return self
+
+
+class UnikeMethod(NeuronMethod, ContextSettings):
     """UniKE: extra neurons, zeta, and the latent in-context shift."""
 
     method: Literal["unike"]
@@ -69,6 +117,7 @@ class UnikeMethod(NeuronMethod):
     learning_rate: Positive = Field(7.5e-4, description="Released: 7.5e-4 at 7B.")
     intrinsic: bool = Field(True, description="Train extra neurons (off: only Latent-IKE).")
     latent: bool = Field(True, description="Latent in-context shift (off: only Intrin).")
+    in_context: bool = Field(False, description="IKE's context in front of the question (Intrin + IKE: latent off).")
     top_k: Count = Field(40, description="Retrieved states a query and layer (paper: 40).")
     memory_keys: Literal["h_sem", "encoded"] = Field(
         "h_sem", description="What a query is compared with: h_sem (paper 3.2), or Enc_sem(h_pos)."
@@ -77,8 +126,13 @@ class UnikeMethod(NeuronMethod):
         None, description="Adds cosine(query, key) / this to the attention logits of a slot; null: no (paper)."
     )
     edit_slots: bool = Field(False, description="Each session's own edits become memory slots too (not in the paper).")
-    alpha: Literal["dynamic"] | Fraction = Field(
-        "dynamic", description="Inclusion of h_know: Eq. 7, or fixed (Fig. 4b)."
+    shift_in_training: bool = Field(
+        True, description="The shift is active while the neurons are trained (paper); off: they are trained without."
+    )
+    alpha: Literal["dynamic", "scoped"] | Fraction = Field(
+        "dynamic",
+        description="Inclusion of h_know: Eq. 7, or fixed (Fig. 4b); scoped (not in the paper): the share of the "
+        "retrieval that falls on the session's own edits.",
     )
     alpha_scale: float = Field(1.0, ge=0, le=2, description="Factor on the dynamic alpha (paper: 1).")
     alpha_convention: Literal["text", "printed"] = Field(
@@ -102,8 +156,85 @@ class UnikeMethod(NeuronMethod):
     )
     beta: float = Field(0.1, ge=0, description="Editing scalar of Eq. 6; unstated in the paper.")
 
+    @model_validator(mode="after")
+    def _scope_has_edits(self) -> "UnikeMethod":
+        if self.alpha == "scoped" and not (self.edit_slots and self.retrieval_temperature):
+            raise ValueError("alpha: scoped needs edit_slots: true and a retrieval_temperature")
+        return self
 
-Method = Annotated[BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod, Field(discriminator="method")]
+
+class TrainedMethod(Section):
+    """Editors that are trained once a backbone, on the method-training edits of both tasks (Reading)."""
+
+    steps: Count = Field(description="Optimiser steps at most.")
+    batch: Count = Field(description="Training edits a step.")
+    learning_rate: Positive = Field(description="Of the editor's weights.")
+    check_every: Count = Field(description="Steps between two checks on development edits (ours).")
+    patience: Count = Field(description="Checks in a row without a better objective that end the training (ours).")
+
+
+class NetworkMethod(TrainedMethod):
+    """A network that writes weight changes of the last layers' FFN matrices: shared by MEND and KE."""
+
+    layers: Count = Field(3, description="FFNs of so many last layers are edited (MMEdit: 3).")
+    swapped: Fraction = Field(
+        0.5, description="Share of training edits that get another answer of the split as their target (ours)."
+    )
+
+
+class MendMethod(NetworkMethod):
+    """MEND: gradient factors through a shared low-rank MLP."""
+
+    method: Literal["mend"]
+    steps: Count = Field(800, description="Ours (MMEdit: 30K of one edit).")
+    batch: Count = Field(8, description="Ours (MMEdit: 1).")
+    learning_rate: Positive = Field(1.0e-4, description="Adam; tuned: development edits (MEND: 1e-6).")
+    check_every: Count = Field(100, description="Ours.")
+    patience: Count = Field(3, description="Ours.")
+    rank: Count = Field(64, description="Rank of the IDMLP's layers; ours (MEND: 1920).")
+    edit_rate: Positive = Field(
+        3.0e-3, description="Learned edit learning rates at the start; tuned: development edits (MEND: 1e-4)."
+    )
+    edit_rate_step: Positive = Field(
+        3.0e-4, description="Adam learning rate of the edit learning rates; ours (MEND: 1e-4)."
+    )
+    accumulation: Count = Field(1, description="Batches a step; ours (MEND: 2, of one edit each).")
+    clip: Positive = Field(100.0, description="Largest norm of a step's gradient (MEND: 100).")
+    edit_weight: float = Field(
+        0.3, ge=0, description="Loss weight of the edit itself; tuned (MMEdit: not in the loss)."
+    )
+    text_weight: float = Field(0.3, ge=0, description="Loss weight of the rephrased text; tuned (MMEdit: 0.1).")
+    image_weight: float = Field(0.3, ge=0, description="Loss weight of the rephrased image; tuned (MMEdit: 0.1).")
+    locality_weight: float = Field(1.0, ge=0, description="Loss weight of text and image locality (MMEdit: 1).")
+
+
+class KeMethod(NetworkMethod):
+    """KE: an LSTM over the edit's text writes masks for its gradient."""
+
+    method: Literal["ke"]
+    swapped: Fraction = Field(0.8, description="As for MEND; tuned: development edits.")
+    steps: Count = Field(600, description="Ours (VLKEB: 30K).")
+    batch: Count = Field(8, description="Ours.")
+    learning_rate: Positive = Field(3.0e-4, description="RMSprop (De Cao et al.: 3e-4).")
+    check_every: Count = Field(100, description="Ours.")
+    patience: Count = Field(3, description="Ours.")
+    hidden: Count = Field(128, description="Hidden width of the LSTM, a direction, and of the conditioners (De Cao).")
+    condition: Count = Field(1024, description="Width of the condition (De Cao et al.: 1024).")
+    scale: Positive = Field(400.0, description="Bound of the factor on a change; tuned: development edits (De Cao: 1).")
+    margin: Positive = Field(0.03, description="Locality divergence allowed at the start, nats; tuned (De Cao: 1e-3).")
+    margin_factor: float = Field(0.8, gt=0, le=1, description="Shrinks the margin at a check (De Cao et al.: 0.8) ...")
+    margin_accuracy: Fraction = Field(0.9, description="... where edits are right above this share (De Cao: 0.9).")
+    margin_floor: Positive = Field(1.0e-7, description="Least margin, nats (VLKEB: 1e-7).")
+    multiplier_rate: Positive = Field(0.1, description="RMSprop rate of the constraint's multiplier (De Cao: 0.1).")
+
+
+TRAINED = ("mend", "ke", "serac")  # methods whose editor is trained before any edit
+
+MethodSettings = (
+    BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod | MendMethod | KeMethod | IkeMethod | SeracMethod
+)
+Method = Annotated[MethodSettings, Field(discriminator="method")]
+METHOD_NAMES = {get_args(kind.model_fields["method"].annotation)[0] for kind in get_args(MethodSettings)}
 METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
 
@@ -112,7 +243,7 @@ def resolve_method(
     name: str,
     backbone: str | None = None,
     overrides: dict[str, Any] | None = None,
-) -> BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod:
+) -> MethodSettings:
     """Return the settings of a method variant.
 
     An entry may name another by `like` and say what differs; `on: {<backbone>: {...}}` says what differs on a backbone.
@@ -154,5 +285,5 @@ def _on_backbone(entry: dict[str, Any], backbone: str | None) -> dict[str, Any]:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"] if part not in {"base", "fine-tune", "t-patcher", "unike"})
+    field = ".".join(str(part) for part in problem["loc"] if part not in METHOD_NAMES)
     return f"{field}: {problem['msg']}" if field else problem["msg"]

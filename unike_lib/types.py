@@ -28,13 +28,14 @@ class Query:
     """One question to a backbone: an image (path below the image root) or none, a prompt, an answer or none.
 
     A `question` is put into the backbone's question template; a `plain` prompt (captions, MMEdit's "nq question: ...")
-    is passed as it stands.
+    is passed as it stands. A `context` is text that goes before the prompt, template included.
     """
 
     image: str | None
     prompt: str
     answer: str | None = None
     style: Literal["question", "plain"] = "question"
+    context: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,3 +73,14 @@ class EditCase:
     request: EditRequest
     probes: tuple[Probe, ...]
     facts: tuple[str, ...]
+
+    def query(self, kind: ProbeKind) -> Query:
+        """Return the question of one probe kind.
+
+        Raises:
+            InputError: the case has no such probe.
+        """
+        for probe in self.probes:
+            if probe.kind == kind:
+                return probe.query
+        raise InputError(f"record {self.request.id}: expected a probe {kind!r}, found {[p.kind for p in self.probes]}")

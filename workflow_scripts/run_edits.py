@@ -1,4 +1,4 @@
-"""Edit and score the cases of a split with one method, in sessions of k edits."""
+"""Edit and score the cases of a split with one method, in sessions of k edits of one task or of several."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
     from unike_lib.editing.registry import EditorSources, editor_of_variant
+    from unike_lib.evaluation.composition import session_cases
     from unike_lib.evaluation.records import RECORD_SCHEMA, Before
     from unike_lib.evaluation.sessions import records_table, run_edits
     from unike_lib.io import write_table
@@ -16,10 +17,12 @@ with Stage(snakemake) as config:
     names, mark, k = snakemake.wildcards, job_mark(snakemake), int(snakemake.wildcards.k)
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    sources = EditorSources(Path(snakemake.params.knowledge))
+    demonstrations, trained = snakemake.input.get("demonstrations", ()), snakemake.input.get("trained")
+    sources = EditorSources(Path(snakemake.params.knowledge), demonstrations, settings.text_locality, trained)
     editor = editor_of_variant(config, (names.method, names.backbone), backbone, sources)
-    cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
-    before = Before.load(Path(snakemake.input.base))
+    tasks = [read_cases(path, text_locality=settings.text_locality) for path in snakemake.input.cases]
+    cases = session_cases(tasks, k, snakemake.params.edits, config.seed)
+    before = Before.load_all(snakemake.input.base)
     scores = run_edits(backbone, editor, cases, before, k, config.evaluation)
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
     table = records_table(scores, labels | {"k": k, "seed": config.seed, "mark": mark})

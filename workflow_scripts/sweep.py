@@ -19,7 +19,8 @@ with Stage(snakemake) as config:
     names, mark = snakemake.wildcards, job_mark(snakemake)
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    sources = EditorSources(Path(snakemake.params.knowledge))
+    demonstrations, trained = snakemake.input.get("demonstrations", ()), snakemake.input.get("trained")
+    sources = EditorSources(Path(snakemake.params.knowledge), demonstrations, settings.text_locality, trained)
     editor_of = partial(editor_of_variant, config, (names.method, names.backbone), backbone, sources)
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))

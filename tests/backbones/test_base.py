@@ -10,6 +10,7 @@ from unike_lib.backbones import generate as module
 from unike_lib.backbones.base import IGNORED
 from unike_lib.backbones.decoder import Trace
 from unike_lib.backbones.generate import generate
+from unike_lib.editing.patch import Patch
 from unike_lib.types import InputError, Query
 
 
@@ -82,10 +83,12 @@ def test_trace_holds_the_inputs_of_attention_and_ffn(backbone):
     torch.testing.assert_close(trace.ffn_inputs[LAYERS - 1], seen["q"])
 
 
-def test_generation_does_not_depend_on_drafts_and_equals_step_by_step_greedy(backbone):
+@pytest.mark.parametrize("patch", [None, Patch.identity(2)], ids=["unedited", "edited"])
+def test_generation_does_not_depend_on_drafts_and_equals_step_by_step_greedy(backbone, patch):
     drafts = [[5, 6, 7], [], [4], [9, 9]]
-    answers = generate(backbone, QUERIES, drafts, max_new_tokens=6)
-    assert answers == generate(backbone, QUERIES, [[]] * 4, max_new_tokens=6)
+    answers = generate(backbone, QUERIES, drafts, patch, max_new_tokens=6)
+    assert answers == generate(backbone, QUERIES, [[]] * 4, patch, max_new_tokens=6)
+    assert answers == generate(backbone, QUERIES, answers, patch, max_new_tokens=6)
     for query, answer in zip(QUERIES, answers, strict=True):
         written: list[int] = []
         while len(written) < 6:
@@ -108,7 +111,7 @@ def test_generation_ends_although_near_ties_fall_differently_in_every_pass(backb
         return [[token] * (len(row) + 1) for row in rows]
 
     monkeypatch.setattr(module, "_greedy_along", flipping)
-    answers = generate(backbone, QUERIES[:2], [[], [4, 4, 9]], max_new_tokens=5)
+    answers = generate(backbone, QUERIES[:2], [[], [4, 4, 9]], Patch.identity(1), max_new_tokens=5)
     assert answers == [[4, 5, 4, 5, 4], [4, 4, 4, 5, 4]]
 
 

@@ -1,6 +1,7 @@
 """Editors against autograd twins that change a real copy of the model, one session at a time."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from unike_lib.backbones.base import IGNORED
 from unike_lib.editing.editor import edit_loss, request_trunk
 from unike_lib.editing.fine_tune import FineTune
+from unike_lib.editing.ike import Ike
 from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.neurons import NeuronTrainer, activation_loss, memory_loss
 from unike_lib.editing.patch import Patch
@@ -17,7 +19,7 @@ from unike_lib.editing.tpatcher import TPatcher
 from unike_lib.editing.unike import Unike, zeta_and_map
 from unike_lib.knowledge.encoders import Encoder, LayerEncoders
 from unike_lib.knowledge.memory import Memory
-from unike_lib.methods import FineTuneMethod, TPatcherMethod, UnikeMethod
+from unike_lib.methods import FineTuneMethod, IkeMethod, TPatcherMethod, UnikeMethod
 
 LAYERS = (2, 3, 4, 5)
 
@@ -146,6 +148,25 @@ def test_per_edit_map_starts_at_the_fitted_one_and_learns(backbone, cases):
 def test_only_latent_edits_nothing_intrinsic(backbone, cases):
     patch = edited(unike(backbone, intrinsic=False), [cases[0].request]).patch
     assert patch.neurons == {} and patch.shift is not None
+
+
+def test_intrin_and_ike_train_neurons_behind_the_context(backbone, cases):
+    requests = [case.request for case in cases[:2]]
+    told = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1), cases[2:])
+    editor = replace(unike(backbone, latent=False, zeta="off", memory_weight=0.0, steps=20), ike=told)
+    outcome = edited(editor, requests)
+    context = edited(told, requests).patch
+    assert outcome.patch.contexts == context.contexts and outcome.patch.shift is None
+    for session, request in enumerate(requests):
+        asked = replace(request.query, context=context.contexts[session])
+        batch, group = backbone.encode([asked]), outcome.patch.select([session])
+        logits = [backbone.head(backbone.trunk(batch), patch)[0] for patch in (None, group)]
+        before, after = (cross_entropy(each, batch.targets[0], ignore_index=IGNORED) for each in logits)
+        assert after < before - 0.1
+        alone = edited(editor, [request]).patch.neurons[5].values
+        torch.testing.assert_close(alone, group.neurons[5].values, atol=5e-2, rtol=0)
+    without = edited(replace(editor, ike=None), requests).patch
+    assert not torch.allclose(without.neurons[5].values, outcome.patch.neurons[5].values, atol=1e-2)
 
 
 def test_sequential_edits_keep_earlier_neurons_and_add_new_ones(backbone, cases):

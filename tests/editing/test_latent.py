@@ -169,3 +169,21 @@ def test_retrieval_temperature_sharpens_towards_the_best_key(backbone, attention
     torch.testing.assert_close(apply(retrieval_temperature=1e-6), apply(top_k=1), atol=1e-5, rtol=0)
     torch.testing.assert_close(apply(retrieval_temperature=1e9), apply(), atol=1e-5, rtol=0)
     assert not torch.allclose(apply(retrieval_temperature=0.1), apply())
+
+
+def test_a_scoped_alpha_is_the_share_of_the_own_entries(backbone):
+    layer, inputs, outputs, last = inputs_outputs(backbone)
+    shift = make_shift(alpha="scoped", alpha_scale=0.5, retrieval_temperature=0.3)
+    own, trace = Slots(torch.randn(2, 2, WIDTH), torch.randn(2, 2, WIDTH)), Trace()
+    shift.apply(layer, inputs, outputs, Place(last, trace), own)
+    for row in range(8):
+        query = inputs[row, last[row]]
+        near = sorted((float(cosine_similarity(query, key, dim=0)) for key in keys_of(shift, 4)), reverse=True)[:4]
+        mine = [float(cosine_similarity(query, key, dim=0)) for key in own.keys[row // 4]]
+        weigh = lambda cosines: sum(math.exp(cosine / 0.3) for cosine in cosines)  # noqa: E731
+        assert float(trace.alphas[4][row]) == pytest.approx(0.5 * weigh(mine) / (weigh(mine) + weigh(near)), rel=1e-4)
+    torch.testing.assert_close(shift.apply(layer, inputs, outputs, Place(last)), outputs)
+
+
+def keys_of(shift, layer):
+    return [torch.from_numpy(shift.memory._indexes[layer].reconstruct(number)) for number in range(ENTRIES)]

@@ -11,6 +11,7 @@ from torch import nn
 from unike_lib.backbones.base import IGNORED
 from unike_lib.backbones.generate import generate
 from unike_lib.editing.latent import LatentShift, Slots
+from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.patch import Neurons, Patch
 from unike_lib.knowledge.memory import Memory
 from unike_lib.types import InputError
@@ -26,6 +27,26 @@ def random_neurons(family: str, count: int, seed: int = 0, sessions: int = SESSI
     if family == "minigpt4":
         parts |= {"up": draw(sessions, WIDTH, count), "up_bias": draw(sessions, count)}
     return Neurons(**parts)
+
+
+def random_factors(backbone, rank: int, seed: int = 0, sessions: int = SESSIONS) -> dict[int, dict[str, LowRank]]:
+    """Factors for both FFN matrices of two layers."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda size: torch.randn(sessions, rank, size, generator=generator) * 0.3  # noqa: E731
+    return {
+        layer.index: {
+            name: LowRank(*map(draw, layer.part(name).weight.shape)) for name in backbone.decoder.names.ffn_matrices
+        }
+        for layer in (backbone.decoder.layers[i] for i in (3, 5))
+    }
+
+
+def dense(factors):
+    """The same changes as full matrices."""
+    return {
+        layer: {name: torch.einsum("sro,sri->soi", f.outputs, f.inputs) for name, f in group.items()}
+        for layer, group in factors.items()
+    }
 
 
 def logits(backbone, patch=None):
@@ -172,3 +193,49 @@ def test_a_trunk_up_to_a_later_layer_changes_nothing(backbone):
     batch = backbone.encode(QUERIES)
     later = backbone.head(backbone.trunk(batch, len(backbone.decoder.layers) - 1))
     torch.testing.assert_close(later, backbone.head(backbone.trunk(batch)), atol=0, rtol=0)
+
+
+def test_low_rank_changes_equal_the_same_dense_changes(backbone, family):
+    first, second = random_factors(backbone, 2, 1), random_factors(backbone, 3, 2)
+    base = Patch(SESSIONS, {5: random_neurons(family, 2)}, dense(random_factors(backbone, 4, 3)))
+    patch = base.with_low_rank(first).with_low_rank(second)
+    twin = base.with_deltas(dense(first)).with_deltas(dense(second))
+    assert patch.low_rank[3][backbone.decoder.names.up].outputs.shape[1] == 5
+    torch.testing.assert_close(logits(backbone, patch), logits(backbone, twin), atol=2e-5, rtol=0)
+    assert (logits(backbone, patch) - logits(backbone, base.with_low_rank(first))).abs().max() > 1e-2
+
+
+def test_low_rank_sessions_do_not_depend_on_each_other(backbone):
+    patch = Patch(3, low_rank=random_factors(backbone, 3, sessions=3))
+    together = logits(backbone, patch)
+    for session in range(3):
+        torch.testing.assert_close(logits(backbone, patch.select([session]))[0], together[session], atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits(backbone, patch.select([2, 0])), together[[2, 0]], atol=1e-5, rtol=0)
+
+
+def test_kept_undoes_the_last_low_rank_edit_of_failed_sessions(backbone):
+    earlier = Patch(SESSIONS, low_rank=random_factors(backbone, 2, 1))
+    broken = random_factors(backbone, 3, 2)
+    broken[5][backbone.decoder.names.up].inputs[0] = torch.nan
+    later = earlier.with_low_rank(broken)
+    for before in (earlier, Patch.identity(SESSIONS)):
+        after = later if before is earlier else before.with_low_rank(broken)
+        kept = after.kept(torch.tensor([False, True]), before)
+        torch.testing.assert_close(logits(backbone, kept)[0], logits(backbone, before)[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(logits(backbone, kept)[1], logits(backbone, after)[1], atol=1e-5, rtol=0)
+
+
+def test_low_rank_changes_are_saved(tmp_path, backbone):
+    patch = Patch(SESSIONS, low_rank=random_factors(backbone, 2))
+    patch.save(tmp_path / "patch.safetensors", "mark")
+    loaded = Patch.load(tmp_path / "patch.safetensors", mark="mark")
+    torch.testing.assert_close(logits(backbone, loaded), logits(backbone, patch), atol=0, rtol=0)
+
+
+def test_compacted_factors_are_the_same_change(backbone):
+    factors = random_factors(backbone, 6)[5][backbone.decoder.names.up]
+    factors.outputs[0, [0, 2, 3]], factors.inputs[1, [1, 2, 3, 5]] = 0, 0
+    small = factors.compacted()
+    assert small.outputs.shape[1] == small.inputs.shape[1] == 3
+    assert small.present.sum(1).tolist() == [3, 2]
+    torch.testing.assert_close(dense({5: {"": small}}), dense({5: {"": factors}}), atol=1e-6, rtol=0)

@@ -128,7 +128,7 @@ def run_layer(backbone, layer, hidden, batch, shift):
     part = backbone.decoder.layers[layer]
     inputs = part.part(part.names.attention_norm)(hidden)
     after = backbone.decoder.run(hidden, [layer])
-    attended = part.attention(hidden_states=inputs, **backbone.decoder._masks(hidden, None))[0]
+    attended = part.attention(hidden_states=inputs, **backbone.decoder.masks(hidden, None))[0]
     known = part.attend(inputs, shift.memory.values[layer][None].expand(len(hidden), -1, -1))[0]
     mixed = hidden + (1 - shift.alpha) * attended + shift.alpha * known
     torch.testing.assert_close(

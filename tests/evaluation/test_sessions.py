@@ -1,6 +1,6 @@
 """Sessions on a tiny backbone: scores against a loop that asks one question at a time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import pytest
@@ -11,15 +11,19 @@ from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit, Outcome
 from unike_lib.editing.fine_tune import FineTune
+from unike_lib.editing.ike import Ike
+from unike_lib.editing.objective import objective
 from unike_lib.editing.patch import Patch
+from unike_lib.editing.serac import Serac, SeracModels
 from unike_lib.evaluation.diagnostics import diagnose
 from unike_lib.evaluation.records import RECORD_SCHEMA, SWEEP_SCHEMA, Before
 from unike_lib.evaluation.sessions import answer_before, probe_query, records_table, run_edits
-from unike_lib.evaluation.tuning import grid_trials, objective, search, sweep
+from unike_lib.evaluation.tuning import grid_trials, search, sweep
 from unike_lib.io import read_table, write_table
-from unike_lib.methods import FineTuneMethod
+from unike_lib.methods import FineTuneMethod, IkeMethod, SeracMethod
 from unike_lib.types import PROBE_KINDS
 
+RIGHT_AFTER = ["token_right_after", "mmedit_right_after", "exact_right_after"]
 SETTINGS = EvaluationConfig(sessions=2, max_new_tokens=5)
 LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "k": 1, "seed": 0, "mark": "x"}
 
@@ -84,7 +88,7 @@ def test_batches_of_sessions_do_not_change_the_scores(backbone, cases, k):
     ]
     keys = ["case", "kind"]
     first, second = (table.sort_values(keys).reset_index(drop=True) for table in tables)
-    same = [*keys, "session", "position", "token", "exact", "generated", "text_after", "status"]
+    same = [*keys, "session", "position", "token", "exact", "generated", "text_after", "status", *RIGHT_AFTER]
     pd.testing.assert_frame_equal(first[same], second[same])
 
 
@@ -108,6 +112,90 @@ def test_a_session_is_scored_after_all_its_edits(backbone, cases):
     expected = float((best[asked] == batch.targets[0][asked]).double().mean())
     row = records[(records["case"] == "vqa-0") & (records["kind"] == "rel")].iloc[0]
     assert row["token"] == pytest.approx(expected)
+
+
+def right_by_hand(backbone, case, patch):
+    """Return the share of answer tokens right and whether all are."""
+    batch = backbone.encode([case.request.query])
+    best = backbone.head(backbone.trunk(batch), patch)[0].argmax(-1)
+    asked = batch.targets[0] >= 0
+    right = (best[asked] == batch.targets[0][asked]).double()
+    return float(right.mean()), float(right.min())
+
+
+def test_each_item_is_also_scored_right_after_its_own_edit(backbone, cases):
+    editor = strong_fine_tune(backbone, steps=12)
+    records = scores_of(backbone, editor, cases, k=3)  # sessions of 3 and of 2
+    rel = records[records["kind"] == "rel"].set_index("case")
+    for session in (cases[:3], cases[3:]):
+        patch = editor.start(1)
+        for case in session:
+            patch = editor.edit([case.request], patch).patch
+            row = rel.loc[case.request.id]
+            token, exact = right_by_hand(backbone, case, patch)
+            assert (row["token_right_after"], row["exact_right_after"]) == (pytest.approx(token), exact)
+            assert row["mmedit_right_after"] == row["token_right_after"]
+        assert (row["token"], row["exact"]) == (row["token_right_after"], row["exact_right_after"])
+    assert (rel["token"] != rel["token_right_after"]).any()
+    assert records.loc[records["kind"] != "rel", RIGHT_AFTER].isna().all(axis=None)
+
+
+def test_one_step_editing_has_no_scores_of_its_own_right_after(backbone, cases):
+    assert scores_of(backbone, NoEdit(), cases[:2])[RIGHT_AFTER].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(("k", "sessions", "most"), [(2, 4, 4), (2, 3, 3), (2, 1, 2), (1, 3, 3)])
+def test_passes_stay_small_however_long_sessions_are(backbone, cases, monkeypatch, k, sessions, most):
+    settings = SETTINGS.model_copy(update={"sessions": sessions})
+    before, encode, rows = answer_before(backbone, cases, settings), backbone.encode, []
+    monkeypatch.setattr(backbone, "encode", lambda queries, *rest: rows.append(len(queries)) or encode(queries, *rest))
+    run_edits(backbone, NoEdit(), cases, before, k, settings)
+    assert max(rows) <= most
+
+
+def test_editing_time_does_not_hold_the_time_of_scoring(backbone, cases):
+    records = scores_of(backbone, NoEdit(), cases, k=5)
+    assert 0 <= records["edit_seconds"].max() < 1e-3
+
+
+def test_locality_behind_a_context_compares_the_common_tail(backbone, cases):
+    """Ask one question at a time: the unedited answers have no context, the edited ones have."""
+    editor = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1), cases[3:])
+    records = scores_of(backbone, editor, cases[:2])
+    for case in cases[:2]:
+        context = editor.edit([case.request], editor.start(1)).patch.contexts[0]
+        for kind, ranks in (("t_loc", 1), ("m_loc", 10)):
+            query = probe_query(case, kind)
+            batches = [backbone.encode([each]) for each in (query, replace(query, context=context))]
+            tops = [backbone.head(backbone.trunk(batch))[0].sort(descending=True).indices for batch in batches]
+            length = len(tops[0])
+            assert len(tops[1]) > length
+            row = records[(records["case"] == case.request.id) & (records["kind"] == kind)].iloc[0]
+            same = (tops[0][:, :ranks] == tops[1][-length:, :ranks]).double().mean()
+            assert row["mmedit"] == pytest.approx(float(same), abs=0.02)
+            answers = [top[batch.targets[0] >= 0, 0] for top, batch in zip(tops, batches, strict=True)]
+            assert row["token"] == pytest.approx(float((answers[0] == answers[1]).double().mean()))
+
+
+def untrained_serac(backbone):
+    torch.manual_seed(0)
+    settings = SeracMethod(method="serac", width=16, heads=2, scope_layers=1, counterfactual_layers=1)
+    return Serac(SeracModels.untrained(backbone, settings))
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("kind", ["ike", "serac"])
+def test_batches_change_no_context_and_no_route(backbone, cases, k, kind):
+    ike = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1), cases[3:])
+    editor = ike if kind == "ike" else untrained_serac(backbone)
+    settings = [SETTINGS.model_copy(update={"sessions": sessions}) for sessions in (1, 4)]
+    first, second = (
+        scores_of(backbone, editor, cases, k, each).sort_values(["case", "kind"]).reset_index(drop=True)
+        for each in settings
+    )
+    same = ["case", "kind", "session", "token", "exact", "generated", "text_after"]
+    pd.testing.assert_frame_equal(first[same], second[same])
+    assert (first["text_after"] != first["text_before"]).any()
 
 
 @dataclass(frozen=True)

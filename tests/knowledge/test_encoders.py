@@ -1,5 +1,6 @@
 """Contrastive losses against loops over Eq. 4-5, the ridge map against its objective, training on a known world."""
 
+import functools
 import math
 
 import numpy as np
@@ -7,9 +8,11 @@ import pandas as pd
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
+from tqdm import tqdm
 
 from unike_lib.config import EncoderConfig
 from unike_lib.io import table_writer, write_tensors
+from unike_lib.knowledge import encoder_training
 from unike_lib.knowledge.encoder_training import (
     fit_map,
     held_out_split,
@@ -93,6 +96,13 @@ def test_training_separates_truth_and_finds_questions(tmp_path):
     encoders = load_encoders(tmp_path / "encoders.safetensors")[3]
     direction = encoders.zetas["truthfulness"] @ encoders.maps["truthfulness"]
     assert float(cosine_similarity(direction, torch.eye(16)[0], dim=0)) > 0.9
+
+
+def test_training_ends_when_progress_bars_are_off(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder_training, "tqdm", functools.partial(tqdm, disable=True))
+    write_states(tmp_path / "states.parquet")
+    train_encoders(tmp_path / "states.parquet", tmp_path, EncoderConfig(steps=5, batch=16), seed=1)
+    assert pd.read_csv(tmp_path / "encoder_losses.csv")["epoch"].max() == 0
 
 
 def test_same_seed_same_weights(tmp_path):

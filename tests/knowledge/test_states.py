@@ -7,8 +7,9 @@ import torch
 from unike_lib.backbones.generate import generate
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.io import write_table
+from unike_lib.knowledge.extraction import extract_ffn_inputs, extract_states
 from unike_lib.knowledge.memory import build_memory, load_memory
-from unike_lib.knowledge.states import extract_ffn_inputs, extract_states, read_ffn_inputs, read_states
+from unike_lib.knowledge.states import read_ffn_inputs, read_states
 from unike_lib.knowledge.triplets import collect_triplets, read_triplets
 from unike_lib.types import EditCase, EditRequest, InputError
 

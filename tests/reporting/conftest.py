@@ -1,7 +1,7 @@
 """Record files made up for the tests, and a whole configuration around them."""
 
 import pytest
-from made_up_records import BACKBONES, METHODS, TASKS, make_records
+from made_up_records import BACKBONES, METHODS, TASKS, VARIANTS, admission_scores, make_records
 
 from unike_lib.config import load_config
 from unike_lib.io import write_table
@@ -39,8 +39,34 @@ def cells(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def table_cells(tmp_path_factory, config, cells):
+    """Write records of every cell of Tables 1 to 4, 25 edits a cell but in Table 1, and return their paths by table."""
+    folder = tmp_path_factory.mktemp("table_cells")
+    paths = {name: [] for name in config.tables} | {"table1": cells}
+    for name in ("table2", "table3", "table4"):
+        rows = config.tables[name]
+        for backbone in rows.backbones:
+            for task, k in rows.settings:
+                for method in rows.methods:
+                    path = folder / f"{name}-{backbone}-{task}-{k}-{method}.parquet"
+                    write_table(path, make_records((backbone, task, method), edits=25, k=k), "mark")
+                    paths[name].append(path)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def admission(tmp_path_factory):
+    """Write scores of the admission tests of two backbones: one passes, the other has no use for a memory slot."""
+    folder = tmp_path_factory.mktemp("admission")
+    tables = {"left": admission_scores("left"), "right": admission_scores("right", latent={"same fact": 0.0})}
+    for name, table in tables.items():
+        write_table(folder / f"{name}.parquet", table, "mark")
+    return [folder / f"{name}.parquet" for name in tables]
+
+
+@pytest.fixture(scope="session")
 def config():
-    methods = {name: {"method": name} for name in METHODS[:-1]} | {"unike-paper": {"like": "unike"}}
+    methods = {name: {"method": name} for name in METHODS[:-1]} | {"unike-paper": {"like": "unike"}} | VARIANTS
     return load_config(
         {
             "seed": 3,
@@ -52,6 +78,9 @@ def config():
             "backbones": {"left": {"family": "blip2"}, "right": {"family": "minigpt4"}},
             "methods": methods,
             "table1": {"backbones": BACKBONES, "methods": METHODS},
+            "table2": {"backbones": ["right"], "methods": ["t-patcher", "unike"], "ks": [10, 20]},
+            "table3": {"backbones": ["right"], "methods": ["t-patcher", "unike"], "ks": [10]},
+            "table4": {"backbones": ["right"], "methods": [*VARIANTS, "unike"]},
             "figures": {
                 "backbones": BACKBONES,
                 "fig2a": ["t-patcher", "unike"],

@@ -10,29 +10,42 @@ TASKS = ("vqa", "caption")
 METHODS = ("base", "fine-tune", "t-patcher", "unike", "unike-paper")
 
 
-def make_records(cell, edits=12, shift=0.0, generated=True, **fields):
-    """Return records of one cell with reproducible scores that differ by criterion; neighbours share a fact."""
+VARIANTS = {
+    "only-intrin": {"like": "unike", "latent": False, "zeta": "off"},
+    "only-latent-ike": {"like": "unike", "intrinsic": False},
+    "intrin-latent-ike": {"like": "unike", "zeta": "off"},
+}
+
+
+def make_records(cell, edits=12, shift=0.0, generated=True, k=1, **fields):
+    """Return records of one cell with reproducible scores that differ by criterion; neighbours share a fact.
+
+    Sessions hold k edits, the last what is left over.
+    """
     backbone, task, method = cell
-    rng = np.random.default_rng([sum(map(ord, "".join(cell))), edits])
+    rng = np.random.default_rng([sum(map(ord, "".join(cell))), edits, k][: 2 + (k > 1)])
     rows = []
     for edit in range(edits):
         for kind in PROBE_KINDS:
             token = float(np.clip(rng.uniform(0.2, 1) + shift, 0, 1))
             scores = {"token": token, "mmedit": token * 0.9, "exact": float(token > 0.7)}
+            soon = token**0.5 if kind == "rel" and k > 1 else float("nan")
+            right_after = {f"{criterion}_right_after": soon for criterion in ("token", "mmedit", "exact")}
             rows.append(
                 {
                     "backbone": backbone,
                     "task": task,
                     "method": method,
-                    "k": 1,
+                    "k": k,
                     "seed": 3,
-                    "session": edit,
-                    "position": 0,
+                    "session": edit // k,
+                    "position": edit % k,
                     "case": f"{task}-{edit}",
                     "facts": [f"fact {edit // 2}", f"own {edit}"],
                     "kind": kind,
                     "status": "failed: not finite" if method == "unike" and edit == 1 else "ok",
                     **scores,
+                    **right_after,
                     "generated": scores["exact"] if generated else float("nan"),
                     **fields,
                 }

@@ -80,8 +80,9 @@ def test_tables_and_text(tmp_path):
     outputs = {"csv": tmp_path / "a.csv", "readout": tmp_path / "r.csv", "markdown": tmp_path / "a.md"}
     outputs["windows"] = [tmp_path / f"{name}_windows.csv" for name in names]
     write_admission(scores, readouts, outputs, STATISTICS, 0)
-    found = read_verdicts(outputs["csv"])
+    found = read_verdicts(scores, STATISTICS, 0)
     assert found["left"].passed and not found["right"].passed
+    assert verdict_lines(found) in outputs["markdown"].read_text()
     text = outputs["markdown"].read_text()
     assert "- left: passes. " in text and "- right: DOES NOT PASS (slot). " in text
     assert "Clearest window: 2-5 at alpha 0.4" in text
@@ -95,6 +96,5 @@ def test_other_files_are_refused(tmp_path):
     write_table(path, admission_scores("left").drop(columns="facts"), "mark")
     with pytest.raises(InputError, match=r"odd\.parquet: no column facts"):
         write_admission([path], [], {"windows": []}, STATISTICS, 0)
-    (tmp_path / "odd.csv").write_text("backbone,task\nleft,vqa\n")
-    with pytest.raises(InputError, match=r"odd\.csv: no results of admission tests"):
-        read_verdicts(tmp_path / "odd.csv")
+    with pytest.raises(InputError, match=r"odd\.parquet: no column facts"):
+        read_verdicts([path], STATISTICS, 0)

@@ -83,7 +83,7 @@ def test_decline_is_compared_with_the_median_of_the_others():
 
 
 def test_methods_without_long_sessions_do_not_hinder_the_comparison():
-    one = table({"unike": [90] * 5, "t-patcher": [90] * 5, "ike": [99] * 5})
+    one = table({"unike": [90] * 5, "t-patcher": [90] * 5, "ike": [99] * 5}, k=1)
     ten = table({"unike": [85] * 5, "t-patcher": [70] * 5}, k=10)
     claim = next(claim for claim in paper_claims([one, ten], {"unike": "unike"}) if "declines" in claim.text)
     assert claim.verdict == "holds" and "ike " not in claim.evidence[0]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_up_records import BACKBONES, admission_scores
+from made_up_records import BACKBONES
 from PIL import Image
 
 from unike_lib.config import StatisticsConfig
 from unike_lib.reporting.admission import summarise
 from unike_lib.reporting.report import ReportSources, plain_table, shown_table, write_report
-from unike_lib.reporting.tables import write_table1
+from unike_lib.reporting.tables import write_table
 from unike_lib.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -41,12 +41,12 @@ class Balanced(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def sources(cells, config, tmp_path_factory):
+def sources(cells, config, admission, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    admission = [admission_scores("left"), admission_scores("right", latent={"same fact": 0.0})]
-    pd.concat([summarise(table, QUICK, 0) for table in admission]).to_csv(folder / "admission.csv", index=False)
+    scores = [pd.read_parquet(path) for path in admission]
+    pd.concat([summarise(table, QUICK, 0) for table in scores]).to_csv(folder / "admission.csv", index=False)
     outputs = {"token": folder / "table1.csv", "mmedit": folder / "table1_mmedit.csv"}
-    write_table1(cells, folder / "admission.csv", outputs, config)
+    write_table("table1", cells, admission, outputs, config)
     row = {
         "backbone": "left",
         "task": "vqa",

@@ -7,15 +7,14 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_records import BACKBONES, METHODS, TASKS, admission_scores, make_records
+from made_up_records import BACKBONES, METHODS, TASKS, make_records
 
 from unike_lib.config import BackboneConfig, StatisticsConfig, TableConfig
-from unike_lib.reporting.admission import summarise
 from unike_lib.reporting.markdown import cell, markdown_table
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, paper_table
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.scores import THREE_AIMS, paired_differences, score_table
-from unike_lib.reporting.tables import write_diagnostics, write_table1
+from unike_lib.reporting.tables import write_diagnostics, write_table
 from unike_lib.types import PROBE_KINDS, InputError
 
 ROOT = Path(__file__).parents[2]
@@ -27,19 +26,10 @@ def outputs(folder):
     return {key: folder / f"{name}.csv" for key, name in names.items()} | {"markdown": folder / "table1.md"}
 
 
-def admission(folder):
-    """Admission tests of two backbones: one passes, the other has no use for a memory slot."""
-    tables = [admission_scores("left"), admission_scores("right", latent={"same fact": 0.0})]
-    path = folder / "admission.csv"
-    pd.concat([summarise(table, QUICK, 0) for table in tables]).to_csv(path, index=False)
-    return path
-
-
 @pytest.fixture(scope="module")
-def table1(cells, config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("table1")
-    paths = outputs(folder)
-    write_table1(cells, admission(folder), paths, config)
+def table1(cells, config, admission, tmp_path_factory):
+    paths = outputs(tmp_path_factory.mktemp("table1"))
+    write_table("table1", cells, admission, paths, config)
     return paths
 
 
@@ -83,26 +73,24 @@ def test_table1_says_who_is_not_admitted(table1):
     assert table.groupby("backbone")["admitted"].unique().map(list).to_dict() == {"left": [True], "right": [False]}
 
 
-def test_table1_needs_the_tests_of_its_backbones(cells, config, tmp_path):
-    path = admission(tmp_path)
-    table = pd.read_csv(path)
-    table[table["backbone"] == "left"].to_csv(path, index=False)
+def test_table1_needs_the_tests_of_its_backbones(cells, config, admission, tmp_path):
     with pytest.raises(InputError, match="no admission tests of backbone right"):
-        write_table1(cells, path, outputs(tmp_path), config)
+        write_table("table1", cells, admission[:1], outputs(tmp_path), config)
 
 
-def test_table1_does_not_depend_on_the_order_of_files_or_rows(cells, table1, config, save, tmp_path):
+def test_table1_does_not_depend_on_the_order_of_files_or_rows(cells, table1, config, admission, save, tmp_path):
     shuffled = [save(pd.read_parquet(path).sample(frac=1, random_state=1), path.stem) for path in cells]
-    write_table1(shuffled[::-1], admission(tmp_path), outputs(tmp_path), config)
+    write_table("table1", shuffled[::-1], admission[::-1], outputs(tmp_path), config)
     for name, path in outputs(tmp_path).items():
         assert path.read_bytes() == table1[name].read_bytes()
 
 
-def test_a_variant_without_a_row_in_the_paper_stands_alone(config, save, tmp_path):
+def test_a_variant_without_a_row_in_the_paper_stands_alone(config, admission, save, tmp_path):
     rows = TableConfig(backbones=["left"], tasks=["vqa"], methods=["unike", "no-zeta"])
-    narrow = config.model_copy(update={"table1": rows})
+    methods = config.methods | {"no-zeta": {"like": "unike", "zeta": "off"}}
+    narrow = config.model_copy(update={"table1": rows, "methods": methods})
     paths = [save(make_records(("left", "vqa", name)), name) for name in rows.methods]
-    write_table1(paths, admission(tmp_path), outputs(tmp_path), narrow)
+    write_table("table1", paths, admission, outputs(tmp_path), narrow)
     table = pd.read_csv(tmp_path / "table1.csv").set_index("method")
     assert table["paper_rel"].isna().tolist() == [False, True]
     lines = (tmp_path / "table1.md").read_text().splitlines()
@@ -117,7 +105,6 @@ def test_facts_edits_and_failures_are_counted(save):
 
 def test_sessions_of_several_edits_are_the_clusters(save):
     records = make_records(("left", "vqa", "unike"), k=4)
-    records["session"], records["position"] = records["session"] // 4, records["session"] % 4
     assert score_table(load_records([save(records)]), "token", QUICK, 0).loc[0, "clusters"] == 3
 
 
@@ -172,7 +159,7 @@ def test_bad_records_are_refused_by_file(save, change, message):
     assert str(path) in str(caught.value)
 
 
-def test_files_that_do_not_fit_together_are_refused(save, cells, config, tmp_path):
+def test_files_that_do_not_fit_together_are_refused(save, cells, config, admission, tmp_path):
     with pytest.raises(InputError, match="no files given"):
         load_records([])
     other = save(make_records(("left", "vqa", "base"), seed=9), "other")
@@ -181,10 +168,10 @@ def test_files_that_do_not_fit_together_are_refused(save, cells, config, tmp_pat
     fewer = save(make_records(("left", "vqa", "fine-tune"), edits=11), "fewer")
     with pytest.raises(InputError, match="other edits than in"):
         load_records([cells[0], fewer])
-    with pytest.raises(InputError, match="no records of backbone right, task caption, method unike-paper"):
-        write_table1(cells[:-1], admission(tmp_path), outputs(tmp_path), config)
+    with pytest.raises(InputError, match="no records of backbone right, task caption, k 1, method unike-paper"):
+        write_table("table1", cells[:-1], admission, outputs(tmp_path), config)
     with pytest.raises(InputError, match="no output 'tokens'"):
-        write_table1(cells, admission(tmp_path), {"tokens": tmp_path / "x.csv"}, config)
+        write_table("table1", cells, admission, {"tokens": tmp_path / "x.csv"}, config)
 
 
 def test_diagnostics_are_joined(tmp_path):
@@ -211,10 +198,10 @@ def test_markdown_cells():
         markdown_table(["a"], [["1", "2"]])
 
 
-def test_a_family_that_the_paper_does_not_have_stands_alone(cells, config, tmp_path):
+def test_a_family_that_the_paper_does_not_have_stands_alone(cells, config, admission, tmp_path):
     left = config.backbones["left"].model_copy(update={"family": "smolvlm", "folder": "somewhere"})
     config = config.model_copy(update={"backbones": config.backbones | {"left": left}})
-    write_table1(cells, admission(tmp_path), outputs(tmp_path), config)
+    write_table("table1", cells, admission, outputs(tmp_path), config)
     table = pd.read_csv(tmp_path / "table1.csv")
     assert set(table.loc[table["paper_rel"].isna(), "backbone"]) == {"left"}
     assert set(PAPER_BACKBONES) == set(get_args(BackboneConfig.model_fields["family"].annotation))

@@ -147,6 +147,19 @@ class Backbone:
         """Return the token ids of an answer."""
         return self._ids(self.form.answer_prefix + answer)
 
+    @torch.no_grad()
+    def embed(self, ids: Tensor) -> Tensor:
+        """Return the input embeddings [..., d] of token ids."""
+        embedded: Tensor = self._embed(ids)
+        return embedded
+
+    def prompt_ids(self, query: Query) -> list[int]:
+        """Return the token ids of a query's prompt in the question template, without context, image and marks."""
+        return self._ids(self._templated(query))
+
+    def _templated(self, query: Query) -> str:
+        return self.question.format(query.prompt) if query.style == "question" else query.prompt
+
     def text(self, ids: Sequence[int]) -> str:
         """Return the text of answer token ids."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
@@ -177,7 +190,7 @@ class Backbone:
         return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device))
 
     def _row(self, query: Query, answer: Sequence[int], visual: dict[str, Tensor]) -> Tensor:
-        prompt = self.question.format(query.prompt) if query.style == "question" else query.prompt
+        prompt = query.context + self._templated(query)
         form, with_image = self.form, query.image is not None
         start = form.start_token_with_image if with_image else form.start_token_text_only
         before = [self.tokenizer.bos_token_id] if start else []
@@ -187,9 +200,7 @@ class Backbone:
             after = self._ids(form.after_image) + after
         if not after:
             raise InputError(f"query {query}: the prompt has no tokens")
-        ids = torch.tensor(before + after, device=self.device)
-        with torch.no_grad():
-            embedded: Tensor = self._embed(ids)
+        embedded = self.embed(torch.tensor(before + after, device=self.device))
         if query.image is None:
             return embedded
         image = visual[query.image].to(embedded.dtype)

@@ -9,7 +9,7 @@ Example:
     >>> decoder.logits(decoder.finish(hidden))                   # doctest: +SKIP
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from unike_lib.types import InputError
 
 Rotation = tuple[Tensor, Tensor]
+# What an edit adds to the output of a matrix, given the matrix's name and its input; None: nothing.
+Change = Callable[[str, Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,6 @@ class Edit(Protocol):
         """Return the FFN output [row, token, d] after the edit, given its input q."""
 
 
-class SessionEdit(Edit, Protocol):
-    """Edits of independent sessions; a batch has the same number of rows for each, ordered by session."""
-
-    @property
-    def sessions(self) -> int:
-        """Number of sessions."""
-
-    def select(self, sessions: Sequence[int]) -> "SessionEdit":
-        """Return the edits of some of the sessions, in the order given."""
-
-
 @dataclass(frozen=True)
 class Place:
     """Where in the rows an edit reads: the last prompt token of each row [row], and the trace to fill."""
@@ -112,7 +103,7 @@ class DecoderLayer:
     def forward(self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, place: Place | None) -> Tensor:
         """Return the layer's output [row, token, d]; `edit` acts on the attention output and on the FFN."""
         inputs = self.part(self.names.attention_norm)(hidden)
-        attended = self.attention(hidden_states=inputs, past_key_values=None, **masks)[0]
+        attended = self.attention(hidden_states=inputs, **masks)[0]
         if edit is not None and place is not None:
             attended = edit.shift_attention(self, inputs, attended, place)
         hidden = hidden + attended
@@ -122,15 +113,14 @@ class DecoderLayer:
             place.trace.ffn_inputs[self.index] = ffn_inputs
         return hidden + (self.ffn(ffn_inputs) if edit is None else edit.ffn(self, ffn_inputs))
 
-    def ffn(self, inputs: Tensor, deltas: dict[str, Tensor] | None = None) -> Tensor:
-        """Return FFN(q) [row, token, d]; `deltas` maps a matrix name to a change [session, out, in] of its weight."""
-        deltas = deltas or {}
-        up = self._linear(self.names.up, inputs, deltas)
+    def ffn(self, inputs: Tensor, change: Change | None = None) -> Tensor:
+        """Return FFN(q) [row, token, d]; `change` says what is added to the output of each of its matrices."""
+        up = self._linear(self.names.up, inputs, change)
         if self.names.gate is None:
             activated = self.activate(up)
         else:
-            activated = self.activate(self._linear(self.names.gate, inputs, deltas)) * up
-        return self._linear(self.names.down, activated, deltas)
+            activated = self.activate(self._linear(self.names.gate, inputs, change)) * up
+        return self._linear(self.names.down, activated, change)
 
     def activate(self, values: Tensor) -> Tensor:
         """Apply the FFN's own non-linearity."""
@@ -140,11 +130,10 @@ class DecoderLayer:
             target = getattr(target, step)
         return target(values)
 
-    def _linear(self, name: str, inputs: Tensor, deltas: dict[str, Tensor]) -> Tensor:
+    def _linear(self, name: str, inputs: Tensor, change: Change | None) -> Tensor:
         outputs: Tensor = self.part(name)(inputs)
-        if name in deltas:
-            outputs = outputs + by_session(inputs, deltas[name].transpose(1, 2))
-        return outputs
+        added = None if change is None else change(name, inputs)
+        return outputs if added is None else outputs + added
 
     def attend(
         self, query: Tensor, memory: Tensor, rotation: Rotation | None = None, bias: Tensor | None = None
@@ -215,15 +204,19 @@ class Decoder:
             raise InputError(f"decoder: model_type {kind!r} is neither of the OPT nor of the Llama family")
         self.layers = [DecoderLayer(i, module, self.names) for i, module in enumerate(self.stack.layers)]
 
-    def start(self, embeddings: Tensor) -> Tensor:
-        """Return the states entering layer 0 [row, token, d] from input embeddings; OPT adds its positions here."""
+    def start(self, embeddings: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Return the states entering layer 0 [row, token, d] from input embeddings; OPT adds its positions here.
+
+        `positions`, [row or 1, token], are those of the tokens; None: from 0 on.
+        """
         if self.names != OPT:
             return embeddings
-        ones = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
-        positions = self.stack.embed_positions(ones, 0)
+        if positions is None:
+            positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
+        embedded = self.stack.embed_positions(None, position_ids=positions)
         if self.stack.project_in is not None:
             embeddings = self.stack.project_in(embeddings)
-        return embeddings + positions.to(embeddings.dtype)
+        return embeddings + embedded.to(embeddings.dtype)
 
     def run(
         self,
@@ -237,12 +230,13 @@ class Decoder:
 
         `sees`, bool [row, token, token], says which tokens (last axis) each token attends to; None: all up to itself.
         """
-        masks = self._masks(hidden, sees)
+        masks = self.masks(hidden, sees)
         for index in layers:
             hidden = self.layers[index].forward(hidden, masks, edit, place)
         return hidden
 
-    def _masks(self, hidden: Tensor, sees: Tensor | None) -> dict[str, Any]:
+    def masks(self, hidden: Tensor, sees: Tensor | None, positions: Tensor | None = None) -> dict[str, Any]:
+        """Return what attention modules take besides states: who sees whom, and (rotary models) where tokens are."""
         config = self.stack.config
         if sees is None:
             mask = create_causal_mask(config=config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)
@@ -251,7 +245,8 @@ class Decoder:
             mask = torch.zeros_like(sees, dtype=hidden.dtype).masked_fill(~sees, lowest)[:, None]
         masks: dict[str, Any] = {"attention_mask": mask}
         if self.names != OPT:
-            positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
+            if positions is None:
+                positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
             masks["position_embeddings"] = self.stack.rotary_emb(hidden, position_ids=positions)
         return masks
 

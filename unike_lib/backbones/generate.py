@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.backbones.decoder import SessionEdit
+from unike_lib.backbones.past import Past, extend
+from unike_lib.backbones.replies import SessionEdit, reply
 from unike_lib.types import Query
 
 
@@ -21,7 +22,8 @@ def generate(
 ) -> list[list[int]]:
     """Return the greedy answers as token ids, without the stop token.
 
-    Each pass checks a whole draft at once: the longest prefix that greedy decoding would have written stays, the next
+    The unedited model checks the drafts in one pass, then writes token by token behind kept keys and values. Under an
+    edit each pass checks a whole draft: the longest prefix that greedy decoding would have written stays, the next
     token is the model's own, and what the model said along the rest serves as the next draft. Sessions whose rows are
     all finished leave the batch. The result does not depend on the drafts. Written tokens are final: in bfloat16 a
     later pass, at another length, may prefer another token on a near tie.
@@ -34,18 +36,19 @@ def generate(
         max_new_tokens: longest answer, in tokens.
         first: the greedy token after the prompt and after each draft token, if already known.
     """
+    if patch is None:
+        return _unedited(backbone, queries, drafts, max_new_tokens)
     answers = [list(draft) for draft in drafts]
     written = [0] * len(answers)
     done = [False] * len(answers)
-    width = len(answers) // patch.sessions if patch is not None else 1
+    width = len(answers) // patch.sessions
     active = list(range(len(answers) // width))
     while active:
         rows = [session * width + place for session in active for place in range(width)]
         if first is None:
             # A finished row of an unfinished session stays, with its answer cut off: sessions keep equal row counts.
             parts = [[] if done[row] else answers[row] for row in rows]
-            part_of_patch = None if patch is None else patch.select(active)
-            first = _greedy_along(backbone, [queries[row] for row in rows], parts, part_of_patch)
+            first = _greedy_along(backbone, [queries[row] for row in rows], parts, patch.select(active))
         for row, predicted in zip(rows, first, strict=True):
             if not done[row]:
                 known = answers[row][: written[row]]
@@ -63,14 +66,41 @@ def generate(
     return answers
 
 
+def _unedited(
+    backbone: Backbone, queries: Sequence[Query], drafts: Sequence[Sequence[int]], limit: int
+) -> list[list[int]]:
+    """Check the drafts in one pass, then write token by token; keys and values of what is written are kept."""
+    batch = backbone.encode(queries, drafts)
+    past, decoder = Past(len(queries), backbone.device), backbone.decoder
+    hidden = extend(decoder, batch.embeddings, past, batch.real)
+    where = batch.answered
+    best = decoder.logits(decoder.finish(hidden[where])).argmax(-1).split(where.sum(1).tolist())
+    accepted = [
+        _accept(draft, along.tolist(), backbone.stop_tokens, limit) for draft, along in zip(drafts, best, strict=True)
+    ]
+    answers, done = [answer for answer, _ in accepted], [finished for _, finished in accepted]
+    # The last token of each answer is not in the cache yet; what follows it in the draft was wrong.
+    kept = batch.last_prompt + torch.tensor([len(answer) for answer in answers], device=backbone.device)
+    past.real &= torch.arange(past.real.shape[1], device=backbone.device) < kept[:, None]
+    active = list(range(len(queries)))
+    while not all(done):
+        going = [place for place, row in enumerate(active) if not done[row]]
+        active = [active[place] for place in going]
+        past.select(torch.tensor(going, device=backbone.device))
+        last = torch.tensor([[answers[row][-1]] for row in active], device=backbone.device)
+        hidden = extend(decoder, backbone.embed(last), past, torch.ones_like(last, dtype=torch.bool))
+        for row, token in zip(active, decoder.logits(decoder.finish(hidden[:, -1])).argmax(-1).tolist(), strict=True):
+            more, done[row] = _accept([], [token], backbone.stop_tokens, limit - len(answers[row]))
+            answers[row] += more
+    return answers
+
+
 def _greedy_along(
-    backbone: Backbone, queries: Sequence[Query], rows: list[list[int]], patch: SessionEdit | None
+    backbone: Backbone, queries: Sequence[Query], rows: list[list[int]], patch: SessionEdit
 ) -> list[list[int]]:
     """Return, for each row, the greedy token after the prompt and after each draft token."""
-    batch = backbone.encode(queries, rows)
-    where = batch.answered
-    best = backbone.head(backbone.trunk(batch), patch, where).argmax(-1)
-    return [part.tolist() for part in best.split(where.sum(1).tolist())]
+    replies = reply(backbone, queries, patch, rows)
+    return [part.tolist() for part in replies.logits.argmax(-1).split(replies.where.sum(1).tolist())]
 
 
 def _accept(

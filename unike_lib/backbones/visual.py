@@ -17,26 +17,28 @@ ROWS = 16
 
 
 class VisualStore:
-    """Visual tokens [token, d] by image name, read from safetensors as they are asked for.
+    """Visual tokens [token, d] by image name, read from safetensors files as they are asked for.
 
     Raises:
-        InputError: the file is missing or broken, or an image is not in it.
+        InputError: a file is missing or broken, or an image is in none of them.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._file: Any = safe_open(path, framework="pt")
-        except (FileNotFoundError, SafetensorError) as error:
-            raise InputError(f"{path}: no readable visual features ({error})") from None
-        self.names = frozenset(self._file.keys())
+    def __init__(self, *paths: Path) -> None:
+        self.paths = paths
+        self._files: dict[str, Any] = {}
+        for path in paths:
+            try:
+                file: Any = safe_open(path, framework="pt")
+            except (FileNotFoundError, SafetensorError) as error:
+                raise InputError(f"{path}: no readable visual features ({error})") from None
+            self._files |= dict.fromkeys(file.keys(), file)
 
     def __call__(self, names: Sequence[str]) -> Tensor:
         """Return the visual tokens [image, token, d]."""
         for name in names:
-            if name not in self.names:
-                raise InputError(f"{self.path}: no visual features of image {name!r}")
-        return torch.stack([self._file.get_tensor(name) for name in names])
+            if name not in self._files:
+                raise InputError(f"{', '.join(map(str, self.paths))}: no visual features of image {name!r}")
+        return torch.stack([self._files[name].get_tensor(name) for name in names])
 
 
 @torch.inference_mode()

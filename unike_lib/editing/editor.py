@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from unike_lib.backbones.base import IGNORED, Backbone, Trunk
 from unike_lib.backbones.decoder import Edit, Trace
 from unike_lib.editing.patch import Patch
-from unike_lib.types import EditRequest
+from unike_lib.types import EditRequest, Query
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,15 @@ class NoEdit:
         return Outcome(onto, (None,) * len(requests))
 
 
-def request_trunk(backbone: Backbone, requests: Sequence[EditRequest], first: int | None = None) -> Trunk:
-    """Run the frozen part of the requests once, up to layer `first`; every step of an edit starts from it."""
-    return backbone.trunk(backbone.encode([request.query for request in requests]), first)
+def request_trunk(
+    backbone: Backbone, requests: Sequence[EditRequest], first: int | None = None, onto: Patch | None = None
+) -> Trunk:
+    """Run the frozen part of the requests once, up to layer `first`; every step of an edit starts from it.
+
+    `onto`: the requests are asked behind this patch's contexts.
+    """
+    queries: Sequence[Query] = [request.query for request in requests]
+    return backbone.trunk(backbone.encode(queries if onto is None else onto.in_context(queries)), first)
 
 
 def edit_loss(backbone: Backbone, trunk: Trunk, patch: Edit, trace: Trace | None = None) -> Tensor:
@@ -55,6 +61,11 @@ def edit_loss(backbone: Backbone, trunk: Trunk, patch: Edit, trace: Trace | None
     targets = trunk.batch.targets
     where = targets != IGNORED
     losses = cross_entropy(backbone.head(trunk, patch, where, trace), targets[where], reduction="none")
+    return row_means(losses, where)
+
+
+def row_means(values: Tensor, where: Tensor) -> Tensor:
+    """Return each row's mean [row] of values [position read], read where `where` [row, token] holds."""
     rows = where.nonzero()[:, 0]
-    sums = torch.zeros(len(targets), device=losses.device).index_add(0, rows, losses)
+    sums = torch.zeros(len(where), dtype=values.dtype, device=values.device).index_add(0, rows, values)
     return sums / where.sum(1)

@@ -41,7 +41,7 @@ class LatentShift:
     memory: Memory
     encoders: Mapping[int, Encoder]
     top_k: int = 40
-    alpha: Literal["dynamic"] | float = "dynamic"
+    alpha: Literal["dynamic", "scoped"] | float = "dynamic"
     alpha_scale: float = 1.0
     alpha_convention: Literal["text", "printed"] = "text"
     alpha_operands: Literal["mixture", "attention_outputs"] = "mixture"
@@ -74,6 +74,8 @@ class LatentShift:
             mixture = (weights[rows, place.last_prompt, None].to(slots.dtype) @ slots)[:, 0]
             known_last, outputs_last = known[rows, place.last_prompt], outputs[rows, place.last_prompt]
             alpha = self._dynamic(layer.index, (mixture, last_inputs), (known_last, outputs_last))
+        elif self.alpha == "scoped":
+            alpha = self._scoped(cosines, own)
         else:
             alpha = torch.full(rows.shape, float(self.alpha), device=inputs.device)
         if place.trace is not None:
@@ -108,3 +110,12 @@ class LatentShift:
         known, reference = mixture_and_input if self.alpha_operands == "mixture" else known_and_output
         similarity = cosine_similarity(self.encoders[layer](known.float()), reference.float(), dim=-1)
         return (similarity.clamp(min=0) * self.alpha_scale).clamp(max=1)
+
+    def _scoped(self, cosines: Tensor, own: Slots | None) -> Tensor:
+        """Return the share of the retrieval, softmax of cosine / temperature, that falls on the session's own entries.
+
+        The rest of the memory is the alternative: a question nearer to what is stored there is out of scope. [row].
+        """
+        count = 0 if own is None else own.keys.shape[1]
+        shares = (cosines.float() / (self.retrieval_temperature or 1.0)).softmax(1)
+        return (shares[:, cosines.shape[1] - count :].sum(1) * self.alpha_scale).clamp(max=1)

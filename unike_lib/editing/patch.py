@@ -8,17 +8,26 @@ Example:
     (2, {}, {})
 """
 
+import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from unike_lib.backbones.decoder import DecoderLayer, Place, by_session
+from unike_lib.backbones.replies import Replies
 from unike_lib.editing.latent import LatentShift, Slots
+from unike_lib.editing.low_rank import Factors, LowRank
+from unike_lib.editing.route import Route, Router
 from unike_lib.io import read_tensors, write_tensors
-from unike_lib.types import InputError
+from unike_lib.types import InputError, Query
+
+ROUTED, CONTEXTS = "edits", "contexts"
 
 
 @dataclass(frozen=True)
@@ -67,8 +76,10 @@ def _affine(inputs: Tensor, matrices: Tensor, bias: Tensor) -> Tensor:
 class Patch:
     """Edits of B sessions: extra neurons, weight changes and memory slots by layer; an attention shift shared by all.
 
-    deltas: layer -> matrix name -> change of its weight [session, out, in]; slots: layer -> entries beside the shift's
-    shared memory.
+    deltas: layer -> matrix name -> change of its weight [session, out, in]; low_rank: layer -> matrix name -> factors
+    of a further change; slots: layer -> entries beside the shift's shared memory; contexts: a text a session that goes
+    before every prompt (none at all: no context); route: a second model that answers what is in the scope of a
+    session's edits.
     """
 
     sessions: int
@@ -76,6 +87,9 @@ class Patch:
     deltas: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
     shift: LatentShift | None = None
     slots: Mapping[int, Slots] = field(default_factory=dict)
+    low_rank: Factors = field(default_factory=dict)
+    contexts: tuple[str, ...] = ()
+    route: Route | None = None
 
     @classmethod
     def identity(cls, sessions: int) -> "Patch":
@@ -90,10 +104,29 @@ class Patch:
 
     def ffn(self, layer: DecoderLayer, inputs: Tensor) -> Tensor:
         """Return the FFN output with weight changes and extra neurons."""
-        outputs = layer.ffn(inputs, dict(self.deltas.get(layer.index, {})))
+        outputs = layer.ffn(inputs, partial(self.change, layer.index))
         if layer.index in self.neurons:
             outputs = outputs + self.neurons[layer.index].output(layer, inputs)
         return outputs
+
+    def change(self, layer: int, name: str, inputs: Tensor) -> Tensor | None:
+        """Return what the weight changes add to the output of a matrix, [row, token, out]; None: nothing."""
+        dense = self.deltas.get(layer, {}).get(name)
+        factors = self.low_rank.get(layer, {}).get(name)
+        parts = [] if dense is None else [by_session(inputs, dense.transpose(1, 2))]
+        parts += [] if factors is None else [factors.apply(inputs)]
+        return sum(parts[1:], parts[0]) if parts else None
+
+    def in_context(self, queries: Sequence[Query]) -> Sequence[Query]:
+        """Return the queries, rows in session order, with their sessions' contexts in front."""
+        if not self.contexts:
+            return queries
+        width = len(queries) // self.sessions
+        return [replace(query, context=self.contexts[row // width]) for row, query in enumerate(queries)]
+
+    def routed(self, queries: Sequence[Query], replies: Replies) -> Tensor:
+        """Return the logits [position read, vocabulary] after the second model, if there is one."""
+        return replies.logits if self.route is None else self.route.mixed(queries, replies)
 
     def with_neurons(self, more: Mapping[int, Neurons]) -> "Patch":
         """Return this patch with more neurons beside those it has."""
@@ -116,6 +149,15 @@ class Patch:
                 mine[name] = mine[name] + change if name in mine else change
         return replace(self, deltas=layers)
 
+    def with_low_rank(self, more: Factors) -> "Patch":
+        """Return this patch with further weight changes beside those it has: ranks add up."""
+        layers = {layer: dict(changes) for layer, changes in self.low_rank.items()}
+        for layer, changes in more.items():
+            mine = layers.setdefault(layer, {})
+            for name, factors in changes.items():
+                mine[name] = mine[name].joined(factors) if name in mine else factors
+        return replace(self, low_rank=layers)
+
     def select(self, sessions: Sequence[int]) -> "Patch":
         """Return the patch of some of the sessions, in the order given."""
         if list(sessions) == list(range(self.sessions)):
@@ -128,13 +170,26 @@ class Patch:
             layer: {name: value[list(sessions)] for name, value in changes.items()}
             for layer, changes in self.deltas.items()
         }
-        slots = {layer: group.select(sessions) for layer, group in self.slots.items()}
-        return replace(self, sessions=len(sessions), neurons=neurons, deltas=deltas, slots=slots)
+        low_rank = {
+            layer: {name: factors.select(sessions) for name, factors in changes.items()}
+            for layer, changes in self.low_rank.items()
+        }
+        return replace(
+            self,
+            sessions=len(sessions),
+            neurons=neurons,
+            deltas=deltas,
+            slots={layer: group.select(sessions) for layer, group in self.slots.items()},
+            low_rank=low_rank,
+            contexts=tuple(self.contexts[session] for session in sessions) if self.contexts else (),
+            route=None if self.route is None else self.route.select(sessions),
+        )
 
     def kept(self, keep: Tensor, otherwise: "Patch") -> "Patch":
         """Return this patch where `keep` [session] holds and, elsewhere, what `otherwise` was before this edit.
 
-        Sessions that are not kept get the earlier weight changes and silent neurons (zero values).
+        Sessions that are not kept get the earlier weight changes, contexts and routed edits, silent neurons (zero
+        values) and zero factors.
         """
         neurons = {}
         for layer, new in self.neurons.items():
@@ -152,10 +207,20 @@ class Patch:
                 name: torch.where(keep[:, None, None], change, before.get(name, torch.zeros_like(change)))
                 for name, change in changes.items()
             }
-        return replace(self, neurons=neurons, deltas=deltas)
+        low_rank = {
+            layer: {
+                name: factors.kept(keep, otherwise.low_rank.get(layer, {}).get(name)) for name, factors in new.items()
+            }
+            for layer, new in self.low_rank.items()
+        }
+        sure = keep.tolist()
+        earlier = otherwise.contexts or ("",) * self.sessions
+        contexts = tuple(new if ok else old for ok, new, old in zip(sure, self.contexts, earlier, strict=False))
+        route = None if self.route is None else self.route.kept(sure, otherwise.route)
+        return replace(self, neurons=neurons, deltas=deltas, low_rank=low_rank, contexts=contexts, route=route)
 
     def save(self, path: str | Path, mark: str) -> None:
-        """Write all but the shift to safetensors; the shift is rebuilt from its memory on load."""
+        """Write all but what sessions share (the shift, the route's models) to safetensors; load takes those anew."""
         tensors = {
             f"neurons.{layer}.{name}": value
             for layer, group in self.neurons.items()
@@ -163,21 +228,49 @@ class Patch:
         }
         for layer, changes in self.deltas.items():
             tensors |= {f"deltas.{layer}.{name}": value for name, value in changes.items()}
+        for layer, factored in self.low_rank.items():
+            tensors |= {f"low_rank_outputs.{layer}.{name}": factors.outputs for name, factors in factored.items()}
+            tensors |= {f"low_rank_inputs.{layer}.{name}": factors.inputs for name, factors in factored.items()}
         for layer, group in self.slots.items():
             tensors |= {f"slots.{layer}.keys": group.keys, f"slots.{layer}.values": group.values}
+        tensors[CONTEXTS] = _packed(self.contexts)
+        if self.route is not None:
+            tensors[ROUTED] = _packed([[vars(edit) for edit in edits] for edits in self.route.edits])
         write_tensors(path, {"sessions": torch.tensor(self.sessions), **tensors}, mark)
 
     @classmethod
-    def load(cls, path: str | Path, shift: LatentShift | None = None, mark: str | None = None) -> "Patch":
-        """Read a patch; raise InputError if the file is broken or from other inputs."""
+    def load(
+        cls, path: str | Path, shift: LatentShift | None = None, mark: str | None = None, router: Router | None = None
+    ) -> "Patch":
+        """Read a patch; raise InputError if the file is broken or from other inputs, or if it needs a router."""
         tensors = read_tensors(path, mark)
         if "sessions" not in tensors:
             raise InputError(f"{path}: not a patch (no entry 'sessions')")
-        read: dict[str, dict[int, dict[str, Tensor]]] = {"neurons": {}, "deltas": {}, "slots": {}}
+        contexts = tuple(_unpacked(tensors.pop(CONTEXTS)))
+        route = None
+        if ROUTED in tensors:
+            if router is None:
+                raise InputError(f"{path}: holds edits that a second model answers: expected that model (router)")
+            edits = _unpacked(tensors.pop(ROUTED))
+            route = Route(router, tuple(tuple(Query(**edit) for edit in session) for session in edits))
+        read: defaultdict[str, dict[int, dict[str, Tensor]]] = defaultdict(dict)
         sessions = int(tensors.pop("sessions"))
         for name, value in tensors.items():
             kind, layer, part = name.split(".", 2)
             read[kind].setdefault(int(layer), {})[part] = value
         neurons = {layer: Neurons(**parts) for layer, parts in read["neurons"].items()}
         slots = {layer: Slots(**parts) for layer, parts in read["slots"].items()}
-        return cls(sessions, neurons, read["deltas"], shift, slots)
+        low_rank = {
+            layer: {name: LowRank(outputs, read["low_rank_inputs"][layer][name]) for name, outputs in parts.items()}
+            for layer, parts in read["low_rank_outputs"].items()
+        }
+        return cls(sessions, neurons, read["deltas"], shift, slots, low_rank, contexts, route)
+
+
+def _packed(value: Any) -> Tensor:
+    """Return JSON text as bytes [byte], because safetensors keep tensors only."""
+    return torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def _unpacked(text: Tensor) -> Any:
+    return json.loads(bytes(text.tolist()))

@@ -10,13 +10,15 @@ from torch import Tensor
 from unike_lib.backbones.base import Backbone, Trunk
 from unike_lib.backbones.decoder import Trace
 from unike_lib.editing.editor import Outcome, request_trunk
+from unike_lib.editing.ike import Ike
 from unike_lib.editing.latent import LatentShift, Slots
 from unike_lib.editing.neurons import NeuronSource, NeuronTrainer
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Neurons, Patch
 from unike_lib.knowledge.encoders import LayerEncoders, load_encoders
+from unike_lib.knowledge.extraction import states_of_answers
 from unike_lib.knowledge.memory import load_memory
-from unike_lib.knowledge.states import VALUE_COLUMNS, read_ffn_inputs, states_of_answers
+from unike_lib.knowledge.states import VALUE_COLUMNS, read_ffn_inputs
 from unike_lib.methods import UnikeMethod
 from unike_lib.types import EditRequest
 
@@ -68,12 +70,17 @@ def _per_session(start: Tensor, sessions: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Unike:
-    """The intrinsic and the external half in the same four layers, trained with the shift active."""
+    """The intrinsic and the external half in the same four layers, trained with the shift active.
+
+    ike: IKE, whose context then goes before every question (Intrin + IKE, the paper's Table 4). Reading: the neurons
+    are trained behind the context, as they are trained with the shift active.
+    """
 
     trainer: NeuronTrainer
     settings: UnikeMethod
     shift: LatentShift | None
     zetas: Mapping[int, tuple[Tensor, Tensor]]
+    ike: Ike | None = None
 
     @classmethod
     def from_knowledge(cls, backbone: Backbone, settings: UnikeMethod, knowledge: Path, seed: int) -> "Unike":
@@ -99,16 +106,20 @@ class Unike:
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Install one request a session."""
-        trunk = request_trunk(self.trainer.backbone, requests)
+        before, trunk = onto, request_trunk(self.trainer.backbone, requests)
         if self.shift is not None and self.settings.edit_slots:
             onto = onto.with_slots(self._own_slots(self.shift, trunk))
+        if self.ike is not None:
+            onto = self.ike.told(requests, onto)
+            trunk = request_trunk(self.trainer.backbone, requests, onto=onto)
         if not self.settings.intrinsic:
             return Outcome(onto, (None,) * len(requests))
-        fresh = self.trainer.new_neurons(requests, trunk, onto)
+        seen = onto if self.settings.shift_in_training else replace(onto, shift=None)
+        fresh = self.trainer.new_neurons(requests, trunk, seen)
         per_edit = self.settings.zeta_map == "per_edit"
         neurons = SteeredNeurons(fresh, self.zetas, self.settings.beta, per_edit)
-        finite = self.trainer.train(neurons.parameters, trunk, onto, neurons)
-        return Outcome(onto.with_neurons(neurons.detached()).kept(finite, onto), failures(finite))
+        finite = self.trainer.train(neurons.parameters, trunk, seen, neurons)
+        return Outcome(onto.with_neurons(neurons.detached()).kept(finite, before), failures(finite))
 
     @torch.no_grad()
     def _own_slots(self, shift: LatentShift, trunk: Trunk) -> dict[int, Slots]:

@@ -1,5 +1,6 @@
 """What an evaluation keeps: a score a probe, and the unedited backbone's answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unike_lib.io import read_table, write_table
-from unike_lib.types import ProbeKind
+from unike_lib.types import InputError, ProbeKind
 
 TEXT, REAL, WHOLE = pa.string(), pa.float64(), pa.int32()
 RECORD_SCHEMA = pa.schema(
@@ -22,6 +23,7 @@ RECORD_SCHEMA = pa.schema(
         ("kind", TEXT),
         ("status", TEXT),
         *((name, REAL) for name in ("token", "mmedit", "exact", "generated")),
+        *((name, REAL) for name in ("token_right_after", "mmedit_right_after", "exact_right_after")),
         ("answer_tokens", WHOLE),
         *((name, TEXT) for name in ("target", "text_before", "text_after")),
         *((name, REAL) for name in ("edit_seconds", "alpha")),
@@ -34,7 +36,11 @@ SWEEP_SCHEMA = RECORD_SCHEMA.append(pa.field("field", TEXT)).append(pa.field("va
 
 @dataclass
 class Score:
-    """One probe of one case after a session's edits; scores are in [0, 1] and mean "unchanged" for locality kinds."""
+    """One probe of one case after a session's edits; scores are in [0, 1] and mean "unchanged" for locality kinds.
+
+    `token_right_after` ...: the same scores right after the case's own edit, before the later ones of its session; only
+    of kind `rel` in sessions of several edits, else NaN.
+    """
 
     case: str
     facts: list[str]
@@ -52,6 +58,9 @@ class Score:
     position: int = 0
     edit_seconds: float = 0.0
     status: str = "ok"
+    token_right_after: float = np.nan
+    mmedit_right_after: float = np.nan
+    exact_right_after: float = np.nan
 
 
 @dataclass
@@ -98,6 +107,17 @@ class Before:
         )
         frame = pd.DataFrame([{"case": case, "kind": kind, **row} for (case, kind), row in self.rows.items()])
         write_table(path, frame, mark, schema)
+
+    @classmethod
+    def load_all(cls, paths: Sequence[str | Path]) -> "Before":
+        """Read the answers of several tasks; raise InputError if a file is broken or two have a case of the same id."""
+        joined = cls()
+        for path in paths:
+            more = cls.load(Path(path))
+            if twice := sorted(more.rows.keys() & joined.rows.keys()):
+                raise InputError(f"{path}: case {twice[0][0]}: the id is taken by a case of another task")
+            joined.rows.update(more.rows)
+        return joined
 
     @classmethod
     def load(cls, path: Path, mark: str | None = None) -> "Before":

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from unike_lib.backbones.base import IGNORED, Backbone
 from unike_lib.backbones.decoder import Trace
 from unike_lib.backbones.generate import generate
+from unike_lib.backbones.replies import reply
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import Editor
@@ -56,12 +57,11 @@ def ask(
 
     `drafts` are guesses of the greedy answers, by default the queries' own answers: a matter of speed alone.
     """
-    batch, trace = backbone.encode(queries), Trace()
-    ranks = RANKS.get(kind)
-    where = batch.real if ranks else batch.answered
-    logits = backbone.head(backbone.trunk(batch), patch, where, trace)
+    ranks, trace = RANKS.get(kind), Trace()
+    replies = reply(backbone, queries, patch, everywhere=ranks is not None, trace=trace)
+    batch, logits = replies.batch, replies.logits
     best = torch.zeros_like(batch.targets)
-    best[where] = logits.argmax(-1)
+    best[replies.where] = logits.argmax(-1)
     tops = [] if ranks is None else list(top_ids(logits, ranks).cpu().split(batch.lengths.tolist()))
     generated: list[list[int]] = [[] for _ in queries]
     if settings.generate:
@@ -97,14 +97,21 @@ def run_edits(
 ) -> list[Score]:
     """Edit and score every case in sessions of k; a last partial session is scored with its true length.
 
-    A session whose edit failed is scored as it stands without that edit, and its status says why.
+    Where k > 1, the `rel` scores also say what the item scored right after its own edit. A session whose edit failed is
+    scored as it stands without that edit, and its status says why.
     """
     sessions = [cases[start : start + k] for start in range(0, len(cases), k)]
     scores: list[Score] = []
     progress = tqdm(total=len(cases), desc="edits", unit="edit")
     first = 0
     for group in _equal_groups(sessions, settings.sessions):
-        scores += _run_group(backbone, editor, group, before, settings, first)
+        edited = _edit_group(backbone, editor, group, before, settings)
+        of_group = _score_group(backbone, group, edited, before, settings)
+        if k > 1:
+            _add_right_after(of_group, edited.right_after)
+        for score in of_group:
+            score.session += first
+        scores += of_group
         first += len(group)
         progress.update(sum(map(len, group)))
     progress.close()
@@ -119,33 +126,80 @@ def _equal_groups(sessions: Sequence[Sequence[EditCase]], size: int) -> Iterator
         yield sessions[len(full) :]
 
 
-def _run_group(
+@dataclass(frozen=True)
+class _Edited:
+    """A group of sessions after all their edits.
+
+    failures [position][session]; seconds: editing time an edit; right_after [position][session]: `rel` scores of each
+    item with its own edit as the last one, for all positions but the last.
+    """
+
+    patch: Patch
+    failures: list[tuple[str | None, ...]]
+    seconds: float
+    right_after: list[list[Score]]
+
+
+def _edit_group(
     backbone: Backbone,
     editor: Editor,
     group: Sequence[Sequence[EditCase]],
     before: Before,
     settings: EvaluationConfig,
-    first: int,
-) -> list[Score]:
-    started = time.perf_counter()
-    patch = editor.start(len(group))
+) -> _Edited:
+    patch, width, seconds = editor.start(len(group)), len(group[0]), 0.0
     failures: list[tuple[str | None, ...]] = []
-    for position in range(len(group[0])):
+    right_after: list[list[Score]] = []
+    for position in range(width):
+        started = time.perf_counter()
         outcome = editor.edit([session[position].request for session in group], patch)
+        seconds += time.perf_counter() - started
         patch = outcome.patch
         failures.append(outcome.failures)
-    edits = len(group) * len(group[0])
-    seconds = (time.perf_counter() - started) / edits
-    scores: list[Score] = []
-    for kind in PROBE_KINDS:
-        scores += _score_kind(backbone, group, kind, patch, before, settings)
+        if position < width - 1:
+            items = [session[position : position + 1] for session in group]
+            quick = settings.without_generation()
+            right_after.append(_score_kind(backbone, items, "rel", patch, before, quick))
+    return _Edited(patch, failures, seconds / (len(group) * width), right_after)
+
+
+def _score_group(
+    backbone: Backbone,
+    group: Sequence[Sequence[EditCase]],
+    edited: _Edited,
+    before: Before,
+    settings: EvaluationConfig,
+) -> list[Score]:
+    """Score every case of a group after all edits; sessions are numbered within the group.
+
+    Whole sessions are asked together, as many as keep a pass at `settings.sessions` rows: what a pass needs in memory
+    does not grow with the length of sessions.
+    """
     width = len(group[0])
-    for index, score in enumerate(scores):
-        session, position = divmod(index % edits, width)
-        failure = failures[position][session]
-        score.session, score.position, score.edit_seconds = first + session, position, seconds
+    size = max(1, settings.sessions // width)
+    scores: list[Score] = []
+    for start in range(0, len(group), size):
+        numbers = range(start, min(start + size, len(group)))
+        part, patch = [group[number] for number in numbers], edited.patch.select(numbers)
+        for kind in PROBE_KINDS:
+            of_kind = _score_kind(backbone, part, kind, patch, before, settings)
+            for row, score in enumerate(of_kind):
+                score.session, score.position = start + row // width, row % width
+            scores += of_kind
+    for score in scores:
+        failure = edited.failures[score.position][score.session]
         score.status = "ok" if failure is None else f"failed: {failure}"
+        score.edit_seconds = edited.seconds
     return scores
+
+
+def _add_right_after(scores: Sequence[Score], right_after: Sequence[Sequence[Score]]) -> None:
+    """Write the earlier scores [position][session] into the `rel` scores; of the last edits, the two are the same."""
+    for score in scores:
+        if score.kind == "rel":
+            own = right_after[score.position][score.session] if score.position < len(right_after) else score
+            score.token_right_after, score.mmedit_right_after = own.token, own.mmedit
+            score.exact_right_after = own.exact
 
 
 def _score_kind(
@@ -201,7 +255,7 @@ def _scatter(before: Before, cases: Sequence[EditCase], kind: ProbeKind, targets
 
 def probe_query(case: EditCase, kind: ProbeKind) -> Query:
     """Return the question of one probe kind of a case."""
-    return next(probe.query for probe in case.probes if probe.kind == kind)
+    return case.query(kind)
 
 
 def records_table(scores: Sequence[Score], labels: dict[str, object]) -> pd.DataFrame:

@@ -9,8 +9,9 @@ from unike_lib.backbones.base import Backbone, Batch
 from unike_lib.backbones.decoder import Place, Trace
 from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.patch import Patch
+from unike_lib.knowledge.extraction import states_of_answers
 from unike_lib.knowledge.memory import Memory
-from unike_lib.knowledge.states import VALUE_COLUMNS, states_of_answers
+from unike_lib.knowledge.states import VALUE_COLUMNS
 from unike_lib.types import Query
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from unike_lib.backbones.base import Backbone
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import Editor
+from unike_lib.editing.objective import objective
 from unike_lib.evaluation.records import Before, Score
 from unike_lib.evaluation.sessions import run_edits
 from unike_lib.methods import setting_text
@@ -25,13 +26,6 @@ def grid_trials(grid: Mapping[str, Sequence[Any]], trials: int, seed: int) -> li
     if len(combinations) <= trials:
         return combinations
     return random.Random(seed).sample(combinations, trials)
-
-
-def objective(means: Mapping[str, float]) -> float:
-    """Return the mean of reliability, generality (mean of two) and locality (mean of two): the search maximises it."""
-    generality = (means["t_gen"] + means["m_gen"]) / 2
-    locality = (means["t_loc"] + means["m_loc"]) / 2
-    return (means["rel"] + generality + locality) / 3
 
 
 def search(

@@ -96,11 +96,11 @@ def _train_layer(
         semantic = Encoder(width, config.hidden, width, config.layers)
     optimiser = torch.optim.Adam([*truth.parameters(), *semantic.parameters()], lr=config.learning_rate)
     rows: list[dict[str, float]] = []
-    bar = tqdm(total=config.steps, desc=title, unit="step")
-    while bar.n < config.steps:
+    bar, done = tqdm(total=config.steps, desc=title, unit="step"), 0
+    while done < config.steps:
         epoch, sums = len(rows), [0.0, 0.0, 0]
         batches = _batches(len(states["h_sem"]), config.batch, seed + epoch)
-        for batch in itertools.islice(batches, config.steps - bar.n):
+        for batch in itertools.islice(batches, config.steps - done):
             h_sem, h_pos, h_neg = (states[name][batch] for name in ("h_sem", "h_pos", "h_neg"))
             loss1 = truthfulness_loss(truth(h_pos), truth(h_neg), config.temperature)
             loss2 = semantic_loss(h_sem, semantic(h_pos), semantic(h_neg), config.temperature)
@@ -109,6 +109,7 @@ def _train_layer(
             optimiser.step()
             sums = [sums[0] + loss1.item(), sums[1] + loss2.item(), sums[2] + 1]
         bar.update(sums[2])
+        done += int(sums[2])
         rows.append({"epoch": epoch, "truthfulness": sums[0] / sums[2], "semantic": sums[1] / sums[2]})
     bar.close()
     return _with_zetas(truth, semantic, states, config.ridge), pd.DataFrame(rows)

@@ -11,7 +11,7 @@ import pandas as pd
 from unike_lib.config import StatisticsConfig
 from unike_lib.io import atomic_path, read_table, write_csv
 from unike_lib.reporting.bootstrap import cluster_weights, count_clusters, percentile_interval
-from unike_lib.reporting.markdown import cell, markdown_table
+from unike_lib.reporting.markdown import cell, markdown_table, rows_of
 from unike_lib.types import InputError
 
 CONDITION = ["test", "layers", "alpha", "memory"]
@@ -169,17 +169,20 @@ def _numbers(row: Mapping[str, Any]) -> str:
     )
 
 
-def read_verdicts(path: Path) -> dict[str, Verdict]:
-    """Return each backbone's verdict from the table that `write_admission` wrote.
+def read_verdicts(scores: Sequence[Path], statistics: StatisticsConfig, seed: int) -> dict[str, Verdict]:
+    """Return each backbone's verdict, as `write_admission` does, from the scores of the two tests alone.
+
+    Args:
+        scores: a file a backbone, as for `write_admission`.
+        statistics: resamples and confidence.
+        seed: of the resamples.
 
     Raises:
-        InputError: the table has no rows of the two tests.
+        InputError: a file without one of the columns.
     """
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    found = verdicts(table) if {*CONDITION, "above"} <= set(table) else {}
-    if not found:
-        raise InputError(f"{path}: no results of admission tests, expected the table of rule admission_table")
-    return found
+    tables = [_read_scores(path) for path in scores]
+    tested = [table[(table["test"] != "window") & table["layers"].isin(["none", "edited"])] for table in tables]
+    return verdicts(pd.concat([summarise(table, statistics, seed) for table in tested], ignore_index=True))
 
 
 def admission_text(summary: pd.DataFrame, readout: pd.DataFrame, statistics: StatisticsConfig) -> str:
@@ -226,7 +229,7 @@ def _table(rows: pd.DataFrame, tests: Sequence[str]) -> str:
             *(cell(row, name, True, 2) if row["test"] != "none" else "-" for name in ("gain", "difference")),
             row["reference"] or "-",
         ]
-        for row in _dicts(rows[rows["test"].isin(tests)])
+        for row in rows_of(rows[rows["test"].isin(tests)])
     ]
     return markdown_table(header, lines)
 
@@ -258,12 +261,8 @@ def _readout_table(readout: pd.DataFrame, backbone: str) -> str:
         "chance": "most frequent %",
     }
     lines = []
-    for row in _dicts(readout[readout["backbone"] == backbone]):
+    for row in rows_of(readout[readout["backbone"] == backbone]):
         shares = ["-" if pd.isna(row[name]) else f"{row[name]:.2f}" for name in list(names)[:4]]
         percents = ["-" if pd.isna(row[name]) else f"{100 * row[name]:.1f}" for name in list(names)[4:]]
         lines.append([f"{row['layer']}{' (edited)' if row['edited'] else ''}", *shares, *percents])
     return markdown_table(["Layer", *names.values()], lines)
-
-
-def _dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

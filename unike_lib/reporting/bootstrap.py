@@ -55,12 +55,26 @@ def percentile_interval(scores: Floats, weights: Floats, confidence: float) -> t
     Returns:
         Lower and upper ends, [column] each; NaN where the weights cannot vary (fewer than two clusters).
     """
-    total = weights.sum(axis=1)
-    usable = total > 0
+    return interval_over_cells([scores], weights, confidence)
+
+
+def interval_over_cells(cells: Sequence[Floats], weights: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """Return the percentile bootstrap interval of the unweighted average of the cells' means, column by column.
+
+    Args:
+        cells: scores of each cell, [edit, column].
+        weights: [resample, edit], the edits of all cells one after another.
+        confidence: for example 0.95.
+    """
+    parts = np.split(weights, np.cumsum([len(scores) for scores in cells])[:-1], axis=1)
+    totals = np.stack([part.sum(axis=1) for part in parts], axis=1)
+    usable = (totals > 0).all(axis=1)
     if (weights[usable] == 1).all():
-        nothing = np.full(scores.shape[1], np.nan)
+        nothing = np.full(cells[0].shape[1], np.nan)
         return nothing, nothing
-    means = (weights[usable] @ scores) / total[usable, None]
+    means = [
+        part[usable] @ scores / total[usable, None] for part, scores, total in zip(parts, cells, totals.T, strict=True)
+    ]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    low, high = np.quantile(np.mean(means, axis=0), [tail, 1 - tail], axis=0)
     return low, high

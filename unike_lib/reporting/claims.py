@@ -1,6 +1,6 @@
 """Which of the paper's claims hold in our tables, and where our order of methods differs from the paper's, in words.
 
-All functions read tables as `write_table1` writes them: one row a backbone, task, method (and `k`, edits a session),
+All functions read tables as `write_table` writes them: one row a backbone, task, `k` (edits a session) and method,
 with rel .. m_loc in percent, their ends X_low and X_high, and the paper's numbers paper_X.
 """
 
@@ -14,6 +14,7 @@ import pandas as pd
 from unike_lib.reporting.markdown import Row, rows_of
 from unike_lib.reporting.paper import PAPER_METHODS
 from unike_lib.reporting.scores import THREE_AIMS
+from unike_lib.reporting.table_text import METRIC_TITLES
 from unike_lib.types import PROBE_KINDS
 
 # The paper's classes of methods (4.1); fine-tuning is a class of its own.
@@ -21,8 +22,6 @@ CLASSES = {"t-patcher": "intrinsic", "ke": "intrinsic", "mend": "intrinsic", "ik
 RELIABLE = 80.0  # percent. Reading: the paper's "desirable reliability" names no number; KE and T-Patcher have 80-92.
 UNEDITED = "base"
 HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "not measured"
-METRIC_TITLES = {"rel": "Rel.", "t_gen": "T-Gen.", "m_gen": "M-Gen.", "t_loc": "T-Loc.", "m_loc": "M-Loc."}
-
 RANKED = {"t_loc": "T-Loc.", "m_loc": "M-Loc.", "mean": "mean of three aims"}
 
 
@@ -39,18 +38,17 @@ def paper_claims(tables: Sequence[pd.DataFrame], kinds: Mapping[str, str]) -> li
     """Return the paper's claims about one-step and sequential editing, judged by our numbers.
 
     Args:
-        tables: Table 1 first; others that have the column `k` tell about longer sessions.
+        tables: Table 1 first; others may tell about longer sessions.
         kinds: method variant -> the method that it is a variant of.
     """
     aims = with_aims(tables[0])
     classes = {name: CLASSES.get(kind, "") for name, kind in kinds.items()}
-    longer = [table for table in tables if "k" in table]
     return [
         claim_reliable(aims),
         claim_below(aims, [n for n in kinds if classes[n] == "intrinsic"], "intrinsic", ("generality", "locality")),
         claim_below(aims, [n for n in kinds if classes[n] == "external"], "external", ("locality", "generality")),
         claim_balanced(aims),
-        claim_decline(pd.concat([tables[0].assign(k=1), *longer]) if longer else tables[0].assign(k=1)),
+        claim_decline(pd.concat(tables)),
     ]
 
 

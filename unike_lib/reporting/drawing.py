@@ -16,7 +16,6 @@ from unike_lib.io import atomic_path
 STYLE = Path(__file__).with_name("style.mplstyle")
 WIDTH = 6.3  # inches
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-TASK_TITLES = {"vqa": "VQA", "caption": "caption"}
 NO_DATES: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 

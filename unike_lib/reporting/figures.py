@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unike_lib.config import Config
-from unike_lib.reporting.drawing import STYLE, TASK_TITLES, legend_below, make_panels, save_figure
+from unike_lib.reporting.drawing import STYLE, legend_below, make_panels, save_figure
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table
 from unike_lib.reporting.shapes import draw_differences, draw_dots, draw_lines, draw_path
 from unike_lib.reporting.sweeps import POINT, sweep_table
+from unike_lib.reporting.table_text import TASK_TITLES
 from unike_lib.types import InputError
 
 SHAPES: Mapping[str, Callable[[Axes, pd.DataFrame], None]] = {

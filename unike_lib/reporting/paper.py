@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import pandas as pd
 
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "figure4c"]
+PaperCells = Literal["table1", "table2", "table3", "table4"]
 
 # Which backbone of the paper a family of ours stands beside; "none": its tables have no rows of the paper.
 PAPER_BACKBONES = {"blip2": "BLIP-2 OPT", "minigpt4": "MiniGPT-4"} | dict.fromkeys(
@@ -21,6 +22,14 @@ PAPER_METHODS = {
     "unike-paper": "UniKE",
 }
 
+# Ablations of UniKE that stand for a row of the paper's Table 4.
+PAPER_VARIANTS = {
+    "only-intrin": "only Intrin",
+    "only-latent-ike": "only Latent-IKE",
+    "intrin-ike": "Intrin+IKE",
+    "intrin-latent-ike": "Intrin+Latent-IKE",
+}
+
 
 def paper_table(name: PaperTable) -> pd.DataFrame:
     """Return a table of the paper, in percent, in long form: one row a backbone, task and method.
@@ -31,3 +40,9 @@ def paper_table(name: PaperTable) -> pd.DataFrame:
     if name not in get_args(PaperTable):
         raise ValueError(f"paper data: no table {name!r}; known: {get_args(PaperTable)}")
     return pd.read_csv(Path(__file__).with_name("paper") / f"{name}.csv")
+
+
+def paper_cells(name: PaperCells) -> pd.DataFrame:
+    """Return a table of cells with the same keys for all of them: backbone, task, k (edits a session), method."""
+    table = paper_table(name).rename(columns={"edits": "k", "variant": "method"})
+    return table if "k" in table else table.assign(k=1)

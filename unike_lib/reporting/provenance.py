@@ -12,7 +12,7 @@ import yaml
 
 from unike_lib.methods import setting_text
 
-SOURCES = ("paper", "released", "MMEdit", "VLKEB", "T-Patcher", "tuned", "ours")
+SOURCES = ("paper", "released", "MMEdit", "VLKEB", "T-Patcher", "MEND", "De Cao et al.", "SERAC", "tuned", "ours")
 PACKAGES = (
     *("snakemake", "torch", "transformers", "safetensors", "faiss-cpu", "numpy", "pandas", "pyarrow"),
     *("scikit-learn", "matplotlib", "pillow"),
@@ -53,7 +53,7 @@ def setting_sources(text: str, effective: Mapping[str, Any]) -> pd.DataFrame:
 
 def source_of(note: str) -> str:
     """Return the source that a comment begins with, for example "tuned" of "tuned: development edits (VLKEB: 15)"."""
-    return next((source for source in SOURCES if re.match(rf"{re.escape(source)}\b", note)), "")
+    return next((source for source in SOURCES if re.match(rf"{re.escape(source)}(?!\w)", note)), "")
 
 
 def _walk(node: yaml.Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str | None, yaml.Mark]]:

@@ -15,8 +15,9 @@ from PIL.Image import Image
 
 from unike_lib.benchmark.mmedit import load_image
 from unike_lib.io import atomic_path
-from unike_lib.reporting.drawing import NO_DATES, STYLE, TASK_TITLES
+from unike_lib.reporting.drawing import NO_DATES, STYLE
 from unike_lib.reporting.qualitative import KIND_TITLES, Example, speaker_title, verdict_word
+from unike_lib.reporting.table_text import TASK_TITLES
 
 # Inches, at a type size of 6 points.
 WIDTH, NAMES, COLUMN = 7.2, 0.85, 1.27

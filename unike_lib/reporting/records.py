@@ -1,7 +1,7 @@
 """Reading records: the rows that the edits wrote, checked, as one data frame.
 
 A record is one row a (session, position, case, probe kind) with every criterion side by side; a *cell* is all records
-of one backbone, task and method.
+of one backbone, task and method (and of one K, the edits a session, where a table has several).
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,12 @@ from unike_lib.types import PROBE_KINDS, InputError
 
 CRITERIA = ("token", "mmedit", "exact", "generated")
 CELL = ["backbone", "task", "method"]
+ROW = ["backbone", "task", "k", "method"]
+SETTING = ["backbone", "task", "k"]
 EDIT = ["session", "position", "case"]
-COLUMNS = [*CELL, *EDIT, "k", "seed", "facts", "kind", "status", *CRITERIA]
+# Scores right after an item's own edit, of kind rel in sessions of several edits.
+RIGHT_AFTER = {criterion: f"{criterion}_right_after" for criterion in ("token", "mmedit", "exact")}
+COLUMNS = [*CELL, *EDIT, "k", "seed", "facts", "kind", "status", *CRITERIA, *RIGHT_AFTER.values()]
 
 
 def load_records(paths: Sequence[Path], extra: Sequence[str] = ()) -> pd.DataFrame:
@@ -23,7 +27,7 @@ def load_records(paths: Sequence[Path], extra: Sequence[str] = ()) -> pd.DataFra
 
     Args:
         paths: Parquet files of records, in any order.
-        extra: further columns to expect, which tell apart repetitions of an edit (`value` of a sweep).
+        extra: columns that tell apart repetitions of an edit (`value` of a sweep, `k`: one table with several).
 
     Raises:
         InputError: no files; a column, probe kind or score missing; mixed seeds or session lengths; an edit scored
@@ -31,9 +35,10 @@ def load_records(paths: Sequence[Path], extra: Sequence[str] = ()) -> pd.DataFra
     """
     if not paths:
         raise InputError("records: no files given, expected at least one Parquet file of records")
-    tables = [_read_one(Path(path), [*COLUMNS, *extra]) for path in sorted(paths, key=str)]
+    columns = list(dict.fromkeys([*COLUMNS, *extra]))
+    tables = [_read_one(Path(path), columns) for path in sorted(paths, key=str)]
     records = pd.concat(tables, ignore_index=True)
-    for field in ("seed", "k"):
+    for field in {"seed", "k"} - {*extra}:
         _check_one_value(records, field)
     _check_unique(records, [*CELL, *extra, *EDIT, "kind"])
     _check_same_edits(records, [*CELL, *extra])
@@ -77,6 +82,11 @@ def _check_scores(path: Path, records: pd.DataFrame) -> None:
             raise InputError(
                 f"{path}: case {row['case']}, kind {row['kind']}: {criterion} is {row[criterion]}, expected 0 .. 1"
             )
+    for criterion in RIGHT_AFTER.values():
+        bad = records[records[criterion].notna() & ~records[criterion].between(0, 1)]
+        if len(bad):
+            row = bad.iloc[0]
+            raise InputError(f"{path}: case {row['case']}: {criterion} is {row[criterion]}, expected 0 .. 1")
 
 
 def _check_one_value(records: pd.DataFrame, field: str) -> None:
@@ -95,8 +105,8 @@ def _check_unique(records: pd.DataFrame, keys: list[str]) -> None:
 
 
 def _check_same_edits(records: pd.DataFrame, cell: list[str]) -> None:
-    """Methods are compared within a backbone and task, so they must have been given the same edits."""
-    for _, group in records.groupby(["backbone", "task"]):
+    """Methods are compared within a backbone, task and K, so they must have been given the same edits."""
+    for _, group in records.groupby(SETTING):
         expected: set[tuple[object, ...]] | None = None
         for _, rows in group.groupby(cell):
             edits = set(rows[EDIT].itertuples(index=False, name=None))

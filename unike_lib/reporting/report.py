@@ -12,21 +12,17 @@ from unike_lib.config import Config
 from unike_lib.io import atomic_path
 from unike_lib.methods import resolve_method
 from unike_lib.reporting.admission import Verdict, verdicts
-from unike_lib.reporting.claims import METRIC_TITLES, order_differences, paper_claims, ranking_changes
+from unike_lib.reporting.claims import order_differences, paper_claims, ranking_changes
 from unike_lib.reporting.markdown import Row, rows_of
 from unike_lib.reporting.pages import file_address, render_page
 from unike_lib.reporting.paper import PAPER_METHODS
 from unike_lib.reporting.provenance import run_times, setting_sources, versions
-from unike_lib.reporting.records import CELL, CRITERIA
+from unike_lib.reporting.records import CRITERIA, ROW
+from unike_lib.reporting.table_text import METRIC_TITLES, TITLES
 from unike_lib.types import InputError
 
-TABLE_TITLES = {
-    "table1": "Table 1: one-step editing",
-    "table2": "Table 2: sequential editing",
-    "table3": "Table 3: cross-task editing",
-    "table4": "Table 4: parts of UniKE",
-    "table5": "Table 5: averages",
-}
+TABLE_TITLES = {str(name): title for name, title in TITLES.items()}
+TABLE_TITLES["table5"] = "Table 5: averages of one-step and sequential editing"
 FIGURE_NOTES = {
     "fig2a": "Fig. 2a of the paper: generality against locality of methods as they are.",
     "fig4a": "Fig. 4a of the paper: number of retrieved states.",
@@ -36,6 +32,7 @@ FIGURE_NOTES = {
     "readings": "Other readings of what the paper leaves open: differences from the default, paired edit by edit; "
     "filled where the interval leaves out zero.",
     "frontier": "What the weight of the memory loss trades.",
+    "forgetting": "What later edits of a session leave of earlier ones.",
     "qualitative": "Examples of edits (the page qualitative.html has more).",
     "contact_sheet": "Some edits of the embedded benchmark.",
     "encoder_losses": "Training of the contrastive encoders.",
@@ -89,13 +86,13 @@ def write_report(sources: ReportSources, out: Path, config: Config) -> None:
         if name not in tables:
             raise InputError(f"report: no {name}.csv among the tables {', '.join(map(str, sources.tables))}")
     admission = verdicts(pd.read_csv(sources.admission, keep_default_na=False, na_values=[""]))
-    used = dict.fromkeys([*config.table1.backbones, *config.figures.backbones])
+    shown = dict.fromkeys(name for names in config.shown.values() for name in names)
     page = render_page(
         "report.html",
         tables=_sections(tables),
         admission=admission,
         doubted=not_admitted(admission),
-        embedded=[name for name in used if config.backbones[name].folder is None],
+        embedded=[name for name in shown if config.backbones[name].folder is None],
         figures=[(path.stem, file_address(path), FIGURE_NOTES.get(path.stem, "")) for path in sources.figures],
         diagnostics=plain_table(_percent(pd.read_csv(sources.diagnostics))),
         checks=plain_table(_joined(sources.checks)),
@@ -112,7 +109,7 @@ def write_report(sources: ReportSources, out: Path, config: Config) -> None:
 def _in_words(tables: Mapping[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     """Return what the tables say: the paper's claims, order against the paper's, order between criteria."""
     kinds = {name: resolve_method(config.methods, name).method for name in config.methods}
-    of_cells = [table for name, table in tables.items() if _split_name(name)[1] == "token" and {*CELL} <= set(table)]
+    of_cells = [table for name, table in tables.items() if _split_name(name)[1] == "token" and {*ROW} <= set(table)]
     first = next(place for place, table in enumerate(of_cells) if table is tables["table1"])
     ordered = [of_cells[first], *of_cells[:first], *of_cells[first + 1 :]]
     return {

@@ -11,7 +11,7 @@ import pandas as pd
 
 from unike_lib.config import StatisticsConfig
 from unike_lib.reporting.bootstrap import Floats, cluster_weights, count_clusters, percentile_interval
-from unike_lib.reporting.records import CELL, CRITERIA, EDIT
+from unike_lib.reporting.records import CELL, CRITERIA, EDIT, SETTING
 from unike_lib.types import PROBE_KINDS, InputError
 
 # A column of a table -> the probe kinds that it averages, edit by edit.
@@ -24,16 +24,18 @@ THREE_AIMS: Columns = {"reliability": ("rel",), "generality": ("t_gen", "m_gen")
 class EditScores:
     """The scores of one cell, edit by edit in the order of their names.
 
-    `values`: [edit, column] in [0, 1]; `clusters`: what makes edits dependent; `failed`: number of failed edits.
+    `values`: [edit, column] in [0, 1]; `clusters`: what makes edits dependent; `failed`: number of failed edits;
+    `cases`: their names.
     """
 
     values: Floats
     clusters: tuple[tuple[str, ...], ...]
     failed: int
+    cases: tuple[str, ...]
 
     def minus(self, other: "EditScores") -> "EditScores":
         """Return the differences from another cell with the same edits; failed edits of both are counted."""
-        return EditScores(self.values - other.values, self.clusters, self.failed + other.failed)
+        return EditScores(self.values - other.values, self.clusters, self.failed + other.failed, self.cases)
 
 
 def edit_scores(records: pd.DataFrame, criterion: str, columns: Columns = FIVE_METRICS) -> EditScores:
@@ -54,7 +56,7 @@ def edit_scores(records: pd.DataFrame, criterion: str, columns: Columns = FIVE_M
         facts = records[records["kind"] == "rel"].set_index(EDIT)["facts"].reindex(wide.index)
         clusters = tuple(tuple(names) for names in facts)
     failed = records.loc[records["status"] != "ok", EDIT].drop_duplicates()
-    return EditScores(values, clusters, len(failed))
+    return EditScores(values, clusters, len(failed), tuple(wide.index.get_level_values("case")))
 
 
 def score_table(
@@ -88,7 +90,7 @@ def score_table(
 def paired_differences(
     records: pd.DataFrame, criterion: str, pair: tuple[str, str], statistics: StatisticsConfig, seed: int
 ) -> pd.DataFrame:
-    """Return mean differences between two methods on the same edits, in points: one row a backbone and task.
+    """Return mean differences between two methods on the same edits, in points: one row a backbone, task and K.
 
     Args:
         records: from `load_records`, which checks that methods share their edits.
@@ -98,20 +100,19 @@ def paired_differences(
         seed: of the resamples.
 
     Raises:
-        InputError: a backbone and task where one of the methods has no records.
+        InputError: a backbone, task and K where one of the methods has no records.
     """
     rows = []
-    for (backbone, task), group in records.groupby(["backbone", "task"], sort=True):
+    for key, group in records.groupby(SETTING, sort=True):
         both = []
         for method in pair:
             cell = group[group["method"] == method]
             if cell.empty:
-                raise InputError(
-                    f"records of {backbone}, {task}: no method {method!r}, expected {pair[0]} and {pair[1]}"
-                )
+                where = ", ".join(map(str, key[:2]))
+                raise InputError(f"records of {where}: no method {method!r}, expected {pair[0]} and {pair[1]}")
             both.append(edit_scores(cell, criterion))
         summary = summarise_scores(both[0].minus(both[1]), FIVE_METRICS, statistics, seed)
-        rows.append({"backbone": backbone, "task": task, "first": pair[0], "second": pair[1], **summary})
+        rows.append({**dict(zip(SETTING, key, strict=True)), "first": pair[0], "second": pair[1], **summary})
     return pd.DataFrame(rows)
 
 

@@ -1,0 +1,36 @@
+# Editors that are trained before any edit: once a backbone and method variant, on the method-training edits of both tasks.
+
+
+rule train_editor:
+    input:
+        cases=expand("{folder}/method_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
+        dev=expand("{folder}/dev_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
+        visual=expand(
+            "{folder}/visual/{{backbone}}/{split}.safetensors",
+            folder=STAGES,
+            split=["method", "dev"],
+        ),
+        backbone=backbone_files,
+        questions=text_questions,
+    output:
+        weights=f"{STAGES}/editors/{{backbone}}/{{method}}.safetensors",
+        losses=f"{STAGES}/editors/{{backbone}}/{{method}}_losses.csv",
+    log:
+        "logs/train_editor/{backbone}/{method}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/train_editor/{{backbone}}/{{method}}.tsv"
+    wildcard_constraints:
+        method=named(TRAINED_VARIANTS),
+    threads: CONFIG.threads
+    resources:
+        mem_mb=3000,
+        gpu=gpus,
+    params:
+        code=lib("train_editor", data=TEXT_QUESTIONS),
+        folder=backbone_folder,
+        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
+        method=method_fields,
+        dev_edits=DEVELOPMENT_EDITS,
+        seed=CONFIG.seed,
+    script:
+        "../workflow_scripts/train_editor.py"

@@ -1,0 +1,317 @@
+"""MEND and KE against dense twins: autograd on a real copy of the model, and the formulas with full matrices."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, kl_div
+
+from unike_lib.backbones.base import IGNORED
+from unike_lib.config import EvaluationConfig
+from unike_lib.editing.editor import edit_loss, request_trunk
+from unike_lib.editing.hypernetwork import NetworkEditor, edit_gradients, last_matrices
+from unike_lib.editing.ke import KeRecipe, MatrixConditioner, build_ke, condition_texts
+from unike_lib.editing.low_rank import LowRank
+from unike_lib.editing.mend import FactorTransform, MendRecipe, build_mend
+from unike_lib.editing.objective import token_scores
+from unike_lib.editing.registry import EditorSources, build_editor, train_editor
+from unike_lib.editing.training import Split, _batches, fit
+from unike_lib.evaluation.sessions import answer_before, run_edits
+from unike_lib.io import write_tensors
+from unike_lib.methods import FineTuneMethod, KeMethod, MendMethod
+from unike_lib.types import PROBE_KINDS, InputError
+
+MEND = MendMethod(method="mend", rank=4, steps=4, batch=3, check_every=2, edit_rate=0.05)
+KE = KeMethod(method="ke", hidden=8, condition=12, scale=10.0, steps=4, batch=3, check_every=2)
+
+
+def shaken(network):
+    """A network whose weights are far from their start, so that every part of it acts."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return network
+
+
+EDITORS = {
+    "mend": lambda backbone: NetworkEditor(backbone, shaken(build_mend(backbone, MEND, 0))),
+    "ke": lambda backbone: NetworkEditor(backbone, shaken(build_ke(backbone, KE, 0))),
+}
+
+
+def dense(factors: LowRank) -> torch.Tensor:
+    return torch.einsum("sro,sri->soi", factors.outputs, factors.inputs)
+
+
+def weight_gradients(twin, request, matrices):
+    """Gradients of the summed edit loss by the real weights, with Hugging Face's own forward."""
+    weights = [twin.decoder.layers[m.layer].part(m.name).weight.requires_grad_(True) for m in matrices]
+    batch = twin.encode([request.query])
+    logits = twin.model.language_model(inputs_embeds=batch.embeddings).logits
+    loss = cross_entropy(logits[0], batch.targets[0], ignore_index=IGNORED, reduction="sum")
+    return torch.autograd.grad(loss, weights)
+
+
+def test_factors_are_the_gradient_of_the_real_weights(family, make_backbone, cases):
+    backbone = make_backbone(family)
+    requests, matrices = [case.request for case in cases], last_matrices(backbone, 3)
+    assert [m.layer for m in matrices] == [3, 3, 4, 4, 5, 5]
+    trunk = request_trunk(backbone, requests, matrices[0].layer)
+    losses, gradients = edit_gradients(backbone, trunk, matrices)
+    torch.testing.assert_close(losses, edit_loss(backbone, trunk, None))
+    for session, request in enumerate(requests):
+        twin = make_backbone(family)
+        for matrix, expected in zip(matrices, weight_gradients(twin, request, matrices), strict=True):
+            torch.testing.assert_close(dense(gradients[matrix])[session], expected, atol=2e-6, rtol=1e-4)
+    lengths = [gradients[matrix].outputs.shape[1] for matrix in matrices]
+    assert lengths[4] == 3 < lengths[0]  # in the last layer only answer tokens (three at most) have a gradient
+
+
+def test_untrained_mend_is_a_gradient_step(family, make_backbone, cases):
+    backbone = make_backbone(family)
+    requests = [case.request for case in cases[:2]]
+    editor = NetworkEditor(backbone, build_mend(backbone, MEND, 0))
+    patch = editor.edit(requests, editor.start(2)).patch
+    assert not patch.deltas
+    for session, request in enumerate(requests):
+        matrices = editor.network.matrices
+        for matrix, gradient in zip(matrices, weight_gradients(make_backbone(family), request, matrices), strict=True):
+            change = dense(patch.low_rank[matrix.layer][matrix.name])[session]
+            torch.testing.assert_close(change, -MEND.edit_rate * gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_factor_transform_by_hand():
+    transform = shaken(FactorTransform(outputs=3, inputs=2, rank=2, matrices=2))
+    draw = torch.Generator().manual_seed(0)
+    factors = LowRank(torch.randn(2, 4, 3, generator=draw), torch.randn(2, 4, 2, generator=draw))
+    factors.outputs[0, 3] = 0  # no gradient at this token
+    tokens = torch.cat([factors.inputs, factors.outputs], -1).flatten(0, 1)[[0, 1, 2, 4, 5, 6, 7]]
+    transform.measure([factors.select([0]), factors.select([1])])
+    changed = transform(factors, 1)
+    values = (tokens - tokens.mean(0)) / tokens.std(0)
+    for layer, activated in zip(transform.layers, (True, False), strict=True):
+        added = [layer.scale[1] * (layer.up @ (layer.down @ value) + layer.bias) + layer.shift[1] for value in values]
+        values = values + (torch.stack(added).relu() if activated else torch.stack(added))
+    found = torch.cat([changed.inputs, changed.outputs], -1).flatten(0, 1)
+    torch.testing.assert_close(found[[0, 1, 2, 4, 5, 6, 7]], values, atol=1e-5, rtol=1e-4)
+    assert not found[3].any()
+
+
+def test_ke_update_by_hand(backbone):
+    matrix = last_matrices(backbone, 1)[0]
+    conditioner = shaken(MatrixConditioner(matrix, condition=6, hidden=5, scale=0.7))
+    draw = torch.Generator().manual_seed(0)
+    gradient = LowRank(
+        torch.randn(2, 3, matrix.outputs, generator=draw), torch.randn(2, 3, matrix.inputs, generator=draw)
+    )
+    condition = torch.randn(2, 6, generator=draw)
+    found = dense(conditioner(condition, gradient))
+    for session in range(2):
+        raw = conditioner.layers(condition[session])
+        column_a, rest = raw[: matrix.inputs], raw[matrix.inputs :]
+        row_a, rest = rest[: matrix.outputs], rest[matrix.outputs :]
+        column_b, row_b, eta = rest[: matrix.inputs], rest[matrix.inputs : -1], rest[-1]
+        a, b = torch.outer(row_a.softmax(0), column_a), torch.outer(row_b.softmax(0), column_b)
+        expected = 0.7 * torch.sigmoid(eta) * (dense(gradient)[session] * a + b)
+        torch.testing.assert_close(found[session], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_ke_reads_what_the_unedited_backbone_says(backbone, cases):
+    requests = [case.request for case in cases]
+    texts = condition_texts(backbone, requests, request_trunk(backbone, requests))
+    for request, text in zip(requests, texts, strict=True):
+        batch = backbone.encode([request.query])
+        best = backbone.model.language_model(inputs_embeds=batch.embeddings).logits[0].argmax(-1)
+        said = backbone.text(best[batch.targets[0] != IGNORED].tolist())
+        assert text == f"{said} >> {request.target} || {request.prompt}"
+
+
+@pytest.mark.parametrize("name", EDITORS)
+def test_an_edit_does_not_depend_on_its_batch_and_adds_to_earlier_ones(backbone, cases, name):
+    requests = [case.request for case in cases]
+    editor = EDITORS[name](backbone)
+    first = editor.edit(requests, editor.start(5))
+    second = editor.edit(requests[::-1], editor.start(5)).patch
+    both = editor.edit(requests[::-1], first.patch).patch
+    assert first.failures == (None,) * 5
+    alone = editor.edit([requests[2]], editor.start(1)).patch
+    alone = editor.edit([requests[2]], alone).patch
+    for layer, changes in both.low_rank.items():
+        for matrix, factors in changes.items():
+            once, again = first.patch.low_rank[layer][matrix], second.low_rank[layer][matrix]
+            torch.testing.assert_close(dense(factors), dense(once) + dense(again), atol=1e-5, rtol=1e-3)
+            torch.testing.assert_close(dense(factors)[2], dense(alone.low_rank[layer][matrix])[0], atol=1e-5, rtol=1e-3)
+            assert dense(factors)[2].abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", EDITORS)
+def test_a_session_whose_change_is_not_finite_fails_alone(backbone, cases, name, monkeypatch):
+    requests = [case.request for case in cases[:2]]
+    editor = EDITORS[name](backbone)
+    good = editor.edit(requests, editor.start(2)).patch
+    changes = type(editor.network).changes
+
+    def spoiled(network, *arguments):
+        found = changes(network, *arguments)
+        next(iter(found.values())).outputs[0] = torch.nan
+        return found
+
+    monkeypatch.setattr(type(editor.network), "changes", spoiled)
+    outcome = editor.edit(requests, good)
+    assert outcome.failures == ("loss is not finite", None)
+    trunk = request_trunk(backbone, requests)
+    after = edit_loss(backbone, trunk, outcome.patch)
+    torch.testing.assert_close(after[0], edit_loss(backbone, trunk, good)[0], atol=1e-5, rtol=0)
+    monkeypatch.undo()
+    torch.testing.assert_close(after[1], edit_loss(backbone, trunk, editor.edit(requests, good).patch)[1])
+
+
+def probe_logits(backbone, case, kind, patch=None):
+    """Logits at the answer tokens of one probe, with an edit baked into a copy's real weights."""
+    batch = backbone.encode([case.query(kind)])
+    logits = backbone.head(backbone.trunk(batch), patch)[0]
+    return logits[batch.targets[0] != IGNORED], batch.targets[0][batch.targets[0] != IGNORED]
+
+
+def expected_terms(backbone, cases, patch):
+    """Cross-entropy of the targets and KL of the locality probes, a case and a probe at a time."""
+    terms = {kind: 0.0 for kind in PROBE_KINDS}
+    for session, case in enumerate(cases):
+        for kind in PROBE_KINDS:
+            after, targets = probe_logits(backbone, case, kind, patch.select([session]))
+            before, _ = probe_logits(backbone, case, kind)
+            if kind in ("t_loc", "m_loc"):
+                loss = kl_div(after.log_softmax(-1), before.log_softmax(-1), log_target=True, reduction="batchmean")
+            else:
+                loss = cross_entropy(after, targets)
+            terms[kind] += float(loss) / len(cases)
+    return terms
+
+
+def test_training_losses_equal_a_loop_over_cases(backbone, cases):
+    editor = EDITORS["mend"](backbone)
+    patch = editor.edit([case.request for case in cases], editor.start(5)).patch
+    terms = expected_terms(backbone, cases, patch)
+    settings = MEND.model_copy(update={"edit_weight": 0.3, "text_weight": 0.2, "image_weight": 0.1})
+    losses = MendRecipe(editor.network, backbone, settings).losses(patch, cases)
+    for kind in PROBE_KINDS:
+        assert float(losses[f"loss_{kind}"]) == pytest.approx(terms[kind], rel=1e-4, abs=1e-6)
+    expected = 0.3 * terms["rel"] + 0.2 * terms["t_gen"] + 0.1 * terms["m_gen"] + terms["t_loc"] + terms["m_loc"]
+    assert float(losses["loss"]) == pytest.approx(expected, rel=1e-4)
+    recipe = KeRecipe(build_ke(backbone, KE, 0), backbone, KE)
+    losses = recipe.losses(patch, cases)
+    assert float(losses["loss_edit"]) == pytest.approx((terms["rel"] + terms["t_gen"] + terms["m_gen"]) / 3, rel=1e-4)
+    assert float(losses["divergence"]) == pytest.approx((terms["t_loc"] + terms["m_loc"]) / 2, rel=1e-4)
+
+
+def test_the_multiplier_of_ke_follows_its_constraint(backbone, cases):
+    editor = EDITORS["ke"](backbone)
+    found = {}
+    for margin in (1e-7, 1e3):
+        recipe = KeRecipe(editor.network, backbone, KE.model_copy(update={"margin": margin}))
+        for _ in range(12):
+            patch, _ = editor.edited([case.request for case in cases], editor.start(5))
+            recipe.losses(patch, cases)["loss"].backward()
+            recipe.step()
+        found[margin] = float(recipe.multiplier.detach())
+    assert found[1e-7] > 1.0 and found[1e3] == 0.0
+    recipe = KeRecipe(editor.network, backbone, KE.model_copy(update={"margin": 1e-3, "margin_floor": 7e-4}))
+    margins = []
+    for accuracy in (0.8, 0.95, 0.95, 0.95):
+        recipe.checked(dict.fromkeys(PROBE_KINDS, accuracy))
+        margins.append(recipe.margin)
+    assert margins == pytest.approx([1e-3, 8e-4, 7e-4, 7e-4])
+
+
+def test_accumulated_batches_step_once(backbone, cases):
+    settings = MEND.model_copy(update={"accumulation": 2})
+    editor = EDITORS["mend"](backbone)
+    recipe = MendRecipe(editor.network, backbone, settings)
+    rates = [editor.network.edit_rates.detach().clone()]
+    for _ in range(4):
+        patch, _ = editor.edited([case.request for case in cases], editor.start(5))
+        recipe.losses(patch, cases)["loss"].backward()
+        recipe.step()
+        rates.append(editor.network.edit_rates.detach().clone())
+    assert [torch.equal(*pair) for pair in itertools.pairwise(rates)] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("settings", [MEND, KE], ids=["mend", "ke"])
+def test_training_improves_the_editor_and_is_repeatable(make_backbone, cases, settings, tmp_path):
+    backbone = make_backbone("minigpt4")
+    more = {"steps": 15, "batch": 5, "check_every": 3, "patience": 9, "learning_rate": 3e-3}
+    longer = settings.model_copy(update=more)
+    tensors, course = train_editor(longer, backbone, cases, cases, 0)
+    assert list(course["step"]) == [3, 6, 9, 12, 15]
+    column = "loss_edit" if settings.method == "ke" else "loss"
+    assert course[column].iloc[-1] < course[column].iloc[0]
+    again, _ = train_editor(longer, backbone, cases, cases, 0)
+    for name, value in tensors.items():
+        assert torch.equal(value, again[name])
+    write_tensors(tmp_path / "editor.safetensors", tensors, "mark")
+    editor = build_editor(longer, backbone, EditorSources(Path(), trained=tmp_path / "editor.safetensors"), 0)
+    scores = token_scores(backbone, editor, cases, 2)
+    best = course.loc[course["objective"].idxmax()]
+    for kind in PROBE_KINDS:
+        assert scores[kind] == pytest.approx(best[kind], abs=1e-6)
+    for wrong in (longer.model_copy(update={"layers": 2}), KE if settings is MEND else MEND):
+        with pytest.raises(InputError, match="trained with other settings"):
+            build_editor(wrong, backbone, EditorSources(Path(), trained=tmp_path / "editor.safetensors"), 0)
+    with pytest.raises(InputError, match="needs a trained editor"):
+        build_editor(longer, backbone, EditorSources(Path()), 0)
+
+
+def test_training_stops_where_the_objective_no_longer_rises(backbone, cases, monkeypatch):
+    values = iter([0.2, 0.5, 0.4, 0.5, 0.9])
+    monkeypatch.setattr("unike_lib.editing.training.token_scores", lambda *_: dict.fromkeys(PROBE_KINDS, next(values)))
+    settings = MEND.model_copy(update={"steps": 100, "check_every": 1, "patience": 2})
+    editor = EDITORS["mend"](backbone)
+    recipe = MendRecipe(editor.network, backbone, settings)
+    _, course = fit(editor, recipe, Split(cases, cases), settings, 0)
+    assert course["objective"].tolist() == pytest.approx([0.2, 0.5, 0.4, 0.5])
+
+
+def test_token_scores_are_those_of_the_evaluation(backbone, cases):
+    editor = EDITORS["mend"](backbone)
+    settings = EvaluationConfig(generate=False)
+    scores = run_edits(backbone, editor, cases, answer_before(backbone, cases, settings), 1, settings)
+    found = token_scores(backbone, editor, cases, 2)
+    for kind in PROBE_KINDS:
+        expected = [score.token for score in scores if score.kind == kind]
+        assert found[kind] == pytest.approx(sum(expected) / len(expected))
+
+
+def test_swapped_targets_leave_locality_alone(cases):
+    settings = MEND.model_copy(update={"swapped": 0.5, "batch": 40})
+    batch = next(_batches(cases, settings, 0))
+    assert batch == next(_batches(cases, settings, 0))
+    answers = {probe.query.answer for case in cases for probe in case.probes}
+    own = {case.request.id: case for case in cases}
+    swapped = 0
+    for case in batch:
+        original, target = own[case.request.id], case.request.target
+        swapped += target != original.request.target
+        assert target in answers
+        assert [case.query(kind).answer for kind in ("rel", "t_gen", "m_gen")] == [target] * 3
+        assert case.query("t_loc") == original.query("t_loc") and case.query("m_loc") == original.query("m_loc")
+        assert case.query("m_gen").image == original.query("m_gen").image
+    assert 10 < swapped < 25
+    assert {case.request.target for case in next(_batches(cases, MEND.model_copy(update={"swapped": 0.0}), 0))} <= {
+        case.request.target for case in cases
+    }
+
+
+def test_bad_training_input_is_one_clear_error(backbone, cases, make_backbone):
+    with pytest.raises(InputError, match="method-training edits: expected at least one"):
+        train_editor(MEND, backbone, [], cases, 0)
+    lacking = replace(cases[1], probes=cases[1].probes[:3])
+    with pytest.raises(InputError, match=r"record vqa-1: expected a probe 't_loc'"):
+        train_editor(KE, backbone, [cases[0], lacking], cases, 0)
+    with pytest.raises(InputError, match="the loss is not finite at step 2"):
+        train_editor(MEND.model_copy(update={"learning_rate": 1e30, "edit_rate_step": 1e30}), backbone, cases, cases, 0)
+    with pytest.raises(InputError, match="nothing to train"):
+        train_editor(FineTuneMethod(method="fine-tune"), backbone, cases, cases, 0)
+    with pytest.raises(InputError, match="edited layers start at 5"):
+        train_editor(MEND, make_backbone("blip2", (5,)), cases, cases, 0)

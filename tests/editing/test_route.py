@@ -1,0 +1,136 @@
+"""Routed answers against the mixture computed by hand, position by position, and against step-by-step decoding."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from tiny_models import QUERIES, VOCABULARY
+
+from unike_lib.backbones.generate import generate
+from unike_lib.backbones.replies import reply
+from unike_lib.editing.patch import Patch
+from unike_lib.editing.route import Route
+from unike_lib.types import InputError, Query
+
+EDITS = tuple(Query(None, prompt, answer) for prompt, answer in [("name it", "owl"), ("a photo of", "red cat")])
+
+
+@dataclass(frozen=True)
+class HandMade:
+    """Scope scores by the edit's prompt; logits that depend on edit, question and the tokens so far."""
+
+    scores: dict[str, float]
+
+    def scope(self, queries, edits):
+        return torch.tensor([self.scores[edit.prompt] for edit in edits])
+
+    def answer(self, queries, edits, answers):
+        rows = []
+        for query, edit, answer in zip(queries, edits, answers, strict=True):
+            rows += [self.one(query, edit, answer[:given]) for given in range(len(answer) + 1)]
+        return torch.stack(rows)
+
+    def one(self, query, edit, given):
+        seed = sum(map(ord, query.prompt + edit.prompt + edit.answer)) * 31 + sum(i * t for i, t in enumerate(given, 7))
+        return 4 * torch.randn(len(VOCABULARY), generator=torch.Generator().manual_seed(seed))
+
+
+def routed(scores, edits=EDITS, sessions=2):
+    router = HandMade(dict(zip((edit.prompt for edit in EDITS), scores, strict=True)))
+    return Patch(sessions, route=Route(router, ((edits[:1]), (edits[1:]))[:sessions]))
+
+
+def positions(replies):
+    """Yield (index into the logits, row, position after the last prompt token or a negative one)."""
+    for index, (row, token) in enumerate(replies.where.nonzero().tolist()):
+        yield index, row, token - int(replies.batch.last_prompt[row])
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_probabilities_are_mixed_from_the_last_prompt_token_on(backbone, everywhere):
+    scores = (0.3, 0.8)
+    patch = routed(scores)
+    plain, mixed = (reply(backbone, QUERIES, p, everywhere=everywhere) for p in (Patch.identity(2), patch))
+    for index, row, step in positions(mixed):
+        before = plain.logits[index]
+        if step < 0:
+            assert torch.equal(mixed.logits[index], before)
+            continue
+        session = row // 2
+        given = backbone.answer_ids(QUERIES[row].answer)[:step] if QUERIES[row].answer else []
+        other = patch.route.router.one(QUERIES[row], EDITS[session], given)
+        expected = (1 - scores[session]) * before.softmax(-1) + scores[session] * other.softmax(-1)
+        torch.testing.assert_close(mixed.logits[index].softmax(-1), expected, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(mixed.logits[index].exp().sum(), torch.tensor(1.0))
+
+
+def test_score_zero_is_the_backbone_and_score_one_the_second_model(backbone):
+    patch = routed((0.0, 1.0))
+    plain, mixed = (reply(backbone, QUERIES, p, everywhere=True) for p in (None, patch))
+    for index, row, step in positions(mixed):
+        if row < 2 or step < 0:
+            assert torch.equal(mixed.logits[index], plain.logits[index])
+        else:
+            given = backbone.answer_ids(QUERIES[row].answer)[:step] if QUERIES[row].answer else []
+            other = patch.route.router.one(QUERIES[row], EDITS[1], given)
+            torch.testing.assert_close(mixed.logits[index], other.log_softmax(-1), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("scores", "winner"), [((0.9, 0.4), 0), ((0.4, 0.9), 1), ((0.5, 0.5), 1)])
+def test_the_best_edit_answers_and_of_equal_ones_the_latest(backbone, scores, winner):
+    both = Patch(1, route=replace(routed(scores).route, edits=(EDITS,)))
+    alone = Patch(1, route=replace(both.route, edits=(EDITS[winner : winner + 1],)))
+    assert torch.equal(*(reply(backbone, QUERIES, patch).logits for patch in (both, alone)))
+
+
+def test_sessions_without_edits_stay_as_they_are(backbone):
+    patch = Patch(2, route=replace(routed((0.7, 0.7)).route, edits=((), EDITS)))
+    plain, mixed = (reply(backbone, QUERIES, p) for p in (None, patch))
+    first = mixed.where.nonzero()[:, 0] < 2
+    assert torch.equal(mixed.logits[first], plain.logits[first])
+    assert not torch.allclose(mixed.logits[~first].softmax(-1), plain.logits[~first].softmax(-1), atol=1e-3)
+
+
+def test_generation_is_step_by_step_argmax_of_the_mixture(backbone):
+    scores = (0.55, 0.9)
+    patch, length = routed(scores), 5
+    backbone.model.generation_config.eos_token_id = 5
+    expected = []
+    for row, query in enumerate(QUERIES):
+        given: list[int] = []
+        while len(given) < length:
+            batch = backbone.encode([query], [given])
+            before = backbone.model.language_model(inputs_embeds=batch.embeddings).logits[0, -1]
+            other = patch.route.router.one(query, EDITS[row // 2], given)
+            mixture = (1 - scores[row // 2]) * before.softmax(-1) + scores[row // 2] * other.softmax(-1)
+            if int(mixture.argmax()) in backbone.stop_tokens:
+                break
+            given.append(int(mixture.argmax()))
+        expected.append(given)
+    assert generate(backbone, QUERIES, [[]] * 4, patch, length) == expected
+    assert generate(backbone, QUERIES, [[9, 9]] * 4, patch, length) == expected
+    assert expected != generate(backbone, QUERIES, [[]] * 4, None, length)
+
+
+def test_patches_keep_contexts_and_routes(tmp_path, backbone):
+    patch = replace(routed((0.3, 0.8)), contexts=("red owl ", "on the left "))
+    whole = reply(backbone, QUERIES, patch)
+    half = reply(backbone, QUERIES[2:], patch.select([1]))
+    torch.testing.assert_close(half.logits, whole.logits[whole.where.nonzero()[:, 0] >= 2], atol=1e-5, rtol=0)
+    patch.save(tmp_path / "patch.safetensors", "mark")
+    loaded = Patch.load(tmp_path / "patch.safetensors", router=patch.route.router)
+    assert (loaded.contexts, loaded.route) == (patch.contexts, patch.route)
+    with pytest.raises(InputError, match="second model answers"):
+        Patch.load(tmp_path / "patch.safetensors")
+    Patch.identity(3).save(tmp_path / "empty.safetensors", "mark")
+    assert Patch.load(tmp_path / "empty.safetensors") == Patch.identity(3)
+
+
+def test_kept_returns_failed_sessions_to_their_earlier_contexts_and_edits():
+    later = replace(routed((0.3, 0.8)), contexts=("a b ", "c d "))
+    keep = torch.tensor([False, True])
+    assert later.kept(keep, Patch.identity(2)).contexts == ("", "c d ")
+    assert later.kept(keep, Patch.identity(2)).route.edits == ((), EDITS[1:])
+    earlier = replace(later, contexts=("a ", "c "), route=replace(later.route, edits=((EDITS[1],), ())))
+    assert later.kept(keep, earlier).contexts == ("a ", "c d ")
+    assert later.kept(keep, earlier).route.edits == ((EDITS[1],), EDITS[1:])

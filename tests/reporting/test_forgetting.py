@@ -1,0 +1,58 @@
+"""Forgetting against a record frame whose numbers are known."""
+
+import pandas as pd
+import pytest
+from made_up_records import make_records
+
+from unike_lib.reporting.forgetting import draw_forgetting, forgetting
+from unike_lib.reporting.records import load_records
+from unike_lib.types import InputError
+
+
+@pytest.fixture
+def known(save):
+    """Sessions of 3, 3 and 2 edits: right after its edit an item scores 1, each later edit takes 0.25."""
+    records = make_records(("right", "vqa", "unike"), edits=8, k=3)
+    length = records["session"].map({0: 3, 1: 3, 2: 2})
+    since = length - 1 - records["position"]
+    for criterion in ("token", "mmedit", "exact"):
+        records[criterion] = 1 - 0.25 * since
+        records[f"{criterion}_right_after"] = records[f"{criterion}_right_after"].where(records["kind"] != "rel", 1.0)
+    records.loc[records["kind"] == "m_loc", "mmedit"] = 0.0
+    return save(records, "known")
+
+
+def test_scores_by_the_number_of_edits_since(known, config):
+    points = forgetting(load_records([known], ["k"]), config)
+    assert len(points) == 3 * 2
+    token = points[points["criterion"] == "token"].set_index("since")
+    assert token.index.tolist() == [0, 1, 2]
+    for aim in ("reliability", "generality", "locality"):
+        assert token[aim].tolist() == [100.0, 75.0, 50.0]
+    assert token["edits"].tolist() == [3, 3, 2]  # the partial last session has nothing two edits ago
+    assert token["clusters"].tolist() == [3, 3, 2]
+    assert (token["right_after"] == 100).all() and (token["reliability_low"] <= token["reliability"]).all()
+    mmedit = points[points["criterion"] == "mmedit"].set_index("since")
+    assert mmedit["locality"].tolist() == [50.0, 37.5, 25.0]
+
+
+def test_the_figure_is_drawn_twice_the_same(known, save, config, tmp_path):
+    other = save(make_records(("right", "vqa", "t-patcher"), edits=8, k=3), "other")
+    longer = save(make_records(("right", "caption", "unike"), edits=8, k=4), "longer")
+    for name in ("a", "b"):
+        paths = {kind: tmp_path / f"{name}.{kind}" for kind in ("pdf", "png", "csv")}
+        draw_forgetting([known, other, longer], paths, config)
+    for kind in ("pdf", "png", "csv"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    assert (tmp_path / "a.png").stat().st_size > 10000
+    assert len(pd.read_csv(tmp_path / "a.csv")) == 2 * (3 + 3 + 4)
+
+
+def test_one_step_records_are_refused(save, config):
+    path = save(make_records(("right", "vqa", "unike")))
+    with pytest.raises(InputError, match="no score right after the edit"):
+        forgetting(load_records([path], ["k"]), config)
+    odd = make_records(("right", "vqa", "unike"), k=4)
+    odd.loc[odd["kind"] == "rel", "exact_right_after"] = 7.0
+    with pytest.raises(InputError, match=r"exact_right_after is 7\.0"):
+        load_records([save(odd, "odd")])

@@ -1,0 +1,179 @@
+"""Tables 2 to 5 against plain pandas on the records, and Table 5 against the paper's own tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_records import TASKS, VARIANTS, make_records
+
+from unike_lib.config import StatisticsConfig
+from unike_lib.reporting.averages import average_of_cells, paper_averages, write_table5
+from unike_lib.reporting.bootstrap import cluster_weights, interval_over_cells
+from unike_lib.reporting.paper import paper_cells
+from unike_lib.reporting.records import load_records
+from unike_lib.reporting.scores import THREE_AIMS, score_table
+from unike_lib.reporting.tables import write_table
+from unike_lib.types import PROBE_KINDS, InputError
+
+CRITERIA = ("token", "mmedit", "exact", "generated")
+
+
+def outputs(folder, name):
+    return {key: folder / f"{name}_{key}.csv" for key in CRITERIA} | {"markdown": folder / f"{name}.md"}
+
+
+@pytest.fixture(scope="module")
+def tables(table_cells, admission, config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    paths = {name: outputs(folder, name) for name in ("table2", "table3", "table4", "table5")}
+    for name in ("table2", "table3", "table4"):
+        write_table(name, table_cells[name], admission, paths[name], config)
+    write_table5(table_cells["table1"], table_cells["table2"], paths["table5"], config)
+    return paths
+
+
+def records_of(paths):
+    return pd.concat([pd.read_parquet(path) for path in paths])
+
+
+@pytest.mark.parametrize("name", ["table2", "table3", "table4"])
+def test_every_cell_equals_a_plain_group_by(name, tables, table_cells):
+    records = records_of(table_cells[name])
+    for criterion in CRITERIA:
+        means = 100 * records.groupby(["backbone", "task", "k", "method", "kind"])[criterion].mean()
+        table = pd.read_csv(tables[name][criterion])
+        assert len(table) == len(means) / 5
+        for row in table.to_dict("records"):
+            for kind in PROBE_KINDS:
+                assert row[kind] == pytest.approx(means[*(row[key] for key in means.index.names[:4]), kind], abs=1e-4)
+                assert row[f"{kind}_low"] <= row[kind] <= row[f"{kind}_high"]
+
+
+def test_the_order_and_the_papers_numbers_are_those_of_each_table(tables):
+    sequential = pd.read_csv(tables["table2"]["token"])
+    cells = sequential[["task", "k", "method"]].itertuples(index=False, name=None)
+    assert list(cells) == [(t, k, m) for k in (10, 20) for t in TASKS for m in ("t-patcher", "unike")]
+    keyed = sequential.set_index(["task", "k", "method"])
+    assert keyed.loc[("vqa", 10, "unike"), "paper_rel"] == 91.5
+    assert keyed.loc[("caption", 20, "t-patcher"), "paper_m_loc"] == 79.8
+    cross = pd.read_csv(tables["table3"]["mmedit"]).set_index("method")
+    assert cross.loc["unike", "paper_m_gen"] == 86.8 and set(cross["task"]) == {"cross"}
+    ablation = pd.read_csv(tables["table4"]["token"]).set_index(["task", "method"])
+    assert ablation.loc[("vqa", "only-latent-ike"), "paper_t_loc"] == 54.1
+    assert ablation.loc[("caption", "intrin-latent-ike"), "paper_m_loc"] == 85.5
+    assert ablation["paper_rel"].notna().all()
+
+
+def test_sessions_and_the_partial_last_one_are_reported(tables):
+    table = pd.read_csv(tables["table2"]["token"])
+    assert set(table["edits"]) == {25} and set(table.loc[table["k"] == 20, "clusters"]) == {2}
+    assert table.groupby("k")["last_session"].unique().map(list).to_dict() == {10: [5], 20: [5]}
+    text = tables["table2"]["markdown"].read_text()
+    assert "- right, VQA, K = 10: 25 edits in 3 sessions of 10, the last one of 5; failed edits: unike 1" in text
+    assert "### right, K = 20 (the paper's: MiniGPT-4), did not pass the admission tests: VQA, caption" in text
+    assert (
+        "over sessions (resampled whole, and too narrow where there are only a few;" in text
+        and "over edits (" not in text
+    )
+    lines = [line for line in text.splitlines() if line.startswith("| T-Patcher: right, caption, K = 20 | 25 |")]
+    assert len(lines) == 2  # UniKE minus T-Patcher under two criteria
+    assert "| *paper: UniKE* | *90.7* |" in tables["table3"]["markdown"].read_text()
+    assert "in an order of its own" in tables["table3"]["markdown"].read_text()
+    assert "over edits (edits sharing a fact" in tables["table4"]["markdown"].read_text()
+
+
+def test_only_variants_that_read_the_memory_are_marked(tables):
+    lines = tables["table4"]["markdown"].read_text().splitlines()
+    marked = {line.split("|")[1].split("*")[0].strip() for line in lines if "*(not admitted" in line}
+    assert marked == {"UniKE", "only Latent-IKE (only-latent-ike)", "Intrin+Latent-IKE (intrin-latent-ike)"}
+    assert any(line.startswith("| only Intrin (only-intrin) |") for line in lines)
+    assert len(VARIANTS) == 3
+
+
+def test_intervals_of_sequential_editing_are_over_sessions(table_cells, config):
+    records = load_records(table_cells["table2"], ["k"])
+    cell = records[(records["task"] == "vqa") & (records["k"] == 10) & (records["method"] == "unike")]
+    table = score_table(cell, "token", config.statistics, 5)
+    rel = cell[cell["kind"] == "rel"].sort_values(["session", "position"])
+    weights = cluster_weights([(f"session {s}",) for s in rel["session"]], config.statistics.resamples, 5)
+    means = 100 * (weights @ rel["token"].to_numpy()) / weights.sum(1)
+    assert table.loc[0, ["rel_low", "rel_high"]].tolist() == pytest.approx(np.quantile(means, [0.025, 0.975]).tolist())
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_table5_equals_plain_means_of_means(criterion, tables, table_cells):
+    table = pd.read_csv(tables["table5"][criterion]).set_index(["setting", "method"])
+    assert set(table.index.get_level_values("setting")) == {"one-step", "sequential"}
+    for setting, source in (("one-step", "table1"), ("sequential", "table2")):
+        records = records_of(table_cells[source])
+        cells = 100 * records.groupby(["method", "backbone", "task", "k", "kind"])[criterion].mean().unstack("kind")
+        for method, rows in cells.groupby(level="method"):
+            row = table.loc[(setting, method)]
+            assert row["cells"] == len(rows) == 4
+            assert row["reliability"] == pytest.approx(rows["rel"].mean(), abs=1e-4)
+            assert row["generality"] == pytest.approx(rows[["t_gen", "m_gen"]].to_numpy().mean(), abs=1e-4)
+            assert row["locality"] == pytest.approx(rows[["t_loc", "m_loc"]].to_numpy().mean(), abs=1e-4)
+            for aim in THREE_AIMS:
+                assert row[f"{aim}_low"] <= row[aim] <= row[f"{aim}_high"]
+
+
+def test_table5_of_the_papers_own_cells_is_the_papers_but_for_two_rows():
+    """READINGS 5: KE's locality and MEND's three one-step entries do not follow from Table 1."""
+    table = paper_averages()
+    odd = {("one-step", "KE", "locality")} | {("one-step", "MEND", aim) for aim in THREE_AIMS}
+    for row in table.to_dict("records"):
+        for aim in THREE_AIMS:
+            printed, ours = row[aim], row[f"{aim}_recomputed"]
+            if (row["setting"], row["method"], aim) not in odd:
+                assert ours == pytest.approx(printed, abs=0.1), row
+    one_step = table[table["setting"] == "one-step"].set_index("method")
+    assert one_step.loc["KE", "locality_recomputed"] == pytest.approx(80.7, abs=0.06)
+    mend = one_step.loc["MEND", [f"{aim}_recomputed" for aim in THREE_AIMS]]
+    assert mend.tolist() == pytest.approx([97.7, 87.6, 89.3], abs=0.06)
+    assert len(table) == 13
+
+
+def test_cells_weigh_the_same_however_many_edits_they_have():
+    cells = paper_cells("table1").query("method == 'UniKE'")
+    by_hand = cells[["t_gen", "m_gen"]].to_numpy().sum() / 8
+    assert average_of_cells(cells).loc[0, "generality"] == pytest.approx(by_hand)
+    rng = np.random.default_rng(0)
+    cells = [rng.uniform(size=(size, 2)) for size in (30, 60)]
+    weights = cluster_weights([(f"{cell} {row}",) for cell in (0, 1) for row in range(len(cells[cell]))], 4000, 0)
+    low, high = interval_over_cells(cells, weights, 0.95)
+    width = 1.96 * np.sqrt(sum(cell.var(axis=0) / len(cell) for cell in cells)) / 2
+    assert (high - low) / 2 == pytest.approx(width, rel=0.06)
+
+
+def test_sessions_of_all_lengths_are_resampled_together(save, config, tmp_path):
+    """Sessions of 10 and the one of 20 that holds them are one cluster: 40 edits a task make two."""
+    rows = config.table2.model_copy(update={"tasks": ("vqa",), "methods": ("unike",)})
+    one = config.table1.model_copy(update={"backbones": ("right",), "tasks": ("vqa",), "methods": ("unike",)})
+    quick = StatisticsConfig(resamples=400)
+    small = config.model_copy(update={"table1": one, "table2": rows, "statistics": quick})
+    cell = ("right", "vqa", "unike")
+    ten, twenty = (make_records(cell, edits=40, k=k) for k in (10, 20))
+    for frame in (ten, twenty):
+        frame["token"] = frame["session"].floordiv(20 // frame["k"]) * 0.5 + 0.25
+    paths = [save(make_records(cell), "one"), save(ten, "ten"), save(twenty, "twenty")]
+    write_table5(paths[:1], paths[1:], outputs(tmp_path, "t"), small)
+    row = pd.read_csv(tmp_path / "t_token.csv").set_index("setting").loc["sequential"]
+    assert row[["reliability", "reliability_low", "reliability_high"]].tolist() == [50, 25, 75]
+
+
+def test_a_missing_cell_of_table5_is_named(table_cells, config, tmp_path):
+    with pytest.raises(InputError, match="table2: no records of backbone right, task caption, k 20, method unike"):
+        write_table5(table_cells["table1"], table_cells["table2"][:-1], outputs(tmp_path, "t"), config)
+    with pytest.raises(InputError, match="table5: no output 'tokens'"):
+        write_table5(table_cells["table1"], table_cells["table2"], {"tokens": tmp_path / "x"}, config)
+
+
+def test_table5_in_words(tables):
+    text = tables["table5"]["markdown"].read_text()
+    assert "- sequential (Table 2): right; VQA, caption; K = 10, 20" in text
+    assert "compare methods within a setting" in text
+    assert "| *paper: one-step, T-Patcher* |  |  | *84.5* | *71.6* | *87.2* |" in text
+    table = pd.read_csv(tables["table5"]["token"]).set_index(["setting", "method"])
+    row = table.loc[("sequential", "unike")]
+    start = f"| sequential, UniKE | 4 | 100 | {row['reliability']:.1f} ({row['reliability_low']:.1f} to "
+    assert start in text
+    assert text.count("| sequential, T-Patcher | 4 | 100 | ") == 4 + 2  # four criteria; UniKE minus it under two

@@ -1,0 +1,44 @@
+"""Keys and values of tokens that a model has seen, so that writing an answer runs each token once."""
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from unike_lib.backbones.decoder import Decoder
+
+
+class Past:
+    """Keys and values of the tokens that rows have seen; `real` [row, token] says which of them count."""
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.cache = DynamicCache()
+        self.real = torch.zeros(rows, 0, dtype=torch.bool, device=device)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows only, in the order given [row]."""
+        self.cache.batch_select_indices(rows)
+        self.real = self.real[rows]
+
+
+def extend(decoder: Decoder, embeddings: Tensor, past: Past, real: Tensor) -> Tensor:
+    """Run new tokens through all layers of the unedited model, behind those that `past` has seen.
+
+    Args:
+        decoder: the model.
+        embeddings: of the new tokens, [row, token, d], padded on the right.
+        past: what came before; the new tokens join it.
+        real: which of them are not padding, bool [row, token].
+
+    Returns:
+        The states that leave the last layer, [row, token, d].
+    """
+    rows, tokens = real.shape
+    positions = past.real.sum(1, keepdim=True) + torch.arange(tokens, device=real.device)
+    hidden = decoder.start(embeddings, positions)
+    upto = torch.ones(tokens, tokens, dtype=torch.bool, device=real.device).tril()
+    earlier = past.real[:, None].expand(rows, tokens, -1)
+    masks = decoder.masks(hidden, torch.cat([earlier, upto.expand(rows, -1, -1)], 2), positions)
+    for layer in decoder.layers:
+        hidden = layer.forward(hidden, {**masks, "past_key_values": past.cache}, None, None)
+    past.real = torch.cat([past.real, real], 1)
+    return hidden

@@ -1,0 +1,159 @@
+"""Editors whose weight changes a trained network writes from an edit's gradient (MEND, KE): one pass, no descent."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unike_lib.backbones.base import IGNORED, Backbone, Trunk
+from unike_lib.editing.editor import Outcome, edit_loss, request_trunk
+from unike_lib.editing.low_rank import LowRank
+from unike_lib.editing.optimise import failures
+from unike_lib.editing.patch import Patch
+from unike_lib.io import read_tensors
+from unike_lib.types import EditRequest, InputError
+
+
+class Matrix(NamedTuple):
+    """A weight matrix [out, in] that is edited."""
+
+    layer: int
+    name: str
+    outputs: int
+    inputs: int
+
+
+def last_matrices(backbone: Backbone, layers: int) -> tuple[Matrix, ...]:
+    """Return the FFN matrices (OPT fc1, fc2; Llama up, down) of the last layers.
+
+    Raises:
+        InputError: the backbone's own edited layers start later, so that part of the edit would never run.
+    """
+    chosen = backbone.decoder.layers[-layers:]
+    if backbone.layers[0] > chosen[0].index:
+        raise InputError(
+            f"layers: the edit changes layers {chosen[0].index} to {chosen[-1].index}, but this backbone's edited "
+            f"layers start at {backbone.layers[0]}; expected a start at {chosen[0].index} or before"
+        )
+    return tuple(
+        Matrix(layer.index, name, *layer.part(name).weight.shape)
+        for layer in chosen
+        for name in layer.names.ffn_matrices
+    )
+
+
+@dataclass(frozen=True)
+class WatchedPatch(Patch):
+    """A patch that shows, of some matrices, the inputs u, and zeros added to the outputs whose gradient is delta."""
+
+    matrices: tuple[Matrix, ...] = ()
+    inputs: dict[Matrix, Tensor] = field(default_factory=dict)
+    zeros: dict[Matrix, Tensor] = field(default_factory=dict)
+
+    def change(self, layer: int, name: str, inputs: Tensor) -> Tensor | None:
+        """Return what is added to a matrix's output, [row, token, out]."""
+        added = super().change(layer, name, inputs)
+        for matrix in self.matrices:
+            if matrix[:2] == (layer, name):
+                self.inputs[matrix] = inputs.detach()
+                zeros = self.zeros[matrix] = inputs.new_zeros(*inputs.shape[:2], matrix.outputs).requires_grad_(True)
+                return zeros if added is None else added + zeros
+        return added
+
+
+def edit_gradients(
+    backbone: Backbone, trunk: Trunk, matrices: Sequence[Matrix]
+) -> tuple[Tensor, dict[Matrix, LowRank]]:
+    """Return each row's edit loss [row] and its gradient by the weight of each matrix of the backbone, as factors.
+
+    The factors of a matrix are the gradients delta at its output and its inputs u, one a token: the gradient is
+    sum_t delta_t u_t^T (MEND, section 2). Tokens without a gradient, padding among them, are left out.
+
+    Reading: the gradient is that of the target's cross-entropy summed over its tokens. MMEdit takes the mean, but
+    trains an editor a task; here one serves short answers and captions, and must write each token as firmly.
+    """
+    watched = WatchedPatch(len(trunk.hidden), matrices=tuple(matrices))
+    with torch.enable_grad():
+        losses = edit_loss(backbone, trunk, watched)
+        tokens = (trunk.batch.targets != IGNORED).sum(1)
+        deltas = torch.autograd.grad((losses * tokens).sum(), [watched.zeros[matrix] for matrix in matrices])
+    factors = {
+        matrix: LowRank(delta.float(), watched.inputs[matrix].float()).compacted()
+        for matrix, delta in zip(matrices, deltas, strict=True)
+    }
+    return losses.detach(), factors
+
+
+class EditNetwork(nn.Module, ABC):
+    """What is trained: from an edit's gradient to its weight changes."""
+
+    matrices: tuple[Matrix, ...]
+
+    @abstractmethod
+    def changes(
+        self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Trunk, gradients: dict[Matrix, LowRank]
+    ) -> dict[Matrix, LowRank]:
+        """Return the change of every matrix; row b of everything belongs to request b alone.
+
+        Args:
+            backbone: the frozen model.
+            requests: the edits.
+            trunk: their rows, up to the first edited layer.
+            gradients: of their edit losses, by the matrices' weights.
+        """
+
+
+@dataclass(frozen=True)
+class NetworkEditor:
+    """The editor of a trained network.
+
+    Reading: the gradient of every edit is taken at the unedited backbone, as in training, and changes add up (so does
+    MEND for several edits at once). Taken at the edited one, it leaves what the network was trained on: on blip2-nano
+    nothing was left after ten edits.
+    """
+
+    backbone: Backbone
+    network: EditNetwork
+
+    def start(self, sessions: int) -> Patch:
+        """Return the identity."""
+        return Patch.identity(sessions)
+
+    @torch.no_grad()
+    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+        """Install one request a session; weight changes add to those of earlier edits."""
+        patch, finite = self.edited(requests, onto)
+        return Outcome(patch.kept(finite, onto), failures(finite))
+
+    def edited(self, requests: Sequence[EditRequest], onto: Patch) -> tuple[Patch, Tensor]:
+        """Return the patch, differentiable by the network's weights, and which sessions are finite, bool [session]."""
+        matrices = self.network.matrices
+        trunk = request_trunk(self.backbone, requests, matrices[0].layer)
+        losses, gradients = edit_gradients(self.backbone, trunk, matrices)
+        finite = torch.isfinite(losses)
+        changes: dict[int, dict[str, LowRank]] = {}
+        for matrix, factors in self.network.changes(self.backbone, requests, trunk, gradients).items():
+            changes.setdefault(matrix.layer, {})[matrix.name] = factors
+            for part in (factors.outputs, factors.inputs):
+                finite = finite & torch.isfinite(part).flatten(1).all(1)
+        return onto.with_low_rank(changes), finite
+
+
+def load_network(network: EditNetwork, path: Path | None, backbone: Backbone) -> NetworkEditor:
+    """Return the editor with trained weights.
+
+    Raises:
+        InputError: no file, a broken one, or one that was trained with other settings or for another backbone.
+    """
+    if path is None:
+        raise InputError("this method needs a trained editor, and no file was given")
+    try:
+        network.load_state_dict(read_tensors(path))
+    except RuntimeError as error:
+        problem = str(error).splitlines()[1].strip()
+        raise InputError(f"{path}: trained with other settings or for another backbone ({problem})") from None
+    return NetworkEditor(backbone, network.to(backbone.device).eval().requires_grad_(False))

@@ -1,0 +1,188 @@
+"""MEND (Mitchell et al. 2022): a small network turns the factors of an edit's gradient into a better weight change."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from unike_lib.backbones.base import Backbone, Trunk
+from unike_lib.editing.editor import request_trunk
+from unike_lib.editing.hypernetwork import EditNetwork, Matrix, NetworkEditor, edit_gradients, last_matrices
+from unike_lib.editing.low_rank import LowRank
+from unike_lib.editing.objective import LOCALITY
+from unike_lib.editing.patch import Patch
+from unike_lib.editing.training import Recipe, Split, divergences, fit, probe_trunk, target_losses
+from unike_lib.methods import MendMethod
+from unike_lib.types import EditCase, EditRequest, ProbeKind
+
+EPSILON = 1.0e-7
+
+
+class IdentityLayer(nn.Module):
+    """x + s_m (U V x + b) + t_m, low-rank, the identity at the start; matrix m has its own scale s and shift t.
+
+    Reading: as in MEND's code, the non-linearity (ReLU, in the hidden layer) acts on what is added to x.
+    """
+
+    def __init__(self, width: int, rank: int, matrices: int, activated: bool) -> None:
+        super().__init__()
+        self.activated = activated
+        self.up = nn.Parameter(torch.zeros(width, min(rank, width)))
+        self.down = nn.Parameter(torch.randn(min(rank, width), width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.scale = nn.Parameter(torch.ones(matrices, width))
+        self.shift = nn.Parameter(torch.zeros(matrices, width))
+
+    def forward(self, values: Tensor, matrix: int) -> Tensor:
+        """Return the layer's output, [..., width]."""
+        added = values @ self.down.T @ self.up.T + self.bias
+        added = added * self.scale[matrix] + self.shift[matrix]
+        # Unlike relu, clamp has gradient 1 at 0, where all training starts.
+        return values + (added.clamp(min=0) if self.activated else added)
+
+
+class FactorTransform(nn.Module):
+    """Normalises factors (u, delta) and maps them through an IDMLP shared by the matrices of one shape (MEND Eq. 3).
+
+    Reading: means and deviations are those of the training edits on the unedited backbone, taken once before training
+    (`measure`); MEND's code keeps running ones. Until then nothing is normalised.
+    """
+
+    means: Tensor
+    deviations: Tensor
+
+    def __init__(self, outputs: int, inputs: int, rank: int, matrices: int) -> None:
+        super().__init__()
+        self.inputs = inputs
+        width = inputs + outputs
+        self.layers = nn.ModuleList([IdentityLayer(width, rank, matrices, activated) for activated in (True, False)])
+        self.register_buffer("means", torch.zeros(width))
+        self.register_buffer("deviations", torch.ones(width))
+
+    def measure(self, factors: Sequence[LowRank]) -> None:
+        """Set means and deviations from the factors of many edits."""
+        tokens = torch.cat([torch.cat([f.inputs, f.outputs], -1)[f.present] for f in factors]).double()
+        deviations = tokens.std(0)
+        self.means.copy_(tokens.mean(0))
+        self.deviations.copy_(torch.where(deviations > 0, deviations, 1.0))  # dead neurons never vary
+
+    def forward(self, factors: LowRank, matrix: int) -> LowRank:
+        """Return the transformed factors; absent ones stay zero."""
+        values = (torch.cat([factors.inputs, factors.outputs], -1) - self.means) / (self.deviations + EPSILON)
+        for layer in self.layers:
+            values = layer(values, matrix)
+        values = values * factors.present[:, :, None]
+        return LowRank(values[..., self.inputs :], values[..., : self.inputs])
+
+
+class MendNetwork(EditNetwork):
+    """The transforms of all shapes and a learned edit learning rate a matrix: dW = -rate sum_t delta'_t u'_t^T."""
+
+    def __init__(self, matrices: tuple[Matrix, ...], rank: int, edit_rate: float) -> None:
+        super().__init__()
+        self.matrices = matrices
+        shapes = [(matrix.outputs, matrix.inputs) for matrix in matrices]
+        self.places = {matrix: shapes[:i].count(shapes[i]) for i, matrix in enumerate(matrices)}
+        self.transforms = nn.ModuleDict(
+            {_shape(*shape): FactorTransform(*shape, rank, shapes.count(shape)) for shape in dict.fromkeys(shapes)}
+        )
+        self.edit_rates = nn.Parameter(torch.full((len(matrices),), edit_rate))
+
+    def measure(self, gradients: Sequence[Mapping[Matrix, LowRank]]) -> None:
+        """Set the normalisation of every shape from the gradients of many edits."""
+        for shape, transform in self.transforms.items():
+            assert isinstance(transform, FactorTransform)
+            fitting = [m for m in self.matrices if _shape(m.outputs, m.inputs) == shape]
+            transform.measure([each[matrix] for each in gradients for matrix in fitting])
+
+    def changes(
+        self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Trunk, gradients: dict[Matrix, LowRank]
+    ) -> dict[Matrix, LowRank]:
+        """Return the change of every matrix."""
+        found = {}
+        for matrix, rate in zip(self.matrices, self.edit_rates, strict=True):
+            transform = self.transforms[_shape(matrix.outputs, matrix.inputs)]
+            factors: LowRank = transform(gradients[matrix], self.places[matrix])
+            found[matrix] = LowRank(-rate * factors.outputs, factors.inputs)
+        return found
+
+
+def _shape(outputs: int, inputs: int) -> str:
+    return f"{outputs}x{inputs}"
+
+
+def build_mend(backbone: Backbone, settings: MendMethod, seed: int) -> MendNetwork:
+    """Return the untrained network for a backbone.
+
+    Raises:
+        InputError: the backbone's edited layers start after those of the method.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = MendNetwork(last_matrices(backbone, settings.layers), settings.rank, settings.edit_rate)
+    return network.to(backbone.device)
+
+
+class MendRecipe(Recipe):
+    """Adam on weighted NLL(edit), NLL(text rephrase), NLL(image rephrase) + KL(text locality) + KL(image locality).
+
+    MMEdit's loss has weights 0, 0.1, 0.1 and 1: the edit itself is not in it.
+    """
+
+    def __init__(self, network: MendNetwork, backbone: Backbone, settings: MendMethod) -> None:
+        self.network, self.backbone, self.settings = network, backbone, settings
+        groups: list[dict[str, Any]] = [
+            {"params": network.transforms.parameters()},
+            {"params": [network.edit_rates], "lr": settings.edit_rate_step},
+        ]
+        self.optimiser = torch.optim.Adam(groups, settings.learning_rate)
+        weights: dict[ProbeKind, float] = {
+            "rel": settings.edit_weight,
+            "t_gen": settings.text_weight,
+            "m_gen": settings.image_weight,
+        }
+        self.weights = {kind: weight for kind, weight in weights.items() if weight}
+        self.waiting = 0
+
+    def losses(self, patch: Patch, cases: Sequence[EditCase]) -> dict[str, Tensor]:
+        """Return each probe's loss and their weighted sum, means over cases."""
+        kinds, first = list(self.weights), self.network.matrices[0].layer
+        targets = target_losses(self.backbone, probe_trunk(self.backbone, cases, kinds, first), patch).mean(0)
+        local = divergences(self.backbone, probe_trunk(self.backbone, cases, LOCALITY, first), patch).mean(0)
+        weights = torch.tensor(list(self.weights.values()), device=targets.device)
+        loss = (weights * targets).sum() + self.settings.locality_weight * local.sum()
+        named = dict(zip([f"loss_{kind}" for kind in (*kinds, *LOCALITY)], torch.cat([targets, local]), strict=True))
+        return {"loss": loss, **named}
+
+    def step(self) -> None:
+        """Clip and step once enough batches have been added up."""
+        self.waiting += 1
+        if self.waiting < self.settings.accumulation:
+            return
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.waiting = 0
+
+    def checked(self, scores: Mapping[str, float]) -> None:
+        """Nothing changes at a check."""
+
+
+def train_mend(
+    backbone: Backbone, settings: MendMethod, split: Split, seed: int
+) -> tuple[dict[str, Tensor], pd.DataFrame]:
+    """Return the trained weights and the course of the training.
+
+    Raises:
+        InputError: a loss is not finite, or the backbone's edited layers start after those of the method.
+    """
+    network = build_mend(backbone, settings, seed)
+    gradients = []
+    for start in range(0, len(split.training), settings.batch):
+        requests = [case.request for case in split.training[start : start + settings.batch]]
+        trunk = request_trunk(backbone, requests, network.matrices[0].layer)
+        gradients.append(edit_gradients(backbone, trunk, network.matrices)[1])
+    network.measure(gradients)
+    return fit(NetworkEditor(backbone, network), MendRecipe(network, backbone, settings), split, settings, seed)

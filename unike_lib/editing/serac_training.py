@@ -1,0 +1,189 @@
+"""Training of SERAC's two models on the method-training split, with early stopping on development edits."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from unike_lib.backbones.base import Backbone
+from unike_lib.editing.serac import COUNTERFACTUAL, SCOPE, SeracModels
+from unike_lib.methods import SeracMethod
+from unike_lib.types import EditCase, InputError, ProbeKind, Query
+
+IN_SCOPE: tuple[ProbeKind, ...] = ("rel", "t_gen")
+OUT_OF_SCOPE: tuple[ProbeKind, ...] = ("t_loc", "m_loc")
+ROWS = 64
+LEAST_DISTANCE = 1.0e-4  # keeps log(1 - exp(-d)) finite where two texts have one vector
+CLIP = 1.0
+
+Loss = Callable[[Sequence[EditCase]], Tensor]
+
+
+def train_serac(
+    settings: SeracMethod, backbone: Backbone, cases: Sequence[EditCase], dev: Sequence[EditCase], seed: int
+) -> tuple[dict[str, Tensor], pd.DataFrame]:
+    """Train scope classifier and counterfactual model.
+
+    Args:
+        settings: of the method.
+        backbone: its tokenizer, template and vocabulary are used; the model is not run.
+        cases: edits of the method-training split, all tasks.
+        dev: development edits, all tasks; training stops when their loss no longer falls, and its best weights stay.
+        seed: of weights and order.
+
+    Returns:
+        The weights (`SeracModels.tensors`), and the losses: part, step, train (mean since the last row), dev.
+
+    Raises:
+        InputError: fewer than two training edits, or no development edit.
+    """
+    if len(cases) < 2 or not dev:
+        raise InputError(f"serac: expected training and development edits, found {len(cases)} and {len(dev)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        models = SeracModels.untrained(backbone, settings)
+    losses: dict[str, tuple[Loss, Loss]] = {  # in training, and of the development edits
+        SCOPE: (ScopeLoss(models, cases), ScopeLoss(models, [*cases, *dev])),
+        COUNTERFACTUAL: (
+            CounterfactualLoss(models, settings.random_targets, seed),
+            CounterfactualLoss(models, 0.0, seed),
+        ),
+    }
+    curves = []
+    for part, (loss, judge) in losses.items():
+        trainer = Trainer(part, models.parts[part], settings)
+        curves.append(trainer.train(_batches(cases, settings, seed), loss, partial(_mean, judge, dev)))
+    return models.tensors(), pd.concat(curves, ignore_index=True)
+
+
+def _batches(cases: Sequence[EditCase], settings: SeracMethod, seed: int) -> Callable[[], Sequence[EditCase]]:
+    """Return a source of batches: a seeded sample of the cases, without repeats within a batch."""
+    rng = random.Random(seed)
+    return lambda: rng.sample(list(cases), min(settings.rows, len(cases)))
+
+
+@torch.no_grad()
+def _mean(loss: Loss, cases: Sequence[EditCase]) -> float:
+    parts = [cases[start : start + ROWS] for start in range(0, len(cases), ROWS)]
+    return sum(float(loss(part)) * len(part) for part in parts) / len(cases)
+
+
+def _probe(case: EditCase, kind: ProbeKind) -> Query:
+    return next(probe.query for probe in case.probes if probe.kind == kind)
+
+
+class ScopeLoss:
+    """-log s over questions in scope, -log(1 - s) over others; each averaged, then added.
+
+    In scope are an edit's own question and its rephrasing; out of scope its locality questions and the question of the
+    edit beside it in the batch. Reading: texts that are linked by rephrasings mean the same, for a classifier of text;
+    pairs of them are never negatives (a locality question may be the edit's own, about another picture).
+    """
+
+    def __init__(self, models: SeracModels, cases: Sequence[EditCase]) -> None:
+        self.models = models
+        self.meaning: dict[str, str] = {}
+        for case in cases:
+            first, *others = sorted({self._meaning(text) for text in self._texts(case, IN_SCOPE)})
+            for other in others:
+                self.meaning[other] = first
+
+    def __call__(self, cases: Sequence[EditCase]) -> Tensor:
+        """Return the loss of a batch of edits, in nats."""
+        edits = [self._texts(case, ("rel",))[0] for case in cases]
+        beside = [*edits[1:], edits[0]]
+        near = [(e, text) for e, case in zip(edits, cases, strict=True) for text in self._texts(case, IN_SCOPE)]
+        far = [(e, text) for e, case in zip(edits, cases, strict=True) for text in self._texts(case, OUT_OF_SCOPE)]
+        far += list(zip(edits, beside, strict=True))
+        far = [(one, other) for one, other in far if self._meaning(one) != self._meaning(other)]
+        first, second = zip(*near, *far, strict=True)
+        distances = self.models.distances(first, second)
+        apart = distances[len(near) :].clamp(min=LEAST_DISTANCE)
+        loss = distances[: len(near)].mean()
+        return loss - torch.log(-torch.expm1(-apart)).mean() if far else loss
+
+    def _texts(self, case: EditCase, kinds: Sequence[ProbeKind]) -> list[str]:
+        return [self.models.text(_probe(case, kind)) for kind in kinds]
+
+    def _meaning(self, text: str) -> str:
+        """Return the text that stands for all that mean the same."""
+        while (other := self.meaning.get(text, text)) != text:
+            text = other
+        return text
+
+
+class CounterfactualLoss:
+    """Cross-entropy of the target and the end symbol for the edit's question and its rephrasing, given the edit.
+
+    A share of the targets is replaced by random tokens, in edit and answer alike: the few targets of the training split
+    could be learned by heart, random ones only by copying.
+    """
+
+    def __init__(self, models: SeracModels, random_share: float, seed: int) -> None:
+        self.models = models
+        self.random_share = random_share
+        self.rng = random.Random(f"targets {seed}")
+
+    def __call__(self, cases: Sequence[EditCase]) -> Tensor:
+        """Return the loss of a batch of edits, in nats a token."""
+        backbone, heads, answers = self.models.backbone, [], []
+        for case in cases:
+            target = self._target(backbone.answer_ids(case.request.target))
+            for kind in IN_SCOPE:
+                heads.append(self.models.head(case.request.query, target, _probe(case, kind)))
+                answers.append(target)
+        logits = self.models.counterfactual(heads, answers)
+        wanted = [token for target in answers for token in (*target, backbone.tokenizer.eos_token_id)]
+        return cross_entropy(logits, torch.tensor(wanted, device=logits.device))
+
+    def _target(self, own: list[int]) -> list[int]:
+        if self.rng.random() >= self.random_share:
+            return own
+        return [self.rng.randrange(self.models.counterfactual.mark) for _ in own]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """AdamW with early stopping; the model ends with the weights of the best look at the development edits."""
+
+    part: str
+    model: nn.Module
+    settings: SeracMethod
+
+    def train(self, batch: Callable[[], Sequence[EditCase]], loss: Loss, judge: Callable[[], float]) -> pd.DataFrame:
+        """Return the losses: part, step, train, dev."""
+        rate, check = self.settings.learning_rate, self.settings.check
+        optimiser = torch.optim.AdamW(self.model.parameters(), lr=rate)
+        rows: list[dict[str, object]] = []
+        best, weights, total, since = float("inf"), self._weights(), 0.0, 0
+        self.model.train()
+        for step in tqdm(range(1, self.settings.steps + 1), desc=f"serac {self.part}", unit="step"):
+            value = loss(batch())
+            optimiser.zero_grad()
+            value.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+            optimiser.step()
+            total += float(value.detach())
+            if step % check and step < self.settings.steps:
+                continue
+            judged = judge()
+            rows.append({"part": self.part, "step": step, "train": total / ((step - 1) % check + 1), "dev": judged})
+            total = 0.0
+            if judged < best:
+                best, weights, since = judged, self._weights(), 0
+            else:
+                since += 1
+            if since == self.settings.patience:
+                break
+        self.model.load_state_dict(weights)
+        self.model.eval()
+        return pd.DataFrame(rows)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}

@@ -1,0 +1,152 @@
+"""Training of edit networks: edit a batch of cases, ask their probes, step; keep what is best on development edits."""
+
+import copy
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unike_lib.backbones.base import IGNORED, Backbone, Trunk
+from unike_lib.editing.editor import edit_loss, row_means
+from unike_lib.editing.hypernetwork import NetworkEditor
+from unike_lib.editing.objective import LOCALITY, objective, token_scores
+from unike_lib.editing.patch import Patch
+from unike_lib.methods import NetworkMethod
+from unike_lib.types import PROBE_KINDS, EditCase, InputError, ProbeKind
+
+
+@dataclass(frozen=True)
+class Split:
+    """Edits to train on, and development edits to stop by.
+
+    Raises:
+        InputError: one of them is empty, or a record lacks a probe.
+    """
+
+    training: Sequence[EditCase]
+    development: Sequence[EditCase]
+
+    def __post_init__(self) -> None:
+        for name, cases in (("method-training", self.training), ("development", self.development)):
+            if not cases:
+                raise InputError(f"{name} edits: expected at least one to train an editor, found none")
+            for case, kind in itertools.product(cases, PROBE_KINDS):
+                case.query(kind)
+
+
+class Recipe(ABC):
+    """How a network is trained: its loss and what a step does."""
+
+    @abstractmethod
+    def losses(self, patch: Patch, cases: Sequence[EditCase]) -> dict[str, Tensor]:
+        """Return the terms of a batch's loss by name, for the log, and the loss itself as "loss": means over cases."""
+
+    @abstractmethod
+    def step(self) -> None:
+        """Step along the gradients of the last losses, and clear them."""
+
+    @abstractmethod
+    def checked(self, scores: Mapping[str, float]) -> None:
+        """Take note of the scores on development edits."""
+
+
+def probe_trunk(backbone: Backbone, cases: Sequence[EditCase], kinds: Sequence[ProbeKind], first: int) -> Trunk:
+    """Run the frozen part of some probes up to layer `first`; rows are ordered by case, then by kind."""
+    return backbone.trunk(backbone.encode([case.query(kind) for case in cases for kind in kinds]), first)
+
+
+def target_losses(backbone: Backbone, trunk: Trunk, patch: Patch) -> Tensor:
+    """Return the edited model's cross-entropy of the target, averaged over its tokens, [session, kind]."""
+    return edit_loss(backbone, trunk, patch).view(patch.sessions, -1)
+
+
+def divergences(backbone: Backbone, trunk: Trunk, patch: Patch) -> Tensor:
+    """Return KL(unedited || edited), averaged over the answer tokens of each row, [session, kind], in nats.
+
+    Reading: at the places of the answer; MMEdit takes every place of the row, of the prompt too.
+    """
+    where = trunk.batch.targets != IGNORED
+    with torch.no_grad():
+        before = backbone.head(trunk, where=where).log_softmax(-1)
+    after = backbone.head(trunk, patch, where).log_softmax(-1)
+    return row_means((before.exp() * (before - after)).sum(-1), where).view(patch.sessions, -1)
+
+
+def fit(
+    editor: NetworkEditor, recipe: Recipe, split: Split, settings: NetworkMethod, seed: int
+) -> tuple[dict[str, Tensor], pd.DataFrame]:
+    """Train a network; return the weights that were best on the development edits, and the course of the training.
+
+    The course has one row a check: the step, mean loss terms since the last check, scores and their objective.
+
+    Raises:
+        InputError: a loss is not finite.
+    """
+    batches = _batches(split.training, settings, seed)
+    terms: list[dict[str, float]] = []
+    rows: list[dict[str, float]] = []
+    best: dict[str, Tensor] = {}
+    bar = tqdm(range(1, settings.steps + 1), desc="training of the editor", unit="step")
+    for step in bar:
+        terms.append(_step(editor, recipe, next(batches), step))
+        if step % settings.check_every and step < settings.steps:
+            continue
+        scores = token_scores(editor.backbone, editor, split.development, settings.batch)
+        recipe.checked(scores)
+        rows.append({"step": step, **_means(terms), **scores, "objective": objective(scores)})
+        terms = []
+        bar.set_postfix({name: f"{rows[-1][name]:.3f}" for name in ("loss", "objective")})
+        objectives = [row["objective"] for row in rows]
+        worse = len(rows) - 1 - objectives.index(max(objectives))
+        if worse == 0:
+            best = copy.deepcopy(editor.network.state_dict())
+        if worse == settings.patience:
+            break
+    bar.close()
+    return best, pd.DataFrame(rows)
+
+
+def _step(editor: NetworkEditor, recipe: Recipe, cases: Sequence[EditCase], step: int) -> dict[str, float]:
+    """Train on one batch and return its loss terms."""
+    patch, _ = editor.edited([case.request for case in cases], editor.start(len(cases)))
+    losses = recipe.losses(patch, cases)
+    values = {name: float(value.detach()) for name, value in losses.items()}
+    if not math.isfinite(values["loss"]):
+        raise InputError(f"training of the editor: the loss is not finite at step {step}; lower its learning rates")
+    losses["loss"].backward()
+    recipe.step()
+    return values
+
+
+def _means(terms: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: sum(each[name] for each in terms) / len(terms) for name in terms[0]}
+
+
+def _batches(cases: Sequence[EditCase], settings: NetworkMethod, seed: int) -> Iterator[list[EditCase]]:
+    """Yield batches without end: every case once in each shuffled round; a round's rest joins the next round."""
+    generator = torch.Generator().manual_seed(seed)
+    answers = sorted({probe.query.answer for case in cases for probe in case.probes if probe.query.answer})
+    waiting: list[EditCase] = []
+    while True:
+        while len(waiting) < settings.batch:
+            for i in torch.randperm(len(cases), generator=generator).tolist():
+                swaps = float(torch.rand((), generator=generator)) < settings.swapped
+                answer = answers[int(torch.randint(len(answers), (), generator=generator))]
+                waiting.append(with_target(cases[i], answer) if swaps else cases[i])
+        yield waiting[: settings.batch]
+        waiting = waiting[settings.batch :]
+
+
+def with_target(case: EditCase, target: str) -> EditCase:
+    """Return the same edit towards another target; its locality probes stay."""
+    probes = tuple(
+        probe if probe.kind in LOCALITY else replace(probe, query=replace(probe.query, answer=target))
+        for probe in case.probes
+    )
+    return replace(case, request=replace(case.request, target=target), probes=probes)

@@ -1,0 +1,110 @@
+"""Extraction of hidden states: triplets to h_sem, h_pos, h_neg; pool questions to FFN inputs; streamed to Parquet."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unike_lib.backbones.base import Backbone, Batch
+from unike_lib.backbones.decoder import Trace
+from unike_lib.io import table_writer, write_table
+from unike_lib.knowledge.states import STATE_COLUMNS, states_schema
+from unike_lib.knowledge.triplets import read_triplets
+from unike_lib.types import EditCase, Query
+
+POOL_KINDS = ("rel", "t_loc")
+ROWS = 64
+
+
+def extract_states(backbone: Backbone, triplets: Path, out: Path, mark: str) -> None:
+    """Write h_sem, h_pos, h_pos_mean, h_neg of every triplet and edited layer, one row group a batch of triplets.
+
+    `s` = LN1(h) is recorded: h_sem at the last prompt token, h_pos and h_neg at the last token of Q + A_pos and of
+    Q + A_neg; h_pos_mean is the mean over the tokens of A_pos.
+    """
+    table = read_triplets(triplets)
+    with table_writer(out, states_schema(backbone.width), mark) as writer:
+        for start in tqdm(range(0, len(table), ROWS), desc="states", unit="batch"):
+            rows = table[start : start + ROWS]
+            positive = _pass(backbone, [Query(t.image, t.prompt, t.positive, t.style) for t in rows])
+            negative = _pass(backbone, [Query(t.image, t.prompt, t.negative, t.style) for t in rows])
+            for layer in backbone.layers:
+                columns = _columns(positive, negative, layer)
+                ids = pa.array([t.id for t in rows])
+                arrays = [ids, pa.array([layer] * len(rows), pa.int32())]
+                arrays += [_fixed_lists(columns[name]) for name in STATE_COLUMNS]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=writer.schema))
+
+
+@torch.no_grad()
+def _pass(backbone: Backbone, queries: Sequence[Query]) -> tuple[Batch, Trace]:
+    batch, trace = backbone.encode(queries), Trace()
+    nowhere = torch.zeros_like(batch.targets, dtype=torch.bool)
+    backbone.head(backbone.trunk(batch), where=nowhere, trace=trace)
+    return batch, trace
+
+
+def _columns(positive: tuple[Batch, Trace], negative: tuple[Batch, Trace], layer: int) -> dict[str, Tensor]:
+    batch, trace = positive
+    negative_states = negative[1].attention_inputs[layer]
+    rows = torch.arange(len(negative_states), device=negative_states.device)
+    return {
+        **states_of_answers(batch, trace.attention_inputs[layer]),
+        "h_neg": negative_states[rows, negative[0].lengths - 1],
+    }
+
+
+def states_of_answers(batch: Batch, states: Tensor) -> dict[str, Tensor]:
+    """Return h_sem, h_pos and h_pos_mean [row, d] of questions with their answers.
+
+    Args:
+        batch: the questions and answers.
+        states: s = LN1(h) of a layer, [row, token, d].
+    """
+    rows = torch.arange(len(states), device=states.device)
+    positions = torch.arange(states.shape[1], device=states.device)
+    answer = (positions > batch.last_prompt[:, None]) & batch.real
+    return {
+        "h_sem": states[rows, batch.last_prompt],
+        "h_pos": states[rows, batch.lengths - 1],
+        "h_pos_mean": (states * answer[..., None]).sum(1) / answer.sum(1, keepdim=True),
+    }
+
+
+def _fixed_lists(states: Tensor) -> pa.Array:
+    flat = states.float().cpu().numpy().reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), states.shape[1])
+
+
+def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int, out: Path, mark: str) -> None:
+    """Write up to `limit` FFN inputs q = LN2(x) a layer, for the memory losses of T-Patcher and UniKE.
+
+    They come from the pool's edited and text-only questions, at the last prompt token and the answer tokens, evenly
+    spaced over the pool.
+    """
+    kept: dict[int, list[Tensor]] = {layer: [] for layer in backbone.layers}
+    step = max(1, len(cases) * 2 // limit)
+    chosen = cases[::step]
+    for queries in _in_batches([probe.query for case in chosen for probe in case.probes if probe.kind in POOL_KINDS]):
+        batch, trace = _pass(backbone, queries)
+        positions = torch.arange(batch.targets.shape[1], device=batch.targets.device)
+        used = (positions >= batch.last_prompt[:, None]) & batch.real
+        for layer in backbone.layers:
+            kept[layer].append(trace.ffn_inputs[layer][used].float().cpu())
+    rows = []
+    for layer, parts in kept.items():
+        states = torch.cat(parts)
+        even = torch.linspace(0, len(states) - 1, min(limit, len(states))).long()
+        rows += [(layer, state) for state in states[even].numpy()]
+    table = pd.DataFrame(rows, columns=["layer", "ffn_input"])
+    schema = pa.schema([("layer", pa.int32()), ("ffn_input", pa.list_(pa.float32(), backbone.width))])
+    write_table(out, table, mark, schema)
+
+
+def _in_batches(queries: Sequence[Query]) -> Iterator[Sequence[Query]]:
+    for start in tqdm(range(0, len(queries), ROWS), desc="ffn inputs", unit="batch"):
+        yield queries[start : start + ROWS]

@@ -1,0 +1,209 @@
+"""Table 5: reliability, generality and locality, averaged over the cells of Table 1 and of Table 2."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from unike_lib.config import Config
+from unike_lib.io import atomic_path, write_csv
+from unike_lib.reporting.bootstrap import Floats, cluster_weights, interval_over_cells
+from unike_lib.reporting.markdown import Row, cell, markdown_table, rows_of
+from unike_lib.reporting.paper import PAPER_METHODS, paper_cells, paper_table
+from unike_lib.reporting.records import CRITERIA, ROW, load_records
+from unike_lib.reporting.scores import THREE_AIMS, EditScores, edit_scores
+from unike_lib.reporting.table_text import CRITERION_TITLES, REFERENCE, TASK_TITLES, confidence_text, method_title
+from unike_lib.reporting.tables import cells_of
+from unike_lib.types import PROBE_KINDS, InputError
+
+SOURCES = {"one-step": "table1", "sequential": "table2"}
+ROUNDING = 0.1  # points: how far averages of printed numbers may be from a printed average
+INTRODUCTION = """\
+The mean over the cells of a setting, each with the same weight, in percent, with {confidence} bootstrap intervals (of \
+one-step editing over edits, those that share a fact together; of sequential editing over sessions). Generality is the \
+mean of T-Gen. and M-Gen., locality that of T-Loc. and M-Loc. Rows in italics are what the paper prints."""
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """A method's cells of one setting: scores in [0, 1], and which facts or sessions each edit of all of them is in."""
+
+    scores: Sequence[EditScores]
+    clusters: Sequence[tuple[str, ...]]
+
+    def minus(self, other: "_Cells") -> "_Cells":
+        return _Cells(
+            [mine.minus(theirs) for mine, theirs in zip(self.scores, other.scores, strict=True)], self.clusters
+        )
+
+
+def average_of_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return each method's three aims, averaged over its cells with equal weight.
+
+    Args:
+        cells: one row a cell, with the columns `method` and rel, t_gen, m_gen, t_loc, m_loc.
+    """
+    aims = {aim: cells[list(kinds)].mean(axis=1) for aim, kinds in THREE_AIMS.items()}
+    return cells[["method"]].assign(**aims).groupby("method", sort=False).mean().reset_index()
+
+
+def paper_averages() -> pd.DataFrame:
+    """Return the paper's Table 5 and, in columns X_recomputed, what its Tables 1 and 2 give."""
+    parts = [
+        average_of_cells(paper_cells("table1")).assign(setting="one-step"),
+        average_of_cells(paper_cells("table2")).assign(setting="sequential"),
+    ]
+    return paper_table("table5").merge(pd.concat(parts), on=["setting", "method"], suffixes=("", "_recomputed"))
+
+
+def write_table5(
+    one_step: Sequence[Path], sequential: Sequence[Path], outputs: Mapping[str, Path], config: Config
+) -> None:
+    """Write Table 5: one CSV a criterion with the paper's numbers beside ours, and Markdown.
+
+    Args:
+        one_step: the records of Table 1.
+        sequential: the records of Table 2.
+        outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `markdown` -> Markdown path.
+        config: the run; `table1`, `table2`, `statistics` and `seed` are used.
+
+    Raises:
+        InputError: a cell without records, or an output that is no criterion; see also `load_records`.
+    """
+    unknown = sorted(set(outputs) - {*CRITERIA, "markdown"})
+    if unknown:
+        raise InputError(f"table5: no output {unknown[0]!r}; known: {', '.join(CRITERIA)}, markdown")
+    frames = {"one-step": load_records(one_step, ["k"]), "sequential": load_records(sequential, ["k"])}
+    tables, differences = {}, {}
+    for criterion in [name for name in CRITERIA if name in {*outputs, "token", "mmedit"}]:
+        averages = pd.concat([_averages(name, frame, criterion, config) for name, frame in frames.items()])
+        of_unike = averages["minus"] == REFERENCE
+        tables[criterion] = _with_paper(averages[~of_unike].drop(columns="minus"))
+        differences[criterion] = averages[of_unike]
+        if criterion in outputs:
+            write_csv(outputs[criterion], tables[criterion])
+    if "markdown" in outputs:
+        with atomic_path(outputs["markdown"]) as temporary:
+            temporary.write_text(_text(tables, differences, config), encoding="utf-8")
+
+
+def _averages(setting: str, records: pd.DataFrame, criterion: str, config: Config) -> pd.DataFrame:
+    """Return a row a method and, with `minus` as UniKE's name, a row for UniKE minus each other method."""
+    wanted = cells_of(SOURCES[setting], records, config)
+    clusters = _clusters(records)
+    cells = {}
+    for method, keys in wanted.groupby("method", sort=False):
+        of_method = records[records["method"] == method].groupby(ROW)
+        scores = [edit_scores(of_method.get_group(key), criterion) for key in keys.itertuples(index=False, name=None)]
+        tasks = list(keys["task"])
+        names = [clusters[task, case] for task, cell in zip(tasks, scores, strict=True) for case in cell.cases]
+        cells[str(method)] = _Cells(scores, names)
+    rows = [{"setting": setting, "method": name, "minus": "", **_row(group, config)} for name, group in cells.items()]
+    if REFERENCE in cells:
+        others = [name for name in cells if name not in {REFERENCE, "base"}]
+        labels = {"setting": setting, "minus": REFERENCE}
+        rows += [labels | {"method": name} | _row(cells[REFERENCE].minus(cells[name]), config) for name in others]
+    return pd.DataFrame(rows)
+
+
+def _clusters(records: pd.DataFrame) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return what makes an edit depend on others, by task and case: its facts, or its session.
+
+    With several K, its session of the longest: sessions of 20 hold whole sessions of 10.
+    """
+    longest = records[(records["k"] == records["k"].max()) & (records["kind"] == "rel")]
+    several = longest["k"].iloc[0] > 1
+    names = zip(longest["task"], longest["case"], longest["facts"], longest["session"], strict=True)
+    return {
+        (str(task), str(case)): (f"{task} session {session}",) if several else tuple(facts)
+        for task, case, facts, session in names
+    }
+
+
+def _row(cells: _Cells, config: Config) -> dict[str, float | int]:
+    """Return the average over cells of each aim, with its interval; number of cells and of edits in them."""
+    means = pd.DataFrame([group.values.mean(axis=0) for group in cells.scores], columns=list(PROBE_KINDS))
+    average = average_of_cells(100 * means.assign(method=0)).iloc[0]
+    weights = cluster_weights(cells.clusters, config.statistics.resamples, config.seed)
+    low, high = interval_over_cells(
+        [_aims(group.values) for group in cells.scores], weights, config.statistics.confidence
+    )
+    row: dict[str, float | int] = {
+        "cells": len(cells.scores),
+        "edits": sum(len(group.values) for group in cells.scores),
+    }
+    for aim, bottom, top in zip(THREE_AIMS, low, high, strict=True):
+        row |= {aim: float(average[aim]), f"{aim}_low": bottom, f"{aim}_high": top}
+    return row
+
+
+def _aims(scores: Floats) -> Floats:
+    """Return the three aims in percent, [edit, aim], from the five metrics [edit, metric]."""
+    columns: dict[str, Floats] = {kind: scores[:, number] for number, kind in enumerate(PROBE_KINDS)}
+    return 100 * np.stack([np.mean([columns[kind] for kind in kinds], axis=0) for kinds in THREE_AIMS.values()], axis=1)
+
+
+def _with_paper(averages: pd.DataFrame) -> pd.DataFrame:
+    names = {aim: f"paper_{aim}" for aim in THREE_AIMS} | {
+        f"{aim}_recomputed": f"paper_{aim}_recomputed" for aim in THREE_AIMS
+    }
+    paper = paper_averages().rename(columns={**names, "method": "paper_method"})
+    keys = averages.assign(paper_method=averages["method"].map(PAPER_METHODS))
+    return keys.merge(paper, on=["setting", "paper_method"], how="left").drop(columns="paper_method")
+
+
+def _text(tables: Mapping[str, pd.DataFrame], differences: Mapping[str, pd.DataFrame], config: Config) -> str:
+    parts = [
+        "# Table 5: averages of one-step and sequential editing",
+        INTRODUCTION.format(confidence=confidence_text(config)),
+        "\n".join(_cells_text(setting, config) for setting in SOURCES),
+    ]
+    if set(config.table1.backbones) != set(config.table2.backbones):
+        parts.append(
+            "The two settings rest on different backbones: compare methods within a setting, not the settings."
+        )
+    header = ["Setting, method", "cells", "edits", *(aim.capitalize() for aim in THREE_AIMS)]
+    for criterion, table in tables.items():
+        parts.append(f"## Criterion `{criterion}`: {CRITERION_TITLES[criterion]}")
+        if table[list(THREE_AIMS)].isna().all(axis=None):
+            parts.append("Not measured in this run.")
+            continue
+        lines = [line for row in rows_of(table) for line in _lines(row, criterion in {"token", "mmedit"})]
+        parts.append(markdown_table(header, lines))
+        if criterion in {"token", "mmedit"} and len(differences[criterion]):
+            lines = [_difference_line(row) for row in rows_of(differences[criterion])]
+            title = method_title(REFERENCE)
+            parts += [f"{title} minus each other method on the same edits, in points:"]
+            parts += [markdown_table([f"{title} minus", *header[1:]], lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cells_text(setting: str, config: Config) -> str:
+    rows = config.tables[SOURCES[setting]]
+    tasks = ", ".join(TASK_TITLES[task] for task in dict.fromkeys(task for task, _ in rows.settings))
+    ks = ", ".join(str(k) for k in dict.fromkeys(k for _, k in rows.settings))
+    number = SOURCES[setting].removeprefix("table")
+    return f"- {setting} (Table {number}): {', '.join(rows.backbones)}; {tasks}; K = {ks}"
+
+
+def _lines(row: Row, paper: bool) -> list[list[str]]:
+    counts = [str(row["cells"]), str(row["edits"])]
+    lines = [[f"{row['setting']}, {method_title(row['method'])}", *counts, *(cell(row, aim) for aim in THREE_AIMS)]]
+    if paper and pd.notna(row["paper_reliability"]):
+        title = f"*paper: {row['setting']}, {PAPER_METHODS[row['method']]}*"
+        lines.append([title, "", "", *(_printed(row, aim) for aim in THREE_AIMS)])
+    return lines
+
+
+def _printed(row: Row, aim: str) -> str:
+    """Return the paper's number; where its own tables give another, that too."""
+    printed, recomputed = row[f"paper_{aim}"], row[f"paper_{aim}_recomputed"]
+    other = f" (its cells give {recomputed:.1f})" if abs(printed - recomputed) > ROUNDING else ""
+    return f"*{printed:.1f}{other}*"
+
+
+def _difference_line(row: Row) -> list[str]:
+    name = f"{row['setting']}, {method_title(row['method'])}"
+    return [name, str(row["cells"]), str(row["edits"]), *(cell(row, aim, signed=True) for aim in THREE_AIMS)]

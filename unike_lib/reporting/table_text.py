@@ -1,0 +1,187 @@
+"""Tables 1 to 4 as Markdown, in the paper's layout, with the paper's numbers beside ours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from unike_lib.config import Config
+from unike_lib.methods import UnikeMethod, resolve_method
+from unike_lib.reporting.admission import Verdict, verdict_lines
+from unike_lib.reporting.markdown import cell, markdown_table, rows_of
+from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, PAPER_VARIANTS, PaperCells
+from unike_lib.reporting.records import ROW, SETTING
+from unike_lib.reporting.scores import paired_differences
+from unike_lib.table_config import CROSS, tasks_of
+from unike_lib.types import PROBE_KINDS
+
+TITLES: dict[PaperCells, str] = {
+    "table1": "Table 1: one-step editing",
+    "table2": "Table 2: sequential editing",
+    "table3": "Table 3: cross-task editing",
+    "table4": "Table 4: what each part of UniKE gives (one-step editing)",
+}
+METRIC_TITLES = {"rel": "Rel.", "t_gen": "T-Gen.", "m_gen": "M-Gen.", "t_loc": "T-Loc.", "m_loc": "M-Loc."}
+TASK_TITLES = {"vqa": "VQA", "caption": "caption", CROSS: "cross-task"}
+REFERENCE = "unike"
+CRITERION_TITLES = {
+    "token": "share of answer tokens right under teacher forcing; locality: unchanged answer tokens",
+    "mmedit": "MMEdit's rules: as `token`, but locality over every position (T-Loc. top-1, M-Loc. ordered top-10)",
+    "exact": "all answer tokens right; locality: all answer tokens unchanged",
+    "generated": "greedy answer equal to the target; locality: equal to the answer before the edit",
+}
+INTRODUCTION = """\
+In percent, with {confidence} bootstrap intervals over {intervals}. Rows in italics are the paper's, for the backbone \
+that ours stands in for. Embedded backbones are small and their benchmark is our own: **levels are not comparable with \
+the paper's**, only the pattern between methods is. A failed edit leaves the model unedited and is scored so."""
+EDIT_INTERVALS = "edits (edits sharing a fact are resampled together; the choice of seed and backbone is not in them)"
+SESSION_INTERVALS = (
+    "sessions (resampled whole, and too narrow where there are only a few; facts shared between sessions and the "
+    "choice of seed and backbone are not in them)"
+)
+SESSIONS = (
+    "A session is K edits made one after another, each on top of those before it; all its items are scored after the "
+    "last one, and localities compare with the model before the first."
+)
+CROSS_SESSIONS = "Half of a session's edits are VQA and half are captions, in an order of its own; scores are over all."
+ADMISSION_TEXT = (
+    "A backbone passes the admission tests when its edited layers read the very fact asked for, from a context and "
+    "from a slot of a latent memory, clearly better than nothing and than another fact (`results/admission.md`). "
+    "Where a backbone does not pass, on all tasks together or on a task alone, UniKE's rows say nothing about UniKE."
+)
+
+
+def confidence_text(config: Config) -> str:
+    """Return the confidence of the intervals, "95%"."""
+    return f"{100 * config.statistics.confidence:g}%"
+
+
+def method_title(method: str) -> str:
+    """Return how a table names a method variant."""
+    title = PAPER_METHODS.get(method)
+    if title is not None and method != "unike-paper":
+        return title
+    return f"{title or PAPER_VARIANTS.get(method) or 'variant'} ({method})"
+
+
+@dataclass(frozen=True)
+class TableText:
+    """The Markdown of one table; `verdicts`: what the admission tests say of each of its backbones."""
+
+    name: PaperCells
+    config: Config
+    verdicts: Mapping[str, Verdict]
+
+    def render(self, records: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> str:
+        """Return the whole text.
+
+        Args:
+            records: from `load_records`.
+            tables: criterion -> cells with the paper's numbers.
+        """
+        parts = [f"# {TITLES[self.name]}", *self._introduction(), _counts(tables["token"])]
+        for criterion, table in tables.items():
+            parts.append(f"## Criterion `{criterion}`: {CRITERION_TITLES[criterion]}")
+            if table[list(PROBE_KINDS)].isna().all(axis=None):
+                parts.append("Not measured in this run.")
+                continue
+            paper = criterion in {"token", "mmedit"}
+            parts += [self._block(block, paper) for _, block in table.groupby(["backbone", "k"], sort=False)]
+        parts += self._differences(records)
+        parts += ["## Can these backbones show UniKE at all?", ADMISSION_TEXT, verdict_lines(self.verdicts)]
+        return "\n\n".join(parts) + "\n"
+
+    def _introduction(self) -> list[str]:
+        settings = self.config.tables[self.name].settings
+        several = any(k > 1 for _, k in settings)
+        intervals = SESSION_INTERVALS if several else EDIT_INTERVALS
+        parts = [INTRODUCTION.format(confidence=confidence_text(self.config), intervals=intervals)]
+        if several:
+            parts.append(SESSIONS)
+        if any(task == CROSS for task, _ in settings):
+            parts.append(CROSS_SESSIONS)
+        return parts
+
+    def _block(self, table: pd.DataFrame, paper: bool) -> str:
+        """Return the block of a backbone and K, as in the paper: a row a method, tasks side by side.
+
+        `paper` adds the paper's rows.
+        """
+        backbone, k = str(table["backbone"].iloc[0]), int(table["k"].iloc[0])
+        tasks = list(dict.fromkeys(table["task"]))
+        header = ["Method", *(f"{TASK_TITLES[task]} {METRIC_TITLES[kind]}" for task in tasks for kind in PROBE_KINDS)]
+        rows = dict(zip(table[ROW].itertuples(index=False, name=None), rows_of(table), strict=True))
+        failed = ", ".join(self._not_admitted(backbone, tasks))
+        lines = []
+        for method in dict.fromkeys(table["method"]):
+            of_task = [rows[backbone, task, k, method] for task in tasks]
+            mark = f" *(not admitted: {failed})*" if failed and self._reads_memory(method) else ""
+            numbers = [cell(row, kind) for row in of_task for kind in PROBE_KINDS]
+            lines.append([method_title(method) + mark, *numbers])
+            if paper and all(pd.notna(row["paper_rel"]) for row in of_task):
+                title = (PAPER_METHODS | PAPER_VARIANTS)[method]
+                numbers = [f"*{row[f'paper_{kind}']:.1f}*" for row in of_task for kind in PROBE_KINDS]
+                lines.append([f"*paper: {title}*", *numbers])
+        family = PAPER_BACKBONES[self.config.backbones[backbone].family]
+        length = f", K = {k}" if k > 1 else ""
+        note = f", did not pass the admission tests: {failed}" if failed else ""
+        return f"### {backbone}{length} (the paper's: {family}){note}\n\n{markdown_table(header, lines)}"
+
+    def _not_admitted(self, backbone: str, tasks: list[str]) -> list[str]:
+        single = dict.fromkeys(part for task in tasks for part in tasks_of(task))
+        return [TASK_TITLES[task] for task in single if not self.verdicts[backbone].admits(task)]
+
+    def _reads_memory(self, method: str) -> bool:
+        settings = resolve_method(self.config.methods, method)
+        return isinstance(settings, UnikeMethod) and settings.latent
+
+    def _differences(self, records: pd.DataFrame) -> list[str]:
+        methods = self.config.tables[self.name].methods
+        others = [
+            method
+            for method in methods
+            if method != REFERENCE and resolve_method(self.config.methods, method).method != "base"
+        ]
+        if REFERENCE not in methods or not others:
+            return []
+        header = [f"{method_title(REFERENCE)} minus", "edits", *METRIC_TITLES.values()]
+        parts = [f"## {method_title(REFERENCE)} minus each other method on the same edits, in points"]
+        for criterion in ("token", "mmedit"):
+            lines = [
+                line for other in others for line in self._difference_lines(records, criterion, (REFERENCE, other))
+            ]
+            parts += [f"Criterion `{criterion}`:", markdown_table(header, lines)]
+        return parts
+
+    def _difference_lines(self, records: pd.DataFrame, criterion: str, pair: tuple[str, str]) -> list[list[str]]:
+        rows = self.config.tables[self.name]
+        order = [(backbone, task, k) for backbone in rows.backbones for task, k in rows.settings]
+        differences = paired_differences(records, criterion, pair, self.config.statistics, self.config.seed)
+        differences = differences.set_index(SETTING).loc[order].reset_index()
+        return [
+            [
+                f"{method_title(pair[1])}: {row['backbone']}, {_setting(row)}",
+                str(row["edits"]),
+                *(cell(row, kind, signed=True) for kind in PROBE_KINDS),
+            ]
+            for row in rows_of(differences)
+        ]
+
+
+def _setting(row: Mapping[str, object]) -> str:
+    k = int(str(row["k"]))
+    return TASK_TITLES[str(row["task"])] + (f", K = {k}" if k > 1 else "")
+
+
+def _counts(table: pd.DataFrame) -> str:
+    lines = []
+    for (backbone, _, _), group in table.groupby(["backbone", "task", "k"], sort=False):
+        first = rows_of(group)[0]
+        failed = [f"{row['method']} {row['failed']}" for row in rows_of(group) if row["failed"]]
+        if first["k"] == 1:
+            basis = f"{first['edits']} edits resting on {first['clusters']} facts"
+        else:
+            last = f", the last one of {first['last_session']}" if first["last_session"] < first["k"] else ""
+            basis = f"{first['edits']} edits in {first['clusters']} sessions of {first['k']}{last}"
+        lines.append(f"- {backbone}, {_setting(first)}: {basis}; failed edits: {', '.join(failed) or 'none'}")
+    return "\n".join(lines)

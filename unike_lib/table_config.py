@@ -1,0 +1,63 @@
+"""Which cells the tables of the paper have: a part of the configuration; `config` says what the sources mean."""
+
+from abc import abstractmethod
+from typing import Annotated
+
+from pydantic import Field
+
+from unike_lib.methods import Section
+from unike_lib.types import TASKS, Task
+
+CROSS = "cross"
+
+
+def tasks_of(name: str) -> tuple[str, ...]:
+    """Return the tasks whose edits make up a task of a table: itself, or all for the mixture."""
+    return TASKS if name == CROSS else (name,)
+
+
+class RowsConfig(Section):
+    """Rows of a table: its cells are every backbone, setting and method."""
+
+    backbones: tuple[str, ...] = Field(min_length=1)
+    methods: tuple[str, ...] = Field(min_length=1)
+
+    @property
+    @abstractmethod
+    def settings(self) -> list[tuple[str, int]]:
+        """Tasks, each with a number of edits a session, K."""
+
+
+class TableConfig(RowsConfig):
+    """A table of one-step editing."""
+
+    tasks: tuple[Task, ...] = Field(("vqa", "caption"), min_length=1)
+
+    @property
+    def settings(self) -> list[tuple[str, int]]:
+        """Tasks, each with K = 1."""
+        return [(task, 1) for task in self.tasks]
+
+
+class SequentialConfig(TableConfig):
+    """A table of sequential editing."""
+
+    ks: tuple[Annotated[int, Field(ge=2)], ...] = Field((10, 20), min_length=1, description="Edits a session (paper).")
+
+    @property
+    def settings(self) -> list[tuple[str, int]]:
+        """Every task with every K."""
+        return [(task, k) for k in self.ks for task in self.tasks]
+
+
+class CrossTaskConfig(RowsConfig):
+    """A table of cross-task editing: half of a session's edits are VQA, half captions."""
+
+    ks: tuple[Annotated[int, Field(ge=2, multiple_of=2)], ...] = Field(
+        (10,), min_length=1, description="Edits a session (paper)."
+    )
+
+    @property
+    def settings(self) -> list[tuple[str, int]]:
+        """The mixture of tasks with every K."""
+        return [(CROSS, k) for k in self.ks]

@@ -1,0 +1,12 @@
+"""Write Table 5 from the records of Tables 1 and 2."""
+
+from pathlib import Path
+
+from unike_lib.runtime import Stage
+
+with Stage(snakemake) as config:
+    from unike_lib.reporting.averages import write_table5
+
+    outputs = {name: Path(path) for name, path in snakemake.output.items()}
+    one_step, sequential = ([Path(path) for path in snakemake.input[name]] for name in ("one_step", "sequential"))
+    write_table5(one_step, sequential, outputs, config)
