@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from unike_lib.reporting.markdown import Row, rows_of
-from unike_lib.reporting.paper import PAPER_METHODS
+from unike_lib.reporting.paper import short_title
 from unike_lib.reporting.scores import THREE_AIMS
 from unike_lib.reporting.table_text import METRIC_TITLES
 from unike_lib.types import PROBE_KINDS
@@ -214,4 +214,4 @@ def _verdict(held: Sequence[bool]) -> str:
 
 
 def _title(method: object) -> str:
-    return PAPER_METHODS.get(str(method), str(method))
+    return short_title(str(method))

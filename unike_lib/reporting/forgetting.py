@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from unike_lib.config import Config
 from unike_lib.reporting.drawing import MARKERS, STYLE, legend_below, make_panels, save_figure
-from unike_lib.reporting.paper import PAPER_METHODS
+from unike_lib.reporting.paper import short_title
 from unike_lib.reporting.records import RIGHT_AFTER, ROW, SETTING, load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table
 from unike_lib.reporting.table_text import TASK_TITLES
@@ -105,7 +105,7 @@ def _lines(panel: Axes, points: pd.DataFrame, aim: str, named: tuple[str, int]) 
     for criterion, line in (("token", "-"), ("mmedit", "--")):
         curve = points[points["criterion"] == criterion].sort_values("since")
         if criterion == "token" or aim == "locality":  # elsewhere the two criteria are the same
-            label = PAPER_METHODS.get(name, name) if line == "-" else "_"
+            label = short_title(name) if line == "-" else "_"
             panel.plot(
                 curve["since"], curve[aim], line, color=color, marker=MARKERS[number % len(MARKERS)], label=label
             )

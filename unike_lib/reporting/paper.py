@@ -17,7 +17,11 @@ PAPER_BACKBONES = {"blip2": "BLIP-2 OPT", "minigpt4": "MiniGPT-4"} | dict.fromke
 PAPER_METHODS = {
     "base": "Base",
     "fine-tune": "FT",
+    "ke": "KE",
     "t-patcher": "T-Patcher",
+    "mend": "MEND",
+    "ike": "IKE",
+    "serac": "SERAC",
     "unike": "UniKE",
     "unike-paper": "UniKE",
 }
@@ -29,6 +33,11 @@ PAPER_VARIANTS = {
     "intrin-ike": "Intrin+IKE",
     "intrin-latent-ike": "Intrin+Latent-IKE",
 }
+
+
+def short_title(method: str) -> str:
+    """Return how figures and sentences name a method variant: as the paper does, or by its own name."""
+    return method if method == "unike-paper" else (PAPER_METHODS | PAPER_VARIANTS).get(method, method)
 
 
 def paper_table(name: PaperTable) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from unike_lib.benchmark.mmedit import load_image
 from unike_lib.config import Config
 from unike_lib.io import atomic_path, read_table
 from unike_lib.reporting.pages import picture_address, render_page
-from unike_lib.reporting.paper import PAPER_METHODS
+from unike_lib.reporting.paper import short_title
 from unike_lib.reporting.records import CELL
 from unike_lib.types import PROBE_KINDS, EditCase, InputError, ProbeKind
 
@@ -133,7 +133,7 @@ def verdict_word(kind: str, answer: Answer) -> str:
 
 def speaker_title(method: str) -> str:
     """Return who said an answer, in words."""
-    return "before the edit" if method == BEFORE else PAPER_METHODS.get(method, method)
+    return "before the edit" if method == BEFORE else short_title(method)
 
 
 def write_qualitative_page(examples: Sequence[Example], images: Path, out: Path) -> None:

@@ -15,7 +15,7 @@ from unike_lib.reporting.admission import Verdict, verdicts
 from unike_lib.reporting.claims import order_differences, paper_claims, ranking_changes
 from unike_lib.reporting.markdown import Row, rows_of
 from unike_lib.reporting.pages import file_address, render_page
-from unike_lib.reporting.paper import PAPER_METHODS
+from unike_lib.reporting.paper import short_title
 from unike_lib.reporting.provenance import run_times, setting_sources, versions
 from unike_lib.reporting.records import CRITERIA, ROW
 from unike_lib.reporting.table_text import METRIC_TITLES, TITLES
@@ -200,7 +200,7 @@ def _rounded(times: pd.DataFrame) -> pd.DataFrame:
 
 
 def _label(name: str, value: Any) -> str:
-    return PAPER_METHODS.get(value, str(value)) if name == "method" else str(value)
+    return short_title(value) if name == "method" else str(value)
 
 
 def _with_ends(row: Row, name: str) -> tuple[str, str]:

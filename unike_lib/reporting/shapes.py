@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from unike_lib.reporting.drawing import MARKERS
-from unike_lib.reporting.paper import PAPER_METHODS
+from unike_lib.reporting.paper import short_title
 
 # Each aim has a colour, a marker and a dash of its own, so that none has to be told by colour alone.
 AIMS = {"reliability": ("C2", "^", ":"), "generality": ("C0", "o", "-"), "locality": ("C1", "s", "--")}
@@ -23,7 +23,7 @@ def draw_path(panel: Axes, rows: pd.DataFrame) -> None:
         panel.errorbar(
             x, y, xerr=spans["locality"], yerr=spans["generality"], fmt="none", alpha=0.5, elinewidth=0.7, ecolor=colour
         )
-        panel.plot(x, y, color=colour, marker=MARKERS[number % len(MARKERS)], label=title_of(str(method)))
+        panel.plot(x, y, color=colour, marker=MARKERS[number % len(MARKERS)], label=short_title(str(method)))
         # Neighbouring lines carry their labels on opposite sides.
         offset, across, along = (3, "left", "bottom") if number % 2 else (-3, "right", "top")
         for point in points.to_dict("records"):
@@ -50,7 +50,7 @@ def draw_lines(panel: Axes, rows: pd.DataFrame) -> None:
         numbers = pd.to_numeric(points["value"], errors="coerce")
         for aim in TWO_AIMS:
             colour, marker, dash = AIMS[aim]
-            name = f"{aim}, {title_of(str(method))}" if several else aim
+            name = f"{aim}, {short_title(str(method))}" if several else aim
             marker = MARKERS[(MARKERS.index(marker) + 2 * number) % len(MARKERS)]
             line = points.assign(x=numbers)[numbers.notna()].sort_values("x")
             shift = 0.004 * (numbers.max() - numbers.min()) * (-1 if aim == "locality" else 1)
@@ -80,7 +80,7 @@ def draw_dots(panel: Axes, rows: pd.DataFrame) -> None:
                 fontsize=6,
                 color=colour,
             )
-    names = [f"{row['value']}\n{title_of(row['method'])}" if several else row["value"] for _, row in rows.iterrows()]
+    names = [f"{row['value']}\n{short_title(row['method'])}" if several else row["value"] for _, row in rows.iterrows()]
     panel.set_xticks(range(len(rows)), names)
     panel.set_xlim(-0.7, len(rows) - 0.3)
     panel.grid(axis="x", visible=False)
@@ -103,16 +103,11 @@ def draw_differences(panel: Axes, rows: pd.DataFrame) -> None:
         panel.plot([], [], color=colour, marker=marker, linestyle="none", label=aim)
     changes = [f"{row['field']}: {_short(row['value'])}" for _, row in rows.iterrows()]
     if several:
-        changes = [f"{title_of(name)}, {change}" for name, change in zip(rows["method"], changes, strict=True)]
+        changes = [f"{short_title(name)}, {change}" for name, change in zip(rows["method"], changes, strict=True)]
     panel.set_yticks(range(len(rows)), changes)
     panel.set_ylim(len(rows) - 0.4, -0.6)
     panel.grid(axis="y", visible=False)
     panel.set_xlabel("difference, points")
-
-
-def title_of(method: str) -> str:
-    """Return a method's name as the paper writes it; a variant keeps its own."""
-    return PAPER_METHODS.get(method, method)
 
 
 def _mark(panel: Axes, x: Iterable[float], rows: pd.DataFrame, aim: str, **look: str) -> None:
