@@ -134,6 +134,9 @@ class UnikeMethod(NeuronMethod, ContextSettings):
         description="Inclusion of h_know: Eq. 7, or fixed (Fig. 4b); scoped (not in the paper): the share of the "
         "retrieval that falls on the session's own edits.",
     )
+    scope_neurons: bool = Field(
+        False, description="The neurons' output is multiplied by the same share (not in the paper); alpha: scoped."
+    )
     alpha_scale: float = Field(1.0, ge=0, le=2, description="Factor on the dynamic alpha (paper: 1).")
     alpha_convention: Literal["text", "printed"] = Field(
         "text", description="text: a' = (1-alpha) a + alpha h_know (3.3, Fig. 4b); printed: Eq. 7 as printed."
@@ -158,6 +161,8 @@ class UnikeMethod(NeuronMethod, ContextSettings):
 
     @model_validator(mode="after")
     def _scope_has_edits(self) -> "UnikeMethod":
+        if self.scope_neurons and self.alpha != "scoped":
+            raise ValueError("scope_neurons: true needs alpha: scoped")
         if self.alpha == "scoped" and not (self.edit_slots and self.retrieval_temperature):
             raise ValueError("alpha: scoped needs edit_slots: true and a retrieval_temperature")
         return self

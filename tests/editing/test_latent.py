@@ -10,7 +10,7 @@ from torch.nn.functional import cosine_similarity
 
 from unike_lib.backbones.decoder import Place, Trace
 from unike_lib.editing.latent import LatentShift, Slots
-from unike_lib.editing.patch import Patch
+from unike_lib.editing.patch import Neurons, Patch
 from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.memory import Memory
 
@@ -183,6 +183,20 @@ def test_a_scoped_alpha_is_the_share_of_the_own_entries(backbone):
         weigh = lambda cosines: sum(math.exp(cosine / 0.3) for cosine in cosines)  # noqa: E731
         assert float(trace.alphas[4][row]) == pytest.approx(0.5 * weigh(mine) / (weigh(mine) + weigh(near)), rel=1e-4)
     torch.testing.assert_close(shift.apply(layer, inputs, outputs, Place(last)), outputs)
+
+
+def test_scoped_neurons_are_weighed_by_the_share(backbone):
+    layer, inputs, outputs, last = inputs_outputs(backbone)
+    draw = lambda *shape: torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))  # noqa: E731
+    gate = {"up": draw(WIDTH, 3), "up_bias": draw(3)} if layer.names.gate else {}
+    group = Neurons(draw(WIDTH, 3), draw(3), draw(3, WIDTH), **gate)
+    shift = make_shift(alpha="scoped", alpha_scale=0.5, retrieval_temperature=0.3, scope_neurons=True)
+    slots, trace = Slots(draw(2, WIDTH), draw(2, WIDTH)), Trace()
+    patch, place = Patch(2, {4: group}, shift=shift, slots={4: slots}), Place(last, trace)
+    patch.shift_attention(layer, inputs, outputs, place)
+    shares = 2 * trace.alphas[4]  # alpha_scale is a half
+    expected = layer.ffn(inputs) + shares[:, None, None] * group.output(layer, inputs)
+    torch.testing.assert_close(patch.ffn(layer, inputs, place), expected)
 
 
 def keys_of(shift, layer):

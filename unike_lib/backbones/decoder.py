@@ -75,16 +75,20 @@ class Edit(Protocol):
     def shift_attention(self, layer: "DecoderLayer", inputs: Tensor, outputs: Tensor, place: "Place") -> Tensor:
         """Return the attention output [row, token, d] after the edit, given the input s and the output a."""
 
-    def ffn(self, layer: "DecoderLayer", inputs: Tensor) -> Tensor:
+    def ffn(self, layer: "DecoderLayer", inputs: Tensor, place: "Place | None") -> Tensor:
         """Return the FFN output [row, token, d] after the edit, given its input q."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the rows an edit reads: the last prompt token of each row [row], and the trace to fill."""
+    """Where in the rows an edit reads: the last prompt token of each row [row], and the trace to fill.
+
+    `shares` [row], by layer, are what an edit's attention part tells its FFN part: how far a row is in its scope.
+    """
 
     last_prompt: Tensor
     trace: Trace | None = None
+    shares: dict[int, Tensor] = field(default_factory=dict)
 
 
 class DecoderLayer:
@@ -111,7 +115,7 @@ class DecoderLayer:
         if place is not None and place.trace is not None:
             place.trace.attention_inputs[self.index] = inputs
             place.trace.ffn_inputs[self.index] = ffn_inputs
-        return hidden + (self.ffn(ffn_inputs) if edit is None else edit.ffn(self, ffn_inputs))
+        return hidden + (self.ffn(ffn_inputs) if edit is None else edit.ffn(self, ffn_inputs, place))
 
     def ffn(self, inputs: Tensor, change: Change | None = None) -> Tensor:
         """Return FFN(q) [row, token, d]; `change` says what is added to the output of each of its matrices."""

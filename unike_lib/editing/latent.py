@@ -48,6 +48,7 @@ class LatentShift:
     attention: Literal["projected", "raw"] = "projected"
     rotation: Rotation | None = None
     retrieval_temperature: float | None = None
+    scope_neurons: bool = False
 
     def covers(self, layer: int) -> bool:
         """Whether this layer's attention is shifted."""
@@ -75,7 +76,10 @@ class LatentShift:
             known_last, outputs_last = known[rows, place.last_prompt], outputs[rows, place.last_prompt]
             alpha = self._dynamic(layer.index, (mixture, last_inputs), (known_last, outputs_last))
         elif self.alpha == "scoped":
-            alpha = self._scoped(cosines, own)
+            share = self._scope(cosines, own)
+            alpha = (share * self.alpha_scale).clamp(max=1)
+            if self.scope_neurons:
+                place.shares[layer.index] = share
         else:
             alpha = torch.full(rows.shape, float(self.alpha), device=inputs.device)
         if place.trace is not None:
@@ -111,11 +115,11 @@ class LatentShift:
         similarity = cosine_similarity(self.encoders[layer](known.float()), reference.float(), dim=-1)
         return (similarity.clamp(min=0) * self.alpha_scale).clamp(max=1)
 
-    def _scoped(self, cosines: Tensor, own: Slots | None) -> Tensor:
+    def _scope(self, cosines: Tensor, own: Slots | None) -> Tensor:
         """Return the share of the retrieval, softmax of cosine / temperature, that falls on the session's own entries.
 
         The rest of the memory is the alternative: a question nearer to what is stored there is out of scope. [row].
         """
         count = 0 if own is None else own.keys.shape[1]
         shares = (cosines.float() / (self.retrieval_temperature or 1.0)).softmax(1)
-        return (shares[:, cosines.shape[1] - count :].sum(1) * self.alpha_scale).clamp(max=1)
+        return shares[:, cosines.shape[1] - count :].sum(1)

@@ -102,11 +102,13 @@ class Patch:
             return outputs
         return self.shift.apply(layer, inputs, outputs, place, self.slots.get(layer.index))
 
-    def ffn(self, layer: DecoderLayer, inputs: Tensor) -> Tensor:
-        """Return the FFN output with weight changes and extra neurons."""
+    def ffn(self, layer: DecoderLayer, inputs: Tensor, place: Place | None = None) -> Tensor:
+        """Return the FFN output with weight changes and extra neurons (the latter as far as rows are in scope)."""
         outputs = layer.ffn(inputs, partial(self.change, layer.index))
         if layer.index in self.neurons:
-            outputs = outputs + self.neurons[layer.index].output(layer, inputs)
+            more = self.neurons[layer.index].output(layer, inputs)
+            share = None if place is None else place.shares.get(layer.index)
+            outputs = outputs + (more if share is None else more * share[:, None, None].to(more.dtype))
         return outputs
 
     def change(self, layer: int, name: str, inputs: Tensor) -> Tensor | None:

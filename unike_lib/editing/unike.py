@@ -167,4 +167,5 @@ def build_shift(
         attention=settings.attention,
         rotation=backbone.decoder.rotation_at_start(like) if settings.rotate_memory else None,
         retrieval_temperature=settings.retrieval_temperature,
+        scope_neurons=settings.scope_neurons,
     )

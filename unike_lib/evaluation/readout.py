@@ -40,7 +40,7 @@ class Recorder:
             self.known.setdefault(layer.index, []).append(known[rows, place.last_prompt])
         return outputs
 
-    def ffn(self, layer: DecoderLayer, inputs: Tensor) -> Tensor:
+    def ffn(self, layer: DecoderLayer, inputs: Tensor, place: Place | None) -> Tensor:
         """Return the FFN output as it is."""
         return layer.ffn(inputs)
 
