@@ -6,10 +6,10 @@ import yaml
 from unike_lib.methods import resolve_method, setting_text
 
 METHODS = {
-    "ft": {"method": "fine-tune", "steps": 5, "on": {"big": {"steps": 7, "learning_rate": 1e-3}}},
-    "ft-long": {"like": "ft", "steps": 50, "on": {"small": {"learning_rate": 1e-1}}},
+    "ft": {"method": "fine-tune", "steps": 5, "by_backbone": {"big": {"steps": 7, "learning_rate": 1e-3}}},
+    "ft-long": {"like": "ft", "steps": 50, "by_backbone": {"small": {"learning_rate": 1e-1}}},
     "orphan": {"like": "nobody"},
-    "odd": {"method": "fine-tune", "on": {"big": {"step": 1}}},
+    "odd": {"method": "fine-tune", "by_backbone": {"big": {"step": 1}}},
 }
 
 
@@ -48,3 +48,10 @@ def test_a_scoped_alpha_needs_edits_in_the_memory():
     with pytest.raises(ValueError, match=r"methods\.u.*edit_slots"):
         resolve_method({"u": entry}, "u")
     resolve_method({"u": entry | {"edit_slots": True, "retrieval_temperature": 0.01}}, "u")
+
+
+def test_the_configuration_file_says_what_differs_on_a_backbone():
+    """YAML reads some short words as truth values, so the key is read from a file here."""
+    entry = yaml.safe_load("{method: fine-tune, steps: 5, by_backbone: {big: {steps: 7}}}")
+    assert resolve_method({"ft": entry}, "ft", "big").steps == 7
+    assert resolve_method({"ft": entry}, "ft").steps == 5

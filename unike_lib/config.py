@@ -250,7 +250,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _methods_resolve(self) -> "Config":
         for name, entry in self.methods.items():
-            _require(f"methods.{name}.on: unknown backbone", entry.get("on", {}), self.backbones)
+            _require(f"methods.{name}.by_backbone: unknown backbone", entry.get("by_backbone", {}), self.backbones)
             for backbone in (None, *self.backbones):
                 resolve_method(self.methods, name, backbone)
         grids = [self.tuning.grids, *(sweep.vary for sweep in self.figures.sweeps.values())]

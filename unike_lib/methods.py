@@ -251,7 +251,7 @@ def resolve_method(
 ) -> MethodSettings:
     """Return the settings of a method variant.
 
-    An entry may name another by `like` and say what differs; `on: {<backbone>: {...}}` says what differs on a backbone.
+    An entry may name another by `like` and say what differs; `by_backbone: {<backbone>: {...}}` says what differs on a backbone.
 
     Args:
         methods: the entries by name.
@@ -284,8 +284,8 @@ def setting_text(value: Any) -> str:
 
 def _on_backbone(entry: dict[str, Any], backbone: str | None) -> dict[str, Any]:
     """Return an entry's own fields with those of one backbone over them."""
-    own = {field: value for field, value in entry.items() if field != "on"}
-    return {**own, **entry.get("on", {}).get(backbone, {})}
+    own = {field: value for field, value in entry.items() if field != "by_backbone"}
+    return {**own, **entry.get("by_backbone", {}).get(backbone, {})}
 
 
 def _first_problem(error: ValidationError) -> str:
