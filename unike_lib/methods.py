@@ -251,7 +251,8 @@ def resolve_method(
 ) -> MethodSettings:
     """Return the settings of a method variant.
 
-    An entry may name another by `like` and say what differs; `by_backbone: {<backbone>: {...}}` says what differs on a backbone.
+    An entry may name another by `like` and say what differs; `by_backbone: {<backbone>: {...}}` says what differs on a
+    backbone.
 
     Args:
         methods: the entries by name.
