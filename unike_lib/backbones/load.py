@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
@@ -45,7 +46,7 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
     try:
         # Loaded in its dtype rather than cast to it: a cast would also round the rotary frequencies.
         model: Any = load(folder, dtype=getattr(torch, config.dtype))
-    except OSError as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise _unreadable(folder, "model", error) from None
     return model.to(device=config.device).eval().requires_grad_(False)
 

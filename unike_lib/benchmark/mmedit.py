@@ -4,12 +4,13 @@ A file is a list of records with the keys of `FIELDS`; `id` (text) and `facts` (
 may bring the text-only questions (`loc`, `loc_ans`).
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from unike_lib.io import read_json
 from unike_lib.types import EditCase, EditRequest, InputError, Probe, Query, Task
@@ -95,7 +96,7 @@ def _field_problems(record: Any, index: int, names: Sequence[str]) -> list[str]:
     return [
         f"record {index}: field '{name}': expected non-empty text, found {_shown(record, name)}"
         for name in names
-        if not isinstance(record.get(name), str) or not record[name].strip()
+        if not _is_text(record.get(name))
     ]
 
 
@@ -103,12 +104,17 @@ def _problems(record: Any, index: int) -> list[str]:
     found = _field_problems(record, index, FIELDS)
     if not isinstance(record, dict):
         return found
-    if "id" in record and (not isinstance(record["id"], str) or not record["id"]):
+    if "id" in record and not _is_text(record["id"]):
         found.append(f"record {index}: field 'id': expected non-empty text, found {record['id']!r}")
     facts = record.get("facts", ["-"])
-    if not isinstance(facts, list) or not facts or not all(isinstance(fact, str) and fact for fact in facts):
+    if not isinstance(facts, list) or not facts or not all(map(_is_text, facts)):
         found.append(f"record {index}: field 'facts': expected a list of non-empty texts, found {facts!r}")
     return found
+
+
+def _is_text(value: Any) -> bool:
+    """Say whether a value is text that is not blank and can be written: JSON may hold halves of surrogate pairs."""
+    return isinstance(value, str) and bool(value.strip()) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _shown(record: dict[str, Any], name: str) -> str:
@@ -151,23 +157,32 @@ def image_names(cases: Iterable[EditCase]) -> list[str]:
 
 
 def image_path(root: str | Path, name: str) -> Path:
-    """Return where an image lies; raise InputError if its name leads out of the image root."""
+    """Return where an image lies; raise InputError if its name leads out of the image root or can name no file."""
     root = Path(root)
-    path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
+    try:
+        path = root / name
+        inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # Names too long, links in a circle, NUL characters.
+        raise InputError(f"image {name!r}: cannot be the name of a file ({error})") from None
+    if not inside:
         raise InputError(f"image {name!r}: leads out of the image folder {root}")
     return path
 
 
 def load_image(root: str | Path, name: str) -> Image.Image:
-    """Open an image as RGB; raise InputError, naming the file, if it is missing or broken."""
+    """Open an image as RGB; raise InputError, naming the file, if it is missing or broken.
+
+    Its checksums are verified first where its format has them (PNG): decoding alone does not look at all of them.
+    """
     path = image_path(root, name)
     try:
+        with Image.open(path) as image:
+            image.verify()
         with Image.open(path) as image:
             return image.convert("RGB")
     except FileNotFoundError:
         raise InputError(f"{path}: no such image") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # Damaged bytes make Pillow's readers raise nearly anything.
         raise InputError(f"{path}: not a readable image ({error})") from None
 
 
@@ -177,7 +192,7 @@ def require_images(cases: Sequence[EditCase], root: str | Path, source: str) -> 
     for case in cases:
         for name in image_names([case]):
             needed.setdefault(name, case.request.id)
-    missing = [(name, record) for name, record in needed.items() if not image_path(root, name).is_file()]
+    missing = [(name, record) for name, record in needed.items() if not os.path.isfile(image_path(root, name))]
     if missing:
-        shown = ", ".join(f"{name} (record {record})" for name, record in missing[:10])
+        shown = " ".join(", ".join(f"{name} (record {record})" for name, record in missing[:10]).split())
         raise InputError(f"{source}: {len(missing)} of {len(needed)} images are missing below {root}: {shown}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from unike_lib.io import fingerprint, read_tensors, write_tensors
-from unike_lib.knowledge.encoders import Encoder
+from unike_lib.knowledge.encoders import Encoder, layers_in
 from unike_lib.knowledge.states import VALUE_COLUMNS, read_states
 from unike_lib.types import InputError
 
@@ -79,13 +79,19 @@ def load_memory(path: Path, h_pos: str = "last", encoders: Mapping[int, Encoder]
         InputError: the file is broken or incomplete.
     """
     tensors = read_tensors(path)
-    layers = sorted({int(name.split(".")[0]) for name in tensors})
+    layers = layers_in(path, tensors)
     column = VALUE_COLUMNS[h_pos]
     try:
         keys = {layer: tensors[f"{layer}.h_sem"] for layer in layers}
         values = {layer: tensors[f"{layer}.{column}"] for layer in layers}
     except KeyError as error:
         raise InputError(f"{path}: not a memory: entry {error} is missing") from None
+    for layer in layers:
+        if keys[layer].ndim != 2 or keys[layer].shape != values[layer].shape:
+            found = f"{list(keys[layer].shape)} and {list(values[layer].shape)}"
+            raise InputError(
+                f"{path}: layer {layer}: expected keys and values of one shape [triplet, d], found {found}"
+            )
     if encoders is not None:
         with torch.no_grad():
             keys = {layer: encoders[layer](value.float()) for layer, value in values.items()}
