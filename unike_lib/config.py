@@ -250,9 +250,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _methods_resolve(self) -> "Config":
         for name, entry in self.methods.items():
-            _require(f"methods.{name}.by_backbone: unknown backbone", entry.get("by_backbone", {}), self.backbones)
             for backbone in (None, *self.backbones):
                 resolve_method(self.methods, name, backbone)
+            _require(f"methods.{name}.by_backbone: unknown backbone", entry.get("by_backbone", {}), self.backbones)
         grids = [self.tuning.grids, *(sweep.vary for sweep in self.figures.sweeps.values())]
         for name, grid in (entry for entries in grids for entry in entries.items()):
             for field, values in grid.items():
@@ -281,5 +281,6 @@ def load_config(values: dict[str, Any], source: str = "config.yaml") -> Config:
 
 
 def _problem(place: str, message: str) -> str:
-    """Return "field: what is wrong"; checks across fields name their field themselves."""
-    return f"{place}: {message}" if place else message.removeprefix("Value error, ")
+    """Return "field: what is wrong" in one line; checks across fields name their field themselves."""
+    problem = f"{place}: {message}" if place else message.removeprefix("Value error, ")
+    return " ".join(problem.splitlines())
