@@ -2,6 +2,7 @@
 # make all                   every table and figure
 # make smoke                 the whole workflow in miniature, in .smoke/
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
+# make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes)
 #
 # CORES=4 jobs side by side; PYTHON=python3.12 makes the environment; SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on
 # to Snakemake.
@@ -9,12 +10,13 @@
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 1)
 SNAKEMAKE_ARGS ?=
+KILLS ?= 20
 
 VENV := .venv
 READY := $(VENV)/.ready
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --cores $(CORES)
 
-.PHONY: all smoke test check clean FORCE
+.PHONY: all smoke test fault-test check clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -32,6 +34,10 @@ smoke: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+fault-test: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m fuzz tests/faults
+	$(VENV)/bin/python tests/faults/kill.py --kills $(KILLS) --cores $(CORES)
 
 check: $(READY)
 	$(VENV)/bin/ruff check .
