@@ -288,9 +288,7 @@ def _on_backbone(name: str, entry: dict[str, Any], backbone: str | None) -> dict
     own = {field: value for field, value in entry.items() if field != "by_backbone"}
     changes = entry.get("by_backbone", {})
     if not isinstance(changes, dict) or not all(isinstance(each, dict) for each in changes.values()):
-        raise ValueError(
-            f"methods.{name}: by_backbone: expected {{<backbone>: {{<field>: <value>}}}}, found {changes!r}"
-        )
+        raise ValueError(f"methods.{name}: by_backbone: expected {{backbone: {{field: value}}}}, found {changes!r}")
     return {**own, **changes.get(backbone, {})}
 
 

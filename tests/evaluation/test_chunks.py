@@ -8,7 +8,7 @@ import pytest
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.fine_tune import FineTune
 from unike_lib.evaluation.chunks import Chunks, kept_chunks
-from unike_lib.evaluation.records import RECORD_SCHEMA
+from unike_lib.evaluation.records import RECORD_SCHEMA, Score
 from unike_lib.evaluation.sessions import answer_before, records_table, run_edits
 from unike_lib.io import read_table, write_table
 from unike_lib.methods import FineTuneMethod
@@ -24,11 +24,8 @@ class KilledError(Exception):
 class Job:
     """The body of workflow_scripts/run_edits.py, which may be killed after some parts; counts the parts it edits."""
 
-    def __init__(self, backbone, cases, k, folder):
-        editor = FineTune(backbone, FineTuneMethod(method="fine-tune", steps=1, learning_rate=0.03))
-        before = answer_before(backbone, cases, SETTINGS)
-        self.edit = partial(run_edits, backbone, editor, before=before, k=k, settings=SETTINGS)
-        self.cases, self.k, self.output = cases, k, folder / "m.parquet"
+    def __init__(self, edit, cases, k, folder):
+        self.edit, self.cases, self.k, self.output = edit, cases, k, folder / "m.parquet"
         self.chunks, self.done = folder / ".m.parquet.chunks", 0
 
     def run(self, mark="mark", most=99):
@@ -38,29 +35,57 @@ class Job:
             if self.done == most:
                 raise KilledError
             self.done += 1
-            scores = self.edit(part)
-            for score in scores:
-                score.edit_seconds = 0.5  # measured: the only column in which two runs differ
-            return scores
+            return self.edit(part)
 
         with kept_chunks(self.output, mark) as chunks:
-            scores = chunks.run(edit, self.cases, self.k, SETTINGS.sessions)
-            write_table(self.output, records_table(scores, LABELS | {"k": self.k}), mark, RECORD_SCHEMA)
+            self.write(self.output, chunks.run(edit, self.cases, self.k, SETTINGS.sessions), mark)
         return self.output.read_bytes()
 
+    def write(self, path, scores, mark="mark"):
+        for score in scores:
+            score.edit_seconds = 0.5  # measured: the only column in which two runs differ
+        write_table(path, records_table(scores, LABELS | {"k": self.k}), mark, RECORD_SCHEMA)
 
-@pytest.fixture(params=[1, 2])
-def job(request, make_backbone, cases, tmp_path):
-    """Five cases: five parts of one session, or three of which the last session is shorter."""
-    return Job(make_backbone("blip2"), cases, request.param, tmp_path)
+
+def made_up_scores(part):
+    """One score a case, with what the schema allows: no number, no text, several facts."""
+    return [
+        Score(
+            case=case.request.id,
+            facts=[case.request.id, "b"],
+            kind="t_loc",
+            token=1 / 3,
+            mmedit=float("nan"),
+            exact=0.0,
+            generated=1.0,
+            answer_tokens=row,
+            target="",
+            text_before="é",
+            text_after=" ",
+            alpha=float("nan"),
+        )
+        for row, case in enumerate(part)
+    ]
 
 
-def test_parts_make_the_same_scores_as_one_run(job):
-    job.run()
-    whole = records_table(job.edit(job.cases), LABELS | {"k": job.k}).assign(edit_seconds=0.5)
-    write_table(job.output.with_name("whole"), whole, "mark", RECORD_SCHEMA)
-    assert job.output.read_bytes() == job.output.with_name("whole").read_bytes()
-    assert read_table(job.output)["session"].nunique() == -(-5 // job.k)
+@pytest.fixture
+def job(cases, tmp_path):
+    """Five parts of one session of one case."""
+    return Job(made_up_scores, cases, 1, tmp_path)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_parts_make_the_same_scores_as_one_run(make_backbone, cases, tmp_path, k):
+    """Five sessions of one case, or three of which the last is shorter; half of the parts are read from their files."""
+    backbone = make_backbone("blip2")
+    editor = FineTune(backbone, FineTuneMethod(method="fine-tune", steps=1, learning_rate=0.03))
+    before = answer_before(backbone, cases, SETTINGS)
+    job = Job(partial(run_edits, backbone, editor, before=before, k=k, settings=SETTINGS), cases, k, tmp_path)
+    job.write(tmp_path / "whole", job.edit(cases))
+    with pytest.raises(KilledError):
+        job.run(most=2)
+    assert job.run() == (tmp_path / "whole").read_bytes()
+    assert read_table(job.output)["session"].nunique() == -(-5 // k)
 
 
 @pytest.mark.parametrize("finished", [0, 2])
