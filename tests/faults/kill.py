@@ -2,8 +2,10 @@
 
     python tests/faults/kill.py --kills 20 --seed 0 --cores 2
 
-Driver and jobs die together by SIGKILL. The tables are those of `results/`: every CSV file there, byte for byte. A run
-that ends before all kills are spent is compared, and the next one starts in a new folder.
+A kill is a SIGKILL for the driver alone (its jobs go on, and the next driver finds them at work), for one process of a
+job alone, or for all of them. After each, every Parquet, safetensors and JSON file that has its final name must be
+whole. At the end, every CSV file of tables and figures must be that of the quiet run, byte for byte. A run that ends
+before all kills are spent is compared, and the next one starts in a new folder.
 """
 
 import argparse
@@ -14,68 +16,131 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
+
+from unike_lib.checksum import check_content
+from unike_lib.io import read_json
 
 ROOT = Path(__file__).parents[2]
+MODES = ("driver", "job", "all")
+START = 12.0  # seconds that a driver and a job need to start: nothing gets on if kills come faster
 
 
-@contextmanager
-def started(folder: Path, cores: int, *more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the smoke run as a process group of its own, and SIGKILL the whole group at the end of the block."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    command += ["--configfile", str(ROOT / "presets" / "smoke.yaml"), "--cores", str(cores), "--rerun-incomplete"]
-    with (folder / "driver.log").open("ab") as log:
-        driver = subprocess.Popen([*command, *more], cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-    try:
-        yield driver
-    finally:
-        if driver.poll() is None:
-            os.killpg(driver.pid, signal.SIGKILL)
-            driver.wait()
+class Run:
+    """A smoke run in a folder: its drivers, one after the other, each the leader of a process group."""
 
+    def __init__(self, folder: Path, cores: int, targets: list[str]) -> None:
+        folder.mkdir()
+        self.folder, self.log = folder, folder / "drivers.log"
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--directory", str(folder), "--configfile", str(ROOT / "presets" / "smoke.yaml")]
+        # Several parts a job; no lock: a killed driver leaves its lock behind, which `--unlock` would remove.
+        command += ["--config", "evaluation={sessions: 2}", "--nolock", "--cores", str(cores)]
+        self.command = [*command, "--keep-going", "--rerun-incomplete", "--", *targets]
+        self.drivers: list[subprocess.Popen[bytes]] = []
+        self.spoiled = False
 
-def finish(folder: Path, cores: int, *more: str) -> float:
-    """Run to the end without a disturbance; return the seconds it took."""
-    begun = time.monotonic()
-    with started(folder, cores, *more) as driver:
-        if driver.wait():
-            fail(folder)
-    return time.monotonic() - begun
+    def start(self) -> None:
+        """Start a driver."""
+        with self.log.open("ab") as log:
+            driver = subprocess.Popen(self.command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+        self.drivers.append(driver)
+        self.spoiled = False
 
+    def ended(self, seconds: float | None) -> bool:
+        """Wait so long for the driver; return whether all is made, or end the program if nobody killed what failed.
 
-def killed(folder: Path, cores: int, targets: list[str], after: float) -> bool:
-    """Start a run and kill all of it after some seconds; return whether it was still running."""
-    with started(folder, cores, "--", *targets) as driver:
+        A driver that ends because one of its jobs was killed is replaced.
+        """
         try:
-            if driver.wait(timeout=after):
-                fail(folder)
-            return False
+            failed = self.drivers[-1].wait(seconds)
         except subprocess.TimeoutExpired:
+            return False
+        if failed and not self.spoiled:
+            sys.exit(f"{self.log.read_text()[-6000:]}\na run failed by itself")
+        if failed:
+            self.start()
+        return not failed
+
+    def kill(self, mode: str, rng: random.Random) -> str:
+        """Kill the driver, a process of a job, or all; return what was killed."""
+        leader = self.drivers[-1].pid
+        others = sorted(set(members(leader)) - {leader})
+        if mode == "job":
+            if not others:
+                return "no job was running"
+            os.kill(rng.choice(others), signal.SIGKILL)
+            self.spoiled = True
+            return f"one of {len(others)} processes of jobs"
+        if mode == "driver":
+            self.drivers[-1].kill()
+        else:
+            self.end()
+        self.drivers[-1].wait()
+        self.start()
+        return f"the driver, {len(others)} processes of jobs {'live on' if mode == 'driver' else 'too'}"
+
+    def end(self) -> None:
+        """Kill whatever any driver started and is still running."""
+        for driver in self.drivers:
+            if members(driver.pid):
+                os.killpg(driver.pid, signal.SIGKILL)
+
+    def finish(self) -> float:
+        """Let the run go on to its end; return the seconds it took."""
+        begun = time.monotonic()
+        while not self.ended(None):
             pass
-    finish(folder, cores, "--unlock")
-    return True
+        self.end()
+        return time.monotonic() - begun
+
+    def check_whole(self) -> None:
+        """Read the files that have their final names: one that is not whole is an InputError."""
+        readers = {".parquet": check_content, ".safetensors": check_content, ".json": read_json}
+        for file in self.folder.glob("results/**/[!.]*"):
+            if file.suffix in readers and file.exists():  # a job that lives on may have removed it
+                readers[file.suffix](file)
+
+    def tables(self) -> dict[str, bytes]:
+        """Return the tables, and the numbers behind the figures, by name."""
+        files = [file for file in self.folder.glob("results/**/*.csv") if "stages" not in file.parts]
+        return {file.name: file.read_bytes() for file in sorted(files)}
 
 
-def fail(folder: Path) -> NoReturn:
-    """End the program: a run that nobody killed came to a bad end."""
-    sys.exit(f"{(folder / 'driver.log').read_text()[-3000:]}\na run failed by itself")
+def members(group: int) -> list[int]:
+    """Return the living processes of a process group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(its_group) == group and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
 
 
-def tables(folder: Path) -> dict[str, bytes]:
-    """Return the tables of a finished run by name."""
-    return {file.name: file.read_bytes() for file in sorted((folder / "results").glob("*.csv"))}
+def disturbed(run: Run, seconds: list[float], modes: list[str], rng: random.Random) -> int:
+    """Start a run, kill something after each of some times, and let it finish; return how many kills it took."""
+    run.start()
+    for number, (after, mode) in enumerate(zip(seconds, modes, strict=True)):
+        if run.ended(after):
+            run.end()
+            return number
+        print(f"  {after:.1f} s, kill {number + 1}: {run.kill(mode, rng)}", flush=True)
+        run.check_whole()
+    run.finish()
+    return len(seconds)
 
 
-def compare(expected: dict[str, bytes], folder: Path) -> None:
-    """End the program if a table differs, or if something unfinished was left behind."""
-    found = tables(folder)
+def compare(expected: dict[str, bytes], run: Run) -> None:
+    """End the program if a table differs, or if parts of a job were left behind."""
+    found = run.tables()
     differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    left = [str(path) for path in (folder / "results").rglob(".*.chunks")]
+    left = [str(path) for path in run.folder.glob("results/**/.*.chunks")]
     if differing or left:
-        sys.exit(f"{folder}: tables that differ: {differing or 'none'}; parts left behind: {left or 'none'}")
+        sys.exit(f"{run.folder}: tables that differ: {differing or 'none'}; parts left behind: {left or 'none'}")
     print(f"  {len(found)} tables are the same", flush=True)
 
 
@@ -87,28 +152,26 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", default=["all"], help="what is made, for example results/table1.csv")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
-    rng, spent, rounds = random.Random(given.seed), 0, 0
-    with tempfile.TemporaryDirectory(prefix="unike-faults-") as temporary:
-        quiet = Path(temporary, "quiet")
-        quiet.mkdir()
-        seconds = finish(quiet, given.cores, "--", *given.targets)
-        expected = tables(quiet)
+    rng, rounds = random.Random(given.seed), 0
+    modes = [MODES[number % len(MODES)] for number in range(given.kills)]
+    rng.shuffle(modes)
+    with tempfile.TemporaryDirectory(prefix="unike-faults-") as temporary, ExitStack() as living:
+        quiet = Run(Path(temporary, "quiet"), given.cores, given.targets)
+        living.callback(quiet.end)
+        quiet.start()
+        seconds, expected = quiet.finish(), quiet.tables()
         if not expected:
             sys.exit("the quiet run wrote no table")
         print(f"quiet run: {seconds:.0f} s, {len(expected)} tables", flush=True)
-        while spent < given.kills:
+        longest = max(2 * START, seconds / given.kills)
+        while modes:
             rounds += 1
-            folder = Path(temporary, f"killed{rounds}")
-            folder.mkdir()
-            running = True
-            while running and spent < given.kills:
-                after = rng.uniform(1.0, max(2.0, 0.5 * seconds))
-                running = killed(folder, given.cores, given.targets, after)
-                spent += running
-                print(f"  kill {spent}: after {after:.1f} s" if running else "  finished before the kill", flush=True)
-            finish(folder, given.cores, "--", *given.targets)
-            compare(expected, folder)
-    print(f"{spent} kills in {rounds} runs (seed {given.seed}): every table as in the quiet run")
+            run = Run(Path(temporary, f"disturbed{rounds}"), given.cores, given.targets)
+            living.callback(run.end)
+            times = [rng.uniform(1.0, longest) for _ in modes]
+            del modes[: disturbed(run, times, modes, rng)]
+            compare(expected, run)
+    print(f"{given.kills} kills in {rounds} runs (seed {given.seed}): every table as in the quiet run")
 
 
 if __name__ == "__main__":
