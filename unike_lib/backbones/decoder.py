@@ -84,11 +84,19 @@ class Place:
     """Where in the rows an edit reads: the last prompt token of each row [row], and the trace to fill.
 
     `shares` [row], by layer, are what an edit's attention part tells its FFN part: how far a row is in its scope.
+    `kept`, by layer, is what the attention part read at the last prompt token [row, ...]: tokens that follow go by it.
     """
 
     last_prompt: Tensor
     trace: Trace | None = None
     shares: dict[int, Tensor] = field(default_factory=dict)
+    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+
+    def select(self, rows: Tensor) -> "Place":
+        """Return the place of some of the rows, in the order given [row], without the trace."""
+        shares = {layer: share[rows] for layer, share in self.shares.items()}
+        kept = {layer: {name: value[rows] for name, value in parts.items()} for layer, parts in self.kept.items()}
+        return Place(self.last_prompt[rows], None, shares, kept)
 
 
 class DecoderLayer:

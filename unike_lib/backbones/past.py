@@ -4,30 +4,36 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from unike_lib.backbones.decoder import Decoder
+from unike_lib.backbones.decoder import Decoder, Edit, Place
 
 
 class Past:
-    """Keys and values of the tokens that rows have seen; `real` [row, token] says which of them count."""
+    """Keys and values of the tokens that rows have seen.
 
-    def __init__(self, rows: int, device: torch.device) -> None:
+    `real` [row, token] says which of them count; `place` what an edit read at the last prompt tokens.
+    """
+
+    def __init__(self, place: Place) -> None:
         self.cache = DynamicCache()
-        self.real = torch.zeros(rows, 0, dtype=torch.bool, device=device)
+        self.real = torch.zeros(len(place.last_prompt), 0, dtype=torch.bool, device=place.last_prompt.device)
+        self.place = place
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows only, in the order given [row]."""
         self.cache.batch_select_indices(rows)
         self.real = self.real[rows]
+        self.place = self.place.select(rows)
 
 
-def extend(decoder: Decoder, embeddings: Tensor, past: Past, real: Tensor) -> Tensor:
-    """Run new tokens through all layers of the unedited model, behind those that `past` has seen.
+def extend(decoder: Decoder, embeddings: Tensor, past: Past, real: Tensor, edit: Edit | None = None) -> Tensor:
+    """Run new tokens through all layers, behind those that `past` has seen.
 
     Args:
         decoder: the model.
-        embeddings: of the new tokens, [row, token, d], padded on the right.
+        embeddings: of the new tokens, [row, token, d], padded on the right; the first time with the whole prompts.
         past: what came before; the new tokens join it.
         real: which of them are not padding, bool [row, token].
+        edit: the edit in force, the same each time.
 
     Returns:
         The states that leave the last layer, [row, token, d].
@@ -39,6 +45,6 @@ def extend(decoder: Decoder, embeddings: Tensor, past: Past, real: Tensor) -> Te
     earlier = past.real[:, None].expand(rows, tokens, -1)
     masks = decoder.masks(hidden, torch.cat([earlier, upto.expand(rows, -1, -1)], 2), positions)
     for layer in decoder.layers:
-        hidden = layer.forward(hidden, {**masks, "past_key_values": past.cache}, None, None)
+        hidden = layer.forward(hidden, {**masks, "past_key_values": past.cache}, edit, past.place)
     past.real = torch.cat([past.real, real], 1)
     return hidden
