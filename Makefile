@@ -2,7 +2,8 @@
 # make all                   every table and figure
 # make smoke                 the whole workflow in miniature, in .smoke/
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
-# make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes)
+# make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes);
+#                            FAULT_TARGET=results/table4.csv kills what makes that file alone
 #
 # CORES=4 jobs side by side; PYTHON=python3.12 makes the environment; SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on
 # to Snakemake.
@@ -11,6 +12,7 @@ PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 1)
 SNAKEMAKE_ARGS ?=
 KILLS ?= 20
+FAULT_TARGET ?= all
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -37,7 +39,7 @@ test: $(READY)
 
 fault-test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m fuzz tests/faults
-	$(VENV)/bin/python tests/faults/kill.py --kills $(KILLS) --cores $(CORES)
+	$(VENV)/bin/python tests/faults/kill.py --kills $(KILLS) --cores $(CORES) --target $(FAULT_TARGET)
 
 check: $(READY)
 	$(VENV)/bin/ruff check .

@@ -18,6 +18,7 @@ if EMBEDDED:
                 split=SPLITS,
                 task=["vqa", "caption"],
             ),
+            checksums=f"{BENCHMARK}/checksums.sha256",
             images=directory(IMAGES),
             training=f"{BENCHMARK}/training.parquet",
             templates=f"{BENCHMARK}/templates.parquet",
@@ -69,6 +70,7 @@ else:
                 split=SPLITS,
                 task=["vqa", "caption"],
             ),
+            checksums=f"{BENCHMARK}/checksums.sha256",
         log:
             "logs/benchmark.log",
         benchmark:

@@ -1,5 +1,6 @@
 """Damaged files: whatever was cut off or flipped is refused by one error that names the file, or changes nothing."""
 
+import hashlib
 import json
 import os
 import random
@@ -11,9 +12,13 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from tiny_models import tiny_model
 
+from unike_lib.backbones.load import load_model
 from unike_lib.backbones.visual import VisualStore
 from unike_lib.benchmark.mmedit import FIELDS, load_image, read_cases
+from unike_lib.checksum import LIST
+from unike_lib.config import BackboneConfig
 from unike_lib.editing.hypernetwork import load_network
 from unike_lib.editing.mend import build_mend
 from unike_lib.evaluation.records import Before
@@ -23,6 +28,7 @@ from unike_lib.io import (
     read_table,
     read_tensors,
     table_mark,
+    write_checksums,
     write_json,
     write_table,
     write_tensors,
@@ -225,6 +231,50 @@ def test_damaged_json_is_named_wherever_it_is_no_longer_a_benchmark(tmp_path):
             read_cases(path)  # a letter of a question may have changed: JSON has no checksum
         except InputError as error:
             assert "eval_vqa.json" in str(error)
+
+
+def listed(folder):
+    """What sha256sum would write, of every file but the list."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and file.name != LIST]
+    return "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
+
+
+def test_damaged_json_is_refused_everywhere_if_its_folder_lists_checksums(tmp_path):
+    path, rng = tmp_path / "eval_vqa.json", random.Random(0)
+    write_json(path, [{field: f"{field} {i}" for field in FIELDS} for i in range(3)])
+    content = path.read_bytes()
+    write_checksums(tmp_path, [path])
+    assert (tmp_path / LIST).read_text() == listed(tmp_path)
+    read_cases(path)
+    for damaged in (*bits_flipped(content, rng), content[:-1], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"eval_vqa\.json: damaged after it was written"):
+            read_cases(path)
+    path.unlink()
+    with pytest.raises(InputError, match=r"eval_vqa\.json: no such file"):
+        read_cases(path)
+
+
+def test_a_damaged_saved_model_is_refused(tmp_path):
+    tiny_model("blip2").save_pretrained(tmp_path)
+    write_checksums(tmp_path, tmp_path.iterdir())
+    config = BackboneConfig(family="blip2", vqa_prompt="{}")
+    load_model(tmp_path, config)
+    for file in sorted(file for file in tmp_path.iterdir() if file.name != LIST):
+        content = file.read_bytes()
+        middle = len(content) // 2
+        file.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        with pytest.raises(InputError, match=rf"{file.name}: damaged after it was written"):
+            load_model(tmp_path, config)
+        file.unlink()
+        with pytest.raises(InputError, match=rf"{file.name}: cannot be read"):
+            load_model(tmp_path, config)
+        file.write_bytes(content)
+    text = (tmp_path / LIST).read_text()
+    for damaged in (text[:10], text.replace("\n", " \n", 1), "\0" + text, text.replace("  ", "__", 1)):
+        (tmp_path / LIST).write_text(damaged)
+        with pytest.raises(InputError):
+            load_model(tmp_path, config)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "1" * 10_000, "\x00", '{"a": 1'], ids=["deep", "long", "nul", "cut"])

@@ -2,12 +2,18 @@
 
 import ast
 import json
+import re
+import socket
+import tomllib
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from tiny_models import tiny_images, tiny_model, tiny_tokenizer
 
+from unike_lib.backbones.load import load_backbone
 from unike_lib.benchmark.mmedit import FIELDS, image_path, load_image, read_cases, require_images
+from unike_lib.config import BackboneConfig
 from unike_lib.sources import imported_names
 from unike_lib.types import InputError
 
@@ -89,6 +95,28 @@ def test_one_rule_alone_downloads():
     wanted = ".".join(Path(DOWNLOADS).with_suffix("").parts)
     users = [file.name for file in FILES if any(name.startswith(wanted) for name in imported_names(file))]
     assert users == ["fetch_smollm.py"]
+
+
+def test_a_backbone_in_a_folder_needs_no_network(tmp_path, monkeypatch):
+    tiny_model("blip2").save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    called = []
+
+    def refuse(*address, **_):
+        called.append(address)
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    load_backbone(tmp_path, BackboneConfig(family="blip2"), tiny_images)
+    assert called == []
+
+
+def test_every_dependency_has_one_version():
+    lock = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    assert lock and all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lock)
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert set(asked) <= set(lock)
 
 
 def benchmark_naming(folder, name, field="image"):

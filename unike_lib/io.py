@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unike_lib import __version__
-from unike_lib.checksum import UNSEALED, check_content, seal, without_checksum
+from unike_lib.checksum import LIST, UNSEALED, check_content, check_listed, seal, without_checksum
 from unike_lib.types import InputError
 
 if TYPE_CHECKING:
@@ -97,6 +97,13 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def write_checksums(folder: Path, files: Iterable[Path]) -> None:
+    """Write the list of checksums of a folder's files, which readers check them by (`sha256sum --check` can too)."""
+    lines = [f"{file_digest(file)}  {file.name}\n" for file in sorted(files)]
+    with atomic_path(folder / LIST) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON atomically, with a stable key order as given."""
     with atomic_path(path) as temporary:
@@ -107,9 +114,11 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: the file is missing or is not JSON; the message names the file and the line.
+        InputError: the file is missing, is not JSON, or does not fit the list of checksums beside it; the message names
+            the file and the line.
     """
     try:
+        check_listed(Path(path))
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None

@@ -162,6 +162,7 @@ def test_user_files_are_split_by_image_without_leaks(tmp_path, shared_image):
         for name in ("pool", "method", "dev", "eval")
     }
     assert find_leaks(splits) == []
+    assert len((tmp_path / "out" / "checksums.sha256").read_text().splitlines()) == 8
     assert len(splits["eval"]) == 80
     assert sum(map(len, splits.values())) == (158 if shared_image else 160)
 

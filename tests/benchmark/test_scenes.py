@@ -66,6 +66,8 @@ def test_the_reader_takes_every_split_and_finds_no_leak(folder):
     for split, cases in splits.items():
         require_images(cases, folder, split)
     assert find_leaks(splits) == []
+    listed = {line.split()[1] for line in (folder / "checksums.sha256").read_text().splitlines()}
+    assert listed == {path.name for path in folder.glob("*.json")}
 
 
 def test_splits_share_neither_facts_nor_pictures(records, scenes, training):

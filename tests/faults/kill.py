@@ -30,14 +30,14 @@ START = 12.0  # seconds that a driver and a job need to start: nothing gets on i
 class Run:
     """A smoke run in a folder: its drivers, one after the other, each the leader of a process group."""
 
-    def __init__(self, folder: Path, cores: int, targets: list[str]) -> None:
+    def __init__(self, folder: Path, cores: int, target: str) -> None:
         folder.mkdir()
         self.folder, self.log = folder, folder / "drivers.log"
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
         command += ["--directory", str(folder), "--configfile", str(ROOT / "presets" / "smoke.yaml")]
         # Several parts a job; no lock: a killed driver leaves its lock behind, which `--unlock` would remove.
         command += ["--config", "evaluation={sessions: 2}", "--nolock", "--cores", str(cores)]
-        self.command = [*command, "--keep-going", "--rerun-incomplete", "--", *targets]
+        self.command = [*command, "--keep-going", "--rerun-incomplete", "--", target]
         self.drivers: list[subprocess.Popen[bytes]] = []
         self.spoiled = False
 
@@ -149,14 +149,14 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--targets", nargs="+", default=["all"], help="what is made, for example results/table1.csv")
+    parser.add_argument("--target", default="all", help="what is made, for example results/table4.csv")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     rng, rounds = random.Random(given.seed), 0
     modes = [MODES[number % len(MODES)] for number in range(given.kills)]
     rng.shuffle(modes)
     with tempfile.TemporaryDirectory(prefix="unike-faults-") as temporary, ExitStack() as living:
-        quiet = Run(Path(temporary, "quiet"), given.cores, given.targets)
+        quiet = Run(Path(temporary, "quiet"), given.cores, given.target)
         living.callback(quiet.end)
         quiet.start()
         seconds, expected = quiet.finish(), quiet.tables()
@@ -166,7 +166,7 @@ def main() -> None:
         longest = max(2 * START, seconds / given.kills)
         while modes:
             rounds += 1
-            run = Run(Path(temporary, f"disturbed{rounds}"), given.cores, given.targets)
+            run = Run(Path(temporary, f"disturbed{rounds}"), given.cores, given.target)
             living.callback(run.end)
             times = [rng.uniform(1.0, longest) for _ in modes]
             del modes[: disturbed(run, times, modes, rng)]

@@ -21,6 +21,7 @@ from unike_lib.backbones.llava import LLAVA
 from unike_lib.backbones.minigpt4 import MINIGPT4
 from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import load_blip2
+from unike_lib.checksum import check_folder
 from unike_lib.config import BackboneConfig
 from unike_lib.types import InputError
 
@@ -39,8 +40,10 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
     """Return the multimodal model, frozen, on its device and in its dtype.
 
     Raises:
-        InputError: the folder is missing or incomplete, or its architecture does not fit the family; names the field.
+        InputError: the folder is missing, incomplete or damaged, or its architecture does not fit the family; names
+            the file or the field.
     """
+    check_folder(Path(folder))
     model_type = check_architecture(folder, config.family)
     load = load_blip2 if model_type == "blip-2" else AutoModelForImageTextToText.from_pretrained
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from unike_lib.benchmark.leaks import check_leaks
 from unike_lib.benchmark.mmedit import read_cases, require_images
 from unike_lib.config import BenchmarkConfig
-from unike_lib.io import read_json, write_json
+from unike_lib.io import read_json, write_checksums, write_json
 from unike_lib.types import EditCase, InputError, Task
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> 
     check_leaks(splits)
     for (split, task), pairs in parts.items():
         write_json(folder / f"{split}_{task}.json", [record for _, record in pairs])
+    write_checksums(folder, folder.glob("*.json"))
 
 
 def _load(path: Path, task: Task, images: str) -> list[tuple[EditCase, dict[str, Any]]]:
