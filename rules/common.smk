@@ -16,7 +16,7 @@ STAGES = "results/stages"
 BENCHMARK = f"{STAGES}/benchmark"
 PRESETS = sorted(file.stem for file in Path(workflow.basedir, "presets").glob("*.yaml"))
 
-# `--config preset=quick` lays presets/quick.yaml over config.yaml, below the user's own files and settings.
+# `--config preset=full` lays presets/full.yaml over config.yaml, below the user's own files and settings.
 if "preset" in config:
     if config["preset"] not in PRESETS:
         raise WorkflowError(f"preset: unknown preset {config['preset']!r}; known: {', '.join(PRESETS)}")
