@@ -1,25 +1,28 @@
 # make results/table1.csv    one result, with all it needs (any target of the workflow works)
 # make all                   every table and figure
 # make smoke                 the whole workflow in miniature, in .smoke/
+# make slurm | slurm-test    what a SLURM cluster needs (docs/cluster.md); the same table from a throw-away one
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
 #
-# CORES=4 jobs side by side; PYTHON=python3.12 makes the environment; SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on
+# CORES=4 jobs side by side, GPUS=2 of them on GPUs; PYTHON=python3.12 makes the environment; SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on
 # to Snakemake.
 
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 1)
+# One job a GPU.
+GPUS ?= $(or $(filter-out 0,$(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU)),1)
 SNAKEMAKE_ARGS ?=
 
 VENV := .venv
 READY := $(VENV)/.ready
-SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --cores $(CORES)
+SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --cores $(CORES) --resources gpu=$(GPUS)
 
-.PHONY: all smoke test check clean FORCE
+.PHONY: all smoke test check slurm slurm-test clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
 all: $(READY)
-	$(SNAKEMAKE) $(SNAKEMAKE_ARGS)
+	$(SNAKEMAKE) $(SNAKEMAKE_ARGS) -- all
 
 # Snakemake knows what is out of date, so it is always asked.
 results/%: $(READY) FORCE
@@ -28,7 +31,7 @@ results/%: $(READY) FORCE
 FORCE:
 
 smoke: $(READY)
-	$(SNAKEMAKE) --directory .smoke --configfile presets/smoke.yaml $(SNAKEMAKE_ARGS)
+	$(SNAKEMAKE) --directory .smoke --configfile presets/smoke.yaml $(SNAKEMAKE_ARGS) -- all
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
@@ -38,6 +41,12 @@ check: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/snakefmt --check --line-length 120 Snakefile rules
+
+slurm: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[slurm]'
+
+slurm-test: slurm
+	PYTHON=$(VENV)/bin/python tests/slurm/run.sh
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' || \
@@ -50,4 +59,4 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .smoke build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .smoke .slurm-test build *.egg-info .mypy_cache .ruff_cache .hypothesis
