@@ -15,14 +15,14 @@ SNAKEMAKE_ARGS ?=
 
 VENV := .venv
 READY := $(VENV)/.ready
-SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --cores $(CORES) --resources gpu=$(GPUS)
+SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
 .PHONY: all smoke test check slurm slurm-test clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
 all: $(READY)
-	$(SNAKEMAKE) $(SNAKEMAKE_ARGS) -- all
+	$(SNAKEMAKE) $(SNAKEMAKE_ARGS)
 
 # Snakemake knows what is out of date, so it is always asked.
 results/%: $(READY) FORCE
@@ -31,7 +31,7 @@ results/%: $(READY) FORCE
 FORCE:
 
 smoke: $(READY)
-	$(SNAKEMAKE) --directory .smoke --configfile presets/smoke.yaml $(SNAKEMAKE_ARGS) -- all
+	$(SNAKEMAKE) --directory .smoke --configfile presets/smoke.yaml $(SNAKEMAKE_ARGS)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
