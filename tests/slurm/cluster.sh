@@ -8,6 +8,7 @@ CONF=/etc/slurm/slurm.conf # no other place: the jobs' own srun would not find i
 MARK="# Written by tests/slurm/cluster.sh: a throw-away cluster"
 RUN=/run/unike-slurm
 MUNGE_ID=/run/munge/munged.pid
+CPUS=$(getconf _NPROCESSORS_ONLN) # nproc would read OMP_NUM_THREADS
 HOST=$(hostname -s)
 
 runs() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
@@ -71,7 +72,7 @@ SlurmdParameters=config_overrides
 KillWait=5
 MinJobAge=3600
 GresTypes=gpu
-NodeName=$HOST NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=65536 Gres=gpu:2 State=UNKNOWN
+NodeName=$HOST NodeAddr=127.0.0.1 CPUs=$((CPUS > 1 ? CPUS : 2)) RealMemory=65536 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=$HOST Default=YES MaxTime=INFINITE State=UP
 END
 }

@@ -43,7 +43,7 @@ fi
 
 echo "slurm-test: on this machine"
 mkdir -p "$WORK"
-make_table local --workflow-profile profiles/local --cores "$(nproc)" >"$WORK/local.log" 2>&1 ||
+make_table local --workflow-profile profiles/local --cores "$(getconf _NPROCESSORS_ONLN)" >"$WORK/local.log" 2>&1 ||
     fail "the run on this machine: $WORK/local.log"
 
 driver=""
