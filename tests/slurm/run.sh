@@ -7,8 +7,8 @@ cd "$(dirname "$0")/../.."
 
 PYTHON=$(realpath --no-symlinks "${PYTHON:-.venv/bin/python}")
 WORK=${WORK:-.slurm-test} # local/ is kept between calls: Snakemake makes what changed; cluster/ is made from nothing
-CANCELLED=rule_records    # the rule whose first running job is cancelled
-TABLE=results/table1.csv
+CANCELLED=${CANCELLED:-rule_records} # the rule whose first running job is cancelled
+TABLE=${TABLE:-results/table1.csv}
 
 skip() { echo "slurm-test: skipped: $*"; exit 0; }
 fail() { echo "slurm-test: FAILED: $*" >&2; exit 1; }
