@@ -11,13 +11,14 @@ the largest difference between their final losses is printed, because a faster e
 import argparse
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import yaml
 
 from unike_lib.backbones.base import Backbone, Trunk
-from unike_lib.backbones.load import load_backbone, load_model, load_processor
+from unike_lib.backbones.load import FAMILIES, load_backbone, load_model, load_processor
 from unike_lib.backbones.visual import embed_images
 from unike_lib.benchmark.mmedit import load_image, read_cases
 from unike_lib.config import load_config
@@ -76,7 +77,8 @@ def main() -> None:
         return embed_images(model, processor, [load_image(STAGES / "benchmark", name) for name in names]).clone()
 
     split = load_backbone(folder, settings, from_pixels)
-    naive = NaiveBackbone(model, split.tokenizer, split.form, from_pixels, split.layers, settings.vqa_prompt)
+    family = replace(FAMILIES[settings.family], form=split.form)
+    naive = NaiveBackbone(model, split.tokenizer, family, from_pixels, split.layers, settings.vqa_prompt)
     method = resolve_method(config.methods, options.method)
     sources = EditorSources(STAGES / "knowledge" / options.backbone)
     cases = read_cases(STAGES / "benchmark" / "dev_vqa.json")[: options.edits]

@@ -58,7 +58,7 @@ def test_default_configuration_states_every_field():
     assert config.model_dump(exclude_unset=True) == config.model_dump()
     for name, settings in values["methods"].items():
         if "like" not in settings:
-            assert set(settings) == set(resolve_method(config.methods, name).model_dump())
+            assert set(settings) - {"by_backbone"} == set(resolve_method(config.methods, name).model_dump())
 
 
 def test_every_method_is_searched_equally_long():

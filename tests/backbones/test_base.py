@@ -83,8 +83,16 @@ def test_trace_holds_the_inputs_of_attention_and_ffn(backbone):
     torch.testing.assert_close(trace.ffn_inputs[LAYERS - 1], seen["q"])
 
 
-@pytest.mark.parametrize("patch", [None, Patch.identity(2)], ids=["unedited", "edited"])
-def test_generation_does_not_depend_on_drafts_and_equals_step_by_step_greedy(backbone, patch):
+def zero_change(backbone, sessions):
+    """Return an edit that is not empty and changes nothing."""
+    layer = backbone.decoder.layers[-1]
+    weights = {name: layer.part(name).weight for name in layer.names.ffn_matrices}
+    return Patch(sessions, deltas={layer.index: {n: torch.zeros(sessions, *w.shape) for n, w in weights.items()}})
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_generation_does_not_depend_on_drafts_and_equals_step_by_step_greedy(backbone, edited):
+    patch = zero_change(backbone, 2) if edited else Patch.identity(2)
     drafts = [[5, 6, 7], [], [4], [9, 9]]
     answers = generate(backbone, QUERIES, drafts, patch, max_new_tokens=6)
     assert answers == generate(backbone, QUERIES, [[]] * 4, patch, max_new_tokens=6)
@@ -111,7 +119,7 @@ def test_generation_ends_although_near_ties_fall_differently_in_every_pass(backb
         return [[token] * (len(row) + 1) for row in rows]
 
     monkeypatch.setattr(module, "_greedy_along", flipping)
-    answers = generate(backbone, QUERIES[:2], [[], [4, 4, 9]], Patch.identity(1), max_new_tokens=5)
+    answers = generate(backbone, QUERIES[:2], [[], [4, 4, 9]], zero_change(backbone, 1), max_new_tokens=5)
     assert answers == [[4, 5, 4, 5, 4], [4, 4, 4, 5, 4]]
 
 

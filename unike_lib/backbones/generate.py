@@ -36,7 +36,7 @@ def generate(
         max_new_tokens: longest answer, in tokens.
         first: the greedy token after the prompt and after each draft token, if already known.
     """
-    if patch is None:
+    if patch is None or patch.empty:
         return _unedited(backbone, queries, drafts, max_new_tokens)
     answers = [list(draft) for draft in drafts]
     written = [0] * len(answers)

@@ -26,6 +26,10 @@ class SessionEdit(Edit, Protocol):
     def sessions(self) -> int:
         """Number of sessions."""
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was edited."""
+
     def select(self, sessions: Sequence[int]) -> "SessionEdit":
         """Return the edits of some of the sessions, in the order given."""
 

@@ -96,6 +96,12 @@ class Patch:
         """Return the patch that changes nothing."""
         return cls(sessions)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was edited, so that the patch is the identity."""
+        parts = (self.neurons, self.deltas, self.low_rank, self.slots, self.contexts)
+        return self.shift is None and self.route is None and not any(parts)
+
     def shift_attention(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, place: Place) -> Tensor:
         """Return the attention output after the latent shift, if there is one at this layer."""
         if self.shift is None or not self.shift.covers(layer.index):
