@@ -97,6 +97,7 @@ class BackboneConfig(Section):
     edits: Count | None = Field(
         None, description="Most evaluation edits a cell on this backbone; null: evaluation.edits decides alone."
     )
+    shards: Count = Field(1, description="Jobs that share the edits of a cell of Tables 1 to 4, in whole sessions.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Dtype of the frozen weights.")
     device: str = Field(
         "cpu",
