@@ -1,11 +1,11 @@
 # make results/table1.csv    one result, with all it needs (any target of the workflow works)
 # make all                   every table and figure
 # make smoke                 the whole workflow in miniature, in .smoke/
-# make slurm | slurm-test    what a SLURM cluster needs (docs/cluster.md); the same table from a throw-away one
+# make slurm | slurm-test    what a SLURM cluster needs (docs/cluster.md); the smoke run's Table 1 from a throw-away one
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
 #
-# CORES=4 jobs side by side, GPUS=2 of them on GPUs; PYTHON=python3.12 makes the environment; SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on
-# to Snakemake.
+# CORES=4 jobs side by side, GPUS=2 of them on GPUs; PYTHON=python3.12 makes the environment;
+# SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on to Snakemake.
 
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 1)

@@ -100,7 +100,7 @@ stop() {
 case ${1:-} in
     start) start ;;
     stop) stop ;;
-    # Every job of this cluster, finished ones too: id, state, what it was.
-    jobs) squeue --noheader --states all --sort i --format "%i %T %k" ;;
+    # Every job of this cluster, finished ones too: id, state, time, GPUs, what it was.
+    jobs) squeue --noheader --states all --sort i --format "%i %T %M %b %k" ;;
     *) sed -n 2,4p "$0"; exit 2 ;;
 esac
