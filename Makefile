@@ -1,24 +1,27 @@
 # make results/table1.csv    one result, with all it needs (any target of the workflow works)
 # make all                   every table and figure
 # make smoke                 the whole workflow in miniature, in .smoke/
+# make slurm | slurm-test    what a SLURM cluster needs (docs/cluster.md); the smoke run's Table 1 from a throw-away one
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
 # make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes);
 #                            FAULT_TARGET=results/table4.csv kills what makes that file alone
 #
-# CORES=4 jobs side by side; PYTHON=python3.12 makes the environment; SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on
-# to Snakemake.
+# CORES=4 jobs side by side, GPUS=2 of them on GPUs; PYTHON=python3.12 makes the environment;
+# SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on to Snakemake.
 
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 1)
+# One job a GPU.
+GPUS ?= $(or $(filter-out 0,$(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU)),1)
 SNAKEMAKE_ARGS ?=
 KILLS ?= 20
 FAULT_TARGET ?= all
 
 VENV := .venv
 READY := $(VENV)/.ready
-SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --cores $(CORES)
+SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
-.PHONY: all smoke test fault-test check clean FORCE
+.PHONY: all smoke test fault-test check slurm slurm-test clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -47,6 +50,12 @@ check: $(READY)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/snakefmt --check --line-length 120 Snakefile rules
 
+slurm: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[slurm]'
+
+slurm-test: slurm
+	PYTHON=$(VENV)/bin/python tests/slurm/run.sh
+
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' || \
 		{ echo "$(PYTHON): expected Python 3.11 or 3.12; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -58,4 +67,4 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .smoke build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .smoke .slurm-test build *.egg-info .mypy_cache .ruff_cache .hypothesis

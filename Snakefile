@@ -17,6 +17,7 @@ wildcard_constraints:
     task="vqa|caption|cross",
     split="taught|pool|method|dev|eval",
     k=r"\d+",
+    shard=r"(\.\d+of\d+)?",
     method="|".join(map(re.escape, CONFIG.methods)),
     sweep=named(CONFIG.figures.sweeps),
 

@@ -143,15 +143,32 @@ def of_its_tasks(pattern):
     ]
 
 
+def shard_numbers(wildcards):
+    """Which shard of the edits of its cell the job makes, from 1, and how many there are."""
+    return [int(number) for number in re.findall(r"\d+", wildcards.shard)] or [1, 1]
+
+
+def shards_of(backbone):
+    """What tells apart the files of a cell's records, one a shard: nothing for a single one, else `.2of3`."""
+    count = CONFIG.backbones[backbone].shards
+    return [f".{number}of{count}" for number in range(1, count + 1)] if count > 1 else [""]
+
+
+def records_of_cells(backbones, settings, methods):
+    """Records of every backbone, setting (task and K) and method."""
+    return [
+        f"{STAGES}/records/{backbone}/eval_{task}/k{k}/{method}{shard}.parquet"
+        for backbone in backbones
+        for task, k in settings
+        for method in methods
+        for shard in shards_of(backbone)
+    ]
+
+
 def records_of(table):
     """Records of every cell of one of Tables 1 to 4."""
     rows = CONFIG.tables[table]
-    return [
-        f"{STAGES}/records/{backbone}/eval_{task}/k{k}/{method}.parquet"
-        for backbone in rows.backbones
-        for task, k in rows.settings
-        for method in rows.methods
-    ]
+    return records_of_cells(rows.backbones, rows.settings, rows.methods)
 
 
 def admission_of_table(wildcards):

@@ -26,10 +26,10 @@ rule sweep_figure:
 
 rule fig2a:
     input:
-        records=of_figures(
-            "records/{backbone}/eval_{task}/k1/{method}.parquet",
-            task=CONFIG.figures.tasks,
-            method=CONFIG.figures.fig2a,
+        records=records_of_cells(
+            CONFIG.figures.backbones,
+            [(task, 1) for task in CONFIG.figures.tasks],
+            CONFIG.figures.fig2a,
         ),
     output:
         pdf="results/figures/fig2a.pdf",

@@ -15,12 +15,13 @@ from unike_lib.runtime import THREAD_VARIABLES, PlainLines, Stage, job_mark
 from unike_lib.types import InputError
 
 ROOT = Path(__file__).parents[1]
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "SLURM_JOB_ID")
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """Undo what a stage sets in the environment."""
-    for name in (*THREAD_VARIABLES, "TOKENIZERS_PARALLELISM", "TQDM_MININTERVAL", "TQDM_MAXINTERVAL"):
+    for name in (*THREAD_VARIABLES, "TOKENIZERS_PARALLELISM", "TQDM_MININTERVAL", "TQDM_MAXINTERVAL", *GPU_VARIABLES):
         monkeypatch.setenv(name, "before")
         monkeypatch.delenv(name)
 
@@ -28,7 +29,8 @@ def environment(monkeypatch):
 @pytest.fixture
 def job(tmp_path):
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    return SimpleNamespace(rule="states", config=config | {"threads": 3}, log=[str(tmp_path / "logs" / "states.log")])
+    log = [str(tmp_path / "logs" / "states.log")]
+    return SimpleNamespace(rule="states", config=config | {"threads": 3}, log=log, resources={"gpu": 0})
 
 
 def log_of(job):
@@ -59,6 +61,26 @@ def test_bad_configuration_names_the_field(job):
     with pytest.raises(SystemExit), Stage(job):
         pytest.fail("the stage must not start")
     assert "seed: " in log_of(job)
+
+
+def test_only_a_job_that_needs_a_gpu_takes_one(job, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    with Stage(job):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7"
+    job.resources["gpu"] = 1
+    with Stage(job):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+    assert "on GPU 5\n" in log_of(job)
+
+
+def test_a_missing_gpu_is_one_line(job, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    job.resources["gpu"] = 1
+    with pytest.raises(SystemExit), Stage(job):
+        pytest.fail("the stage must not start")
+    assert log_of(job).count("\n") == 1
+    assert "there is none" in log_of(job)
 
 
 def test_a_fault_of_ours_keeps_its_traceback(job, capsys):

@@ -97,8 +97,13 @@ class BackboneConfig(Section):
     edits: Count | None = Field(
         None, description="Most evaluation edits a cell on this backbone; null: evaluation.edits decides alone."
     )
+    shards: Count = Field(1, description="Jobs that share the edits of a cell of Tables 1 to 4, in whole sessions.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Dtype of the frozen weights.")
-    device: str = Field("cpu", description="Torch device of the model, for example cpu or cuda:0.")
+    device: str = Field(
+        "cpu",
+        pattern=r"^(cpu|mps|cuda(:0)?)$",
+        description="Torch device of the model: cpu, mps or cuda (a job sees one GPU, which is number 0 to it).",
+    )
 
     @model_validator(mode="after")
     def _embedded_families(self) -> "BackboneConfig":

@@ -1,4 +1,4 @@
-"""What every job shares: its log, its number of threads, and one plain line for an error in the input."""
+"""What every job shares: its log, its number of threads, its GPU, and one plain line for an error in the input."""
 
 import io
 import logging
@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Protocol, TextIO
 
 from unike_lib.config import Config, load_config
+from unike_lib.gpu_slot import hold_gpu
 from unike_lib.io import fingerprint
 from unike_lib.types import InputError
 
@@ -38,6 +39,10 @@ class Job(Protocol):
     @property
     def input(self) -> Any:
         """Paths of the inputs."""
+
+    @property
+    def resources(self) -> Any:
+        """What the job takes; `gpu`: GPUs."""
 
     @property
     def log(self) -> Sequence[str]:
@@ -74,9 +79,9 @@ class PlainLines(io.TextIOBase):
 class Stage:
     """The frame of a workflow script: `with Stage(snakemake) as config:` around its imports and its one call.
 
-    Sets the number of threads before torch is imported; logs to the job's log and to stderr (plain lines where stderr
-    is no terminal); ends the process with exit status 1 after an error: a single line for an InputError, a traceback
-    for any other.
+    Sets the number of threads and takes a GPU, if the job needs one, before torch is imported; logs to the job's log
+    and to stderr (plain lines where stderr is no terminal); ends the process with exit status 1 after an error: a
+    single line for an InputError, a traceback for any other.
 
     Raises:
         SystemExit: the configuration or an input is wrong, or the stage has a fault.
@@ -105,6 +110,8 @@ class Stage:
         _log.setLevel(logging.INFO)
         try:
             config = load_config(self._job.config, "config")
+            if self._job.resources.get("gpu", 0):
+                hold_gpu()
         except InputError as error:
             self._fail(error)
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(config.threads)))

@@ -1,4 +1,4 @@
-"""Edit and score the cases of a split with one method, in sessions of k edits of one task or of several."""
+"""Edit and score a shard of a split's cases with one method, in sessions of k edits of one task or of several."""
 
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ with Stage(snakemake) as config:
     from unike_lib.benchmark.mmedit import read_cases
     from unike_lib.editing.registry import EditorSources, editor_of_variant
     from unike_lib.evaluation.chunks import kept_chunks
-    from unike_lib.evaluation.composition import session_cases
+    from unike_lib.evaluation.composition import session_cases, shard_cases
     from unike_lib.evaluation.records import RECORD_SCHEMA, Before
     from unike_lib.evaluation.sessions import records_table, run_edits
     from unike_lib.io import write_table
@@ -24,10 +24,11 @@ with Stage(snakemake) as config:
     editor = editor_of_variant(config, (names.method, names.backbone), backbone, sources)
     tasks = [read_cases(path, text_locality=settings.text_locality) for path in snakemake.input.cases]
     cases = session_cases(tasks, k, snakemake.params.edits, config.seed)
+    cases, first_session = shard_cases(cases, k, *snakemake.params.shard)
     before = Before.load_all(snakemake.input.base)
     edit = partial(run_edits, backbone, editor, before=before, k=k, settings=config.evaluation)
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
     with kept_chunks(Path(snakemake.output[0]), mark) as chunks:
         scores = chunks.run(edit, cases, k, config.evaluation.sessions)
-        table = records_table(scores, labels | {"k": k, "seed": config.seed, "mark": mark})
+        table = records_table(scores, labels | {"k": k, "seed": config.seed, "mark": mark}, first_session)
         write_table(snakemake.output[0], table, mark, RECORD_SCHEMA)

@@ -5,7 +5,7 @@ One-step editing is K = 1. All K cases of a session are scored after its K edits
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -258,7 +258,11 @@ def probe_query(case: EditCase, kind: ProbeKind) -> Query:
     return case.query(kind)
 
 
-def records_table(scores: Sequence[Score], labels: dict[str, object]) -> pd.DataFrame:
-    """Return one row a score, with the run's labels (backbone, task, method, k, seed, mark) in front."""
-    frame = pd.DataFrame([vars(score) for score in scores])
-    return pd.concat([pd.DataFrame([labels] * len(frame)), frame], axis=1)
+def records_table(scores: Sequence[Score], labels: dict[str, object], first_session: int = 0) -> pd.DataFrame:
+    """Return one row a score, with the run's labels (backbone, task, method, k, seed, mark) in front.
+
+    `first_session` is added to the numbers of sessions, for scores that are a shard of a run.
+    """
+    frame = pd.DataFrame([vars(score) for score in scores], columns=[field.name for field in fields(Score)])
+    frame["session"] += first_session
+    return pd.concat([pd.DataFrame([labels] * len(frame), columns=list(labels)), frame], axis=1)

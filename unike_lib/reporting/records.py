@@ -38,6 +38,8 @@ def load_records(paths: Sequence[Path], extra: Sequence[str] = ()) -> pd.DataFra
     columns = list(dict.fromkeys([*COLUMNS, *extra]))
     tables = [_read_one(Path(path), columns) for path in sorted(paths, key=str)]
     records = pd.concat(tables, ignore_index=True)
+    if records.empty:
+        raise InputError(f"{paths[0]}: no records, expected at least one edit in {len(paths)} files")
     for field in {"seed", "k"} - {*extra}:
         _check_one_value(records, field)
     _check_unique(records, [*CELL, *extra, *EDIT, "kind"])
@@ -50,8 +52,6 @@ def _read_one(path: Path, columns: list[str]) -> pd.DataFrame:
     missing = [column for column in columns if column not in records]
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}; expected a file of records")
-    if records.empty:
-        raise InputError(f"{path}: no records, expected at least one edit")
     _check_kinds(path, records)
     _check_scores(path, records)
     return records[columns].assign(file=str(path))
