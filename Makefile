@@ -1,6 +1,7 @@
 # make results/table1.csv    one result, with all it needs (any target of the workflow works)
 # make all                   every table and figure
 # make smoke                 the whole workflow in miniature, in .smoke/
+# make bench                  ratios against naive twins, and how cost grows (results/bench.md)
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
 #
 # CORES=4 jobs side by side; PYTHON=python3.12 makes the environment; SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on
@@ -12,9 +13,12 @@ SNAKEMAKE_ARGS ?=
 
 VENV := .venv
 READY := $(VENV)/.ready
+# What bench/ measures editing on.
+MEASURED = $(addprefix results/stages/,visual/blip2-nano/dev.safetensors \
+	$(addprefix knowledge/blip2-nano/,ffn_inputs.parquet encoders.safetensors memory.safetensors))
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --cores $(CORES)
 
-.PHONY: all smoke test check clean FORCE
+.PHONY: all smoke bench test check clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -29,6 +33,10 @@ FORCE:
 
 smoke: $(READY)
 	$(SNAKEMAKE) --directory .smoke --configfile presets/smoke.yaml $(SNAKEMAKE_ARGS)
+
+bench: $(READY)
+	$(SNAKEMAKE) $(SNAKEMAKE_ARGS) -- $(MEASURED)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m bench
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
