@@ -2,6 +2,7 @@
 # make all                   every table and figure
 # make smoke                 the whole workflow in miniature, in .smoke/
 # make slurm | slurm-test    what a SLURM cluster needs (docs/cluster.md); the smoke run's Table 1 from a throw-away one
+# make bench                 ratios against naive twins, and how cost grows (results/bench.md)
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
 # make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes);
 #                            FAULT_TARGET=results/table4.csv kills what makes that file alone
@@ -19,9 +20,12 @@ FAULT_TARGET ?= all
 
 VENV := .venv
 READY := $(VENV)/.ready
+# What bench/ measures editing on.
+MEASURED = $(addprefix results/stages/,visual/blip2-nano/dev.safetensors \
+	$(addprefix knowledge/blip2-nano/,ffn_inputs.parquet encoders.safetensors memory.safetensors))
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
-.PHONY: all smoke test fault-test check slurm slurm-test clean FORCE
+.PHONY: all smoke bench test fault-test check slurm slurm-test clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -36,6 +40,10 @@ FORCE:
 
 smoke: $(READY)
 	$(SNAKEMAKE) --directory .smoke --configfile presets/smoke.yaml $(SNAKEMAKE_ARGS)
+
+bench: $(READY)
+	$(SNAKEMAKE) $(SNAKEMAKE_ARGS) -- $(MEASURED)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m bench
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile

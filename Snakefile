@@ -9,6 +9,9 @@ min_version("9.27.1")
 configfile: f"{workflow.basedir}/config.yaml"
 
 
+report: "rules/captions/workflow.rst"
+
+
 include: "rules/common.smk"
 
 
@@ -43,3 +46,11 @@ rule all:
         "results/diagnostics.csv",
         # A user's benchmark has no contact sheet.
         ["results/figures/contact_sheet.png"] * EMBEDDED,
+
+
+onsuccess:
+    summarise_run("complete")
+
+
+onerror:
+    summarise_run("failed")

@@ -44,7 +44,13 @@ if EMBEDDED:
             cases=[f"{BENCHMARK}/eval_vqa.json", f"{BENCHMARK}/eval_caption.json"],
             images=IMAGES,
         output:
-            report("results/figures/contact_sheet.png", category="Benchmark"),
+            report(
+                "results/figures/contact_sheet.png",
+                caption="captions/contact_sheet.rst",
+                category="Figures",
+                subcategory="contact_sheet",
+                labels={"file": "PNG"},
+            ),
         log:
             "logs/contact_sheet.log",
         benchmark:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,6 +13,7 @@ from unike_lib.sources import code_digest
 from unike_lib.table_config import tasks_of
 from unike_lib.types import InputError
 
+STARTED = time.time()
 STAGES = "results/stages"
 BENCHMARK = f"{STAGES}/benchmark"
 PRESETS = sorted(file.stem for file in Path(workflow.basedir, "presets").glob("*.yaml"))
@@ -200,3 +202,12 @@ def sweep_files(wildcards):
         task=sweep.tasks,
         method=list(sweep.vary),
     )
+
+
+def summarise_run(status):
+    """Write results/run.json: what this call of Snakemake ran, how long, with how much memory, versions, settings."""
+    # Only the end of a run needs pandas; planning it should not wait for that.
+    from unike_lib.reporting.run_summary import Run, write_run
+
+    run = Run(status, STARTED, sorted(map(str, workflow.dag_settings.targets)), SOURCES)
+    write_run(run, CONFIG.model_dump(mode="json"), Path(f"{STAGES}/benchmarks"), Path("results/run.json"))

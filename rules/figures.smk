@@ -6,7 +6,13 @@ rule sweep_figure:
         records=sweep_files,
     output:
         pdf="results/figures/{sweep}.pdf",
-        png=report("results/figures/{sweep}.png", category="Figures"),
+        png=report(
+            "results/figures/{sweep}.png",
+            caption="captions/sweep.rst",
+            category="Figures",
+            subcategory="{sweep}",
+            labels={"file": "PNG"},
+        ),
         csv="results/figures/{sweep}.csv",
     log:
         "logs/sweep_figure/{sweep}.log",
@@ -33,7 +39,13 @@ rule fig2a:
         ),
     output:
         pdf="results/figures/fig2a.pdf",
-        png=report("results/figures/fig2a.png", category="Figures"),
+        png=report(
+            "results/figures/fig2a.png",
+            caption="captions/fig2a.rst",
+            category="Figures",
+            subcategory="fig2a",
+            labels={"file": "PNG"},
+        ),
         csv="results/figures/fig2a.csv",
     log:
         "logs/fig2a.log",
@@ -56,7 +68,13 @@ rule fig5a:
         encodings=of_figures("knowledge/{backbone}/encodings.parquet"),
     output:
         pdf="results/figures/fig5a.pdf",
-        png=report("results/figures/fig5a.png", category="Figures"),
+        png=report(
+            "results/figures/fig5a.png",
+            caption="captions/fig5a.rst",
+            category="Figures",
+            subcategory="fig5a",
+            labels={"file": "PNG"},
+        ),
         csv="results/figures/fig5a.csv",
     log:
         "logs/fig5a.log",
@@ -80,8 +98,20 @@ rule qualitative:
         images=IMAGES,
         questions=user_questions(CONFIG.table1.backbones),
     output:
-        page=report("results/qualitative.html", category="Examples"),
-        png=report("results/figures/qualitative.png", category="Figures"),
+        page=report(
+            "results/qualitative.html",
+            caption="captions/qualitative.rst",
+            category="Figures",
+            subcategory="qualitative",
+            labels={"file": "page"},
+        ),
+        png=report(
+            "results/figures/qualitative.png",
+            caption="captions/qualitative.rst",
+            category="Figures",
+            subcategory="qualitative",
+            labels={"file": "PNG"},
+        ),
     log:
         "logs/qualitative.log",
     benchmark:
@@ -122,7 +152,12 @@ rule report_page:
         settings=f"{workflow.basedir}/config.yaml",
         examples="results/qualitative.html",
     output:
-        report("results/report.html", category="Report"),
+        report(
+            "results/report.html",
+            caption="captions/report_page.rst",
+            category="Report",
+            labels={"file": "page"},
+        ),
     log:
         "logs/report_page.log",
     benchmark:

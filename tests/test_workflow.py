@@ -1,5 +1,6 @@
 """The workflow as Snakemake plans it: every target, every preset, clear errors, and no more re-runs than needed."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -308,6 +309,24 @@ def test_demonstrations_are_an_input_of_methods_that_show_them(finished):
     for files, method in inputs.items():
         assert "method_vqa.json" in files and "method_caption.json" in files
         assert ("ffn_inputs.parquet" in files) == (method == "intrin-ike")
+
+
+def test_the_report_groups_results_and_run_json_says_what_ran(finished):
+    targets = ("results/table1.csv", "results/diagnostics.csv", "results/figures/fig2a.png")
+    status, text = snakemake(finished, "--report", "report.html", "--", *targets, root=finished)
+    assert status == 0, text
+    page = (finished / "report.html").read_text()
+    groups, shown = (
+        json.loads(re.search(rf'<script id="{name}">\s*var {name} = (.+);', page)[1])
+        for name in ("categories", "results")
+    )
+    sizes = {part: len(files) for part, files in groups["Tables"].items()}
+    assert (sizes["table1"], sizes["diagnostics"]) == (5, 1)
+    assert len(groups["Figures"]["fig2a"]) == 1
+    assert all(result["caption"] for result in shown.values())
+    assert "One-step editing" in shown["results/table1.csv"]["caption"]
+    run = json.loads((finished / "results" / "run.json").read_text())
+    assert (run["status"], run["targets"], run["config_files"]) == ("complete", [], ["config.yaml"])
 
 
 def reachable(arrows):
