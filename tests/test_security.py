@@ -29,6 +29,8 @@ NETWORK = {
 NAMES = {"eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load", "yaml.full_load"}
 CALLED = {"read_pickle", "to_pickle", "hf_hub_download", "snapshot_download", "load_url"}
 DOWNLOADS = "unike_lib/backbones/fetch.py"
+# pip; nvidia-smi; and the benchmarks, which start Python.
+STARTS_PROGRAMS = {DOWNLOADS, "unike_lib/gpu_slot.py", "bench/pipeline.py", "bench/start_up.py"}
 
 
 def faults(text):
@@ -59,7 +61,7 @@ def faults_of_call(called, given):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_no_file_runs_code_from_data_or_opens_a_connection(file):
-    allowed = {"imports subprocess"} if file.relative_to(ROOT).as_posix() == DOWNLOADS else set()
+    allowed = {"imports subprocess"} if file.relative_to(ROOT).as_posix() in STARTS_PROGRAMS else set()
     assert set(faults(file.read_text())) <= allowed
 
 

@@ -171,16 +171,16 @@ def test_table1_alone_needs_nothing_of_the_other_tables(tmp_path):
 def test_the_edits_of_a_cell_are_shared_out_among_shards(tmp_path):
     """Only records are made in shards, and only those of the backbone that has some; tables and figures read them."""
     mine = tmp_path / "mine.yaml"
-    mine.write_text("backbones: {minigpt4-nano: {shards: 3}}\ntable1: {methods: [base, unike]}")
+    mine.write_text("backbones: {minigpt4-smol: {shards: 3}}\ntable1: {methods: [base, unike]}")
     overlay = ("-n", "--configfile", mine, "--", "results/table1.csv")
     status, text = snakemake(tmp_path, *overlay)
     assert status == 0, text
     config = load_config(read(ROOT / "config.yaml"))
     jobs, tasks = planned(text), len(config.table1.tasks)
-    assert config.table1.backbones == ("blip2-nano", "minigpt4-nano")
+    assert config.table1.backbones == ("blip2-nano", "minigpt4-smol")
     assert (jobs["records"], jobs["base_answers"]) == (tasks * 2 * (1 + 3), tasks * 2)
     (read_by_table,) = re.findall(r"rule table:\n +input: (.+)\n", text)
-    names = {file.split("/k1/")[1] for file in read_by_table.split(", ") if "/minigpt4-nano/eval_vqa/k1/" in file}
+    names = {file.split("/k1/")[1] for file in read_by_table.split(", ") if "/minigpt4-smol/eval_vqa/k1/" in file}
     assert names == {f"{method}.{number}of3.parquet" for method in ("base", "unike") for number in (1, 2, 3)}
 
 
