@@ -5,8 +5,11 @@ to that). One thread.
 """
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
 
 import torch
 
@@ -15,56 +18,66 @@ from unike_lib.editing.registry import EditorSources, build_editor
 from unike_lib.io import atomic_path
 from unike_lib.methods import resolve_method
 
-NANO, EDITS, SESSIONS = "blip2-nano", 32, 16
+NANO, EDITS, SESSIONS = "blip2-nano", 16, 16
 SMOKE = ("--configfile", str(subjects.ROOT / "presets" / "smoke.yaml"))
 TARGET = "results/table1.csv"
 
 
 def edits(options: argparse.Namespace) -> Iterator[str]:
-    deep, nano = subjects.random(32, 256, SESSIONS), subjects.trained(NANO, options.stages, EDITS)
+    """Editing and scoring on a backbone of an earlier run."""
+    nano = subjects.trained(NANO, options.stages, EDITS)
+    t_patcher = edit_loop.t_patcher(nano)
     unike = resolve_method(subjects.default_config().methods, "unike")
     sources = EditorSources(options.stages / "knowledge" / NANO)
-    rows = edit_loop.measure(nano, edit_loop.t_patcher(nano), "T-Patcher", SESSIONS, options.rounds, ">= 8x")
-    rows += edit_loop.measure(
-        nano, lambda one: build_editor(unike, one, sources, 0), "UniKE", SESSIONS, options.rounds, ">= 8x"
-    )
-    rows += edit_loop.measure(deep, edit_loop.t_patcher(deep), "T-Patcher", SESSIONS, options.rounds, ">= 5x")
-    evaluation = subjects.default_config().evaluation
-    rows += scoring.measure(nano, edit_loop.t_patcher(nano), SESSIONS, options.rounds, evaluation)
-    yield timing.markdown(rows)
     yield flops.measure(nano, SESSIONS, options.rounds)
-    yield flops.measure(deep, SESSIONS, options.rounds)
+    evaluation = subjects.default_config().evaluation
+    yield timing.markdown(scoring.measure(nano, t_patcher, SESSIONS, options.rounds, evaluation))
+    for name, make in {"T-Patcher": t_patcher, "UniKE": lambda one: build_editor(unike, one, sources, 0)}.items():
+        yield timing.markdown(edit_loop.measure(nano, make, name, SESSIONS, options.rounds, ">= 8x"))
+
+
+def deep(options: argparse.Namespace) -> Iterator[str]:
+    """Editing on a deep model of random weights."""
+    subject = subjects.random(32, 256, EDITS)
+    yield flops.measure(subject, SESSIONS, options.rounds)
+    make = edit_loop.t_patcher(subject)
+    yield timing.markdown(edit_loop.measure(subject, make, "T-Patcher", SESSIONS, options.rounds, ">= 5x"))
 
 
 def knowledge(options: argparse.Namespace) -> Iterator[str]:
+    """States and the memory."""
     nano, wide = subjects.trained(NANO, options.stages, EDITS), subjects.random(12, 256, EDITS)
-    rows = states.measure(nano, 512, options.rounds) + states.measure(wide, 256, options.rounds)
+    yield timing.markdown(states.measure(nano, 512, options.rounds) + states.measure(wide, 256, options.rounds))
     for entries in (15_000, 1_000_000):
-        rows += memory_search.measure(entries, options.rounds)
-    yield timing.markdown(rows)
+        yield timing.markdown(memory_search.measure(entries, options.rounds))
 
 
 def run(options: argparse.Namespace) -> Iterator[str]:
+    """The workflow."""
     yield timing.markdown(start_up.measure(options.rounds))
     yield pipeline.shown(pipeline.measure(TARGET, *SMOKE), f"{TARGET}, preset smoke")
 
 
 def growth(options: argparse.Namespace) -> Iterator[str]:
+    """How cost grows; also drawn, beside the file of results."""
     small, counts = subjects.random(6, 64, 64, words=200), (1_000, 3_000, 10_000, 30_000, 100_000)
-    measured = {
-        "edits a session": scaling.over_k(small, (1, 2, 5, 10, 20, 50, 100, 200), sessions=4),
-        "sessions side by side": scaling.over_sessions(small, (1, 2, 4, 8, 16, 32, 64), options.rounds),
-        "triplets, states": scaling.over_triplets(small, counts, rounds=1),
-        "triplets, search": scaling.over_memory(counts, 64, options.rounds),
+    smallest = subjects.random(5, 32, 64, words=200)
+    quantities: dict[str, Callable[[], scaling.Seconds]] = {
+        "edits a session": lambda: scaling.over_k(small, (1, 2, 5, 10, 20, 50, 100, 200), sessions=2),
+        "sessions side by side": lambda: scaling.over_sessions(small, (1, 2, 4, 8, 16, 32, 64), options.rounds),
+        "entries, searches": lambda: scaling.over_memory(counts, 64, options.rounds),
+        "triplets, states": lambda: scaling.over_triplets(smallest, counts, rounds=1),
     }
-    scaling.draw(measured, options.out.with_name("scaling.png"))
-    for name, seconds in measured.items():
-        shown = ", ".join(f"{n}: {value:.3g} s" for n, value in seconds.items())
-        yield f"{name}: {shown}; exponent of the upper half {scaling.exponent(seconds):.2f}"
+    measured = {}
+    for name, measure in quantities.items():
+        measured[name] = measure()
+        shown = ", ".join(f"{n}: {value:.3g} s" for n, value in measured[name].items())
+        yield f"{name}: {shown}; exponent of the upper half {scaling.exponent(measured[name]):.2f}"
+        scaling.draw(measured, options.out.with_name("scaling.png"))
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
-    part.__name__: part for part in (edits, knowledge, run, growth)
+    part.__name__: part for part in (edits, deep, knowledge, run, growth)
 }
 
 

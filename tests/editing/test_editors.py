@@ -202,11 +202,11 @@ def test_activation_loss_by_hand():
 
 
 def test_memory_loss_by_hand():
-    memory, own = torch.randn(2, 4, 3), torch.randn(2, 3)
+    memory, own = torch.randn(2, 3, 4), torch.randn(2, 3)
     method = TPatcherMethod(method="t-patcher", memory_top=5, memory_margin=-2.0, difference_margin=1.5)
     for session, loss in enumerate(memory_loss(memory, own, method)):
         bound = sorted((float(u) + 2.0 for u in memory[session].flatten()), reverse=True)[:5]
-        apart = sorted(float(memory[session, i, j] - own[session, j]) + 1.5 for i in range(4) for j in range(3))[-5:]
+        apart = sorted(float(memory[session, j, i] - own[session, j]) + 1.5 for i in range(4) for j in range(3))[-5:]
         expected = sum(map(math.exp, bound)) / 5 + sum(map(math.exp, apart)) / 5
         assert float(loss) == pytest.approx(expected, rel=1e-5)
 

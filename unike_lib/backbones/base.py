@@ -174,11 +174,14 @@ class Backbone:
         Raises:
             InputError: a query has no tokens or an image is unknown.
         """
+        own = [self.form.answer_prefix + query.answer if query.answer else "" for query in queries]
+        texts = [self._texts(query) for query in queries]
+        known = self._ids_by_text({*(own if answers is None else ()), *(text for row in texts for text in row)})
         if answers is None:
-            answers = [self.answer_ids(query.answer) if query.answer else [] for query in queries]
+            answers = [known[answer] for answer in own]
         names = sorted({query.image for query in queries if query.image is not None})
         visual = dict(zip(names, self.images(names).to(self.device), strict=True)) if names else {}
-        rows = [self._row(query, ids, visual) for query, ids in zip(queries, answers, strict=True)]
+        rows = self._rows(queries, [[known[text] for text in row] for row in texts], answers, visual)
         lengths = torch.tensor([row.shape[0] for row in rows])
         answer_lengths = torch.tensor([len(ids) for ids in answers])
         last_prompt = lengths - answer_lengths - 1
@@ -189,22 +192,43 @@ class Backbone:
         device = self.device
         return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device))
 
-    def _row(self, query: Query, answer: Sequence[int], visual: dict[str, Tensor]) -> Tensor:
-        prompt = query.context + self._templated(query)
-        form, with_image = self.form, query.image is not None
-        start = form.start_token_with_image if with_image else form.start_token_text_only
-        before = [self.tokenizer.bos_token_id] if start else []
-        after = self._ids((form.with_image if with_image else form.text_only).format(prompt)) + list(answer)
-        if with_image:
-            before += self._ids(form.before_image)
-            after = self._ids(form.after_image) + after
-        if not after:
-            raise InputError(f"query {query}: the prompt has no tokens")
-        embedded = self.embed(torch.tensor(before + after, device=self.device))
+    def _texts(self, query: Query) -> tuple[str, str, str]:
+        """Return what is tokenised each by itself: before the image, after it, and the prompt in its frame."""
+        prompt, form = query.context + self._templated(query), self.form
         if query.image is None:
-            return embedded
-        image = visual[query.image].to(embedded.dtype)
-        return torch.cat([embedded[: len(before)], image, embedded[len(before) :]])
+            return "", "", form.text_only.format(prompt)
+        return form.before_image, form.after_image, form.with_image.format(prompt)
+
+    def _rows(
+        self,
+        queries: Sequence[Query],
+        parts: Sequence[Sequence[list[int]]],
+        answers: Sequence[Sequence[int]],
+        visual: dict[str, Tensor],
+    ) -> list[Tensor]:
+        """Return the embeddings of rows, [token, d] each; `parts` are the ids of their `_texts`."""
+        form, before, after = self.form, [], []
+        for query, (before_image, after_image, prompt), answer in zip(queries, parts, answers, strict=True):
+            start = form.start_token_text_only if query.image is None else form.start_token_with_image
+            before.append([self.tokenizer.bos_token_id] * start + before_image)
+            after.append(after_image + prompt + list(answer))
+            if not after[-1]:
+                raise InputError(f"query {query}: the prompt has no tokens")
+        # All rows are embedded at once: a call a row costs more than the look-up.
+        flat = [token for pair in zip(before, after, strict=True) for ids in pair for token in ids]
+        sizes = [len(ids) for pair in zip(before, after, strict=True) for ids in pair]
+        pieces = self.embed(torch.tensor(flat, device=self.device)).split(sizes)
+        rows = []
+        for query, first, last in zip(queries, pieces[::2], pieces[1::2], strict=True):
+            image = [] if query.image is None else [visual[query.image].to(first.dtype)]
+            rows.append(torch.cat([first, *image, last]))
+        return rows
+
+    def _ids_by_text(self, texts: set[str]) -> dict[str, list[int]]:
+        """Return the token ids of texts, each by itself, from one call of the tokenizer."""
+        known = sorted(texts - {""})
+        found = self.tokenizer(known, add_special_tokens=False)["input_ids"] if known else []
+        return {"": [], **dict(zip(known, found, strict=True))}
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []

@@ -112,9 +112,13 @@ class DecoderLayer:
         """Return a submodule by its dotted name."""
         return self.module.get_submodule(name)
 
+    def attention_input(self, hidden: Tensor) -> Tensor:
+        """Return s = LN1(h), [row, token, d]."""
+        return self.part(self.names.attention_norm)(hidden)
+
     def forward(self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, place: Place | None) -> Tensor:
         """Return the layer's output [row, token, d]; `edit` acts on the attention output and on the FFN."""
-        inputs = self.part(self.names.attention_norm)(hidden)
+        inputs = self.attention_input(hidden)
         attended = self.attention(hidden_states=inputs, **masks)[0]
         if edit is not None and place is not None:
             attended = edit.shift_attention(self, inputs, attended, place)

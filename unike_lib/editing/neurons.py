@@ -1,6 +1,7 @@
 """Extra FFN neurons trained on one edit, with T-Patcher's activation and memory losses (T-Patcher, UniKE)."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,14 +35,18 @@ def memory_loss(memory: Tensor, own: Tensor, settings: NeuronMethod) -> Tensor:
     S(v; k) = mean of exp over the k largest; l_m1 = S(u_m - memory_margin), l_m2 = S(u_m - u_e + difference_margin).
 
     Args:
-        memory: activations u_m of unrelated states before the non-linearity, [session, state, neuron].
+        memory: activations u_m of unrelated states before the non-linearity, [session, neuron, state].
         own: each neuron's largest activation u_e on the edit's answer tokens, [session, neuron].
         settings: margins and k.
     """
-    top = min(settings.memory_top, memory.shape[1] * memory.shape[2])
-    bounded = (memory - settings.memory_margin).flatten(1).topk(top, dim=1).values.exp().mean(1)
-    apart = (memory - own[:, None] + settings.difference_margin).flatten(1).topk(top, dim=1).values.exp().mean(1)
+    bounded = _mean_exp(memory.flatten(1), settings.memory_top) * math.exp(-settings.memory_margin)
+    apart = _mean_exp((memory - own[..., None]).flatten(1), settings.memory_top) * math.exp(settings.difference_margin)
     return bounded + apart
+
+
+def _mean_exp(values: Tensor, top: int) -> Tensor:
+    """Return exp averaged over the `top` largest values [session, any]; their order does not matter."""
+    return values.topk(min(top, values.shape[1]), dim=1, sorted=False).values.exp().mean(1)
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,10 @@ class NeuronTrainer:
                 total = total + weight * activation_loss(activations.flatten(1), self.settings.activation_top)
             weight = self.settings.memory_weight / len(neurons)
             if weight:
-                states = self.ffn_inputs[layer]
-                unrelated = torch.einsum("md,sdn->smn", states, group.keys) + group.key_bias[:, None]
+                keys = group.keys.transpose(1, 2)
+                # One product for all sessions: [session * neuron, d] x [d, state].
+                unrelated = (keys.flatten(0, 1) @ self.ffn_inputs[layer].T).unflatten(0, keys.shape[:2])
+                unrelated = unrelated + group.key_bias[..., None]
                 total = total + weight * memory_loss(unrelated, activations.amax(1), self.settings)
         return total
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unike_lib.backbones.base import Backbone, Batch
-from unike_lib.backbones.decoder import Trace
+from unike_lib.backbones.decoder import Place, Trace
 from unike_lib.io import table_writer, write_table
 from unike_lib.knowledge.states import STATE_COLUMNS, states_schema
 from unike_lib.knowledge.triplets import read_triplets
@@ -30,14 +30,24 @@ def extract_states(backbone: Backbone, triplets: Path, out: Path, mark: str) -> 
     with table_writer(out, states_schema(backbone.width), mark) as writer:
         for start in tqdm(range(0, len(table), ROWS), desc="states", unit="batch"):
             rows = table[start : start + ROWS]
-            positive = _pass(backbone, [Query(t.image, t.prompt, t.positive, t.style) for t in rows])
-            negative = _pass(backbone, [Query(t.image, t.prompt, t.negative, t.style) for t in rows])
+            positive = _attention_inputs(backbone, [Query(t.image, t.prompt, t.positive, t.style) for t in rows])
+            negative = _attention_inputs(backbone, [Query(t.image, t.prompt, t.negative, t.style) for t in rows])
             for layer in backbone.layers:
                 columns = _columns(positive, negative, layer)
                 ids = pa.array([t.id for t in rows])
                 arrays = [ids, pa.array([layer] * len(rows), pa.int32())]
                 arrays += [_fixed_lists(columns[name]) for name in STATE_COLUMNS]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=writer.schema))
+
+
+@torch.no_grad()
+def _attention_inputs(backbone: Backbone, queries: Sequence[Query]) -> tuple[Batch, dict[int, Tensor]]:
+    """Return layer -> s = LN1(h) [row, token, d] of the edited layers; nothing behind the last of them is run."""
+    batch, trace = backbone.encode(queries), Trace()
+    trunk, last = backbone.trunk(batch), backbone.layers[-1]
+    place = Place(batch.last_prompt, trace)
+    hidden = backbone.decoder.run(trunk.hidden, range(trunk.first, last), place=place)
+    return batch, trace.attention_inputs | {last: backbone.decoder.layers[last].attention_input(hidden)}
 
 
 @torch.no_grad()
@@ -48,12 +58,14 @@ def _pass(backbone: Backbone, queries: Sequence[Query]) -> tuple[Batch, Trace]:
     return batch, trace
 
 
-def _columns(positive: tuple[Batch, Trace], negative: tuple[Batch, Trace], layer: int) -> dict[str, Tensor]:
-    batch, trace = positive
-    negative_states = negative[1].attention_inputs[layer]
+def _columns(
+    positive: tuple[Batch, dict[int, Tensor]], negative: tuple[Batch, dict[int, Tensor]], layer: int
+) -> dict[str, Tensor]:
+    batch, states = positive
+    negative_states = negative[1][layer]
     rows = torch.arange(len(negative_states), device=negative_states.device)
     return {
-        **states_of_answers(batch, trace.attention_inputs[layer]),
+        **states_of_answers(batch, states[layer]),
         "h_neg": negative_states[rows, negative[0].lengths - 1],
     }
 
