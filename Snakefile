@@ -29,6 +29,7 @@ include: "rules/edits.smk"
 include: "rules/tables.smk"
 include: "rules/report.smk"
 include: "rules/figures.smk"
+include: "rules/parity.smk"
 
 
 rule all:

@@ -131,6 +131,27 @@ rule pretrain_smol:
         "../workflow_scripts/pretrain_smol.py"
 
 
+rule convert_backbone:
+    input:
+        original_files,
+    output:
+        directory(f"{STAGES}/backbones/{{backbone}}"),
+    log:
+        "logs/convert_backbone/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/convert_backbone/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=named(CONVERTED),
+    threads: CONFIG.threads
+    resources:
+        mem_mb=32000,
+    params:
+        code=lib("convert_backbone"),
+        backbone=backbone_fields("family", "original", "image_size"),
+    script:
+        "../workflow_scripts/convert_backbone.py"
+
+
 rule visual:
     input:
         cases=expand("{folder}/{{split}}_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
@@ -150,7 +171,7 @@ rule visual:
         code=lib("extract_visual"),
         folder=backbone_folder,
         image_root=IMAGE_ROOT,
-        backbone=backbone_fields("family", "dtype"),
+        backbone=backbone_fields("family", "dtype", "image_size"),
         edits=edits_of_split,
     script:
         "../workflow_scripts/extract_visual.py"

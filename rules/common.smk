@@ -41,8 +41,9 @@ DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
 TEXT_QUESTIONS = ["benchmark/general_questions.json"]
 GENERATION = CONFIG.evaluation.model_dump(mode="json", include={"generate", "max_new_tokens"})
 FIGURES = expand("results/figures/{figure}.pdf", figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", "forgetting"])
-# Backbones made here: a tiny language model from scratch, or a pretrained one.
-MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.folder is None]
+# Backbones converted from original checkpoints; backbones made here: a tiny language model from scratch, or a pretrained.
+CONVERTED = [name for name, backbone in CONFIG.backbones.items() if backbone.original]
+MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.made_here]
 SMOL = [name for name in MADE if CONFIG.backbones[name].language_model]
 NANO = [name for name in MADE if name not in SMOL]
 # Backbones of any table or figure.
@@ -80,12 +81,12 @@ def admission_method():
 
 
 def gpus(wildcards):
-    """GPUs that the job's backbone needs: one if its device is a GPU."""
-    return int(CONFIG.backbones[wildcards.backbone].device.startswith("cuda"))
+    """GPUs that the job's backbone needs: one if its device is a GPU; with `auto` it takes all that it can see."""
+    return int(CONFIG.backbones[wildcards.backbone].device.startswith(("cuda", "auto")))
 
 
 def backbone_folder(wildcards):
-    """Where the job's backbone lies: the folder that `pretrain` writes, the user's folder, or a hub id."""
+    """Where the job's backbone lies: the folder that a rule writes, the user's folder, or a hub id."""
     return CONFIG.backbones[wildcards.backbone].folder or f"{STAGES}/backbones/{wildcards.backbone}"
 
 
@@ -94,6 +95,13 @@ def backbone_files(wildcards):
     folder = backbone_folder(wildcards)
     # A folder below the stages may belong to another backbone made here, whose other layers are edited.
     return [folder] if folder.startswith(f"{STAGES}/") or os.path.isdir(folder) else []
+
+
+def original_files(wildcards):
+    """The files of the job's original checkpoint; of its language model, what is no hub id."""
+    files = CONFIG.backbones[wildcards.backbone].original.model_dump()
+    language_model = files.pop("language_model")
+    return [*filter(None, files.values()), *([language_model] if os.path.isdir(language_model) else [])]
 
 
 def text_questions(wildcards):

@@ -180,10 +180,25 @@ def test_a_preset_lies_between_the_defaults_and_the_users_own_settings(tmp_path)
     assert "presets/smoke.yaml" in text
 
 
+def test_originals_are_converted_and_lavis_has_an_environment_of_its_own(tmp_path):
+    files = ["blip2_pretrained_flant5xxl.pth", "eva_vit_g.pth", "pretrained_minigpt4_7b.pth"]
+    overlays = ("--configfile", ROOT / "presets" / "checkpoints.yaml", "-n", "--")
+    targets = ("results/stages/backbones/minigpt4-7b", "results/parity_lavis.csv")
+    status, text = snakemake(tmp_path, *overlays, *targets)
+    assert status != 0 and all(f"checkpoints/{file}" in text for file in files)
+    for file in files:
+        (tmp_path / "checkpoints").mkdir(exist_ok=True)
+        (tmp_path / "checkpoints" / file).write_text("")
+    status, text = snakemake(tmp_path, *overlays, *targets)
+    assert status == 0, text
+    own = {"lavis_environment": 1, "lavis_reference": 1, "parity_lavis": 1}
+    assert planned(text) == {"convert_backbone": 1, **own}
+
+
 def test_an_unknown_preset_is_one_clear_line(tmp_path):
     status, text = snakemake(tmp_path, "-n", "--config", "preset=fast")
     assert status != 0
-    assert "preset: unknown preset 'fast'; known: quick, smoke, smol" in text.splitlines()
+    assert "preset: unknown preset 'fast'; known: checkpoints, quick, smoke, smol" in text.splitlines()
 
 
 SMALL = {

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from made_up_records import BACKBONES, METHODS, TASKS, make_records
 
-from unike_lib.config import BackboneConfig, StatisticsConfig, TableConfig
+from unike_lib.backbone_config import BackboneConfig
+from unike_lib.config import StatisticsConfig, TableConfig
 from unike_lib.reporting.markdown import cell, markdown_table
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, paper_table
 from unike_lib.reporting.records import load_records

@@ -9,6 +9,7 @@ Example:
     >>> logits = backbone.head(backbone.trunk(batch), where=batch.targets >= 0)      # doctest: +SKIP
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.decoder import Decoder, Edit, Place, Trace
+from unike_lib.backbones.room import naming_memory
 from unike_lib.types import InputError, Query
 
 IGNORED = -100
@@ -47,6 +49,9 @@ class Family:
     `model_types` are the values of `model_type` in config.json that fit; `decoder` and `head` are dotted paths from the
     whole model to its language model and to the projection onto the vocabulary; `image_settings` override the saved
     settings of the image processor, so that every picture gives the same number of visual tokens.
+
+    `square`: where a tower takes pictures of any shape (Qwen2-VL), the side in pixels of the square that they are
+    resized to; the visual tokens then lie on a square grid, whose rows and columns are their rotary positions.
     """
 
     form: InputForm
@@ -54,6 +59,7 @@ class Family:
     decoder: str = "language_model"
     head: str = "language_model.lm_head"
     image_settings: Mapping[str, Any] = field(default_factory=dict)
+    square: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,13 +67,15 @@ class Batch:
     """Queries laid out as rows, padded on the right.
 
     embeddings [row, token, d]; targets [row, token]: the answer token to be predicted AT each position (already
-    shifted), -100 elsewhere; last_prompt [row]: the token after which the answer starts; lengths [row], in tokens.
+    shifted), -100 elsewhere; last_prompt [row]: the token after which the answer starts; lengths [row], in tokens;
+    positions [3, row, token] of a model whose visual tokens have places on a grid, None: 0, 1, 2 ...
     """
 
     embeddings: Tensor
     targets: Tensor
     last_prompt: Tensor
     lengths: Tensor
+    positions: Tensor | None = None
 
     @property
     def real(self) -> Tensor:
@@ -79,6 +87,24 @@ class Batch:
         """Where an answer token, or what follows the answer, is predicted: bool [row, token]."""
         positions = torch.arange(self.embeddings.shape[1], device=self.lengths.device)
         return self.real & (positions >= self.last_prompt[:, None])
+
+
+def grid_positions(before: int, tokens: int, length: int) -> Tensor:
+    """Return rotary positions (time, row, column) of a row with a square picture, [3, length] (Qwen2-VL, M-RoPE).
+
+    Args:
+        before: tokens before the picture.
+        tokens: visual tokens; they share one time and count rows and columns from `before` on. 0: no picture.
+        length: of the row; what follows the picture counts on from its largest position.
+    """
+    positions = torch.arange(length).expand(3, -1).clone()
+    side = math.isqrt(tokens)
+    place = torch.arange(tokens)
+    positions[:, before : before + tokens] = before + torch.stack(
+        [torch.zeros_like(place), place // max(side, 1), place % max(side, 1)]
+    )
+    positions[:, before + tokens :] -= tokens - side
+    return positions
 
 
 @dataclass(frozen=True)
@@ -114,6 +140,7 @@ class Backbone:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.form = family.form
+        self.on_grid = family.square is not None
         self.images = images
         self.question = question
         self.decoder = Decoder(model.get_submodule(family.decoder), model.get_submodule(family.head))
@@ -121,11 +148,14 @@ class Backbone:
         self.layers = tuple(sorted(layers)) if layers else tuple(range(max(0, depth - 4), depth))
         if not all(0 <= layer < depth for layer in self.layers):
             raise InputError(f"layers: {self.layers} are not all within this model's {depth} layers")
+        cards = sorted({str(layer.device) for layer in self.decoder.layers[self.layers[0] :]})
+        if len(cards) > 1:
+            raise InputError(f"device: the layers from the first edited one on lie on {', '.join(cards)}; expected one")
 
     @property
     def device(self) -> torch.device:
-        """Where the model's embeddings live."""
-        return self._embed.weight.device
+        """Where the edited layers live, and with them batches and patches."""
+        return self.decoder.layers[-1].device
 
     @property
     def _embed(self) -> Any:
@@ -151,7 +181,7 @@ class Backbone:
     def embed(self, ids: Tensor) -> Tensor:
         """Return the input embeddings [..., d] of token ids."""
         embedded: Tensor = self._embed(ids)
-        return embedded
+        return embedded.to(self.device)
 
     def prompt_ids(self, query: Query) -> list[int]:
         """Return the token ids of a query's prompt in the question template, without context, image and marks."""
@@ -186,17 +216,24 @@ class Backbone:
         for row, (ids, start) in enumerate(zip(answers, last_prompt.tolist(), strict=True)):
             targets[row, start : start + len(ids)] = torch.tensor(ids, dtype=torch.long)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        device = self.device
-        return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device))
+        device, positions = self.device, None
+        if self.on_grid:
+            counts = [0 if query.image is None else len(visual[query.image]) for query in queries]
+            before = len(self._before_image())
+            positions = torch.stack([grid_positions(before, count, padded.shape[1]) for count in counts], 1).to(device)
+        return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device), positions)
+
+    def _before_image(self) -> list[int]:
+        start = [self.tokenizer.bos_token_id] if self.form.start_token_with_image else []
+        return [*start, *self._ids(self.form.before_image)]
 
     def _row(self, query: Query, answer: Sequence[int], visual: dict[str, Tensor]) -> Tensor:
         prompt = query.context + self._templated(query)
         form, with_image = self.form, query.image is not None
-        start = form.start_token_with_image if with_image else form.start_token_text_only
-        before = [self.tokenizer.bos_token_id] if start else []
+        before = [self.tokenizer.bos_token_id] if form.start_token_text_only else []
         after = self._ids((form.with_image if with_image else form.text_only).format(prompt)) + list(answer)
         if with_image:
-            before += self._ids(form.before_image)
+            before = self._before_image()
             after = self._ids(form.after_image) + after
         if not after:
             raise InputError(f"query {query}: the prompt has no tokens")
@@ -213,8 +250,10 @@ class Backbone:
     def trunk(self, batch: Batch, first: int | None = None) -> Trunk:
         """Run the frozen layers below layer `first` (default: the first edited one)."""
         first = self.layers[0] if first is None else first
-        hidden = self.decoder.start(batch.embeddings)
-        return Trunk(self.decoder.run(hidden, range(first)), batch, first)
+        with naming_memory(batch.real):
+            hidden = self.decoder.start(batch.embeddings)
+            hidden = self.decoder.run(hidden, range(first), positions=batch.positions)
+        return Trunk(hidden.to(self.device), batch, first)
 
     def head(
         self, trunk: Trunk, patch: Edit | None = None, where: Tensor | None = None, trace: Trace | None = None
@@ -232,5 +271,6 @@ class Backbone:
         """
         place = Place(trunk.batch.last_prompt, trace)
         layers = range(trunk.first, len(self.decoder.layers))
-        hidden = self.decoder.run(trunk.hidden, layers, patch, place)
-        return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))
+        with naming_memory(trunk.batch.real):
+            hidden = self.decoder.run(trunk.hidden, layers, patch, place, positions=trunk.batch.positions)
+            return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))

@@ -72,7 +72,7 @@ def _unedited(
     """Check the drafts in one pass, then write token by token; keys and values of what is written are kept."""
     batch = backbone.encode(queries, drafts)
     past, decoder = Past(len(queries), backbone.device), backbone.decoder
-    hidden = extend(decoder, batch.embeddings, past, batch.real)
+    hidden = extend(decoder, batch.embeddings, past, batch.real, batch.positions)
     where = batch.answered
     best = decoder.logits(decoder.finish(hidden[where])).argmax(-1).split(where.sum(1).tolist())
     accepted = [

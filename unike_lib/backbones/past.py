@@ -5,22 +5,27 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from unike_lib.backbones.decoder import Decoder
+from unike_lib.backbones.room import naming_memory
 
 
 class Past:
-    """Keys and values of the tokens that rows have seen; `real` [row, token] says which of them count."""
+    """Keys and values of the tokens that rows have seen; `real` [row, token] says which of them count.
+
+    `saved` [row]: how many positions a picture on a grid takes less than it has tokens.
+    """
 
     def __init__(self, rows: int, device: torch.device) -> None:
         self.cache = DynamicCache()
         self.real = torch.zeros(rows, 0, dtype=torch.bool, device=device)
+        self.saved = torch.zeros(rows, dtype=torch.long, device=device)
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows only, in the order given [row]."""
-        self.cache.batch_select_indices(rows)
-        self.real = self.real[rows]
+        self.cache.batch_select_indices(rows.cpu())  # layers may lie on several cards
+        self.real, self.saved = self.real[rows], self.saved[rows]
 
 
-def extend(decoder: Decoder, embeddings: Tensor, past: Past, real: Tensor) -> Tensor:
+def extend(decoder: Decoder, embeddings: Tensor, past: Past, real: Tensor, positions: Tensor | None = None) -> Tensor:
     """Run new tokens through all layers of the unedited model, behind those that `past` has seen.
 
     Args:
@@ -28,17 +33,23 @@ def extend(decoder: Decoder, embeddings: Tensor, past: Past, real: Tensor) -> Te
         embeddings: of the new tokens, [row, token, d], padded on the right.
         past: what came before; the new tokens join it.
         real: which of them are not padding, bool [row, token].
+        positions: of the first tokens of rows with pictures on a grid; None: they count on.
 
     Returns:
         The states that leave the last layer, [row, token, d].
     """
     rows, tokens = real.shape
-    positions = past.real.sum(1, keepdim=True) + torch.arange(tokens, device=real.device)
+    if positions is None:
+        positions = past.real.sum(1, keepdim=True) - past.saved[:, None] + torch.arange(tokens, device=real.device)
+    else:
+        last = real.sum(1) - 1
+        past.saved = last - positions[0].gather(1, last[:, None])[:, 0]
     hidden = decoder.start(embeddings, positions)
     upto = torch.ones(tokens, tokens, dtype=torch.bool, device=real.device).tril()
     earlier = past.real[:, None].expand(rows, tokens, -1)
     masks = decoder.masks(hidden, torch.cat([earlier, upto.expand(rows, -1, -1)], 2), positions)
-    for layer in decoder.layers:
-        hidden = layer.forward(hidden, {**masks, "past_key_values": past.cache}, None, None)
+    with naming_memory(real):
+        for layer in decoder.layers:
+            hidden = layer.forward(hidden, {**masks, "past_key_values": past.cache}, None, None)
     past.real = torch.cat([past.real, real], 1)
     return hidden

@@ -80,8 +80,8 @@ def ask(
 def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: EvaluationConfig) -> Before:
     """Return the unedited backbone's answers to every probe; all methods share them."""
     before = Before()
-    for start in tqdm(range(0, len(cases), 64), desc="answers before", unit="batch"):
-        part = cases[start : start + 64]
+    for start in tqdm(range(0, len(cases), settings.sessions), desc="answers before", unit="batch"):
+        part = cases[start : start + settings.sessions]
         for kind in PROBE_KINDS:
             answers = ask(backbone, [probe_query(case, kind) for case in part], kind, None, settings)
             for row, case in enumerate(part):
