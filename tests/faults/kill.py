@@ -145,7 +145,7 @@ def members(group: int) -> list[int]:
 def disturbed(run: Run, quiet: Pace, modes: list[str], rng: random.Random) -> int:
     """Start a run, kill something of it by each mode, and let it finish; return how many kills it took."""
     run.start()
-    most = round(1.5 * quiet.steps / quiet.kills)
+    most = round(1.2 * quiet.steps / quiet.kills)
     for number, mode in enumerate(modes):
         if run.advance(rng.randint(0, most), rng.uniform(0, 2 * quiet.seconds / quiet.steps)):
             run.end()
