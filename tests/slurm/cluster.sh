@@ -43,9 +43,8 @@ configure() {
     fi
     mkdir -p /etc/slurm $RUN/state $RUN/node
     getent hosts "$HOST" >/dev/null || echo "127.0.0.1 $HOST" >>/etc/hosts
-    for gpu in 0 1; do
-        [ -e $RUN/gpu$gpu ] || mknod -m 666 $RUN/gpu$gpu c 1 3
-    done
+    ln -sf /dev/null $RUN/gpu0
+    ln -sf /dev/null $RUN/gpu1
     printf 'AutoDetect=off\nNodeName=%s Name=gpu File=%s/gpu[0-1]\n' "$HOST" $RUN >/etc/slurm/gres.conf
     cat >$CONF <<END
 $MARK

@@ -37,8 +37,9 @@ cancel_one() { # wait for a running job of the rule and cancel it; print its id
 "$PYTHON" -c "import snakemake_executor_plugin_slurm" 2>/dev/null || skip "$PYTHON has no snakemake-executor-plugin-slurm"
 if ! command -v slurmctld >/dev/null || ! command -v munged >/dev/null; then
     echo "slurm-test: installing slurm-wlm and munge"
-    DEBIAN_FRONTEND=noninteractive timeout -k 10 300 \
-        apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null 2>&1 ||
+    export DEBIAN_FRONTEND=noninteractive
+    { timeout -k 10 120 apt-get update -qq || true; } >/dev/null 2>&1
+    timeout -k 10 300 apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null 2>&1 ||
         skip "apt-get cannot install slurm-wlm and munge"
 fi
 
