@@ -74,7 +74,7 @@ def main() -> None:
     model, processor = load_model(folder, settings), load_processor(folder, settings)
 
     def from_pixels(names):
-        return embed_images(model, processor, [load_image(STAGES / "benchmark", name) for name in names]).clone()
+        return embed_images(model, processor, [load_image([STAGES / "benchmark"], name) for name in names]).clone()
 
     split = load_backbone(folder, settings, from_pixels)
     family = replace(FAMILIES[settings.family], form=split.form)

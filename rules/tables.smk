@@ -5,6 +5,7 @@ rule table:
     input:
         records=lambda wildcards: records_of(wildcards.table),
         admission=admission_of_table,
+        counts=COUNTS,
     output:
         token="results/{table}.csv",
         mmedit="results/{table}_mmedit.csv",
@@ -34,6 +35,7 @@ rule table5:
     input:
         one_step=records_of("table1"),
         sequential=records_of("table2"),
+        counts=COUNTS,
     output:
         token="results/table5.csv",
         mmedit="results/table5_mmedit.csv",

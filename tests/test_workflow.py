@@ -186,6 +186,52 @@ def test_an_unknown_preset_is_one_clear_line(tmp_path):
     assert "preset: unknown preset 'fast'; known: quick, smoke, smol" in text.splitlines()
 
 
+USER_FILES = ["vqa_train.json", "vqa_eval.json", "caption_train_edit.json", "caption_eval_edit.json"]
+
+
+def user_overlay(folder, files=USER_FILES, **benchmark):
+    """Make empty files and image folders of a user; return a configuration that runs every table on them."""
+    for name in ("annotations", "images", "rephrased", "checkpoint"):
+        (folder / name).mkdir(exist_ok=True)
+    for name in files:
+        (folder / "annotations" / name).touch()
+    rows = {f"table{number}": {"backbones": ["real"]} for number in range(1, 5)}
+    figures = {"backbones": ["real"], "sweeps": {"frontier": {"backbones": None}}}
+    return {
+        "benchmark": {"annotations": "annotations", "images": "images", "rephrased_images": "rephrased"} | benchmark,
+        "backbones": {"real": {"family": "blip2", "folder": "checkpoint"}},
+        "figures": figures,
+        **rows,
+    }
+
+
+def test_a_users_benchmark_is_planned_with_its_report_of_missing_images(tmp_path):
+    (tmp_path / "more.jsonl").touch()
+    overlay = user_overlay(tmp_path, triplet_sources=["more.jsonl"])
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(overlay))
+    status, text = snakemake(tmp_path, "-n", "--configfile", tmp_path / "mine.yaml")
+    assert status == 0, text
+    assert (
+        planned(text)["benchmark"] == 1 and not {"contact_sheet", "pretrain", "missing_images"} & planned(text).keys()
+    )
+    reads = {rule for rule, files in re.findall(r"rule (\w+):\n +input: (.+)\n", text) if "pool_sources" in files}
+    assert reads == {"visual", "triplets"}
+    status, text = snakemake(tmp_path, "-n", "--configfile", tmp_path / "mine.yaml", "--", "results/missing_images.csv")
+    assert status == 0 and planned(text) == {"missing_images": 1}, text
+
+
+def test_a_benchmark_of_one_task_has_no_table_of_mixed_tasks(tmp_path):
+    files = {"vqa": {"train": "train.json", "eval": "eval.json"}, "caption": None}
+    overlay = user_overlay(tmp_path, ["train.json", "eval.json"], files=files)
+    with pytest.raises(InputError, match=r"table1\.tasks: benchmark\.files has no task 'caption'; known: \['vqa'\]"):
+        load_config(merged(read(ROOT / "config.yaml"), overlay))
+    overlay = merged(overlay, {name: {"tasks": ["vqa"]} for name in ("table1", "table2", "table4", "figures")})
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(overlay))
+    status, text = snakemake(tmp_path, "-n", "--configfile", tmp_path / "mine.yaml", "--", *TARGETS)
+    assert status == 0, text
+    assert planned(text)["table"] == 3 and "caption" not in text and "table3" not in text
+
+
 SMALL = {
     "table1": {"tasks": ["vqa"], "methods": ["base", "fine-tune", "unike"]},
     "table2": {"backbones": ["blip2-nano"], "tasks": ["vqa"], "methods": ["unike"], "ks": [10]},
