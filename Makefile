@@ -1,6 +1,8 @@
 # make results/table1.csv    one result, with all it needs (any target of the workflow works)
 # make all                   every table and figure
 # make smoke                 the whole workflow in miniature, in .smoke/
+# make rehearsal             the paper's run at full size on noise and random weights, in .rehearsal/: 20 GB of memory,
+#                            16 GB of disk; MMEDIT=folder takes MMEdit's annotations, REHEARSAL=--tiny a tiny backbone
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
 #
 # CORES=4 jobs side by side; PYTHON=python3.12 makes the environment; SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on
@@ -9,12 +11,14 @@
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 1)
 SNAKEMAKE_ARGS ?=
+MMEDIT ?=
+REHEARSAL ?=
 
 VENV := .venv
 READY := $(VENV)/.ready
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --cores $(CORES)
 
-.PHONY: all smoke test check clean FORCE
+.PHONY: all smoke rehearsal test check clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -29,6 +33,12 @@ FORCE:
 
 smoke: $(READY)
 	$(SNAKEMAKE) --directory .smoke --configfile presets/smoke.yaml $(SNAKEMAKE_ARGS)
+
+rehearsal: $(READY)
+	$(VENV)/bin/python tools/rehearsal.py prepare .rehearsal $(REHEARSAL) $(if $(MMEDIT),--annotations $(MMEDIT))
+	$(VENV)/bin/snakemake --workflow-profile profiles/local --cores 2 --directory .rehearsal \
+		--config preset=paper,rehearsal $(SNAKEMAKE_ARGS)
+	$(VENV)/bin/python tools/rehearsal.py costs .rehearsal
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
@@ -50,4 +60,4 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .smoke build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .smoke .rehearsal build *.egg-info .mypy_cache .ruff_cache .hypothesis

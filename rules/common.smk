@@ -16,12 +16,13 @@ STAGES = "results/stages"
 BENCHMARK = f"{STAGES}/benchmark"
 PRESETS = sorted(file.stem for file in Path(workflow.basedir, "presets").glob("*.yaml"))
 
-# `--config preset=quick` lays presets/quick.yaml over config.yaml, below the user's own files and settings.
-if "preset" in config:
-    if config["preset"] not in PRESETS:
-        raise WorkflowError(f"preset: unknown preset {config['preset']!r}; known: {', '.join(PRESETS)}")
+# `--config preset=quick` lays presets/quick.yaml over config.yaml, below the user's own files and settings; of several,
+# `preset=paper,rehearsal`, each lies over those before it.
+for preset in filter(None, config.get("preset", "").split(",")):
+    if preset not in PRESETS:
+        raise WorkflowError(f"preset: unknown preset {preset!r}; known: {', '.join(PRESETS)}")
 
-    configfile: f"{workflow.basedir}/presets/{config['preset']}.yaml"
+    configfile: f"{workflow.basedir}/presets/{preset}.yaml"
 
 
 config.pop("preset", None)
