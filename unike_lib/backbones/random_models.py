@@ -131,7 +131,7 @@ def write_random_checkpoint(name: str, texts: Iterable[str], folder: Path, tiny:
     mark, done = {"name": name, "tiny": tiny}, folder / "complete.json"
     if done.is_file() and read_json(done) == mark:
         return
-    config = geometry(name, tiny)
+    config: Any = geometry(name, tiny)
     side = config.vision_config.image_size
     random_model(config, torch.bfloat16).save_pretrained(folder)
     byte_tokenizer(texts, config.text_config.vocab_size).save_pretrained(folder)

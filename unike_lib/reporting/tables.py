@@ -121,8 +121,7 @@ def _table(name: PaperCells, records: pd.DataFrame, criterion: str, config: Conf
     asked = records[records.groupby(["file", *EDIT])["kind"].transform(lambda kinds: (kinds == PORTABILITY).any())]
     if asked.empty:
         return table
-    columns = {PORTABILITY: (PORTABILITY,)}
-    ported = score_table(asked, criterion, config.statistics, config.seed, columns, ROW)
+    ported = score_table(asked, criterion, config.statistics, config.seed, {"portability": (PORTABILITY,)}, ROW)
     ported = ported.drop(columns=["failed", "clusters"]).rename(columns={"edits": "portability_edits"})
     return table.merge(ported, on=ROW, how="left")
 
