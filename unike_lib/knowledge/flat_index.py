@@ -38,7 +38,7 @@ class FaissIndex:
 
     def vectors(self) -> Tensor:
         """See `FlatIndex`."""
-        return torch.from_numpy(self._index.reconstruct_n(0, self._index.ntotal))
+        return torch.as_tensor(self._index.reconstruct_n(0, self._index.ntotal))
 
 
 class FaissGpuIndex:
