@@ -164,7 +164,7 @@ def editors(stage: Stage) -> dict[str, Callable[[Backbone], Editor]]:
 
     def unike(backbone: Backbone) -> Editor:
         settings = UnikeMethod(method="unike", steps=scale.steps)
-        encoders = {layer: Encoder(width, 1024, width, 3).to(device) for layer in backbone.layers}
+        encoders = {layer: Encoder(width, 1024, width, 3).to(device).requires_grad_(False) for layer in backbone.layers}
         shift = LatentShift(random_memory(stage), encoders)
         zetas = {layer: (torch.randn(256, device=device), torch.randn(256, width, device=device) / width)
                  for layer in backbone.layers}  # fmt: skip

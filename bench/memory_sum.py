@@ -11,6 +11,7 @@ import torch
 from transformers import Blip2Config, Blip2ForConditionalGeneration
 
 from unike_lib.backbones.random_models import geometry
+from unike_lib.editing.fine_tune import OPTIMISER_BYTES
 from unike_lib.reporting.markdown import markdown_table
 
 HALF, SINGLE = 2, 4  # bytes of bfloat16 (the frozen model) and float32 (everything that an edit learns)
@@ -119,8 +120,14 @@ def graph(config: Blip2Config, method: str, setting: Setting) -> int:
 
 def total(config: Blip2Config, method: str, sessions: int, setting: Setting = PAPER) -> int:
     """Bytes at the peak of an edit of so many sessions."""
-    own = learned(config, method, setting) + graph(config, method, setting)
-    return weights(config) + knowledge(config, method, setting) + sessions * own
+    own = learned(config, method, setting)
+    if method == "fine-tune":
+        # Few sessions are trained at once, beside the changes of those before; at the end there are 2.5 of all changes:
+        # as trained, as kept, and zeros in the place of one of two matrices.
+        at_once = min(sessions, max(1, OPTIMISER_BYTES // own))
+        training = at_once * (own + graph(config, method, setting)) + (sessions - at_once) * own // STEPPED
+        return weights(config) + max(training, int(2.5 * sessions * own / STEPPED))
+    return weights(config) + knowledge(config, method, setting) + sessions * (own + graph(config, method, setting))
 
 
 def table(name: str) -> str:
