@@ -211,6 +211,8 @@ rule admission:
         "logs/admission/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/admission/{{backbone}}.tsv"
+    # Long, and only the table waits for it: early, or it runs alone at the end.
+    priority: 1
     threads: CONFIG.threads
     resources:
         mem_mb=3000,
