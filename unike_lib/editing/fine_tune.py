@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.base import Backbone
-from unike_lib.editing.editor import Outcome, edit_loss, request_trunk
+from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.editing.editor import Outcome, answer_loss, request_trunk
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.patch import Patch
 from unike_lib.methods import FineTuneMethod
@@ -56,7 +56,9 @@ class FineTune:
     def _train(self, requests: Sequence[EditRequest], onto: Patch) -> tuple[dict[str, Tensor], Tensor]:
         """Return the trained changes by matrix [session, out, in], and which sessions are finite, bool [session]."""
         layer = self.backbone.decoder.layers[-1]
-        trunk = request_trunk(self.backbone, requests, layer.index)  # nothing below changes
+        trunk = request_trunk(self.backbone, requests, layer.index)
+        targets = trunk.batch.targets
+        tail = self.backbone.tail(trunk, onto, targets != IGNORED)  # nothing before the last FFN changes
         changes = {
             name: torch.zeros(
                 (len(requests), *layer.part(name).weight.shape), device=self.backbone.device, requires_grad=True
@@ -65,11 +67,11 @@ class FineTune:
         }
         parameters = list(changes.values())
         optimiser = torch.optim.AdamW(
-            parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+            parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True
         )
 
         def losses() -> Tensor:
-            return edit_loss(self.backbone, trunk, onto.with_deltas({layer.index: changes}))
+            return answer_loss(self.backbone.read(tail, onto.with_deltas({layer.index: changes})), targets)
 
         finite = descend(parameters, losses, optimiser, self.settings.steps)
         return {name: torch.nan_to_num(change.detach()) for name, change in changes.items()}, finite

@@ -215,8 +215,11 @@ def _score_kind(
     # Sessions keep equal row counts: a case without a question of this kind is asked its own edit, which is not scored.
     queries = [probe_query(case, kind if case.asks(kind) else "rel") for case in cases]
     local = kind in RANKS
-    drafts = [before.generated_ids(case.request.id, kind) for case in cases] if local else None
-    answers = ask(backbone, queries, kind, patch, settings, drafts)
+    if patch.empty:
+        answers = _recalled(backbone, queries, kind, cases, before)
+    else:
+        drafts = [before.generated_ids(case.request.id, kind) for case in cases] if local else None
+        answers = ask(backbone, queries, kind, patch, settings, drafts)
     targets = answers.targets
     if local:
         targets = unchanged_targets(_scatter(before, cases, kind, targets), targets)
@@ -249,6 +252,20 @@ def _score_kind(
             )
         )
     return scores
+
+
+def _recalled(
+    backbone: Backbone, queries: Sequence[Query], kind: ProbeKind, cases: Sequence[EditCase], before: Before
+) -> Answers:
+    """Return what the unedited backbone answered, without asking it again."""
+    asked: list[tuple[str, ProbeKind]] = [(case.request.id, kind if case.asks(kind) else "rel") for case in cases]
+    targets = backbone.encode(queries).targets.cpu()
+    best = torch.zeros_like(targets)
+    for row, (case, of_kind) in enumerate(asked):
+        best[row, targets[row] != IGNORED] = before.answer(case, of_kind)
+    tops = [before.tops(case, of_kind) for case, of_kind in asked] if kind in RANKS else []
+    generated = [before.generated_ids(case, of_kind) for case, of_kind in asked]
+    return Answers(best, targets, tops, generated, torch.full((len(asked),), np.nan))
 
 
 def _scatter(before: Before, cases: Sequence[EditCase], kind: ProbeKind, targets: Tensor) -> Tensor:
