@@ -2,7 +2,7 @@
 # make all                   every table and figure
 # make smoke                 the whole workflow in miniature, in .smoke/
 # make rehearsal             the paper's run at full size on noise and random weights, in .rehearsal/: 20 GB of memory,
-#                            16 GB of disk; MMEDIT=folder takes MMEdit's annotations, REHEARSAL=--tiny a tiny backbone
+#                            12 GB of disk; MMEDIT=folder takes MMEdit's annotations, REHEARSAL=--tiny a tiny backbone
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
 #
 # CORES=4 jobs side by side; PYTHON=python3.12 makes the environment; SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on
