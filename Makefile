@@ -4,7 +4,7 @@
 # make slurm | slurm-test    what a SLURM cluster needs (docs/cluster.md); the smoke run's Table 1 from a throw-away one
 # make bench                 ratios against naive twins, and how cost grows (results/bench.md)
 # make rehearsal             the paper's run at full size on noise and random weights, in .rehearsal/: 20 GB of memory,
-#                            16 GB of disk; MMEDIT=folder takes MMEdit's annotations, REHEARSAL=--tiny a tiny backbone
+#                            12 GB of disk; MMEDIT=folder takes MMEdit's annotations, REHEARSAL=--tiny a tiny backbone
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
 # make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes);
 #                            FAULT_TARGET=results/table4.csv kills what makes that file alone

@@ -151,8 +151,8 @@ def made_up_case(number: int) -> EditCase:
 def random_memory(stage: Stage) -> Memory:
     """Return a memory of random entries at the edited layers, on the device."""
     width, entries = stage.backbone.width, stage.scale.entries
-    keys = {layer: torch.randn(entries, width) for layer in stage.backbone.layers}
-    return Memory(keys, keys).to(stage.device)
+    keys = {layer: torch.randn(entries, width, device=stage.device) for layer in stage.backbone.layers}
+    return Memory(keys, keys)
 
 
 def editors(stage: Stage) -> dict[str, Callable[[Backbone], Editor]]:

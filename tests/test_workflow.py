@@ -156,7 +156,8 @@ def test_the_papers_run_is_the_papers():
 def test_a_rehearsal_edits_twice_with_every_method_of_the_paper():
     paper, rehearsal = stacked(["paper"]), stacked(["paper", "rehearsal"])
     for name, table in rehearsal.tables.items():
-        assert table.methods == paper.tables[name].methods and table.backbones == ("blip2-opt-2.7b",)
+        assert set(table.methods) <= set(paper.tables[name].methods) and table.backbones == ("blip2-opt-2.7b",)
+    assert rehearsal.table1.methods == paper.table1.methods
     assert rehearsal.evaluation.edits == 2
     big, small = (config.backbones["blip2-opt-2.7b"] for config in (paper, rehearsal))
     assert (small.layers, small.dtype, small.vqa_prompt) == (big.layers, big.dtype, big.vqa_prompt)
