@@ -11,7 +11,8 @@ MUNGE_ID=/run/munge/munged.pid
 CPUS=$(getconf _NPROCESSORS_ONLN) # nproc would read OMP_NUM_THREADS
 HOST=$(hostname -s)
 
-runs() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+# Not kill -0: where nobody reaps them, ended daemons stay as zombies.
+runs() { [ -s "$1" ] && grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$(cat "$1")/status"; }
 
 until_true() { # seconds, command: try until it holds
     local end=$((SECONDS + $1))

@@ -18,7 +18,7 @@ fail() { echo "slurm-test: FAILED: $*" >&2; exit 1; }
 make_table() { # folder, then options of Snakemake; takes the place of the shell that calls it
     local folder=$1
     shift
-    exec timeout -k 20 1440 "$PYTHON" -m snakemake --directory "$folder" --configfile presets/smoke.yaml "$@" -- "$TABLE"
+    exec timeout -k 20 1440 "$PYTHON" -m snakemake --directory "$folder" --configfile presets/smoke.yaml "$@" -- "$TABLE" </dev/null
 }
 
 cancel_one() { # wait for a running job of the rule and cancel it; print its id
