@@ -189,7 +189,7 @@ BAD = {
     "session length": ({"table2": {"ks": [1]}}, ["table2.ks.0", "greater than or equal to 2"]),
     "odd session": ({"table3": {"ks": [5]}}, ["table3.ks.0", "multiple of 2"]),
     "backbones that cannot": (
-        {"benchmark": {"annotations": "mine"}},
+        {"benchmark": {"annotations": "mine", "images": "mine"}},
         [
             "backbones.blip2-nano.folder",
             *(f"table{number} (" for number in range(1, 5)),
@@ -197,7 +197,7 @@ BAD = {
         ],
     ),
     "figure's backbone that cannot": (
-        {"benchmark": {"annotations": "mine"}, "backbones": {"minigpt4-smol": {"folder": "here"}}}
+        {"benchmark": {"annotations": "mine", "images": "mine"}, "backbones": {"minigpt4-smol": {"folder": "here"}}}
         | {f"table{number}": {"backbones": ["minigpt4-smol"]} for number in range(1, 5)},
         ["backbones.blip2-nano.folder", "are in figures.sweeps.frontier (blip2-nano)"],
     ),
@@ -274,11 +274,11 @@ def test_an_unknown_preset_is_one_clear_line(tmp_path):
 USER_FILES = ["vqa_train.json", "vqa_eval.json", "caption_train_edit.json", "caption_eval_edit.json"]
 
 
-def user_overlay(folder, files=USER_FILES, **benchmark):
+def user_overlay(folder, names=USER_FILES, **benchmark):
     """Make empty files and image folders of a user; return a configuration that runs every table on them."""
     for name in ("annotations", "images", "rephrased", "checkpoint"):
         (folder / name).mkdir(exist_ok=True)
-    for name in files:
+    for name in names:
         (folder / "annotations" / name).touch()
     rows = {f"table{number}": {"backbones": ["real"]} for number in range(1, 5)}
     figures = {"backbones": ["real"], "sweeps": {"frontier": {"backbones": None}}}

@@ -120,8 +120,8 @@ def test_the_page_holds_its_pictures_and_escapes_text(examples, images):
 
 
 def test_the_picture_has_room_for_what_it_writes(examples, images):
-    draw_qualitative(examples, images, images / "figure.png")
-    draw_qualitative(examples, images, images / "again.out")
+    draw_qualitative(examples, [images], images / "figure.png")
+    draw_qualitative(examples, [images], images / "again.out")
     assert (images / "figure.png").read_bytes() == (images / "again.out").read_bytes()
     sheet = Sheet(10.0)
     block = Block.load(examples[0], images)
