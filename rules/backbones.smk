@@ -133,7 +133,8 @@ rule pretrain_smol:
 
 rule visual:
     input:
-        cases=expand("{folder}/{{split}}_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
+        cases=expand("{folder}/{{split}}_{task}.json", folder=BENCHMARK, task=TASKS),
+        sources=lambda wildcards: POOL_SOURCES if wildcards.split == "pool" else [],
         images=IMAGES,
         backbone=backbone_files,
     output:
@@ -149,7 +150,7 @@ rule visual:
     params:
         code=lib("extract_visual"),
         folder=backbone_folder,
-        image_root=IMAGE_ROOT,
+        image_roots=IMAGE_ROOTS,
         backbone=backbone_fields("family", "dtype"),
         edits=edits_of_split,
     script:
@@ -163,7 +164,7 @@ rule diagnostics:
                 "{folder}/{split}_{task}.json",
                 folder=BENCHMARK,
                 split=split,
-                task=["vqa", "caption"],
+                task=TASKS,
             )
             for split in DIAGNOSED
         },
@@ -197,7 +198,7 @@ rule diagnostics:
 # Whether a backbone can show UniKE at all: without that, UniKE's rows on it say nothing.
 rule admission:
     input:
-        cases=expand("{folder}/dev_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
+        cases=expand("{folder}/dev_{task}.json", folder=BENCHMARK, task=TASKS),
         visual=f"{STAGES}/visual/{{backbone}}/dev.safetensors",
         triplets=f"{STAGES}/knowledge/{{backbone}}/triplets.parquet",
         memory=f"{STAGES}/knowledge/{{backbone}}/memory.safetensors",
@@ -210,6 +211,8 @@ rule admission:
         "logs/admission/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/admission/{{backbone}}.tsv"
+    # Long, and only the table waits for it: early, or it runs alone at the end.
+    priority: 1
     threads: CONFIG.threads
     resources:
         mem_mb=3000,

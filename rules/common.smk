@@ -18,12 +18,13 @@ STAGES = "results/stages"
 BENCHMARK = f"{STAGES}/benchmark"
 PRESETS = sorted(file.stem for file in Path(workflow.basedir, "presets").glob("*.yaml"))
 
-# `--config preset=full` lays presets/full.yaml over config.yaml, below the user's own files and settings.
-if "preset" in config:
-    if config["preset"] not in PRESETS:
-        raise WorkflowError(f"preset: unknown preset {config['preset']!r}; known: {', '.join(PRESETS)}")
+# `--config preset=full` lays presets/full.yaml over config.yaml, below the user's own files and settings; of several,
+# `preset=paper,rehearsal`, each lies over those before it.
+for preset in filter(None, config.get("preset", "").split(",")):
+    if preset not in PRESETS:
+        raise WorkflowError(f"preset: unknown preset {preset!r}; known: {', '.join(PRESETS)}")
 
-    configfile: f"{workflow.basedir}/presets/{config['preset']}.yaml"
+    configfile: f"{workflow.basedir}/presets/{preset}.yaml"
 
 
 config.pop("preset", None)
@@ -34,9 +35,13 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-EMBEDDED = CONFIG.benchmark.annotations is None
-IMAGE_ROOT = BENCHMARK if EMBEDDED else CONFIG.benchmark.images
-IMAGES = f"{BENCHMARK}/images" if EMBEDDED else IMAGE_ROOT
+EMBEDDED = CONFIG.benchmark.embedded
+TASKS = CONFIG.benchmark.tasks
+IMAGE_ROOTS = [BENCHMARK] if EMBEDDED else CONFIG.benchmark.image_roots
+IMAGES = f"{BENCHMARK}/images" if EMBEDDED else IMAGE_ROOTS
+# Of a user's benchmark: questions beyond it from which triplets are collected too, and what is left out of its files.
+POOL_SOURCES = [f"{BENCHMARK}/pool_sources.jsonl"] * bool(CONFIG.benchmark.triplet_sources)
+COUNTS = [] if EMBEDDED else [f"{BENCHMARK}/counts.json"]
 SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 # What a backbone is diagnosed on: items that it was taught, and items that it should not know.
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
@@ -122,7 +127,7 @@ def files_of_method(wildcards):
     if settings.method in TRAINED:
         files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{wildcards.method}.safetensors"
     if settings.method == "ike" or getattr(settings, "in_context", False):
-        files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in ("vqa", "caption")]
+        files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in TASKS]
     return files
 
 

@@ -90,6 +90,19 @@ class Trunk:
     first: int
 
 
+@dataclass(frozen=True)
+class Tail:
+    """What is left to do where logits are read: the last layer's FFN, the final norm, the projection.
+
+    states [row, read, d] enter that FFN, each row's positions read first, in their order; real [row, read] says which
+    are such.
+    """
+
+    states: Tensor
+    real: Tensor
+    place: Place
+
+
 class Backbone:
     """A frozen image-and-text language model whose last layers can be run with a patch.
 
@@ -230,7 +243,28 @@ class Backbone:
         Returns:
             Logits in float32: [position read, vocabulary], or [row, token, vocabulary] if `where` is None.
         """
+        last = self.decoder.layers[-1].index
+        if where is not None and (trace is None or last not in self.layers):
+            return self.read(self.tail(trunk, patch, where, trace), patch)
         place = Place(trunk.batch.last_prompt, trace)
-        layers = range(trunk.first, len(self.decoder.layers))
-        hidden = self.decoder.run(trunk.hidden, layers, patch, place)
+        hidden = self.decoder.run(trunk.hidden, range(trunk.first, last + 1), patch, place)
         return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))
+
+    def tail(self, trunk: Trunk, patch: Edit | None, where: Tensor, trace: Trace | None = None) -> Tail:
+        """Run the layers from where the trunk ends, up to the last FFN, which only matters at the positions read.
+
+        A patch that differs in the last FFN alone has the same tail. Arguments are those of `head`.
+        """
+        last, place = self.decoder.layers[-1], Place(trunk.batch.last_prompt, trace)
+        hidden = self.decoder.run(trunk.hidden, range(trunk.first, last.index), patch, place)
+        hidden = last.through_attention(hidden, self.decoder.masks(hidden, None), patch, place)
+        counts = where.sum(1, keepdim=True)
+        most = int(counts.max())
+        order = where.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        real = torch.arange(most, device=where.device) < counts
+        return Tail(hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[2])), real, place)
+
+    def read(self, tail: Tail, patch: Edit | None) -> Tensor:
+        """Return the logits [position read, vocabulary] in float32."""
+        hidden = self.decoder.layers[-1].through_ffn(tail.states, patch, tail.place)
+        return self.decoder.logits(self.decoder.finish(hidden[tail.real]))

@@ -114,14 +114,24 @@ class DecoderLayer:
 
     def forward(self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, place: Place | None) -> Tensor:
         """Return the layer's output [row, token, d]; `edit` acts on the attention output and on the FFN."""
+        return self.through_ffn(self.through_attention(hidden, masks, edit, place), edit, place)
+
+    def through_attention(
+        self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, place: Place | None
+    ) -> Tensor:
+        """Return x = h + a, the states between attention and FFN, [row, token, d]."""
         inputs = self.part(self.names.attention_norm)(hidden)
         attended = self.attention(hidden_states=inputs, **masks)[0]
         if edit is not None and place is not None:
             attended = edit.shift_attention(self, inputs, attended, place)
-        hidden = hidden + attended
-        ffn_inputs = self.part(self.names.ffn_norm)(hidden)
         if place is not None and place.trace is not None:
             place.trace.attention_inputs[self.index] = inputs
+        return hidden + attended
+
+    def through_ffn(self, hidden: Tensor, edit: Edit | None, place: Place | None) -> Tensor:
+        """Return the layer's output [row, token, d] from the states between attention and FFN."""
+        ffn_inputs = self.part(self.names.ffn_norm)(hidden)
+        if place is not None and place.trace is not None:
             place.trace.ffn_inputs[self.index] = ffn_inputs
         return hidden + (self.ffn(ffn_inputs) if edit is None else edit.ffn(self, ffn_inputs, place))
 

@@ -21,6 +21,7 @@ from unike_lib.backbones.llava import LLAVA
 from unike_lib.backbones.minigpt4 import MINIGPT4
 from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import load_blip2
+from unike_lib.backbones.widen import multiplies_slowly, widen
 from unike_lib.checksum import check_folder
 from unike_lib.config import BackboneConfig
 from unike_lib.types import InputError
@@ -51,6 +52,8 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
         model: Any = load(folder, dtype=getattr(torch, config.dtype))
     except (OSError, RuntimeError, SafetensorError) as error:
         raise _unreadable(folder, "model", error) from None
+    if multiplies_slowly(getattr(torch, config.dtype), config.device):
+        widen(model)
     return model.to(device=config.device).eval().requires_grad_(False)
 
 
