@@ -1,20 +1,35 @@
 # make results/table1.csv    one result, with all it needs (any target of the workflow works)
 # make all                   every table and figure
 # make smoke                 the whole workflow in miniature, in .smoke/
+# make slurm | slurm-test    what a SLURM cluster needs (docs/cluster.md); the smoke run's Table 1 from a throw-away one
+# make bench                 ratios against naive twins, and how cost grows (results/bench.md)
+# make rehearsal             the paper's run at full size on noise and random weights, in .rehearsal/: 20 GB of memory,
+#                            12 GB of disk; MMEDIT=folder takes MMEdit's annotations, REHEARSAL=--tiny a tiny backbone
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
+# make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes);
+#                            FAULT_TARGET=results/table4.csv kills what makes that file alone
 #
-# CORES=4 jobs side by side; PYTHON=python3.12 makes the environment; SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on
-# to Snakemake.
+# CORES=4 jobs side by side, GPUS=2 of them on GPUs; PYTHON=python3.12 makes the environment;
+# SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on to Snakemake.
 
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 1)
+# One job a GPU.
+GPUS ?= $(or $(filter-out 0,$(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU)),1)
 SNAKEMAKE_ARGS ?=
+KILLS ?= 20
+FAULT_TARGET ?= all
+MMEDIT ?=
+REHEARSAL ?=
 
 VENV := .venv
 READY := $(VENV)/.ready
-SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --cores $(CORES)
+# What bench/ measures editing on.
+MEASURED = $(addprefix results/stages/,visual/blip2-nano/dev.safetensors \
+	$(addprefix knowledge/blip2-nano/,ffn_inputs.parquet encoders.safetensors memory.safetensors))
+SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
-.PHONY: all smoke test check clean FORCE
+.PHONY: all smoke bench rehearsal test fault-test check slurm slurm-test clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -30,14 +45,33 @@ FORCE:
 smoke: $(READY)
 	$(SNAKEMAKE) --directory .smoke --configfile presets/smoke.yaml $(SNAKEMAKE_ARGS)
 
+bench: $(READY)
+	$(SNAKEMAKE) $(SNAKEMAKE_ARGS) -- $(MEASURED)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m bench
+rehearsal: $(READY)
+	$(VENV)/bin/python tools/rehearsal.py prepare .rehearsal $(REHEARSAL) $(if $(MMEDIT),--annotations $(MMEDIT))
+	$(VENV)/bin/snakemake --workflow-profile profiles/local --cores 2 --directory .rehearsal \
+		--config preset=paper,rehearsal $(SNAKEMAKE_ARGS)
+	$(VENV)/bin/python tools/rehearsal.py costs .rehearsal
+
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+fault-test: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m fuzz tests/faults
+	$(VENV)/bin/python tests/faults/kill.py --kills $(KILLS) --cores $(CORES) --target $(FAULT_TARGET)
 
 check: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/snakefmt --check --line-length 120 Snakefile rules
+
+slurm: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[slurm]'
+
+slurm-test: slurm
+	PYTHON=$(VENV)/bin/python tests/slurm/run.sh
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' || \
@@ -50,4 +84,4 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .smoke build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .smoke .slurm-test .rehearsal build *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,9 @@ min_version("9.27.1")
 configfile: f"{workflow.basedir}/config.yaml"
 
 
+report: "rules/captions/workflow.rst"
+
+
 include: "rules/common.smk"
 
 
@@ -17,6 +20,7 @@ wildcard_constraints:
     task="vqa|caption|cross",
     split="taught|pool|method|dev|eval",
     k=r"\d+",
+    shard=r"(\.\d+of\d+)?",
     method="|".join(map(re.escape, CONFIG.methods)),
     sweep=named(CONFIG.figures.sweeps),
 
@@ -35,7 +39,7 @@ include: "rules/parity.smk"
 rule all:
     default_target: True
     input:
-        expand("results/table{number}.{kind}", number=range(1, 6), kind=["csv", "md"]),
+        expand("results/{table}.{kind}", table=[*CONFIG.tables, "table5"], kind=["csv", "md"]),
         "results/admission.md",
         FIGURES,
         "results/qualitative.html",
@@ -43,3 +47,11 @@ rule all:
         "results/diagnostics.csv",
         # A user's benchmark has no contact sheet.
         ["results/figures/contact_sheet.png"] * EMBEDDED,
+
+
+onsuccess:
+    summarise_run("complete")
+
+
+onerror:
+    summarise_run("failed")

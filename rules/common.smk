@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,16 +13,18 @@ from unike_lib.sources import code_digest
 from unike_lib.table_config import tasks_of
 from unike_lib.types import InputError
 
+STARTED = time.time()
 STAGES = "results/stages"
 BENCHMARK = f"{STAGES}/benchmark"
 PRESETS = sorted(file.stem for file in Path(workflow.basedir, "presets").glob("*.yaml"))
 
-# `--config preset=quick` lays presets/quick.yaml over config.yaml, below the user's own files and settings.
-if "preset" in config:
-    if config["preset"] not in PRESETS:
-        raise WorkflowError(f"preset: unknown preset {config['preset']!r}; known: {', '.join(PRESETS)}")
+# `--config preset=full` lays presets/full.yaml over config.yaml, below the user's own files and settings; of several,
+# `preset=paper,rehearsal`, each lies over those before it.
+for preset in filter(None, config.get("preset", "").split(",")):
+    if preset not in PRESETS:
+        raise WorkflowError(f"preset: unknown preset {preset!r}; known: {', '.join(PRESETS)}")
 
-    configfile: f"{workflow.basedir}/presets/{config['preset']}.yaml"
+    configfile: f"{workflow.basedir}/presets/{preset}.yaml"
 
 
 config.pop("preset", None)
@@ -32,9 +35,13 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-EMBEDDED = CONFIG.benchmark.annotations is None
-IMAGE_ROOT = BENCHMARK if EMBEDDED else CONFIG.benchmark.images
-IMAGES = f"{BENCHMARK}/images" if EMBEDDED else IMAGE_ROOT
+EMBEDDED = CONFIG.benchmark.embedded
+TASKS = CONFIG.benchmark.tasks
+IMAGE_ROOTS = [BENCHMARK] if EMBEDDED else CONFIG.benchmark.image_roots
+IMAGES = f"{BENCHMARK}/images" if EMBEDDED else IMAGE_ROOTS
+# Of a user's benchmark: questions beyond it from which triplets are collected too, and what is left out of its files.
+POOL_SOURCES = [f"{BENCHMARK}/pool_sources.jsonl"] * bool(CONFIG.benchmark.triplet_sources)
+COUNTS = [] if EMBEDDED else [f"{BENCHMARK}/counts.json"]
 SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 # What a backbone is diagnosed on: items that it was taught, and items that it should not know.
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
@@ -128,7 +135,7 @@ def files_of_method(wildcards):
     if settings.method in TRAINED:
         files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{wildcards.method}.safetensors"
     if settings.method == "ike" or getattr(settings, "in_context", False):
-        files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in ("vqa", "caption")]
+        files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in TASKS]
     return files
 
 
@@ -151,15 +158,32 @@ def of_its_tasks(pattern):
     ]
 
 
+def shard_numbers(wildcards):
+    """Which shard of the edits of its cell the job makes, from 1, and how many there are."""
+    return [int(number) for number in re.findall(r"\d+", wildcards.shard)] or [1, 1]
+
+
+def shards_of(backbone):
+    """What tells apart the files of a cell's records, one a shard: nothing for a single one, else `.2of3`."""
+    count = CONFIG.backbones[backbone].shards
+    return [f".{number}of{count}" for number in range(1, count + 1)] if count > 1 else [""]
+
+
+def records_of_cells(backbones, settings, methods):
+    """Records of every backbone, setting (task and K) and method."""
+    return [
+        f"{STAGES}/records/{backbone}/eval_{task}/k{k}/{method}{shard}.parquet"
+        for backbone in backbones
+        for task, k in settings
+        for method in methods
+        for shard in shards_of(backbone)
+    ]
+
+
 def records_of(table):
     """Records of every cell of one of Tables 1 to 4."""
     rows = CONFIG.tables[table]
-    return [
-        f"{STAGES}/records/{backbone}/eval_{task}/k{k}/{method}.parquet"
-        for backbone in rows.backbones
-        for task, k in rows.settings
-        for method in rows.methods
-    ]
+    return records_of_cells(rows.backbones, rows.settings, rows.methods)
 
 
 def admission_of_table(wildcards):
@@ -191,3 +215,12 @@ def sweep_files(wildcards):
         task=sweep.tasks,
         method=list(sweep.vary),
     )
+
+
+def summarise_run(status):
+    """Write results/run.json: what this call of Snakemake ran, how long, with how much memory, versions, settings."""
+    # Only the end of a run needs pandas; planning it should not wait for that.
+    from unike_lib.reporting.run_summary import Run, write_run
+
+    run = Run(status, STARTED, sorted(map(str, workflow.dag_settings.targets)), SOURCES)
+    write_run(run, CONFIG.model_dump(mode="json"), Path(f"{STAGES}/benchmarks"), Path("results/run.json"))

@@ -36,11 +36,11 @@ rule records:
         backbone=backbone_files,
         questions=text_questions,
     output:
-        f"{STAGES}/records/{{backbone}}/{{split}}_{{task}}/k{{k}}/{{method}}.parquet",
+        f"{STAGES}/records/{{backbone}}/{{split}}_{{task}}/k{{k}}/{{method}}{{shard}}.parquet",
     log:
-        "logs/records/{backbone}/{split}_{task}/k{k}/{method}.log",
+        "logs/records/{backbone}/{split}_{task}/k{k}/{method}{shard}.log",
     benchmark:
-        f"{STAGES}/benchmarks/records/{{backbone}}/{{split}}_{{task}}/k{{k}}/{{method}}.tsv"
+        f"{STAGES}/benchmarks/records/{{backbone}}/{{split}}_{{task}}/k{{k}}/{{method}}{{shard}}.tsv"
     threads: CONFIG.threads
     resources:
         mem_mb=3000,
@@ -52,6 +52,7 @@ rule records:
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=method_fields,
         edits=edits_of_split,
+        shard=shard_numbers,
         generation=GENERATION,
         seed=CONFIG.seed,
     script:

@@ -6,7 +6,13 @@ rule sweep_figure:
         records=sweep_files,
     output:
         pdf="results/figures/{sweep}.pdf",
-        png=report("results/figures/{sweep}.png", category="Figures"),
+        png=report(
+            "results/figures/{sweep}.png",
+            caption="captions/sweep.rst",
+            category="Figures",
+            subcategory="{sweep}",
+            labels={"file": "PNG"},
+        ),
         csv="results/figures/{sweep}.csv",
     log:
         "logs/sweep_figure/{sweep}.log",
@@ -26,14 +32,20 @@ rule sweep_figure:
 
 rule fig2a:
     input:
-        records=of_figures(
-            "records/{backbone}/eval_{task}/k1/{method}.parquet",
-            task=CONFIG.figures.tasks,
-            method=CONFIG.figures.fig2a,
+        records=records_of_cells(
+            CONFIG.figures.backbones,
+            [(task, 1) for task in CONFIG.figures.tasks],
+            CONFIG.figures.fig2a,
         ),
     output:
         pdf="results/figures/fig2a.pdf",
-        png=report("results/figures/fig2a.png", category="Figures"),
+        png=report(
+            "results/figures/fig2a.png",
+            caption="captions/fig2a.rst",
+            category="Figures",
+            subcategory="fig2a",
+            labels={"file": "PNG"},
+        ),
         csv="results/figures/fig2a.csv",
     log:
         "logs/fig2a.log",
@@ -56,7 +68,13 @@ rule fig5a:
         encodings=of_figures("knowledge/{backbone}/encodings.parquet"),
     output:
         pdf="results/figures/fig5a.pdf",
-        png=report("results/figures/fig5a.png", category="Figures"),
+        png=report(
+            "results/figures/fig5a.png",
+            caption="captions/fig5a.rst",
+            category="Figures",
+            subcategory="fig5a",
+            labels={"file": "PNG"},
+        ),
         csv="results/figures/fig5a.csv",
     log:
         "logs/fig5a.log",
@@ -80,8 +98,20 @@ rule qualitative:
         images=IMAGES,
         questions=user_questions(CONFIG.table1.backbones),
     output:
-        page=report("results/qualitative.html", category="Examples"),
-        png=report("results/figures/qualitative.png", category="Figures"),
+        page=report(
+            "results/qualitative.html",
+            caption="captions/qualitative.rst",
+            category="Figures",
+            subcategory="qualitative",
+            labels={"file": "page"},
+        ),
+        png=report(
+            "results/figures/qualitative.png",
+            caption="captions/qualitative.rst",
+            category="Figures",
+            subcategory="qualitative",
+            labels={"file": "PNG"},
+        ),
     log:
         "logs/qualitative.log",
     benchmark:
@@ -91,7 +121,7 @@ rule qualitative:
         mem_mb=1500,
     params:
         code=lib("write_qualitative", data=["reporting/*.mplstyle", "reporting/templates/*", *TEXT_QUESTIONS]),
-        image_root=IMAGE_ROOT,
+        image_roots=IMAGE_ROOTS,
         text_locality={name: CONFIG.backbones[name].text_locality for name in CONFIG.table1.backbones},
         methods=CONFIG.table1.methods,
         examples=CONFIG.figures.qualitative,
@@ -122,7 +152,12 @@ rule report_page:
         settings=f"{workflow.basedir}/config.yaml",
         examples="results/qualitative.html",
     output:
-        report("results/report.html", category="Report"),
+        report(
+            "results/report.html",
+            caption="captions/report_page.rst",
+            category="Report",
+            labels={"file": "page"},
+        ),
     log:
         "logs/report_page.log",
     benchmark:

@@ -8,7 +8,13 @@ rule admission_table:
     output:
         csv="results/admission.csv",
         readout="results/admission_readout.csv",
-        markdown=report("results/admission.md", category="Tables"),
+        markdown=report(
+            "results/admission.md",
+            caption="captions/admission.rst",
+            category="Tables",
+            subcategory="admission",
+            labels={"criterion": "all", "file": "Markdown"},
+        ),
         windows=of_each_backbone("admission/{backbone}_windows.csv", SHOWN),
     log:
         "logs/admission_table.log",
@@ -30,7 +36,13 @@ rule diagnostics_table:
         tables=of_each_backbone("diagnostics/{backbone}.csv", SHOWN),
     output:
         csv="results/diagnostics.csv",
-        markdown="results/diagnostics.md",
+        markdown=report(
+            "results/diagnostics.md",
+            caption="captions/diagnostics.rst",
+            category="Tables",
+            subcategory="diagnostics",
+            labels={"criterion": "all", "file": "Markdown"},
+        ),
     log:
         "logs/diagnostics_table.log",
     benchmark:
@@ -49,7 +61,13 @@ rule forgetting:
         records=records_of("table2"),
     output:
         pdf="results/figures/forgetting.pdf",
-        png=report("results/figures/forgetting.png", category="Figures"),
+        png=report(
+            "results/figures/forgetting.png",
+            caption="captions/forgetting.rst",
+            category="Figures",
+            subcategory="forgetting",
+            labels={"file": "PNG"},
+        ),
         csv="results/figures/forgetting.csv",
     log:
         "logs/forgetting.log",
@@ -71,7 +89,13 @@ rule encoder_losses:
         losses=of_each_backbone("knowledge/{backbone}/encoder_losses.csv"),
     output:
         pdf="results/figures/encoder_losses.pdf",
-        png=report("results/figures/encoder_losses.png", category="Figures"),
+        png=report(
+            "results/figures/encoder_losses.png",
+            caption="captions/encoder_losses.rst",
+            category="Figures",
+            subcategory="encoder_losses",
+            labels={"file": "PNG"},
+        ),
         csv="results/figures/encoder_losses.csv",
     log:
         "logs/encoder_losses.log",
@@ -95,7 +119,13 @@ rule tuning:
             method=list(CONFIG.tuning.grids),
         ),
     output:
-        "results/tuning.csv",
+        report(
+            "results/tuning.csv",
+            caption="captions/tuning.rst",
+            category="Tables",
+            subcategory="tuning",
+            labels={"criterion": "token", "file": "CSV"},
+        ),
     log:
         "logs/tuning.log",
     benchmark:

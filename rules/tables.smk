@@ -1,16 +1,25 @@
 # Tables 1 to 5 of the paper, from records.
 
+CRITERIA = {"token": "", "mmedit": "_mmedit", "exact": "_exact", "generated": "_generated"}
+
+
+def table_files(name, caption):
+    """The files of a table: one a criterion, and one to read; side by side in Snakemake's report."""
+    place = {"caption": caption, "category": "Tables", "subcategory": name}
+    files = {
+        criterion: report(f"results/{name}{ending}.csv", labels={"criterion": criterion, "file": "CSV"}, **place)
+        for criterion, ending in CRITERIA.items()
+    }
+    return files | {"markdown": report(f"results/{name}.md", labels={"criterion": "all", "file": "Markdown"}, **place)}
+
 
 rule table:
     input:
         records=lambda wildcards: records_of(wildcards.table),
         admission=admission_of_table,
+        counts=COUNTS,
     output:
-        token="results/{table}.csv",
-        mmedit="results/{table}_mmedit.csv",
-        exact="results/{table}_exact.csv",
-        generated="results/{table}_generated.csv",
-        markdown=report("results/{table}.md", category="Tables"),
+        **table_files("{table}", "captions/table.rst"),
     log:
         "logs/{table}.log",
     benchmark:
@@ -34,12 +43,9 @@ rule table5:
     input:
         one_step=records_of("table1"),
         sequential=records_of("table2"),
+        counts=COUNTS,
     output:
-        token="results/table5.csv",
-        mmedit="results/table5_mmedit.csv",
-        exact="results/table5_exact.csv",
-        generated="results/table5_generated.csv",
-        markdown=report("results/table5.md", category="Tables"),
+        **table_files("table5", "captions/table5.rst"),
     log:
         "logs/table5.log",
     benchmark:

@@ -1,9 +1,13 @@
 """The frame of a workflow script: its log, its threads, one line for an error in the input."""
 
+import contextlib
 import io
+import json
 import logging
 import os
+import subprocess
 import sys
+import termios
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,12 +19,17 @@ from unike_lib.runtime import THREAD_VARIABLES, PlainLines, Stage, job_mark
 from unike_lib.types import InputError
 
 ROOT = Path(__file__).parents[1]
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "SLURM_JOB_ID")
+TERMINAL = ("TQDM_BAR_FORMAT", "TQDM_DYNAMIC_NCOLS")
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """Undo what a stage sets in the environment."""
-    for name in (*THREAD_VARIABLES, "TOKENIZERS_PARALLELISM", "TQDM_MININTERVAL", "TQDM_MAXINTERVAL"):
+    for name in (*THREAD_VARIABLES, "TOKENIZERS_PARALLELISM", "TQDM_MININTERVAL", "TQDM_MAXINTERVAL", *TERMINAL):
+        monkeypatch.setenv(name, "before")
+        monkeypatch.delenv(name)
+    for name in GPU_VARIABLES:
         monkeypatch.setenv(name, "before")
         monkeypatch.delenv(name)
 
@@ -28,7 +37,9 @@ def environment(monkeypatch):
 @pytest.fixture
 def job(tmp_path):
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    return SimpleNamespace(rule="states", config=config | {"threads": 3}, log=[str(tmp_path / "logs" / "states.log")])
+    log = [str(tmp_path / "logs" / "states.log")]
+    values = config | {"threads": 3}
+    return SimpleNamespace(rule="states", wildcards=["blip2-nano"], config=values, log=log, resources={"gpu": 0})
 
 
 def log_of(job):
@@ -61,6 +72,26 @@ def test_bad_configuration_names_the_field(job):
     assert "seed: " in log_of(job)
 
 
+def test_only_a_job_that_needs_a_gpu_takes_one(job, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    with Stage(job):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7"
+    job.resources["gpu"] = 1
+    with Stage(job):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+    assert "on GPU 5\n" in log_of(job)
+
+
+def test_a_missing_gpu_is_one_line(job, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    job.resources["gpu"] = 1
+    with pytest.raises(SystemExit), Stage(job):
+        pytest.fail("the stage must not start")
+    assert log_of(job).count("\n") == 1
+    assert "there is none" in log_of(job)
+
+
 def test_a_fault_of_ours_keeps_its_traceback(job, capsys):
     with pytest.raises(SystemExit) as stop, Stage(job):
         _ = 1 / 0
@@ -83,10 +114,41 @@ def test_progress_bars_become_plain_lines(job):
 
 def test_plain_lines_drops_blanks_and_joins_pieces():
     out = io.StringIO()
-    stream = PlainLines(out)
+    stream = PlainLines({out: ""})
     for piece in ("\r 1%", "\r 2%  ", "\n", "\n", "a", "b\nunfinished"):
         stream.write(piece)
     assert out.getvalue() == " 1%\n 2%\nab\n"
+
+
+def test_lines_of_jobs_side_by_side_say_whose_they_are(job, capsys):
+    with Stage(job):
+        logging.getLogger("unike_lib").info("12 triplets")
+    assert capsys.readouterr().err.startswith("[states blip2-nano] ")
+    assert "[" not in log_of(job)
+
+
+def test_a_terminal_gets_bars_and_the_log_plain_lines(job):
+    """Run in a process of its own on a pseudo-terminal: tqdm reads its settings when it is imported."""
+    controller, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
+    program = """
+import json, logging, sys, types
+from unike_lib.runtime import Stage
+with Stage(types.SimpleNamespace(**json.loads(sys.argv[1]))):
+    from tqdm import tqdm
+    for _ in tqdm(range(3), desc="edits", mininterval=0):
+        logging.getLogger("unike_lib").info("one more")
+"""
+    subprocess.run([sys.executable, "-c", program, json.dumps(vars(job))], stderr=terminal, check=True)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a pseudo-terminal
+        while piece := os.read(controller, 65536):
+            shown += piece
+    os.close(controller)
+    assert "[states blip2-nano] edits: 100%|█" in shown.decode() and shown.count(b"\r") > 3
+    assert shown.count(b"\r\x1b[K[states blip2-nano] ") == log_of(job).count("one more\n") == 3
+    assert "edits" not in log_of(job) and "\r" not in log_of(job)
 
 
 class Named(list):

@@ -45,8 +45,14 @@ class BackboneConfig(Section):
     edits: Count | None = Field(
         None, description="Most evaluation edits a cell on this backbone; null: evaluation.edits decides alone."
     )
+    shards: Count = Field(1, description="Jobs that share the edits of a cell of Tables 1 to 4, in whole sessions.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Dtype of the frozen weights.")
-    device: str = Field("cpu", description="Torch device, for example cpu or cuda:0; auto: spread over all cards.")
+    device: str = Field(
+        "cpu",
+        pattern=r"^(cpu|mps|cuda(:0)?|auto)$",
+        description="Torch device of the model: cpu, mps or cuda (a job sees one GPU, which is number 0 to it); auto: "
+        "spread over all cards that the job sees.",
+    )
 
     @property
     def made_here(self) -> bool:

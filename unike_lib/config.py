@@ -10,18 +10,11 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from unike_lib.backbone_config import BackboneConfig
+from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.figure_settings import FiguresConfig, Value
 from unike_lib.methods import Count, Fraction, Positive, Section, resolve_method
 from unike_lib.table_config import CrossTaskConfig, RowsConfig, SequentialConfig, TableConfig
-from unike_lib.types import InputError
-
-
-class BenchmarkConfig(Section):
-    """The benchmark: the embedded one, or a folder of MMEdit files."""
-
-    annotations: str | None = Field(None, description="Folder of MMEdit JSON files; null: the embedded benchmark.")
-    images: str | None = Field(None, description="Folder that image paths in the annotations start from.")
-    concepts: int = Field(160, ge=12, description="Embedded: number of pictured concepts (ours).")
+from unike_lib.types import TASKS, InputError
 
 
 class TeachingConfig(Section):
@@ -163,8 +156,11 @@ class Config(Section):
 
     @property
     def tables(self) -> dict[str, RowsConfig]:
-        """The tables whose cells are records, by name."""
-        return {"table1": self.table1, "table2": self.table2, "table3": self.table3, "table4": self.table4}
+        """The tables whose cells are records, by name; a benchmark of one task has no table of mixed tasks."""
+        tables = {"table1": self.table1, "table2": self.table2, "table3": self.table3, "table4": self.table4}
+        if len(self.benchmark.tasks) < len(TASKS):
+            del tables["table3"]
+        return tables
 
     @property
     def shown(self) -> dict[str, tuple[str, ...]]:
@@ -189,6 +185,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _tasks_exist(self) -> "Config":
+        asked: dict[str, tuple[str, ...]] = {name: table.single_tasks for name, table in self.tables.items()}
+        asked["figures"] = self.figures.tasks
+        for name, sweep in self.figures.sweeps.items():
+            asked[f"figures.sweeps.{name}"] = sweep.tasks or ()
+        for place, tasks in asked.items():
+            _require(f"{place}.tasks: benchmark.files has no task", tasks, self.benchmark.tasks)
+        return self
+
+    @model_validator(mode="after")
     def _admission_tests_unike(self) -> "Config":
         _require("admission.method: unknown method", [self.admission.method], self.methods)
         if resolve_method(self.methods, self.admission.method).method != "unike":
@@ -200,7 +206,7 @@ class Config(Section):
         made = [name for name, backbone in self.backbones.items() if backbone.made_here]
         asked = {place: [name for name in names if name in made] for place, names in self.shown.items()}
         asked = {place: names for place, names in asked.items() if names}
-        if self.benchmark.annotations is not None and asked:
+        if not self.benchmark.embedded and asked:
             first = next(iter(asked.values()))[0]
             places = ", ".join(f"{place} ({', '.join(names)})" for place, names in asked.items())
             raise ValueError(
@@ -212,9 +218,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _methods_resolve(self) -> "Config":
         for name, entry in self.methods.items():
-            _require(f"methods.{name}.by_backbone: unknown backbone", entry.get("by_backbone", {}), self.backbones)
             for backbone in (None, *self.backbones):
                 resolve_method(self.methods, name, backbone)
+            _require(f"methods.{name}.by_backbone: unknown backbone", entry.get("by_backbone", {}), self.backbones)
         grids = [self.tuning.grids, *(sweep.vary for sweep in self.figures.sweeps.values())]
         for name, grid in (entry for entries in grids for entry in entries.items()):
             for field, values in grid.items():
@@ -243,5 +249,6 @@ def load_config(values: dict[str, Any], source: str = "config.yaml") -> Config:
 
 
 def _problem(place: str, message: str) -> str:
-    """Return "field: what is wrong"; checks across fields name their field themselves."""
-    return f"{place}: {message}" if place else message.removeprefix("Value error, ")
+    """Return "field: what is wrong" in one line; checks across fields name their field themselves."""
+    problem = f"{place}: {message}" if place else message.removeprefix("Value error, ")
+    return " ".join(problem.splitlines())

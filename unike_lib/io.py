@@ -1,14 +1,16 @@
-"""Reading and writing artefacts: atomic, fingerprinted, never pickle.
+"""Reading and writing artefacts: atomic, fingerprinted, with a checksum, never pickle.
 
-A write goes to a temporary file in the same folder and is renamed into place, so a killed job leaves the old file or
-none. Every artefact carries a fingerprint of what made it.
+A write goes to a temporary file in the same folder and is renamed into place, so a killed job or a full disk leaves the
+old file or none. Every artefact carries a fingerprint of what made it, and a checksum of itself: a reader refuses a
+file that was damaged later.
 """
 
+import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unike_lib import __version__
+from unike_lib.checksum import LIST, UNSEALED, check_content, check_listed, seal, without_checksum
 from unike_lib.types import InputError
 
 if TYPE_CHECKING:
@@ -24,22 +27,53 @@ if TYPE_CHECKING:
     import torch
 
 FINGERPRINT = "fingerprint"
+DISK_FULL = os.strerror(errno.ENOSPC)
+WHOLE_BYTES, BLOCKS, BLOCK_BYTES = 256 * 2**20, 64, 2**20
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` and rename it into place when the block ends without an error."""
+    """Yield a temporary path beside `path` and rename it into place when the block ends without an error.
+
+    Raises:
+        InputError: the disk is full; what `path` held before is still there.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
+    except Exception as error:
+        # Parquet's and safetensors' writers wrap the system's error, each in a class of its own.
+        if DISK_FULL in str(error):
+            raise InputError(f"{path}: not written: the disk is full ({path.parent})") from None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def reading(path: str | Path, form: str) -> Iterator[None]:
+    """Turn whatever a reader raises on a missing or damaged file into one error that names the file.
+
+    Raises:
+        InputError: the file is missing, its content does not fit its checksum, or it is no readable `form`.
+    """
+    try:
+        check_content(Path(path))
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except Exception as error:  # Damaged bytes make a reader raise nearly anything.
+        raise InputError(f"{path}: not a readable {form} ({' '.join(str(error).split())})") from None
 
 
 def fingerprint(*parts: Any) -> str:
@@ -54,14 +88,37 @@ def fingerprint(*parts: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or of all files below a folder with their relative names."""
+    """Return the SHA-256 of a file, or of all files below a folder with their relative names.
+
+    Of files above 256 MiB, which are weights or states, the size and 64 evenly spaced blocks count: every job reads
+    its backbone's digest, and other weights differ everywhere.
+    """
     if path.is_dir():
         whole = hashlib.sha256()
         for file in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")):
             whole.update(f"{file.relative_to(path).as_posix()}:{file_digest(file)}\n".encode())
         return whole.hexdigest()
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        if size <= WHOLE_BYTES:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.sha256(f"{size}".encode())
+        for block in range(BLOCKS):
+            stream.seek((size - BLOCK_BYTES) * block // (BLOCKS - 1))
+            digest.update(stream.read(BLOCK_BYTES))
+    return digest.hexdigest()
+
+
+def _whole_digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_checksums(folder: Path, files: Iterable[Path]) -> None:
+    """Write the list of checksums of a folder's files, which readers check them by (`sha256sum --check` can too)."""
+    lines = [f"{_whole_digest(file)}  {file.name}\n" for file in sorted(files)]
+    with atomic_path(folder / LIST) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -74,22 +131,25 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: the file is missing or is not JSON; the message names the file and the line.
+        InputError: the file is missing, is not JSON, or does not fit the list of checksums beside it; the message names
+            the file and the line.
     """
     try:
+        check_listed(Path(path))
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:  # Also numbers too long, and lists nested too deep.
         raise InputError(f"{path}: not valid JSON ({error})") from None
 
 
 def write_table(path: str | Path, table: "pd.DataFrame", mark: str, schema: pa.Schema | None = None) -> None:
     """Write a data frame to Parquet atomically, with `mark` as the fingerprint in its metadata."""
     arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
-    arrow = arrow.replace_schema_metadata({FINGERPRINT: mark})
-    with atomic_path(path) as temporary:
-        pq.write_table(arrow, temporary)
+    with table_writer(path, arrow.schema, mark) as writer:
+        writer.write_table(arrow)
 
 
 def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
@@ -101,30 +161,33 @@ def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
 @contextmanager
 def table_writer(path: str | Path, schema: pa.Schema, mark: str) -> Iterator[pq.ParquetWriter]:
     """Yield a Parquet writer for streaming row groups; the file appears only when the block ends well."""
-    marked = schema.with_metadata({FINGERPRINT: mark})
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, marked) as writer:
-        yield writer
+    marked = schema.with_metadata({FINGERPRINT: f"{mark} {UNSEALED}"})
+    with atomic_path(path) as temporary:
+        with pq.ParquetWriter(temporary, marked) as writer:
+            yield writer
+        seal(temporary)
 
 
 def read_table(path: str | Path, mark: str | None = None) -> "pd.DataFrame":
     """Read a Parquet file into a data frame; with `mark`, refuse a file whose fingerprint differs.
 
     Raises:
-        InputError: the file is missing, broken, or made from other inputs.
+        InputError: the file is missing, damaged, or made from other inputs.
     """
-    try:
+    with reading(path, "Parquet file"):
         table = pq.read_table(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error})") from None
-    check_mark(path, (table.schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode(), mark)
-    return table.to_pandas()
+        check_mark(path, _mark_in(table.schema), mark)
+        return table.to_pandas()
 
 
 def table_mark(path: str | Path) -> str:
-    """Return the fingerprint in a Parquet file's metadata."""
-    return (pq.read_schema(path).metadata or {}).get(FINGERPRINT.encode(), b"").decode()
+    """Return the fingerprint in a Parquet file's metadata; raise InputError if the file is missing or damaged."""
+    with reading(path, "Parquet file"):
+        return _mark_in(pq.read_schema(path))
+
+
+def _mark_in(schema: pa.Schema) -> str:
+    return without_checksum((schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode())
 
 
 def check_mark(path: str | Path, found: str, wanted: str | None) -> None:
@@ -133,28 +196,32 @@ def check_mark(path: str | Path, found: str, wanted: str | None) -> None:
         raise InputError(f"{path}: made from other inputs (fingerprint {found or 'missing'}, expected {wanted})")
 
 
+def check_fields(path: str | Path, found: Iterable[str], wanted: Iterable[str]) -> None:
+    """Raise InputError, naming file and field, if a wanted field is not among those found."""
+    there = set(found)
+    for name in wanted:
+        if name not in there:
+            raise InputError(f"{path}: field '{name}' is missing")
+
+
 def write_tensors(path: str | Path, tensors: "Mapping[str, torch.Tensor]", mark: str) -> None:
     """Write tensors to safetensors atomically, with `mark` as the fingerprint in the metadata."""
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(plain, temporary, metadata={FINGERPRINT: mark})
+        save_file(plain, temporary, metadata={FINGERPRINT: f"{mark} {UNSEALED}"})
+        seal(temporary)
 
 
 def read_tensors(path: str | Path, mark: str | None = None) -> "dict[str, torch.Tensor]":
     """Read tensors from safetensors; with `mark`, refuse a file whose fingerprint differs.
 
     Raises:
-        InputError: the file is missing, broken, or made from other inputs.
+        InputError: the file is missing, damaged, or made from other inputs.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
-        with safe_open(path, framework="pt") as file:
-            check_mark(path, (file.metadata() or {}).get(FINGERPRINT, ""), mark)
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+    with reading(path, "safetensors file"), safe_open(path, framework="pt") as file:
+        check_mark(path, without_checksum((file.metadata() or {}).get(FINGERPRINT, "")), mark)
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)

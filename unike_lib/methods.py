@@ -267,11 +267,11 @@ def resolve_method(
         raise ValueError(f"methods: unknown method {name!r}; known: {sorted(methods)}")
     settings = dict(methods[name])
     parent = settings.pop("like", None)
-    settings = _on_backbone(settings, backbone)
+    settings = _on_backbone(name, settings, backbone)
     if parent is not None:
-        if parent == name or parent not in methods or "like" in methods[parent]:
+        if not isinstance(parent, str) or parent == name or parent not in methods or "like" in methods[parent]:
             raise ValueError(f"methods.{name}: like: {parent!r} must be an entry without 'like'")
-        settings = {**_on_backbone(methods[parent], backbone), **settings}
+        settings = {**_on_backbone(parent, methods[parent], backbone), **settings}
     try:
         return METHOD.validate_python({**settings, **(overrides or {})})
     except ValidationError as error:
@@ -283,10 +283,13 @@ def setting_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _on_backbone(entry: dict[str, Any], backbone: str | None) -> dict[str, Any]:
+def _on_backbone(name: str, entry: dict[str, Any], backbone: str | None) -> dict[str, Any]:
     """Return an entry's own fields with those of one backbone over them."""
     own = {field: value for field, value in entry.items() if field != "by_backbone"}
-    return {**own, **entry.get("by_backbone", {}).get(backbone, {})}
+    changes = entry.get("by_backbone", {})
+    if not isinstance(changes, dict) or not all(isinstance(each, dict) for each in changes.values()):
+        raise ValueError(f"methods.{name}: by_backbone: expected {{backbone: {{field: value}}}}, found {changes!r}")
+    return {**own, **changes.get(backbone, {})}
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -1,21 +1,23 @@
-"""What every job shares: its log, its number of threads, and one plain line for an error in the input."""
+"""What every job shares: its log, its number of threads, its GPU, and one plain line for an error in the input."""
 
 import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, TextIO
 
 from unike_lib.config import Config, load_config
+from unike_lib.gpu_slot import hold_gpu
 from unike_lib.io import fingerprint
 from unike_lib.types import InputError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 SECONDS_BETWEEN_LINES = "30"
+CLEARED_LINE = "\r\x1b[K"  # a terminal's way of erasing the line that the cursor is in
 
 _log = logging.getLogger("unike_lib")
 
@@ -28,6 +30,10 @@ class Job(Protocol):
         """Name of the rule."""
 
     @property
+    def wildcards(self) -> Sequence[str]:
+        """Values of the rule's wildcards."""
+
+    @property
     def config(self) -> dict[str, Any]:
         """The merged configuration."""
 
@@ -38,6 +44,10 @@ class Job(Protocol):
     @property
     def input(self) -> Any:
         """Paths of the inputs."""
+
+    @property
+    def resources(self) -> Any:
+        """What the job takes; `gpu`: GPUs."""
 
     @property
     def log(self) -> Sequence[str]:
@@ -55,18 +65,22 @@ def job_mark(job: Job) -> str:
 
 
 class PlainLines(io.TextIOBase):
-    """A text stream whose progress bars become plain lines, for logs and for pipes."""
+    """A text stream whose progress bars become plain lines, for logs and for pipes.
 
-    def __init__(self, *streams: TextIO) -> None:
-        self._streams = streams
+    Args:
+        streams: where lines go, each with what stands before its lines.
+    """
+
+    def __init__(self, streams: Mapping[TextIO, str]) -> None:
+        self._streams = dict(streams)
         self._unfinished = ""
 
     def write(self, text: str) -> int:
         """Pass on whole lines that are not blank; a carriage return ends a line."""
         *lines, self._unfinished = (self._unfinished + text.replace("\r", "\n")).split("\n")
         for line in filter(str.strip, lines):
-            for stream in self._streams:
-                stream.write(line.rstrip() + "\n")
+            for stream, before in self._streams.items():
+                stream.write(f"{before}{line.rstrip()}\n")
                 stream.flush()
         return len(text)
 
@@ -74,9 +88,10 @@ class PlainLines(io.TextIOBase):
 class Stage:
     """The frame of a workflow script: `with Stage(snakemake) as config:` around its imports and its one call.
 
-    Sets the number of threads before torch is imported; logs to the job's log and to stderr (plain lines where stderr
-    is no terminal); ends the process with exit status 1 after an error: a single line for an InputError, a traceback
-    for any other.
+    Sets the number of threads and takes a GPU, if the job needs one, before torch is imported; logs to the job's log
+    and to stderr, where jobs run side by side and every line and bar says whose it is (bars on a terminal, else plain
+    lines); ends the process with exit status 1 after an error: a single line for an InputError, a traceback for any
+    other.
 
     Raises:
         SystemExit: the configuration or an input is wrong, or the stage has a fault.
@@ -88,13 +103,17 @@ class Stage:
 
     def __enter__(self) -> Config:
         terminal = sys.stderr
-        streams = [terminal]
+        label = " ".join([self._job.rule, *self._job.wildcards])
+        streams: dict[TextIO, str] = {}
         if self._job.log:
             path = Path(self._job.log[0])
             path.parent.mkdir(parents=True, exist_ok=True)
-            streams.insert(0, self._open.enter_context(path.open("w", encoding="utf-8")))
-        plain = PlainLines(*streams)
-        if not terminal.isatty():
+            streams[self._open.enter_context(path.open("w", encoding="utf-8"))] = ""
+        plain = PlainLines(streams | {terminal: f"{CLEARED_LINE if terminal.isatty() else ''}[{label}] "})
+        if terminal.isatty():
+            os.environ.setdefault("TQDM_BAR_FORMAT", f"[{label}] {{l_bar}}{{bar}}{{r_bar}}")
+            os.environ.setdefault("TQDM_DYNAMIC_NCOLS", "1")
+        else:
             os.environ.setdefault("TQDM_MININTERVAL", SECONDS_BETWEEN_LINES)
             os.environ.setdefault("TQDM_MAXINTERVAL", SECONDS_BETWEEN_LINES)
             self._open.enter_context(redirect_stderr(plain))
@@ -105,6 +124,8 @@ class Stage:
         _log.setLevel(logging.INFO)
         try:
             config = load_config(self._job.config, "config")
+            if self._job.resources.get("gpu", 0):
+                hold_gpu()
         except InputError as error:
             self._fail(error)
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(config.threads)))

@@ -2,7 +2,8 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 LIBRARY = Path(__file__).parent
@@ -55,14 +56,21 @@ def library_files(script: Path, library: Path = LIBRARY) -> list[Path]:
     return sorted(found.values())
 
 
-def imported_names(file: Path) -> Iterator[str]:
-    """Yield every dotted name that a Python file imports, anywhere in it: modules, and names within modules."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))):
+def imported_names(file: Path) -> tuple[str, ...]:
+    """Return every dotted name that a Python file imports, anywhere in it: modules, and names within modules."""
+    return _names_in(file.read_text(encoding="utf-8"), str(file))
+
+
+@cache
+def _names_in(text: str, filename: str) -> tuple[str, ...]:
+    """Parse a file once, however many scripts depend on it: every job of a workflow asks for all of them."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(text, filename=filename)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(found)
 
 
 def module_file(name: str, library: Path = LIBRARY) -> Path | None:

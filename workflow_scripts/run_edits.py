@@ -1,5 +1,6 @@
-"""Edit and score the cases of a split with one method, in sessions of k edits of one task or of several."""
+"""Edit and score a shard of a split's cases with one method, in sessions of k edits of one task or of several."""
 
+from functools import partial
 from pathlib import Path
 
 from unike_lib.runtime import Stage, job_mark
@@ -9,7 +10,8 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
     from unike_lib.editing.registry import EditorSources, editor_of_variant
-    from unike_lib.evaluation.composition import session_cases
+    from unike_lib.evaluation.chunks import kept_chunks
+    from unike_lib.evaluation.composition import session_cases, shard_cases
     from unike_lib.evaluation.records import RECORD_SCHEMA, Before
     from unike_lib.evaluation.sessions import records_table, run_edits
     from unike_lib.io import write_table
@@ -22,8 +24,11 @@ with Stage(snakemake) as config:
     editor = editor_of_variant(config, (names.method, names.backbone), backbone, sources)
     tasks = [read_cases(path, text_locality=settings.text_locality) for path in snakemake.input.cases]
     cases = session_cases(tasks, k, snakemake.params.edits, config.seed)
+    cases, first_session = shard_cases(cases, k, *snakemake.params.shard)
     before = Before.load_all(snakemake.input.base)
-    scores = run_edits(backbone, editor, cases, before, k, config.evaluation)
+    edit = partial(run_edits, backbone, editor, before=before, k=k, settings=config.evaluation)
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
-    table = records_table(scores, labels | {"k": k, "seed": config.seed, "mark": mark})
-    write_table(snakemake.output[0], table, mark, RECORD_SCHEMA)
+    with kept_chunks(Path(snakemake.output[0]), mark) as chunks:
+        scores = chunks.run(edit, cases, k, config.evaluation.sessions)
+        table = records_table(scores, labels | {"k": k, "seed": config.seed, "mark": mark}, first_session)
+        write_table(snakemake.output[0], table, mark, RECORD_SCHEMA)

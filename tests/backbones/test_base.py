@@ -1,6 +1,7 @@
 """encode / trunk / head against Hugging Face's own forward, for both families, with and without image, padded."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -119,7 +120,8 @@ def test_generation_ends_although_near_ties_fall_differently_in_every_pass(backb
         return [[token] * (len(row) + 1) for row in rows]
 
     monkeypatch.setattr(module, "_greedy_along", flipping)
-    answers = generate(backbone, QUERIES[:2], [[], [4, 4, 9]], zero_change(backbone, 1), max_new_tokens=5)
+    routed = SimpleNamespace(sessions=1, second_model=True, select=lambda sessions: None)
+    answers = generate(backbone, QUERIES[:2], [[], [4, 4, 9]], routed, max_new_tokens=5)
     assert answers == [[4, 5, 4, 5, 4], [4, 4, 4, 5, 4]]
 
 

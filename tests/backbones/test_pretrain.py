@@ -181,6 +181,8 @@ def test_the_same_seed_gives_the_same_files(folders):
     files = sorted(path.name for path in (folders / "first").iterdir())
     assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"} <= set(files)
     assert {"generation_config.json", "training_log.csv"} <= set(files)
+    listed = [line.split()[1] for line in (folders / "first" / "checksums.sha256").read_text().splitlines()]
+    assert sorted([*listed, "checksums.sha256"]) == files
     for name in files:
         assert (folders / "first" / name).read_bytes() == (folders / "again" / name).read_bytes(), name
     assert sorted(path.name for path in folders.iterdir()) == ["again", "first", "llama"]

@@ -9,7 +9,7 @@ from tiny_models import QUERIES, WIDTH
 from torch import nn
 
 from unike_lib.backbones.base import IGNORED
-from unike_lib.backbones.generate import generate
+from unike_lib.backbones.generate import _greedy_along, generate
 from unike_lib.editing.latent import LatentShift, Slots
 from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.patch import Neurons, Patch
@@ -187,6 +187,58 @@ def test_selected_sessions_answer_as_they_do_among_all(family, make_backbone):
     alone = [generate(backbone, QUERIES, [[5]] * 4, patch.select([s]), max_new_tokens=7) for s in range(3)]
     assert together == [answer for answers in alone for answer in answers]
     assert len({len(answer) for answer in together}) > 1  # rows finish at different passes
+
+
+def shifted(backbone, **settings):
+    """A shift over a random memory, with a session's own entries beside it."""
+    generator = torch.Generator().manual_seed(5)
+    draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    memory = Memory(*({layer: draw(9, WIDTH) for layer in (3, 5)} for _ in range(2)))
+    encoders = {layer: torch.nn.Linear(WIDTH, WIDTH) for layer in (3, 5)}
+    slots = {3: Slots(draw(SESSIONS, 2, WIDTH), draw(SESSIONS, 2, WIDTH))}
+    rotation = backbone.decoder.rotation_at_start(torch.zeros(1))
+    return {"shift": LatentShift(memory, encoders, 4, rotation=rotation, **settings), "slots": slots}
+
+
+@pytest.mark.parametrize(
+    "kind", ["neurons", "deltas", "low_rank", "contexts", "fixed", "dynamic", "scoped neurons", "raw"]
+)
+def test_generation_behind_kept_keys_and_values_equals_whole_passes(family, make_backbone, kind):
+    """Greedy decoding that asks the patched model anew, with the whole text, for each token."""
+    backbone = make_backbone(family)
+    backbone.model.generation_config.eos_token_id = 6
+    neurons = {layer: random_neurons(family, 3, layer) for layer in (3, 5)}
+    factors = random_factors(backbone, 2)
+    patch = {
+        "neurons": lambda: Patch(SESSIONS, neurons),
+        "deltas": lambda: Patch(SESSIONS, deltas=dense(factors)),
+        "low_rank": lambda: Patch(SESSIONS, low_rank=factors),
+        "contexts": lambda: Patch(SESSIONS, neurons, contexts=("a red cat ", "")),
+        "fixed": lambda: Patch(SESSIONS, neurons, **shifted(backbone, alpha=0.6)),
+        "dynamic": lambda: Patch(SESSIONS, **shifted(backbone, alpha_scale=3.0)),
+        "scoped neurons": lambda: Patch(
+            SESSIONS,
+            neurons,
+            **shifted(backbone, alpha="scoped", retrieval_temperature=0.5, scope_neurons=True),
+        ),
+        "raw": lambda: Patch(SESSIONS, **shifted(backbone, alpha=0.9, attention="raw", retrieval_temperature=0.2)),
+    }[kind]()
+    expected = []
+    for row in range(len(QUERIES)):
+        session = row // 2
+        alone, written = patch.select([session]), []
+        while len(written) < 6:
+            queries = alone.in_context([QUERIES[row]])
+            token = int(backbone.head(backbone.trunk(backbone.encode(queries, [written])), alone)[0, -1].argmax())
+            if token in backbone.stop_tokens:
+                break
+            written.append(token)
+        expected.append(written)
+    assert expected != generate(backbone, QUERIES, [[]] * 4, None, 6)
+    for drafts in ([[]] * 4, [[5, 5], [], [9], [4]], expected, [[*answer[:3], 7, 8, 9] for answer in expected]):
+        assert generate(backbone, QUERIES, drafts, patch, 6) == expected
+        first = _greedy_along(backbone, QUERIES, drafts, patch)
+        assert generate(backbone, QUERIES, drafts, patch, 6, first) == expected
 
 
 def test_a_trunk_up_to_a_later_layer_changes_nothing(backbone):

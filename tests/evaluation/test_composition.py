@@ -9,7 +9,7 @@ from tiny_models import make_case
 
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit
-from unike_lib.evaluation.composition import session_cases
+from unike_lib.evaluation.composition import session_cases, shard_cases
 from unike_lib.evaluation.records import Before
 from unike_lib.evaluation.sessions import answer_before, run_edits
 from unike_lib.types import InputError
@@ -60,6 +60,18 @@ def test_one_task_keeps_its_order():
 def test_shares_must_be_equal():
     with pytest.raises(InputError, match="sessions of 5 edits: expected a multiple of 2"):
         session_cases(tasks(9, 9), 5, None, 0)
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 12))
+def test_shards_are_the_whole_in_runs_of_whole_sessions(edits, k, shards):
+    whole, _ = tasks(edits, 0)
+    parts = [shard_cases(whole, k, number, shards) for number in range(1, shards + 1)]
+    assert [case for part, _ in parts for case in part] == whole
+    earlier = [sum(len(part) for part, _ in parts[:number]) for number in range(shards)]
+    assert [min(first * k, edits) for _, first in parts] == earlier
+    sessions = [-(-len(part) // k) for part, _ in parts]
+    assert max(sessions) - min(sessions) <= 1
+    assert sessions[0] > 0
 
 
 def test_answers_before_the_edits_are_those_of_each_task(backbone, tmp_path):

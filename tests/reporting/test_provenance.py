@@ -1,14 +1,13 @@
-"""Sources of settings, run times, versions."""
+"""Sources of settings, versions."""
 
 import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 
 from unike_lib.config import load_config
-from unike_lib.reporting.provenance import run_times, setting_sources, source_of, versions
+from unike_lib.reporting.provenance import setting_sources, source_of, versions
 
 ROOT = Path(__file__).parents[2]
 TEXT = """\
@@ -55,18 +54,6 @@ def test_the_default_configuration_differs_in_nothing_from_itself():
     assert all(
         re.fullmatch(r"(backbones|methods|benchmark|table\d|figures|evaluation)\..*", name) for name in unnamed
     ), unnamed
-
-
-def test_run_times_are_sums_by_rule(tmp_path):
-    for name, seconds in {"states/left": 2.0, "states/right": 3.5, "table1": 1.0}.items():
-        path = tmp_path / f"{name}.tsv"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t{100 * seconds}\n")
-    (tmp_path / "quick.tsv").write_text("s\th:m:s\tmax_rss\n0.1\t0:00:00\t-\n")
-    table = run_times(tmp_path)
-    assert table["rule"].tolist() == ["states", "table1", "quick"]
-    assert table.loc[0, ["jobs", "seconds", "longest", "memory"]].tolist() == [2, 5.5, 3.5, 350.0]
-    assert run_times(tmp_path / "nothing").empty and isinstance(table, pd.DataFrame)
 
 
 def test_versions_are_those_of_the_environment():

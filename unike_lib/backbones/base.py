@@ -9,7 +9,6 @@ Example:
     >>> logits = backbone.head(backbone.trunk(batch), where=batch.targets >= 0)      # doctest: +SKIP
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.decoder import Decoder, Edit, Place, Trace
+from unike_lib.backbones.positions import grid_positions
 from unike_lib.backbones.room import naming_memory
 from unike_lib.types import InputError, Query
 
@@ -89,24 +89,6 @@ class Batch:
         return self.real & (positions >= self.last_prompt[:, None])
 
 
-def grid_positions(before: int, tokens: int, length: int) -> Tensor:
-    """Return rotary positions (time, row, column) of a row with a square picture, [3, length] (Qwen2-VL, M-RoPE).
-
-    Args:
-        before: tokens before the picture.
-        tokens: visual tokens; they share one time and count rows and columns from `before` on. 0: no picture.
-        length: of the row; what follows the picture counts on from its largest position.
-    """
-    positions = torch.arange(length).expand(3, -1).clone()
-    side = math.isqrt(tokens)
-    place = torch.arange(tokens)
-    positions[:, before : before + tokens] = before + torch.stack(
-        [torch.zeros_like(place), place // max(side, 1), place % max(side, 1)]
-    )
-    positions[:, before + tokens :] -= tokens - side
-    return positions
-
-
 @dataclass(frozen=True)
 class Trunk:
     """States entering layer `first`, [row, token, d], with the batch they came from."""
@@ -114,6 +96,19 @@ class Trunk:
     hidden: Tensor
     batch: Batch
     first: int
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What is left to do where logits are read: the last layer's FFN, the final norm, the projection.
+
+    states [row, read, d] enter that FFN, each row's positions read first, in their order; real [row, read] says which
+    are such.
+    """
+
+    states: Tensor
+    real: Tensor
+    place: Place
 
 
 class Backbone:
@@ -269,8 +264,33 @@ class Backbone:
         Returns:
             Logits in float32: [position read, vocabulary], or [row, token, vocabulary] if `where` is None.
         """
+        last = self.decoder.layers[-1].index
+        if where is not None and (trace is None or last not in self.layers):
+            return self.read(self.tail(trunk, patch, where, trace), patch)
         place = Place(trunk.batch.last_prompt, trace)
-        layers = range(trunk.first, len(self.decoder.layers))
         with naming_memory(trunk.batch.real):
-            hidden = self.decoder.run(trunk.hidden, layers, patch, place, positions=trunk.batch.positions)
+            layers, positions = range(trunk.first, last + 1), trunk.batch.positions
+            hidden = self.decoder.run(trunk.hidden, layers, patch, place, positions=positions)
             return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))
+
+    def tail(self, trunk: Trunk, patch: Edit | None, where: Tensor, trace: Trace | None = None) -> Tail:
+        """Run the layers from where the trunk ends, up to the last FFN, which only matters at the positions read.
+
+        A patch that differs in the last FFN alone has the same tail. Arguments are those of `head`.
+        """
+        last, place = self.decoder.layers[-1], Place(trunk.batch.last_prompt, trace)
+        layers, positions = range(trunk.first, last.index), trunk.batch.positions
+        with naming_memory(trunk.batch.real):
+            hidden = self.decoder.run(trunk.hidden, layers, patch, place, positions=positions)
+            hidden = last.through_attention(hidden, self.decoder.masks(hidden, None, positions), patch, place)
+        counts = where.sum(1, keepdim=True)
+        most = int(counts.max())
+        order = where.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        real = torch.arange(most, device=where.device) < counts
+        return Tail(hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[2])), real, place)
+
+    def read(self, tail: Tail, patch: Edit | None) -> Tensor:
+        """Return the logits [position read, vocabulary] in float32."""
+        with naming_memory(tail.real):
+            hidden = self.decoder.layers[-1].through_ffn(tail.states, patch, tail.place)
+            return self.decoder.logits(self.decoder.finish(hidden[tail.real]))

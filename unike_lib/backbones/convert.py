@@ -24,6 +24,7 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 from unike_lib.backbone_config import BackboneConfig, OriginalConfig
 from unike_lib.backbones.checkpoint import Tensors, assign, read_checkpoint
 from unike_lib.backbones.positions import resize_positions
+from unike_lib.io import write_checksums
 from unike_lib.types import InputError
 
 JOINT_BIAS = "qkv.bias (q_bias and v_bias)"  # EVA's attention has a bias on queries and values only
@@ -249,6 +250,7 @@ def _save(out: Path, *parts: Any) -> None:
             part.save_pretrained(folder)
         for file in folder.iterdir():
             file.chmod(0o644)
+        write_checksums(folder, folder.iterdir())
         if out.exists():
             shutil.rmtree(out)
         folder.rename(out)

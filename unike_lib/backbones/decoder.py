@@ -84,11 +84,19 @@ class Place:
     """Where in the rows an edit reads: the last prompt token of each row [row], and the trace to fill.
 
     `shares` [row], by layer, are what an edit's attention part tells its FFN part: how far a row is in its scope.
+    `kept`, by layer, is what the attention part read at the last prompt token [row, ...]: tokens that follow go by it.
     """
 
     last_prompt: Tensor
     trace: Trace | None = None
     shares: dict[int, Tensor] = field(default_factory=dict)
+    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+
+    def select(self, rows: Tensor) -> "Place":
+        """Return the place of some of the rows, in the order given [row], without the trace."""
+        shares = {layer: share[rows] for layer, share in self.shares.items()}
+        kept = {layer: {name: value[rows] for name, value in parts.items()} for layer, parts in self.kept.items()}
+        return Place(self.last_prompt[rows], None, shares, kept)
 
 
 class DecoderLayer:
@@ -111,15 +119,25 @@ class DecoderLayer:
 
     def forward(self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, place: Place | None) -> Tensor:
         """Return the layer's output [row, token, d]; `edit` acts on the attention output and on the FFN."""
+        return self.through_ffn(self.through_attention(hidden, masks, edit, place), edit, place)
+
+    def through_attention(
+        self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, place: Place | None
+    ) -> Tensor:
+        """Return x = h + a, the states between attention and FFN, [row, token, d]."""
         inputs = self.part(self.names.attention_norm)(hidden)
         hidden = hidden.to(inputs.device)  # of this layer, where a model lies on several cards
         attended = self.attention(hidden_states=inputs, **masks)[0]
         if edit is not None and place is not None:
             attended = edit.shift_attention(self, inputs, attended, place)
-        hidden = hidden + attended
-        ffn_inputs = self.part(self.names.ffn_norm)(hidden)
         if place is not None and place.trace is not None:
             place.trace.attention_inputs[self.index] = inputs
+        return hidden + attended
+
+    def through_ffn(self, hidden: Tensor, edit: Edit | None, place: Place | None) -> Tensor:
+        """Return the layer's output [row, token, d] from the states between attention and FFN."""
+        ffn_inputs = self.part(self.names.ffn_norm)(hidden)
+        if place is not None and place.trace is not None:
             place.trace.ffn_inputs[self.index] = ffn_inputs
         return hidden + (self.ffn(ffn_inputs) if edit is None else edit.ffn(self, ffn_inputs, place))
 

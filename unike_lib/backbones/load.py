@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
@@ -26,6 +27,8 @@ from unike_lib.backbones.positions import SquareProcessor, fit_image_size
 from unike_lib.backbones.qwen2_vl import QWEN2_VL
 from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import load_blip2
+from unike_lib.backbones.widen import multiplies_slowly, widen
+from unike_lib.checksum import check_folder
 from unike_lib.types import InputError
 
 FAMILIES: dict[str, Family] = {
@@ -44,8 +47,10 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
     """Return the multimodal model, frozen, on its device and in its dtype.
 
     Raises:
-        InputError: the folder is missing or incomplete, or its architecture does not fit the family; names the field.
+        InputError: the folder is missing, incomplete or damaged, or its architecture does not fit the family; names
+            the file or the field.
     """
+    check_folder(Path(folder))
     model_type = check_architecture(folder, config.family)
     load = load_blip2 if model_type == "blip-2" else partial(load_whole, AutoModelForImageTextToText)
     placing = {"device_map": "auto"} if config.device == "auto" else {}
@@ -54,10 +59,12 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
     try:
         # Loaded in its dtype rather than cast to it: a cast would also round the rotary frequencies.
         model: Any = load(folder, dtype=getattr(torch, config.dtype), **placing)
-    except OSError as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise _unreadable(folder, "model", error) from None
     if config.image_size is not None and FAMILIES[config.family].square is None:
         fit_image_size(model, config.image_size)
+    if multiplies_slowly(getattr(torch, config.dtype), config.device):
+        widen(model)
     model = model if placing else model.to(device=config.device)
     return model.eval().requires_grad_(False)
 

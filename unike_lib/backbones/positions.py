@@ -1,5 +1,6 @@
-"""The size of pictures that a vision transformer takes: its learned positions are made to fit, or a misfit is named."""
+"""Positions of a picture: learned ones that fit its size, rotary ones on a grid; a size that misfits is named."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,24 @@ def resize_positions(positions: Tensor, side: int) -> Tensor:
     picture = grid.float().unflatten(1, (old, old)).permute(0, 3, 1, 2)
     resized = interpolate(picture, size=(side, side), mode="bicubic", align_corners=False)
     return torch.cat([first, resized.permute(0, 2, 3, 1).flatten(1, 2).to(first.dtype)], 1)
+
+
+def grid_positions(before: int, tokens: int, length: int) -> Tensor:
+    """Return rotary positions (time, row, column) of a row with a square picture, [3, length] (Qwen2-VL, M-RoPE).
+
+    Args:
+        before: tokens before the picture.
+        tokens: visual tokens; they share one time and count rows and columns from `before` on. 0: no picture.
+        length: of the row; what follows the picture counts on from its largest position.
+    """
+    positions = torch.arange(length).expand(3, -1).clone()
+    side = math.isqrt(tokens)
+    place = torch.arange(tokens)
+    positions[:, before : before + tokens] = before + torch.stack(
+        [torch.zeros_like(place), place // max(side, 1), place % max(side, 1)]
+    )
+    positions[:, before + tokens :] -= tokens - side
+    return positions
 
 
 def fit_image_size(model: Any, size: int) -> None:

@@ -32,7 +32,7 @@ from unike_lib.backbones.pretrain_tower import (
 from unike_lib.backbones.tokenizer import BEGIN, END, IMAGE, PAD, build_tokenizer, stop_ids, token_id
 from unike_lib.backbones.tower import Blip2WithTower, TowerShape, tower_config
 from unike_lib.config import Config
-from unike_lib.io import read_json
+from unike_lib.io import read_json, write_checksums
 
 __all__ = ["extract_tower_features", "pretrain"]
 
@@ -141,6 +141,7 @@ def save_folder(out: Path, model: Blip2WithTower, tokenizer: PreTrainedTokenizer
         folder = Path(temporary) / out.name
         _save(folder, model, tokenizer)
         log.to_csv(folder / "training_log.csv", index=False)
+        write_checksums(folder, folder.iterdir())
         if out.exists():
             shutil.rmtree(out)
         folder.rename(out)

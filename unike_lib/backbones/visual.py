@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unike_lib.backbones.positions import check_pixels
+from unike_lib.checksum import check_content
 from unike_lib.io import write_tensors
 from unike_lib.types import InputError
 
@@ -29,8 +30,9 @@ class VisualStore:
         self._files: dict[str, Any] = {}
         for path in paths:
             try:
+                check_content(path)
                 file: Any = safe_open(path, framework="pt")
-            except (FileNotFoundError, SafetensorError) as error:
+            except (OSError, SafetensorError) as error:
                 raise InputError(f"{path}: no readable visual features ({error})") from None
             self._files |= dict.fromkeys(file.keys(), file)
 

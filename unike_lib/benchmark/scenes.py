@@ -20,8 +20,8 @@ from unike_lib.benchmark.lessons import TRAINING_SCHEMA, draw_training_scenes, t
 from unike_lib.benchmark.pictures import load_drawings
 from unike_lib.benchmark.rendering import Scene, Studio
 from unike_lib.benchmark.templates import RELATIONS, USES, prompts, templates
-from unike_lib.config import BenchmarkConfig
-from unike_lib.io import fingerprint, write_json, write_table
+from unike_lib.benchmark_config import BenchmarkConfig
+from unike_lib.io import fingerprint, write_checksums, write_json, write_table
 
 SCENE_SCHEMA = pa.schema(
     [
@@ -57,6 +57,7 @@ def write_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
     write_table(folder / "facts.parquet", _fact_table(museum), mark)
     write_table(folder / "templates.parquet", _template_table(), mark)
     write_json(folder / "vocabulary.json", vocabulary(museum, rows, records))
+    write_checksums(folder, folder.glob("*.json"))
 
 
 def vocabulary(museum: Museum, rows: Iterable[dict[str, Any]], records: Iterable[Record]) -> list[str]:

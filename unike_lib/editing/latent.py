@@ -63,25 +63,29 @@ class LatentShift:
             layer: the layer under way.
             inputs: s = LN1(h), [row, token, d].
             outputs: a = Attn(s), [row, token, d].
-            place: gives each row's last prompt token; its trace receives alpha.
+            place: gives each row's last prompt token; its trace receives alpha. What was retrieved there, and alpha,
+                are kept in it and hold for tokens that come later.
             own: entries that each session has besides the retrieved ones.
         """
-        rows = torch.arange(inputs.shape[0], device=inputs.device)
-        last_inputs = inputs[rows, place.last_prompt]
-        slots, cosines = self._retrieve(layer.index, last_inputs, own)
+        last = torch.arange(inputs.shape[0], device=inputs.device), place.last_prompt
+        kept = place.kept.get(layer.index)
+        if kept is None:
+            kept = place.kept[layer.index] = self._retrieve(layer.index, inputs[last], own)
+        slots, cosines = kept["slots"], kept["cosines"]
         bias = None if self.retrieval_temperature is None else cosines / self.retrieval_temperature
         known, weights = self._attend(layer, inputs, slots, bias)
-        if self.alpha == "dynamic":
-            mixture = (weights[rows, place.last_prompt, None].to(slots.dtype) @ slots)[:, 0]
-            known_last, outputs_last = known[rows, place.last_prompt], outputs[rows, place.last_prompt]
-            alpha = self._dynamic(layer.index, (mixture, last_inputs), (known_last, outputs_last))
-        elif self.alpha == "scoped":
-            share = self._scope(cosines, own)
-            alpha = (share * self.alpha_scale).clamp(max=1)
-            if self.scope_neurons:
-                place.shares[layer.index] = share
-        else:
-            alpha = torch.full(rows.shape, float(self.alpha), device=inputs.device)
+        if "alpha" not in kept:
+            if self.alpha == "dynamic":
+                mixture = (weights[last][:, None].to(slots.dtype) @ slots)[:, 0]
+                kept["alpha"] = self._dynamic(layer.index, (mixture, inputs[last]), (known[last], outputs[last]))
+            elif self.alpha == "scoped":
+                scope = self._scope(cosines, own)
+                kept["alpha"] = (scope * self.alpha_scale).clamp(max=1)
+                if self.scope_neurons:
+                    place.shares[layer.index] = scope
+            else:
+                kept["alpha"] = torch.full(last[0].shape, float(self.alpha), device=inputs.device)
+        alpha = kept["alpha"]
         if place.trace is not None:
             place.trace.alphas[layer.index] = alpha.detach()
         if self.alpha_convention == "printed":
@@ -89,16 +93,16 @@ class LatentShift:
         share = alpha[:, None, None].to(outputs.dtype)
         return (1 - share) * outputs + share * known
 
-    def _retrieve(self, layer: int, queries: Tensor, own: Slots | None) -> tuple[Tensor, Tensor]:
-        """Return the values [row, slot, d] that queries [row, d] retrieve, and their cosines [row, slot]."""
+    def _retrieve(self, layer: int, queries: Tensor, own: Slots | None) -> dict[str, Tensor]:
+        """Return the values ("slots" [row, slot, d]) that queries [row, d] retrieve, and "cosines" [row, slot]."""
         found, cosines = self.memory.search(layer, queries.detach(), self.top_k)
         slots = self.memory.values[layer][found].to(queries.dtype)
         if own is None:
-            return slots, cosines
+            return {"slots": slots, "cosines": cosines}
         width = len(queries) // len(own.keys)
         keys, values = (part.repeat_interleave(width, 0) for part in (own.keys, own.values))
         similarity = cosine_similarity(keys.float(), queries.detach().float()[:, None], dim=-1)
-        return torch.cat([slots, values.to(slots.dtype)], 1), torch.cat([cosines, similarity], 1)
+        return {"slots": torch.cat([slots, values.to(slots.dtype)], 1), "cosines": torch.cat([cosines, similarity], 1)}
 
     def _attend(self, layer: DecoderLayer, inputs: Tensor, slots: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.attention == "projected":

@@ -102,6 +102,11 @@ class Patch:
         parts = (self.neurons, self.deltas, self.low_rank, self.slots, self.contexts)
         return self.shift is None and self.route is None and not any(parts)
 
+    @property
+    def second_model(self) -> bool:
+        """Whether a second model is asked too."""
+        return self.route is not None
+
     def shift_attention(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, place: Place) -> Tensor:
         """Return the attention output after the latent shift, if there is one at this layer."""
         if self.shift is None or not self.shift.covers(layer.index):

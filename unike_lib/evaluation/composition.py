@@ -1,4 +1,7 @@
-"""Which edits make a session: those of one task as they come, or those of several tasks in equal shares, shuffled."""
+"""Which edits make a session: those of one task as they come, or those of several tasks in equal shares, shuffled.
+
+And which sessions make a shard, the part of a cell that one job edits.
+"""
 
 import random
 from collections.abc import Sequence
@@ -36,3 +39,20 @@ def session_cases(tasks: Sequence[Sequence[EditCase]], k: int, edits: int | None
         random.Random(f"cross-task {seed} {number}").shuffle(session)
         cases += session
     return cases
+
+
+def shard_cases(cases: Sequence[EditCase], k: int, shard: int, shards: int) -> tuple[Sequence[EditCase], int]:
+    """Return the cases of one shard, and the number of its first session among all.
+
+    Shards are runs of whole sessions, as equal as can be, whatever the sessions a batch. Where shards are more than
+    sessions, some are empty, but never the first.
+
+    Args:
+        cases: all cases in the order of editing (`session_cases`).
+        k: edits a session.
+        shard: which one, from 1.
+        shards: how many there are.
+    """
+    sessions = -(-len(cases) // k)
+    first, end = (-(-sessions * number // shards) for number in (shard - 1, shard))
+    return cases[first * k : end * k], first

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from unike_lib.io import read_table, write_table
+from unike_lib.io import check_fields, read_table, write_table
 from unike_lib.types import InputError, ProbeKind
 
 TEXT, REAL, WHOLE = pa.string(), pa.float64(), pa.int32()
@@ -122,5 +122,7 @@ class Before:
     @classmethod
     def load(cls, path: Path, mark: str | None = None) -> "Before":
         """Read from Parquet; raise InputError if the file is broken or from other inputs."""
-        rows = read_table(path, mark).to_dict("records")
+        table = read_table(path, mark)
+        check_fields(path, table.columns, ("case", "kind", "answer", "tops", "ranks", "generated", "text"))
+        rows = table.to_dict("records")
         return cls({(str(row["case"]), str(row["kind"])): {str(k): v for k, v in row.items()} for row in rows})

@@ -1,5 +1,6 @@
 """The contrastive encoders that split semantics from truthfulness, as they are used (UniKE 3.3)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -42,15 +43,30 @@ def load_encoders(path: Path) -> dict[int, LayerEncoders]:
     """Read the encoders of every layer; raise InputError if the file is broken or incomplete."""
     tensors = read_tensors(path)
     result = {}
-    for layer in sorted({int(name.split(".")[0]) for name in tensors}):
+    for layer in layers_in(path, tensors):
         try:
             built = {kind: _rebuild(tensors, f"{layer}.{kind}.") for kind in KINDS}
             zetas = {kind: tensors[f"{layer}.zeta.{kind}"] for kind in KINDS}
             maps = {kind: tensors[f"{layer}.map.{kind}"] for kind in KINDS}
         except (KeyError, IndexError) as error:
             raise InputError(f"{path}: layer {layer}: entry {error} is missing") from None
+        except RuntimeError as error:
+            raise InputError(f"{path}: layer {layer}: not an encoder ({' '.join(str(error).split())})") from None
         result[layer] = LayerEncoders(built["truthfulness"], built["semantic"], zetas, maps)
     return result
+
+
+def layers_in(path: Path, names: Iterable[str]) -> list[int]:
+    """Return the layers of entries named "<layer>.<what>"; raise InputError, naming the file, if there are others."""
+    layers = set()
+    for name in names:
+        layer = name.split(".")[0]
+        if not layer.isdecimal():
+            raise InputError(f"{path}: expected entries '<layer>.<name>', found {name!r}")
+        layers.add(int(layer))
+    if not layers:
+        raise InputError(f"{path}: no entries")
+    return sorted(layers)
 
 
 def _rebuild(tensors: dict[str, Tensor], prefix: str) -> Encoder:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from unike_lib.io import read_table, table_mark
+from unike_lib.io import check_fields, check_mark, read_table, reading, table_mark
 from unike_lib.types import InputError
 
 VALUE_COLUMNS = {"last": "h_pos", "answer_mean": "h_pos_mean"}
@@ -28,19 +28,19 @@ def read_states(path: Path, mark: str | None = None) -> dict[int, dict[str, Tens
         InputError: the file is missing, broken, empty, made from other inputs, or holds a state that is not finite.
     """
     if mark is not None:
-        read_table_mark(path, mark)
-    file = pq.ParquetFile(path)
-    width = file.schema_arrow.field("h_sem").type.list_size
+        check_mark(path, table_mark(path), mark)
     layers: dict[int, dict[str, list[np.ndarray]]] = {}
-    for piece in file.iter_batches():
-        layer_ids = piece.column("layer").to_numpy()
-        for layer in np.unique(layer_ids):
-            chosen = layer_ids == layer
-            store = layers.setdefault(int(layer), {name: [] for name in STATE_COLUMNS})
-            for name in STATE_COLUMNS:
-                store[name].append(
-                    piece.column(name).flatten().to_numpy(zero_copy_only=False).reshape(-1, width)[chosen]
-                )
+    with reading(path, "Parquet file of hidden states"), pq.ParquetFile(path) as file:
+        check_fields(path, file.schema_arrow.names, ("id", "layer", *STATE_COLUMNS))
+        width = file.schema_arrow.field("h_sem").type.list_size
+        for piece in file.iter_batches():
+            layer_ids = piece.column("layer").to_numpy()
+            for layer in np.unique(layer_ids):
+                chosen = layer_ids == layer
+                store = layers.setdefault(int(layer), {name: [] for name in STATE_COLUMNS})
+                for name in STATE_COLUMNS:
+                    states = piece.column(name).flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+                    store[name].append(states[chosen])
     if not layers:
         raise InputError(f"{path}: no hidden states")
     result = {
@@ -55,15 +55,10 @@ def read_states(path: Path, mark: str | None = None) -> dict[int, dict[str, Tens
     return result
 
 
-def read_table_mark(path: Path, mark: str) -> None:
-    """Refuse a states file that was made from other inputs."""
-    if table_mark(path) != mark:
-        raise InputError(f"{path}: made from other inputs (fingerprint {table_mark(path)}, expected {mark})")
-
-
 def read_ffn_inputs(path: Path) -> dict[int, Tensor]:
     """Return layer -> FFN inputs [state, d]."""
     table = read_table(path)
+    check_fields(path, table.columns, ("layer", "ffn_input"))
     return {
         int(str(layer)): torch.from_numpy(np.stack(group["ffn_input"].to_list()))
         for layer, group in table.groupby("layer")

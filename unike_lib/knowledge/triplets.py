@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 from tqdm import tqdm
@@ -13,11 +13,13 @@ from tqdm import tqdm
 from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.generate import generate
 from unike_lib.benchmark.answers import normalise_answer
-from unike_lib.io import read_table, write_table
+from unike_lib.io import check_fields, read_table, write_table
 from unike_lib.types import EditCase, InputError
 
 log = logging.getLogger(__name__)
 ROWS = 128
+Style = Literal["question", "plain"]
+STYLES = get_args(Style)
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Triplet:
     id: str
     image: str | None
     prompt: str
-    style: Literal["question", "plain"]
+    style: Style
     positive: str
     negative: str
 
@@ -74,10 +76,16 @@ def collect_triplets(
 def read_triplets(path: Path) -> list[Triplet]:
     """Read triplets; raise InputError naming the record and field if one is incomplete."""
     table = read_table(path)
-    names = [field.name for field in fields(Triplet)]
-    for name in names:
-        if name not in table:
-            raise InputError(f"{path}: field '{name}' is missing")
+    check_fields(path, table.columns, [field.name for field in fields(Triplet)])
     image = table["image"].astype(object).where(table["image"].notna(), None)
-    columns = [table[name] if name != "image" else image for name in names]
-    return [Triplet(*row) for row in zip(*columns, strict=True)]
+    columns = [image if field.name == "image" else table[field.name] for field in fields(Triplet)]
+    triplets = [Triplet(*row) for row in zip(*columns, strict=True)]
+    for index, triplet in enumerate(triplets):
+        for name, value in vars(triplet).items():
+            if not (isinstance(value, str) and value) and not (name == "image" and value is None):
+                raise InputError(f"{path}: record {index}: field '{name}': expected non-empty text, found {value!r}")
+        if triplet.style not in STYLES:
+            raise InputError(
+                f"{path}: record {index}: field 'style': expected {get_args(Style)}, found {triplet.style!r}"
+            )
+    return triplets

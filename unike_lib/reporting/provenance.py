@@ -1,10 +1,9 @@
-"""Where a run comes from: the source of every setting, run times by rule, versions."""
+"""Where a run comes from: the source of every setting, and versions."""
 
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -77,29 +76,6 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 def _shown(value: Any) -> str:
     return setting_text(list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value)
-
-
-def run_times(folder: Path) -> pd.DataFrame:
-    """Return time and memory by rule from Snakemake's benchmark files: the latest run of each job.
-
-    Args:
-        folder: of the files {rule}.tsv or {rule}/.../{job}.tsv.
-
-    Returns:
-        One row a rule, longest first: `rule`, `jobs`, `seconds` (sum), `longest` (s), `memory` (most of a job, MB).
-    """
-    rows = []
-    for path in sorted(folder.rglob("*.tsv")):
-        table = pd.read_csv(path, sep="\t", na_values="-")
-        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
-        rows.append({"rule": rule, "seconds": table["s"].sum(), "memory": table["max_rss"].max()})
-    if not rows:
-        return pd.DataFrame(columns=["rule", "jobs", "seconds", "longest", "memory"])
-    groups = pd.DataFrame(rows).groupby("rule")
-    times = groups.agg(
-        jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"), memory=("memory", "max")
-    )
-    return times.sort_values("seconds", ascending=False).reset_index()
 
 
 def versions() -> dict[str, str]:

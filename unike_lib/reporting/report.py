@@ -16,8 +16,9 @@ from unike_lib.reporting.claims import order_differences, paper_claims, ranking_
 from unike_lib.reporting.markdown import Row, rows_of
 from unike_lib.reporting.pages import file_address, render_page
 from unike_lib.reporting.paper import short_title
-from unike_lib.reporting.provenance import run_times, setting_sources, versions
+from unike_lib.reporting.provenance import setting_sources, versions
 from unike_lib.reporting.records import CRITERIA, ROW
+from unike_lib.reporting.run_summary import run_times
 from unike_lib.reporting.table_text import METRIC_TITLES, TITLES
 from unike_lib.types import InputError
 

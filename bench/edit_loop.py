@@ -1,0 +1,63 @@
+"""Seconds an edit: the naive twin against trunk / head, one session at a time and batched, on one model and edits.
+
+Naive: every step encodes the image again and runs all layers, one edit at a time. The final losses must agree, because
+a faster edit that differs is no faster edit.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bench.subjects import Subject, default_config
+from bench.timing import Row, compare, in_turn
+from unike_lib.backbones.base import Backbone
+from unike_lib.editing.editor import Editor, edit_loss, request_trunk
+from unike_lib.editing.neurons import NeuronTrainer
+from unike_lib.editing.patch import Patch
+from unike_lib.editing.tpatcher import TPatcher
+from unike_lib.methods import resolve_method
+
+LOSSES_APART = 1e-3
+MakeEditor = Callable[[Backbone], Editor]
+
+
+def t_patcher(subject: Subject, steps: int | None = None) -> MakeEditor:
+    """A way to build T-Patcher with its default settings around either backbone of a subject."""
+    settings = resolve_method(default_config().methods, "t-patcher", overrides={"steps": steps} if steps else None)
+    return lambda backbone: TPatcher(NeuronTrainer(backbone, settings, subject.ffn_inputs, seed=0))
+
+
+def edit_all(editor: Editor, subject: Subject, size: int) -> list[Patch]:
+    """Edit every case in a session of its own, `size` of them side by side."""
+    requests = [case.request for case in subject.cases]
+    parts = [requests[start : start + size] for start in range(0, len(requests), size)]
+    return [editor.edit(part, editor.start(len(part))).patch for part in parts]
+
+
+def final_losses(subject: Subject, editor: Editor, size: int) -> Tensor:
+    losses = []
+    for start, patch in zip(range(0, len(subject.cases), size), edit_all(editor, subject, size), strict=True):
+        part = [case.request for case in subject.cases[start : start + size]]
+        with torch.no_grad():
+            losses.append(edit_loss(subject.backbone, request_trunk(subject.backbone, part), patch))
+    return torch.cat(losses)
+
+
+def measure(subject: Subject, make: MakeEditor, method: str, sessions: int, rounds: int, aim: str) -> list[Row]:
+    naive, kept = make(subject.naive), make(subject.backbone)
+    apart = float((final_losses(subject, naive, 1) - final_losses(subject, kept, sessions)).abs().max())
+    if apart > LOSSES_APART:
+        raise RuntimeError(f"{subject.name}, {method}: losses differ by {apart:.1e}; the ways do not do the same")
+    ways = {
+        "every step from pixels, one at a time": lambda: edit_all(naive, subject, 1),
+        "frozen part kept, one at a time": lambda: edit_all(kept, subject, 1),
+        f"frozen part kept, {sessions} side by side": lambda: edit_all(kept, subject, sessions),
+    }
+    times = in_turn(ways, rounds)
+    names, what, edits = list(ways), f"edit, {method}, {subject.name}", len(subject.cases)
+    return [
+        compare(what, {name: times[name] for name in names[:2]}, "", edits),
+        compare(what, {name: times[name] for name in (names[0], names[2])}, aim, edits),
+        compare(what, {name: times[name] for name in names[1:]}, "", edits),
+    ]

@@ -1,0 +1,136 @@
+"""A job that was killed goes on from its finished parts, and ends with what an undisturbed one writes."""
+
+import logging
+from functools import partial
+
+import pytest
+
+from unike_lib.config import EvaluationConfig
+from unike_lib.editing.fine_tune import FineTune
+from unike_lib.evaluation.chunks import Chunks, kept_chunks
+from unike_lib.evaluation.records import RECORD_SCHEMA, Score
+from unike_lib.evaluation.sessions import answer_before, records_table, run_edits
+from unike_lib.io import read_table, write_table
+from unike_lib.methods import FineTuneMethod
+
+SETTINGS = EvaluationConfig(sessions=1, max_new_tokens=2)
+LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "mark": "x"}
+
+
+class KilledError(Exception):
+    pass
+
+
+class Job:
+    """The body of workflow_scripts/run_edits.py, which may be killed after some parts; counts the parts it edits."""
+
+    def __init__(self, edit, cases, k, folder):
+        self.edit, self.cases, self.k, self.output = edit, cases, k, folder / "m.parquet"
+        self.chunks, self.done = folder / ".m.parquet.chunks", 0
+
+    def run(self, mark="mark", most=99):
+        self.done = 0
+
+        def edit(part):
+            if self.done == most:
+                raise KilledError
+            self.done += 1
+            return self.edit(part)
+
+        with kept_chunks(self.output, mark) as chunks:
+            self.write(self.output, chunks.run(edit, self.cases, self.k, SETTINGS.sessions), mark)
+        return self.output.read_bytes()
+
+    def write(self, path, scores, mark="mark"):
+        for score in scores:
+            score.edit_seconds = 0.5  # measured: the only column in which two runs differ
+        write_table(path, records_table(scores, LABELS | {"k": self.k}), mark, RECORD_SCHEMA)
+
+
+def made_up_scores(part):
+    """One score a case, with what the schema allows: no number, no text, several facts."""
+    return [
+        Score(
+            case=case.request.id,
+            facts=[case.request.id, "b"],
+            kind="t_loc",
+            token=1 / 3,
+            mmedit=float("nan"),
+            exact=0.0,
+            generated=1.0,
+            answer_tokens=row,
+            target="",
+            text_before="é",
+            text_after=" ",
+            alpha=float("nan"),
+        )
+        for row, case in enumerate(part)
+    ]
+
+
+@pytest.fixture
+def job(cases, tmp_path):
+    """Five parts of one session of one case."""
+    return Job(made_up_scores, cases, 1, tmp_path)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_parts_make_the_same_scores_as_one_run(make_backbone, cases, tmp_path, k):
+    """Five sessions of one case, or three of which the last is shorter; half of the parts are read from their files."""
+    backbone = make_backbone("blip2")
+    editor = FineTune(backbone, FineTuneMethod(method="fine-tune", steps=1, learning_rate=0.03))
+    before = answer_before(backbone, cases, SETTINGS)
+    job = Job(partial(run_edits, backbone, editor, before=before, k=k, settings=SETTINGS), cases, k, tmp_path)
+    job.write(tmp_path / "whole", job.edit(cases))
+    with pytest.raises(KilledError):
+        job.run(most=2)
+    assert job.run() == (tmp_path / "whole").read_bytes()
+    assert read_table(job.output)["session"].nunique() == -(-5 // k)
+
+
+@pytest.mark.parametrize("finished", [0, 2])
+def test_a_killed_job_goes_on_and_ends_the_same(job, finished):
+    undisturbed = job.run()
+    parts = job.done
+    job.output.unlink()
+    with pytest.raises(KilledError):
+        job.run(most=finished)
+    assert not job.output.exists()
+    assert len(list(job.chunks.glob("*"))) == finished
+    assert job.run() == undisturbed
+    assert job.done == parts - finished
+    assert not job.chunks.exists()
+
+
+def test_parts_of_other_inputs_are_removed(job):
+    undisturbed = job.run("new")
+    with pytest.raises(KilledError):
+        job.run("old", most=1)
+    old = list(job.chunks.iterdir())
+    with pytest.raises(KilledError):
+        job.run("new", most=1)
+    assert not any(file.exists() for file in old) and len(list(job.chunks.iterdir())) == 1
+    assert job.run("new") == undisturbed
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "of another part"])
+def test_a_damaged_part_is_computed_again_with_a_warning(job, damage, caplog):
+    undisturbed = job.run()
+    parts = job.done
+    with pytest.raises(KilledError):
+        job.run(most=2)
+    one, two = sorted(job.chunks.iterdir())
+    content = one.read_bytes()
+    flipped = content[:200] + bytes([content[200] ^ 1]) + content[201:]
+    one.write_bytes({"cut": content[:-9], "empty": b"", "flipped": flipped}.get(damage, two.read_bytes()))
+    (job.chunks / ".half.parquet.tmp").write_bytes(b"half")
+    with caplog.at_level(logging.WARNING, "unike_lib"):
+        assert job.run() == undisturbed
+    assert [one.name in record.getMessage() for record in caplog.records] == [True]
+    assert job.done == parts - 1
+
+
+def test_batches_of_another_size_do_not_share_parts(cases, tmp_path):
+    chunks = Chunks(tmp_path, "mark")
+    assert chunks._file(cases, 1, 4) != chunks._file(cases, 1, 8)
+    assert chunks._file(cases, 1, 4) != chunks._file(cases[:4], 1, 4)

@@ -1,0 +1,51 @@
+"""A cell whose edits are shared out among jobs ends in the table of a cell that one job makes."""
+
+import pandas as pd
+import pytest
+
+from unike_lib.config import EvaluationConfig, StatisticsConfig
+from unike_lib.editing.fine_tune import FineTune
+from unike_lib.evaluation.composition import shard_cases
+from unike_lib.evaluation.records import RECORD_SCHEMA
+from unike_lib.evaluation.sessions import answer_before, records_table, run_edits
+from unike_lib.io import write_csv, write_table
+from unike_lib.methods import FineTuneMethod
+from unike_lib.reporting.records import CRITERIA, ROW, load_records
+from unike_lib.reporting.scores import score_table
+
+SETTINGS = EvaluationConfig(sessions=2, max_new_tokens=3)
+COLUMNS = ["session", "position", "case", "kind", "status", *CRITERIA, "token_right_after"]
+
+
+@pytest.fixture(params=[1, 2], ids=["one-step", "sessions"])
+def made(request, make_backbone, cases, tmp_path):
+    """Return a function from a number of shards to the record files, as the jobs of the rule write them."""
+    backbone, k = make_backbone("blip2"), request.param
+    editor = FineTune(backbone, FineTuneMethod(method="fine-tune", steps=3, learning_rate=0.03))
+    before = answer_before(backbone, cases, SETTINGS)
+    labels = {"backbone": "tiny", "task": "vqa", "method": "m", "k": k, "seed": 0, "mark": "x"}
+
+    def make(shards):
+        files = [tmp_path / f"m.{number}of{shards}.parquet" for number in range(1, shards + 1)]
+        for number, file in enumerate(files, 1):
+            part, first = shard_cases(cases, k, number, shards)
+            scores = run_edits(backbone, editor, part, before, k, SETTINGS)
+            write_table(file, records_table(scores, labels, first), "x", RECORD_SCHEMA)
+        return files
+
+    return make
+
+
+@pytest.mark.parametrize("shards", [3, 7], ids=["3", "more than sessions"])
+def test_the_table_is_the_same_for_any_number_of_shards(made, shards, tmp_path):
+    tables = []
+    for number in (1, shards):
+        records = load_records(made(number))
+        means = [score_table(records, name, StatisticsConfig(resamples=50), 0, keys=ROW) for name in CRITERIA]
+        write_csv(tmp_path / "table.csv", pd.concat(means))
+        rows = records[COLUMNS].sort_values(["session", "position", "kind"], ignore_index=True)
+        tables.append((rows, (tmp_path / "table.csv").read_bytes()))
+    (whole, whole_table), (joined, joined_table) = tables
+    pd.testing.assert_frame_equal(joined, whole)
+    assert joined_table == whole_table
+    assert whole["token"].nunique() > 1

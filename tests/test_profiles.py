@@ -1,0 +1,59 @@
+"""The profiles: what a job asks for on a cluster, and how many jobs may use GPUs on one machine."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+RULES = "".join(file.read_text() for file in sorted((ROOT / "rules").glob("*.smk")))
+SLURM = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+
+
+def test_the_cluster_profile_names_every_rule_that_is_submitted():
+    rules = set(re.findall(r"^ *rule (\w+):$", RULES, re.MULTILINE))
+    local = set(re.findall(r"^localrules:\n((?:    \w+,\n)+)", RULES, re.MULTILINE)[0].replace(",", "").split())
+    assert local == {"smollm_wheel"}
+    assert set(SLURM["set-resources"]) == rules - local
+
+
+@pytest.mark.parametrize("resource", ["mem_mb", "runtime"])
+def test_every_retry_asks_for_more(resource):
+    assert SLURM["retries"] >= 1
+    for rule, resources in {"default": SLURM["default-resources"], **SLURM["set-resources"]}.items():
+        asked = [eval(resources[resource], {"attempt": attempt}) for attempt in range(1, SLURM["retries"] + 2)]
+        assert asked == sorted(set(asked)), rule
+
+
+def test_the_cluster_profile_asks_for_more_memory_than_the_rule_says():
+    blocks = re.split(r"^ *rule (?=\w+:$)", RULES, flags=re.MULTILINE)[1:]
+    said = [(block.split(":")[0], number) for block in blocks for number in re.findall(r" mem_mb=(\d+),", block)]
+    assert len(said) > 25
+    for rule, megabytes in said:
+        assert eval(SLURM["set-resources"][rule]["mem_mb"], {"attempt": 1}) >= int(megabytes) + 300, rule
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", {"1"}), ("cpu", {"0"})])
+def test_a_job_asks_for_one_gpu_if_its_backbone_is_on_one(tmp_path, device, gpus):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(
+        yaml.safe_dump(
+            {
+                "backbones": {"blip2-nano": {"device": device}},
+                "table1": {"backbones": ["blip2-nano"]},
+            }
+        )
+    )
+    profile = ["--workflow-profile", ROOT / "profiles" / "local", "--resources", "gpu=4"]
+    command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", ROOT / "Snakefile", "--directory", tmp_path]
+    command += ["--cores", "1", *profile, "--configfile", overlay, "--", "results/table1.csv"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    for job in re.split(r"\n(?=(?:local)?rule )", done.stdout + done.stderr):
+        rule = re.match(r"(?:local)?rule (\w+):", job)
+        if rule and rule[1] in ("visual", "records", "admission"):
+            assert set(re.findall(r"\bgpu=(\d)", job)) == gpus, job
+        elif rule and rule[1] in ("benchmark", "encoders", "table"):
+            assert "gpu=" not in job

@@ -1,0 +1,94 @@
+"""Finished groups of sessions, kept beside an output while its job runs: a job that was killed goes on from them.
+
+The folder is no output of the rule: Snakemake deletes the outputs of a job that failed. What a chunk holds is what the
+job would have written, measured seconds included: an output put together from chunks equals that of an undisturbed job
+in every column but `edit_seconds`, of which each part was measured when it was computed.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from unike_lib.evaluation.records import RECORD_SCHEMA, Score
+from unike_lib.io import fingerprint, read_table, write_table
+from unike_lib.types import EditCase, InputError
+
+log = logging.getLogger(__name__)
+SCORE_SCHEMA = pa.schema([RECORD_SCHEMA.field(field.name) for field in fields(Score)])
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """The finished parts of one output.
+
+    folder: where they lie; mark: the fingerprint of the job, which knows its code, settings and inputs.
+    """
+
+    folder: Path
+    mark: str
+
+    def run(
+        self, edit: Callable[[Sequence[EditCase]], list[Score]], cases: Sequence[EditCase], k: int, sessions: int
+    ) -> list[Score]:
+        """Return the scores of all cases in sessions of k; parts that were finished earlier are read, not edited again.
+
+        Args:
+            edit: edits and scores some cases in sessions of k (`run_edits`), numbering the sessions from 0.
+            cases: all cases; a part is `sessions` whole sessions, so that batches are those of a single run.
+            k: edits a session.
+            sessions: sessions edited as one batch.
+        """
+        size = k * sessions
+        parts = [cases[start : start + size] for start in range(0, len(cases), size)]
+        files = [self._file(part, k, sessions) for part in parts]
+        self._forget_all_but(files)
+        scores: list[Score] = []
+        for number, (part, file) in enumerate(zip(parts, files, strict=True)):
+            found = self._read(file)
+            if found is None:
+                found = edit(part)
+                write_table(file, pd.DataFrame([vars(score) for score in found]), file.stem, SCORE_SCHEMA)
+            for score in found:
+                score.session += number * sessions
+            scores += found
+        return scores
+
+    def _file(self, part: Sequence[EditCase], k: int, sessions: int) -> Path:
+        """Name a part by what its scores depend on: the job, the cases, and the batch."""
+        return self.folder / f"{fingerprint(self.mark, k, sessions, [case.request.id for case in part])}.parquet"
+
+    def _forget_all_but(self, files: Sequence[Path]) -> None:
+        """Remove what other settings, code or inputs left here, and what a killed write did."""
+        if self.folder.is_dir():
+            kept = {file.name for file in files}
+            for file in self.folder.iterdir():
+                if file.name not in kept:
+                    file.unlink(missing_ok=True)  # a job whose driver was killed may have just renamed it
+            log.info("%d of %d parts were finished earlier", sum(file.is_file() for file in files), len(files))
+
+    def _read(self, file: Path) -> list[Score] | None:
+        if not file.is_file():
+            return None
+        try:
+            rows = read_table(file, file.stem).to_dict("records")
+            return [
+                Score(**{str(name): value for name, value in row.items()} | {"facts": list(row["facts"])})
+                for row in rows
+            ]
+        except InputError as error:
+            log.warning("this part is computed again: %s", error)
+            return None
+
+
+@contextmanager
+def kept_chunks(output: Path, mark: str) -> Iterator[Chunks]:
+    """Yield the chunks of an output; they are removed when the block ends without an error, and kept after one."""
+    folder = output.parent / f".{output.name}.chunks"
+    yield Chunks(folder, mark)
+    shutil.rmtree(folder, ignore_errors=True)
