@@ -3,6 +3,8 @@
 # make smoke                 the whole workflow in miniature, in .smoke/
 # make slurm | slurm-test    what a SLURM cluster needs (docs/cluster.md); the smoke run's Table 1 from a throw-away one
 # make bench                 ratios against naive twins, and how cost grows (results/bench.md)
+# make rehearsal             the paper's run at full size on noise and random weights, in .rehearsal/: 20 GB of memory,
+#                            12 GB of disk; MMEDIT=folder takes MMEdit's annotations, REHEARSAL=--tiny a tiny backbone
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
 # make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes);
 #                            FAULT_TARGET=results/table4.csv kills what makes that file alone
@@ -17,6 +19,8 @@ GPUS ?= $(or $(filter-out 0,$(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU)),1
 SNAKEMAKE_ARGS ?=
 KILLS ?= 20
 FAULT_TARGET ?= all
+MMEDIT ?=
+REHEARSAL ?=
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -25,7 +29,7 @@ MEASURED = $(addprefix results/stages/,visual/blip2-nano/dev.safetensors \
 	$(addprefix knowledge/blip2-nano/,ffn_inputs.parquet encoders.safetensors memory.safetensors))
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
-.PHONY: all smoke bench test fault-test check slurm slurm-test clean FORCE
+.PHONY: all smoke bench rehearsal test fault-test check slurm slurm-test clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -44,6 +48,11 @@ smoke: $(READY)
 bench: $(READY)
 	$(SNAKEMAKE) $(SNAKEMAKE_ARGS) -- $(MEASURED)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m bench
+rehearsal: $(READY)
+	$(VENV)/bin/python tools/rehearsal.py prepare .rehearsal $(REHEARSAL) $(if $(MMEDIT),--annotations $(MMEDIT))
+	$(VENV)/bin/snakemake --workflow-profile profiles/local --cores 2 --directory .rehearsal \
+		--config preset=paper,rehearsal $(SNAKEMAKE_ARGS)
+	$(VENV)/bin/python tools/rehearsal.py costs .rehearsal
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
@@ -75,4 +84,4 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .smoke .slurm-test build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .smoke .slurm-test .rehearsal build *.egg-info .mypy_cache .ruff_cache .hypothesis

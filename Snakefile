@@ -33,12 +33,13 @@ include: "rules/edits.smk"
 include: "rules/tables.smk"
 include: "rules/report.smk"
 include: "rules/figures.smk"
+include: "rules/parity.smk"
 
 
 rule all:
     default_target: True
     input:
-        expand("results/table{number}.{kind}", number=range(1, 6), kind=["csv", "md"]),
+        expand("results/{table}.{kind}", table=[*CONFIG.tables, "table5"], kind=["csv", "md"]),
         "results/admission.md",
         FIGURES,
         "results/qualitative.html",

@@ -64,7 +64,7 @@ def trained(name: str, stages: Path, edits: int) -> Subject:
 
     def from_pixels(names: Sequence[str]) -> Tensor:
         return embed_images(
-            backbone.model, processor, [load_image(stages / "benchmark", each) for each in names]
+            backbone.model, processor, [load_image([stages / "benchmark"], each) for each in names]
         ).clone()
 
     family = replace(FAMILIES[settings.family], form=backbone.form)

@@ -131,9 +131,31 @@ rule pretrain_smol:
         "../workflow_scripts/pretrain_smol.py"
 
 
+rule convert_backbone:
+    input:
+        original_files,
+    output:
+        directory(f"{STAGES}/backbones/{{backbone}}"),
+    log:
+        "logs/convert_backbone/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/convert_backbone/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=named(CONVERTED),
+    threads: CONFIG.threads
+    resources:
+        mem_mb=32000,
+    params:
+        code=lib("convert_backbone"),
+        backbone=backbone_fields("family", "original", "image_size"),
+    script:
+        "../workflow_scripts/convert_backbone.py"
+
+
 rule visual:
     input:
-        cases=expand("{folder}/{{split}}_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
+        cases=expand("{folder}/{{split}}_{task}.json", folder=BENCHMARK, task=TASKS),
+        sources=lambda wildcards: POOL_SOURCES if wildcards.split == "pool" else [],
         images=IMAGES,
         backbone=backbone_files,
     output:
@@ -149,8 +171,8 @@ rule visual:
     params:
         code=lib("extract_visual"),
         folder=backbone_folder,
-        image_root=IMAGE_ROOT,
-        backbone=backbone_fields("family", "dtype"),
+        image_roots=IMAGE_ROOTS,
+        backbone=backbone_fields("family", "dtype", "image_size"),
         edits=edits_of_split,
     script:
         "../workflow_scripts/extract_visual.py"
@@ -163,7 +185,7 @@ rule diagnostics:
                 "{folder}/{split}_{task}.json",
                 folder=BENCHMARK,
                 split=split,
-                task=["vqa", "caption"],
+                task=TASKS,
             )
             for split in DIAGNOSED
         },
@@ -197,7 +219,7 @@ rule diagnostics:
 # Whether a backbone can show UniKE at all: without that, UniKE's rows on it say nothing.
 rule admission:
     input:
-        cases=expand("{folder}/dev_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
+        cases=expand("{folder}/dev_{task}.json", folder=BENCHMARK, task=TASKS),
         visual=f"{STAGES}/visual/{{backbone}}/dev.safetensors",
         triplets=f"{STAGES}/knowledge/{{backbone}}/triplets.parquet",
         memory=f"{STAGES}/knowledge/{{backbone}}/memory.safetensors",
@@ -210,6 +232,8 @@ rule admission:
         "logs/admission/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/admission/{{backbone}}.tsv"
+    # Long, and only the table waits for it: early, or it runs alone at the end.
+    priority: 1
     threads: CONFIG.threads
     resources:
         mem_mb=3000,

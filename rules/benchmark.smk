@@ -1,10 +1,10 @@
 # The benchmark: the embedded one, drawn and written here, or a user's MMEdit files, checked and split.
 
+# The user's files of every task.
 USER_FILES = [
-    "vqa_train.json",
-    "vqa_eval.json",
-    "caption_train_edit.json",
-    "caption_eval_edit.json",
+    f"{CONFIG.benchmark.annotations}/{name}"
+    for pair in CONFIG.benchmark.files.values()
+    for name in (pair.train, pair.eval)
 ]
 
 
@@ -16,7 +16,7 @@ if EMBEDDED:
                 "{folder}/{split}_{task}.json",
                 folder=BENCHMARK,
                 split=SPLITS,
-                task=["vqa", "caption"],
+                task=TASKS,
             ),
             checksums=f"{BENCHMARK}/checksums.sha256",
             images=directory(IMAGES),
@@ -65,18 +65,41 @@ if EMBEDDED:
 
 else:
 
+    # What is missing, before any work: `make results/missing_images.csv`.
+    rule missing_images:
+        input:
+            annotations=USER_FILES,
+            sources=CONFIG.benchmark.triplet_sources,
+        output:
+            "results/missing_images.csv",
+        log:
+            "logs/missing_images.log",
+        benchmark:
+            f"{STAGES}/benchmarks/missing_images.tsv"
+        threads: CONFIG.threads
+        resources:
+            mem_mb=1000,
+        params:
+            code=lib("list_missing_images"),
+            benchmark=CONFIG.benchmark.model_dump(mode="json"),
+        script:
+            "../workflow_scripts/list_missing_images.py"
+
     rule benchmark:
         input:
-            annotations=[f"{CONFIG.benchmark.annotations}/{name}" for name in USER_FILES],
+            annotations=USER_FILES,
+            sources=CONFIG.benchmark.triplet_sources,
             images=IMAGES,
         output:
             cases=expand(
                 "{folder}/{split}_{task}.json",
                 folder=BENCHMARK,
                 split=SPLITS,
-                task=["vqa", "caption"],
+                task=TASKS,
             ),
             checksums=f"{BENCHMARK}/checksums.sha256",
+            sources=POOL_SOURCES,
+            counts=COUNTS,
         log:
             "logs/benchmark.log",
         benchmark:

@@ -18,12 +18,13 @@ STAGES = "results/stages"
 BENCHMARK = f"{STAGES}/benchmark"
 PRESETS = sorted(file.stem for file in Path(workflow.basedir, "presets").glob("*.yaml"))
 
-# `--config preset=full` lays presets/full.yaml over config.yaml, below the user's own files and settings.
-if "preset" in config:
-    if config["preset"] not in PRESETS:
-        raise WorkflowError(f"preset: unknown preset {config['preset']!r}; known: {', '.join(PRESETS)}")
+# `--config preset=full` lays presets/full.yaml over config.yaml, below the user's own files and settings; of several,
+# `preset=paper,rehearsal`, each lies over those before it.
+for preset in filter(None, config.get("preset", "").split(",")):
+    if preset not in PRESETS:
+        raise WorkflowError(f"preset: unknown preset {preset!r}; known: {', '.join(PRESETS)}")
 
-    configfile: f"{workflow.basedir}/presets/{config['preset']}.yaml"
+    configfile: f"{workflow.basedir}/presets/{preset}.yaml"
 
 
 config.pop("preset", None)
@@ -34,17 +35,22 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-EMBEDDED = CONFIG.benchmark.annotations is None
-IMAGE_ROOT = BENCHMARK if EMBEDDED else CONFIG.benchmark.images
-IMAGES = f"{BENCHMARK}/images" if EMBEDDED else IMAGE_ROOT
+EMBEDDED = CONFIG.benchmark.embedded
+TASKS = CONFIG.benchmark.tasks
+IMAGE_ROOTS = [BENCHMARK] if EMBEDDED else CONFIG.benchmark.image_roots
+IMAGES = f"{BENCHMARK}/images" if EMBEDDED else IMAGE_ROOTS
+# Of a user's benchmark: questions beyond it from which triplets are collected too, and what is left out of its files.
+POOL_SOURCES = [f"{BENCHMARK}/pool_sources.jsonl"] * bool(CONFIG.benchmark.triplet_sources)
+COUNTS = [] if EMBEDDED else [f"{BENCHMARK}/counts.json"]
 SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 # What a backbone is diagnosed on: items that it was taught, and items that it should not know.
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
 TEXT_QUESTIONS = ["benchmark/general_questions.json"]
 GENERATION = CONFIG.evaluation.model_dump(mode="json", include={"generate", "max_new_tokens"})
 FIGURES = expand("results/figures/{figure}.pdf", figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", "forgetting"])
-# Backbones made here: a tiny language model from scratch, or a pretrained one.
-MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.folder is None]
+# Backbones converted from original checkpoints; backbones made here: a tiny language model from scratch, or a pretrained.
+CONVERTED = [name for name, backbone in CONFIG.backbones.items() if backbone.original]
+MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.made_here]
 SMOL = [name for name in MADE if CONFIG.backbones[name].language_model]
 NANO = [name for name in MADE if name not in SMOL]
 # Backbones of any table or figure.
@@ -82,12 +88,12 @@ def admission_method():
 
 
 def gpus(wildcards):
-    """GPUs that the job's backbone needs: one if its device is a GPU."""
-    return int(CONFIG.backbones[wildcards.backbone].device.startswith("cuda"))
+    """GPUs that the job's backbone needs: one if its device is a GPU; with `auto` it takes all that it can see."""
+    return int(CONFIG.backbones[wildcards.backbone].device.startswith(("cuda", "auto")))
 
 
 def backbone_folder(wildcards):
-    """Where the job's backbone lies: the folder that `pretrain` writes, the user's folder, or a hub id."""
+    """Where the job's backbone lies: the folder that a rule writes, the user's folder, or a hub id."""
     return CONFIG.backbones[wildcards.backbone].folder or f"{STAGES}/backbones/{wildcards.backbone}"
 
 
@@ -96,6 +102,13 @@ def backbone_files(wildcards):
     folder = backbone_folder(wildcards)
     # A folder below the stages may belong to another backbone made here, whose other layers are edited.
     return [folder] if folder.startswith(f"{STAGES}/") or os.path.isdir(folder) else []
+
+
+def original_files(wildcards):
+    """The files of the job's original checkpoint; of its language model, what is no hub id."""
+    files = CONFIG.backbones[wildcards.backbone].original.model_dump()
+    language_model = files.pop("language_model")
+    return [*filter(None, files.values()), *([language_model] if os.path.isdir(language_model) else [])]
 
 
 def text_questions(wildcards):
@@ -122,7 +135,7 @@ def files_of_method(wildcards):
     if settings.method in TRAINED:
         files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{wildcards.method}.safetensors"
     if settings.method == "ike" or getattr(settings, "in_context", False):
-        files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in ("vqa", "caption")]
+        files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in TASKS]
     return files
 
 

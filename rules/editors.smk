@@ -3,8 +3,8 @@
 
 rule train_editor:
     input:
-        cases=expand("{folder}/method_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
-        dev=expand("{folder}/dev_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
+        cases=expand("{folder}/method_{task}.json", folder=BENCHMARK, task=TASKS),
+        dev=expand("{folder}/dev_{task}.json", folder=BENCHMARK, task=TASKS),
         visual=expand(
             "{folder}/visual/{{backbone}}/{split}.safetensors",
             folder=STAGES,

@@ -121,7 +121,7 @@ rule qualitative:
         mem_mb=1500,
     params:
         code=lib("write_qualitative", data=["reporting/*.mplstyle", "reporting/templates/*", *TEXT_QUESTIONS]),
-        image_root=IMAGE_ROOT,
+        image_roots=IMAGE_ROOTS,
         text_locality={name: CONFIG.backbones[name].text_locality for name in CONFIG.table1.backbones},
         methods=CONFIG.table1.methods,
         examples=CONFIG.figures.qualitative,

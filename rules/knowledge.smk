@@ -5,7 +5,8 @@ KNOWLEDGE = f"{STAGES}/knowledge/{{backbone}}"
 
 rule triplets:
     input:
-        cases=expand("{folder}/pool_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
+        cases=expand("{folder}/pool_{task}.json", folder=BENCHMARK, task=TASKS),
+        sources=POOL_SOURCES,
         visual=f"{STAGES}/visual/{{backbone}}/pool.safetensors",
         backbone=backbone_files,
     output:
@@ -52,7 +53,7 @@ rule states:
 
 rule ffn_inputs:
     input:
-        cases=expand("{folder}/pool_{task}.json", folder=BENCHMARK, task=["vqa", "caption"]),
+        cases=expand("{folder}/pool_{task}.json", folder=BENCHMARK, task=TASKS),
         visual=f"{STAGES}/visual/{{backbone}}/pool.safetensors",
         backbone=backbone_files,
         questions=text_questions,

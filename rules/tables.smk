@@ -17,6 +17,7 @@ rule table:
     input:
         records=lambda wildcards: records_of(wildcards.table),
         admission=admission_of_table,
+        counts=COUNTS,
     output:
         **table_files("{table}", "captions/table.rst"),
     log:
@@ -42,6 +43,7 @@ rule table5:
     input:
         one_step=records_of("table1"),
         sequential=records_of("table2"),
+        counts=COUNTS,
     output:
         **table_files("table5", "captions/table5.rst"),
     log:

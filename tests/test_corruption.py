@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from tiny_models import tiny_model
 
+from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import load_model
 from unike_lib.backbones.visual import VisualStore
 from unike_lib.benchmark.mmedit import FIELDS, load_image, read_cases
 from unike_lib.checksum import LIST
-from unike_lib.config import BackboneConfig
 from unike_lib.editing.hypernetwork import load_network
 from unike_lib.editing.mend import build_mend
 from unike_lib.evaluation.records import Before
@@ -203,8 +203,8 @@ def test_a_damaged_picture_is_refused_or_the_same(tmp_path):
     rng = random.Random(0)
     path = tmp_path / "a.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(path)
-    content, whole = path.read_bytes(), load_image(tmp_path, "a.png").tobytes()
-    read = lambda file: load_image(file.parent, file.name).tobytes()  # noqa: E731
+    content, whole = path.read_bytes(), load_image([tmp_path], "a.png").tobytes()
+    read = lambda file: load_image([file.parent], file.name).tobytes()  # noqa: E731
     refused = 0
     for damaged in bits_flipped(content, rng):
         path.write_bytes(damaged)

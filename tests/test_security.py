@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 from tiny_models import tiny_images, tiny_model, tiny_tokenizer
 
+from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import load_backbone
-from unike_lib.benchmark.mmedit import FIELDS, image_path, load_image, read_cases, require_images
-from unike_lib.config import BackboneConfig
+from unike_lib.benchmark.missing import missing_of_case, require_images
+from unike_lib.benchmark.mmedit import FIELDS, image_path, load_image, read_cases
+from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.sources import imported_names
 from unike_lib.types import InputError
 
@@ -122,10 +124,11 @@ def test_every_dependency_has_one_version():
     assert set(asked) <= set(lock)
 
 
-def benchmark_naming(folder, name, field="image"):
+def case_naming(folder, root, name, field="image"):
     record = {each: each for each in FIELDS} | dict.fromkeys(("image", "image_rephrase", "m_loc"), "in.png")
     (folder / "eval_vqa.json").write_text(json.dumps([record | {field: name}]))
-    return read_cases(folder / "eval_vqa.json")
+    (case,) = read_cases(folder / "eval_vqa.json")
+    return case, "eval_vqa.json", BenchmarkConfig(annotations=str(folder), images=str(root))
 
 
 @pytest.mark.parametrize("field", ["image", "image_rephrase", "m_loc"])
@@ -139,9 +142,9 @@ def test_images_cannot_lie_outside_the_image_folder(tmp_path, field, name):
     (root / "links").symlink_to(tmp_path)
     name = name.format(outside=outside)
     for refused in (
-        lambda: require_images(benchmark_naming(tmp_path, name, field), root, "eval_vqa.json"),
-        lambda: load_image(root, name),
-        lambda: image_path(root, name),
+        lambda: missing_of_case(*case_naming(tmp_path, root, name, field)),
+        lambda: load_image([root], name),
+        lambda: image_path([root], name),
     ):
         with pytest.raises(InputError, match="leads out of the image folder"):
             refused()
@@ -151,6 +154,6 @@ def test_images_cannot_lie_outside_the_image_folder(tmp_path, field, name):
 def test_names_that_no_file_can_have_are_one_error(tmp_path, name):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(InputError, match="image"):
-        require_images(benchmark_naming(tmp_path, name), tmp_path, "eval_vqa.json")
+        require_images(missing_of_case(*case_naming(tmp_path, tmp_path, name)))
     with pytest.raises(InputError, match="image"):
-        load_image(tmp_path, name)
+        load_image([tmp_path], name)

@@ -12,10 +12,11 @@ import yaml
 
 from unike_lib.config import load_config
 from unike_lib.methods import resolve_method
+from unike_lib.reporting.paper import PAPER_METHODS, PAPER_VARIANTS, paper_cells
 from unike_lib.types import InputError
 
 ROOT = Path(__file__).parents[1]
-PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))
 TARGETS = ["all", "results/tuning.csv", "results/figures/encoder_losses.pdf"]
 
 
@@ -71,10 +72,36 @@ def test_every_method_is_searched_equally_long():
         assert combinations == config.tuning.trials
 
 
-@pytest.mark.parametrize("preset", [None, *PRESETS], ids=lambda preset: preset.stem if preset else "default")
-def test_every_target_is_planned(tmp_path, preset):
-    overlay = ["--configfile", preset] if preset else []
-    config = load_config(merged(read(ROOT / "config.yaml"), read(preset) if preset else {}))
+# A rehearsal lies over the paper's run.
+STACKS = {"default": [], **{preset: [preset] for preset in PRESETS}, "rehearsal": ["paper", "rehearsal"]}
+
+
+def stacked(names):
+    """Return the configuration that presets give, each over those before it."""
+    values = read(ROOT / "config.yaml")
+    for name in names:
+        values = merged(values, read(ROOT / "presets" / f"{name}.yaml"))
+    return load_config(values)
+
+
+def touch_user_files(folder, config):
+    """Make the files that a configuration names, empty."""
+    benchmark = config.benchmark
+    if not benchmark.embedded:
+        for name in (*benchmark.image_roots, benchmark.annotations):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        files = [
+            f"{benchmark.annotations}/{name}" for pair in benchmark.files.values() for name in (pair.train, pair.eval)
+        ]
+        for name in (*files, *benchmark.triplet_sources):
+            (folder / name).touch()
+
+
+@pytest.mark.parametrize("names", STACKS.values(), ids=STACKS)
+def test_every_target_is_planned(tmp_path, names):
+    overlay = ["--config", f"preset={','.join(names)}"] if names else []
+    config = stacked(names)
+    touch_user_files(tmp_path, config)
     status, text = snakemake(tmp_path, "-n", *overlay, "--", *TARGETS)
     assert status == 0, text
     jobs, table, figures = planned(text), config.table1, config.figures
@@ -93,11 +120,51 @@ def test_every_target_is_planned(tmp_path, preset):
     assert jobs["sweep_figure"] == len(sweeps)
     assert jobs["sweep_records"] == sum(len(s.backbones) * len(s.tasks) * len(s.vary) for s in sweeps)
     assert jobs["tuning_trials"] == cells * len(config.tuning.grids)
+    assert jobs["benchmark"] == 1 and jobs.get("contact_sheet", 0) == config.benchmark.embedded
     shown = {name for rows in (*config.tables.values(), figures, *sweeps) for name in rows.backbones}
     assert jobs["admission"] == jobs["diagnostics"] == len(shown)
     made = [config.backbones[name] for name in shown if config.backbones[name].folder is None]
-    assert jobs["pretrain"] + jobs.get("pretrain_smol", 0) == len(made)
+    assert jobs.get("pretrain", 0) + jobs.get("pretrain_smol", 0) == len(made)
     assert jobs.get("smol_weights", 0) == sum(backbone.language_model is not None for backbone in made)
+
+
+def test_the_papers_run_is_the_papers():
+    """Cells and settings that the paper prints, and a source behind every value."""
+    config = stacked(["paper"])
+    families = {name: backbone.family for name, backbone in config.backbones.items()}
+    assert [families[name] for name in config.table1.backbones] == ["blip2", "minigpt4"]
+    for table, number in ((config.table2, 2), (config.table3, 3), (config.table4, 4)):
+        printed = paper_cells(f"table{number}")
+        assert [families[name] for name in table.backbones] == ["minigpt4"]
+        assert {k for _, k in table.settings} == set(printed["k"])
+        titles = PAPER_METHODS | PAPER_VARIANTS
+        assert {titles[method] for method in table.methods} == set(printed["method"])
+    assert {PAPER_METHODS[method] for method in config.table1.methods} == set(paper_cells("table1")["method"])
+    unike = resolve_method(config.methods, "unike")
+    assert (unike.neurons, unike.top_k, unike.alpha, unike.alpha_scale) == (10, 40, "dynamic", 1.0)
+    assert config.knowledge.encoders.learning_rate == 1.0e-4
+    for name in config.table1.backbones:
+        backbone = config.backbones[name]
+        assert backbone.layers == "last_four" and backbone.max_triplets > 15000 and backbone.device == "cuda"
+    lines = (ROOT / "presets" / "paper.yaml").read_text().splitlines()
+    values = [line for line in lines if re.search(r"^ +\w[\w-]*: +[^{ \[]", line) and "family" not in line]
+    named = re.compile(r"# .*(paper|released|MMEdit|VLKEB|T-Patcher|De Cao|MEND|SERAC|ours)")
+    sections = ("backbones: null", "language_model: null", "edits: null")
+    assert not [line for line in values if not named.search(line) and not line.strip().startswith(sections)]
+
+
+def test_a_rehearsal_edits_twice_with_every_method_of_the_paper():
+    paper, rehearsal = stacked(["paper"]), stacked(["paper", "rehearsal"])
+    for name, table in rehearsal.tables.items():
+        assert set(table.methods) <= set(paper.tables[name].methods) and table.backbones == ("blip2-opt-2.7b",)
+    assert rehearsal.table1.methods == paper.table1.methods
+    assert rehearsal.evaluation.edits == 2
+    big, small = (config.backbones["blip2-opt-2.7b"] for config in (paper, rehearsal))
+    assert (small.layers, small.dtype, small.vqa_prompt) == (big.layers, big.dtype, big.vqa_prompt)
+    for method in paper.table1.methods:
+        sizes = {"neurons", "rank", "hidden", "condition", "layers", "width", "heads", "scope_layers", "top_k"}
+        settings = [resolve_method(config.methods, method).model_dump(include=sizes) for config in (paper, rehearsal)]
+        assert settings[0] == settings[1]
 
 
 BAD = {
@@ -122,7 +189,7 @@ BAD = {
     "session length": ({"table2": {"ks": [1]}}, ["table2.ks.0", "greater than or equal to 2"]),
     "odd session": ({"table3": {"ks": [5]}}, ["table3.ks.0", "multiple of 2"]),
     "backbones that cannot": (
-        {"benchmark": {"annotations": "mine"}},
+        {"benchmark": {"annotations": "mine", "images": "mine"}},
         [
             "backbones.blip2-nano.folder",
             *(f"table{number} (" for number in range(1, 5)),
@@ -130,7 +197,7 @@ BAD = {
         ],
     ),
     "figure's backbone that cannot": (
-        {"benchmark": {"annotations": "mine"}, "backbones": {"minigpt4-smol": {"folder": "here"}}}
+        {"benchmark": {"annotations": "mine", "images": "mine"}, "backbones": {"minigpt4-smol": {"folder": "here"}}}
         | {f"table{number}": {"backbones": ["minigpt4-smol"]} for number in range(1, 5)},
         ["backbones.blip2-nano.folder", "are in figures.sweeps.frontier (blip2-nano)"],
     ),
@@ -198,10 +265,71 @@ def test_a_preset_lies_between_the_defaults_and_the_users_own_settings(tmp_path)
     assert "presets/smoke.yaml" in text
 
 
+def test_originals_are_converted_and_lavis_has_an_environment_of_its_own(tmp_path):
+    files = ["blip2_pretrained_flant5xxl.pth", "eva_vit_g.pth", "pretrained_minigpt4_7b.pth"]
+    overlays = ("--configfile", ROOT / "presets" / "checkpoints.yaml", "-n", "--")
+    targets = ("results/stages/backbones/minigpt4-7b", "results/parity_lavis.csv")
+    status, text = snakemake(tmp_path, *overlays, *targets)
+    assert status != 0 and all(f"checkpoints/{file}" in text for file in files)
+    for file in files:
+        (tmp_path / "checkpoints").mkdir(exist_ok=True)
+        (tmp_path / "checkpoints" / file).write_text("")
+    status, text = snakemake(tmp_path, *overlays, *targets)
+    assert status == 0, text
+    own = {"lavis_environment": 1, "lavis_reference": 1, "parity_lavis": 1}
+    assert planned(text) == {"convert_backbone": 1, **own}
+
+
 def test_an_unknown_preset_is_one_clear_line(tmp_path):
     status, text = snakemake(tmp_path, "-n", "--config", "preset=fast")
     assert status != 0
-    assert f"preset: unknown preset 'fast'; known: {', '.join(preset.stem for preset in PRESETS)}" in text.splitlines()
+    assert f"preset: unknown preset 'fast'; known: {', '.join(PRESETS)}" in text.splitlines()
+
+
+USER_FILES = ["vqa_train.json", "vqa_eval.json", "caption_train_edit.json", "caption_eval_edit.json"]
+
+
+def user_overlay(folder, names=USER_FILES, **benchmark):
+    """Make empty files and image folders of a user; return a configuration that runs every table on them."""
+    for name in ("annotations", "images", "rephrased", "checkpoint"):
+        (folder / name).mkdir(exist_ok=True)
+    for name in names:
+        (folder / "annotations" / name).touch()
+    rows = {f"table{number}": {"backbones": ["real"]} for number in range(1, 5)}
+    figures = {"backbones": ["real"], "sweeps": {"frontier": {"backbones": None}}}
+    return {
+        "benchmark": {"annotations": "annotations", "images": "images", "rephrased_images": "rephrased"} | benchmark,
+        "backbones": {"real": {"family": "blip2", "folder": "checkpoint"}},
+        "figures": figures,
+        **rows,
+    }
+
+
+def test_a_users_benchmark_is_planned_with_its_report_of_missing_images(tmp_path):
+    (tmp_path / "more.jsonl").touch()
+    overlay = user_overlay(tmp_path, triplet_sources=["more.jsonl"])
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(overlay))
+    status, text = snakemake(tmp_path, "-n", "--configfile", tmp_path / "mine.yaml")
+    assert status == 0, text
+    assert (
+        planned(text)["benchmark"] == 1 and not {"contact_sheet", "pretrain", "missing_images"} & planned(text).keys()
+    )
+    reads = {rule for rule, files in re.findall(r"rule (\w+):\n +input: (.+)\n", text) if "pool_sources" in files}
+    assert reads == {"visual", "triplets"}
+    status, text = snakemake(tmp_path, "-n", "--configfile", tmp_path / "mine.yaml", "--", "results/missing_images.csv")
+    assert status == 0 and planned(text) == {"missing_images": 1}, text
+
+
+def test_a_benchmark_of_one_task_has_no_table_of_mixed_tasks(tmp_path):
+    files = {"vqa": {"train": "train.json", "eval": "eval.json"}, "caption": None}
+    overlay = user_overlay(tmp_path, ["train.json", "eval.json"], files=files)
+    with pytest.raises(InputError, match=r"table1\.tasks: benchmark\.files has no task 'caption'; known: \['vqa'\]"):
+        load_config(merged(read(ROOT / "config.yaml"), overlay))
+    overlay = merged(overlay, {name: {"tasks": ["vqa"]} for name in ("table1", "table2", "table4", "figures")})
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(overlay))
+    status, text = snakemake(tmp_path, "-n", "--configfile", tmp_path / "mine.yaml", "--", *TARGETS)
+    assert status == 0, text
+    assert planned(text)["table"] == 3 and "caption" not in text and "table3" not in text
 
 
 SMALL = {

@@ -5,22 +5,16 @@ Sources: "paper" (UniKE, NeurIPS 2024), "released" (the authors' code), "MMEdit"
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from unike_lib.backbone_config import BackboneConfig
+from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.figure_settings import FiguresConfig, Value
 from unike_lib.methods import Count, Fraction, Positive, Section, resolve_method
 from unike_lib.table_config import CrossTaskConfig, RowsConfig, SequentialConfig, TableConfig
-from unike_lib.types import InputError
-
-
-class BenchmarkConfig(Section):
-    """The benchmark: the embedded one, or a folder of MMEdit files."""
-
-    annotations: str | None = Field(None, description="Folder of MMEdit JSON files; null: the embedded benchmark.")
-    images: str | None = Field(None, description="Folder that image paths in the annotations start from.")
-    concepts: int = Field(160, ge=12, description="Embedded: number of pictured concepts (ours).")
+from unike_lib.types import TASKS, InputError
 
 
 class TeachingConfig(Section):
@@ -72,50 +66,6 @@ class SmolConfig(TeachingConfig):
     last_layer: int = Field(19, ge=0, description="Last one; the layers above, which read the context, are kept.")
     checkpoint: Count = Field(100, description="Optimiser steps between checkpoints.")
     shipped: bool = Field(True, description="Use the library's weights where benchmark and settings are theirs.")
-
-
-class BackboneConfig(Section):
-    """A backbone by family and origin."""
-
-    family: Literal["blip2", "minigpt4", "smolvlm", "idefics3", "llava"] = Field(
-        description="Architecture and input layout; embedded backbones are blip2 or minigpt4."
-    )
-    folder: str | None = Field(None, description="save_pretrained folder or hub id; null: train an embedded one.")
-    language_model: Literal["smollm2-135m"] | None = Field(
-        None, description="folder: null only: the pretrained LM to build on; null: a tiny one is trained from scratch."
-    )
-    layers: Literal["last_four"] | tuple[int, ...] = Field(
-        "last_four", description="Edited layers E (paper: last four)."
-    )
-    vqa_prompt: str = Field("Question: {} Short answer:", description="Template around a VQA question (MMEdit).")
-    text_locality: str | None = Field(
-        None,
-        description="Text-only questions (T-Loc): null: the benchmark's; general: the packaged plain facts; or a JSON "
-        "file whose records have loc and loc_ans (ours; a backbone with a pretrained LM knows the real world).",
-    )
-    max_triplets: Count = Field(20000, description="Upper bound on triplets (paper: more than 15K).")
-    edits: Count | None = Field(
-        None, description="Most evaluation edits a cell on this backbone; null: evaluation.edits decides alone."
-    )
-    shards: Count = Field(1, description="Jobs that share the edits of a cell of Tables 1 to 4, in whole sessions.")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Dtype of the frozen weights.")
-    device: str = Field(
-        "cpu",
-        pattern=r"^(cpu|mps|cuda(:0)?)$",
-        description="Torch device of the model: cpu, mps or cuda (a job sees one GPU, which is number 0 to it).",
-    )
-
-    @model_validator(mode="after")
-    def _embedded_families(self) -> "BackboneConfig":
-        if self.folder is None and self.family not in ("blip2", "minigpt4"):
-            raise ValueError(f"folder: expected a folder or hub id, because no {self.family} backbone is trained here")
-        return self
-
-    @model_validator(mode="after")
-    def _one_slot(self) -> "BackboneConfig":
-        if self.vqa_prompt.count("{}") != 1:
-            raise ValueError("vqa_prompt: expected exactly one {} for the question")
-        return self
 
 
 class EncoderConfig(Section):
@@ -206,8 +156,11 @@ class Config(Section):
 
     @property
     def tables(self) -> dict[str, RowsConfig]:
-        """The tables whose cells are records, by name."""
-        return {"table1": self.table1, "table2": self.table2, "table3": self.table3, "table4": self.table4}
+        """The tables whose cells are records, by name; a benchmark of one task has no table of mixed tasks."""
+        tables = {"table1": self.table1, "table2": self.table2, "table3": self.table3, "table4": self.table4}
+        if len(self.benchmark.tasks) < len(TASKS):
+            del tables["table3"]
+        return tables
 
     @property
     def shown(self) -> dict[str, tuple[str, ...]]:
@@ -232,6 +185,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _tasks_exist(self) -> "Config":
+        asked: dict[str, tuple[str, ...]] = {name: table.single_tasks for name, table in self.tables.items()}
+        asked["figures"] = self.figures.tasks
+        for name, sweep in self.figures.sweeps.items():
+            asked[f"figures.sweeps.{name}"] = sweep.tasks or ()
+        for place, tasks in asked.items():
+            _require(f"{place}.tasks: benchmark.files has no task", tasks, self.benchmark.tasks)
+        return self
+
+    @model_validator(mode="after")
     def _admission_tests_unike(self) -> "Config":
         _require("admission.method: unknown method", [self.admission.method], self.methods)
         if resolve_method(self.methods, self.admission.method).method != "unike":
@@ -240,10 +203,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _backbones_fit_the_benchmark(self) -> "Config":
-        made = [name for name, backbone in self.backbones.items() if backbone.folder is None]
+        made = [name for name, backbone in self.backbones.items() if backbone.made_here]
         asked = {place: [name for name in names if name in made] for place, names in self.shown.items()}
         asked = {place: names for place, names in asked.items() if names}
-        if self.benchmark.annotations is not None and asked:
+        if not self.benchmark.embedded and asked:
             first = next(iter(asked.values()))[0]
             places = ", ".join(f"{place} ({', '.join(names)})" for place, names in asked.items())
             raise ValueError(

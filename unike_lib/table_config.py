@@ -27,6 +27,11 @@ class RowsConfig(Section):
     def settings(self) -> list[tuple[str, int]]:
         """Tasks, each with a number of edits a session, K."""
 
+    @property
+    def single_tasks(self) -> tuple[str, ...]:
+        """The tasks whose edits are in the table."""
+        return tuple(dict.fromkeys(single for task, _ in self.settings for single in tasks_of(task)))
+
 
 class TableConfig(RowsConfig):
     """A table of one-step editing."""

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Task = Literal["vqa", "caption"]
-ProbeKind = Literal["rel", "t_gen", "m_gen", "t_loc", "m_loc"]
+ProbeKind = Literal["rel", "t_gen", "m_gen", "t_loc", "m_loc", "portability"]
 TASKS: tuple[Task, ...] = get_args(Task)
-PROBE_KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
+PORTABILITY: ProbeKind = "portability"  # VLKEB's; only some benchmarks have it
+PROBE_KINDS: tuple[ProbeKind, ...] = ("rel", "t_gen", "m_gen", "t_loc", "m_loc")  # of every edit
 
 
 class InputError(ValueError):
@@ -59,7 +60,8 @@ class Probe:
     """One question asked after an edit.
 
     `rel`: the edit itself; `t_gen`, `m_gen`: rephrased text, rephrased image (answer = target); `t_loc`, `m_loc`:
-    text-only and image questions whose answer must not change.
+    text-only and image questions whose answer must not change; `portability`: a question that takes the edited fact as
+    a step (VLKEB).
     """
 
     kind: ProbeKind
@@ -73,6 +75,10 @@ class EditCase:
     request: EditRequest
     probes: tuple[Probe, ...]
     facts: tuple[str, ...]
+
+    def asks(self, kind: ProbeKind) -> bool:
+        """Tell whether the case has a question of a probe kind."""
+        return any(probe.kind == kind for probe in self.probes)
 
     def query(self, kind: ProbeKind) -> Query:
         """Return the question of one probe kind.

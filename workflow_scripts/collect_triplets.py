@@ -8,10 +8,12 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
+    from unike_lib.benchmark.triplet_sources import read_triplet_source
     from unike_lib.knowledge.triplets import collect_triplets
 
     settings = config.backbones[snakemake.wildcards.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
     cases = [case for path in snakemake.input.cases for case in read_cases(path)]
+    cases += [case for path in snakemake.input.sources for case in read_triplet_source(Path(path))]
     out, limit = Path(snakemake.output[0]), settings.max_triplets
     collect_triplets(backbone, cases, limit, out, job_mark(snakemake), config.seed)

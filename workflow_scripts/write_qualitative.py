@@ -9,7 +9,7 @@ with Stage(snakemake) as config:
     from unike_lib.reporting.qualitative import choose_examples, write_qualitative_page
     from unike_lib.reporting.qualitative_figure import draw_qualitative
 
-    inputs, table, images = snakemake.input, config.table1, Path(snakemake.params.image_root)
+    inputs, table, images = snakemake.input, config.table1, snakemake.params.image_roots
     cases = {
         (name, task): read_cases(path, task, config.backbones[name].text_locality)
         for name in table.backbones

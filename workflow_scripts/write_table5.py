@@ -5,8 +5,10 @@ from pathlib import Path
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as config:
+    from unike_lib.benchmark.missing import counts_notes
     from unike_lib.reporting.averages import write_table5
 
     outputs = {name: Path(path) for name, path in snakemake.output.items()}
     one_step, sequential = ([Path(path) for path in snakemake.input[name]] for name in ("one_step", "sequential"))
-    write_table5(one_step, sequential, outputs, config)
+    notes = [note for path in snakemake.input.counts for note in counts_notes(Path(path))]
+    write_table5(one_step, sequential, outputs, config, notes)

@@ -1,18 +1,23 @@
 """SmolVLM, Idefics3, LLaVA against Hugging Face: its processors' token ids, its merging of images, its forward."""
 
 import json
+import shutil
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_families import LAYERS, picture, tiny_family
+from safetensors.torch import load_file, save_file
+from tiny_families import LAYERS, SIDE, image_mark, picture, tiny_family
 
+from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.base import IGNORED
-from unike_lib.backbones.load import FAMILIES, load_backbone, load_processor
+from unike_lib.backbones.decoder import DecoderLayer
+from unike_lib.backbones.generate import generate
+from unike_lib.backbones.load import FAMILIES, load_backbone, load_model, load_processor
 from unike_lib.backbones.visual import VisualStore, embed_images, extract_visual
-from unike_lib.config import BackboneConfig
 from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.patch import Neurons, Patch
 from unike_lib.knowledge.memory import Memory
@@ -26,9 +31,9 @@ QUERIES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["smolvlm", "smolvlm2", "idefics3", "llava", "llava-qwen2"])
+@pytest.fixture(scope="module", params=["smolvlm", "smolvlm2", "idefics3", "llava", "llava+qwen2", "qwen2-vl"])
 def tiny(request):
-    name, _, text = request.param.partition("-")
+    name, _, text = request.param.partition("+")
     return tiny_family(name, text or "llama")
 
 
@@ -38,7 +43,8 @@ def their_inputs(tiny, query):
     content = [{"type": "image"}] * (query.image is not None) + [{"type": "text", "text": prompt}]
     chat = [{"role": "user", "content": content}]
     text = tiny.processor.apply_chat_template(chat, add_generation_prompt=True)
-    text += f" {query.answer}" if query.answer else ""
+    space = "" if text.endswith("\n") else " "
+    text += space + query.answer if query.answer else ""
     images = {} if query.image is None else {"images": [picture(query.image)]}
     return tiny.processor(text=text, return_tensors="pt", **images)
 
@@ -64,7 +70,12 @@ def test_logits_equal_the_whole_model_on_a_padded_batch(tiny):
     pixels = torch.cat([each["pixel_values"] for each in inputs if "pixel_values" in each])
     if pixels.ndim == 5:  # one sample with all pictures: they are merged in order of their placeholders
         pixels = pixels.transpose(0, 1)
-    theirs = tiny.model(input_ids=ids, attention_mask=mask, pixel_values=pixels).logits
+    more = {}
+    if tiny.name == "qwen2-vl":
+        kinds = [each["mm_token_type_ids"][0] for each in inputs]
+        more["mm_token_type_ids"] = torch.nn.utils.rnn.pad_sequence(kinds, batch_first=True)
+        more["image_grid_thw"] = torch.cat([each["image_grid_thw"] for each in inputs if "image_grid_thw" in each])
+    theirs = tiny.model(input_ids=ids, attention_mask=mask, pixel_values=pixels, **more).logits
     backbone = tiny.backbone
     ours = backbone.head(backbone.trunk(backbone.encode(QUERIES)))
     torch.testing.assert_close(ours[mask.bool()], theirs[mask.bool()], atol=1e-5, rtol=0)
@@ -81,11 +92,27 @@ def test_any_text_has_the_token_ids_of_their_processor(tiny, style, prompt, answ
     ids = their_inputs(tiny, query)["input_ids"][0]
     batch = tiny.backbone.encode([query])
     embedded = tiny.model.get_input_embeddings()(ids)
-    placeholder = ids == tiny.tokenizer.convert_tokens_to_ids("<image>")
+    placeholder = ids == tiny.tokenizer.convert_tokens_to_ids(image_mark(tiny.name))
     assert bool(placeholder.any()) is with_image
     torch.testing.assert_close(batch.embeddings[0][~placeholder], embedded[~placeholder])
     written = batch.targets[0][batch.targets[0] != IGNORED]
     assert written.tolist() == ids[int(batch.last_prompt[0]) + 1 :].tolist()
+
+
+@torch.no_grad()
+def test_the_unedited_model_writes_what_its_own_full_passes_say(tiny):
+    """Written behind kept keys and values, where pictures on a grid take fewer positions than tokens."""
+    answers = generate(tiny.backbone, QUERIES, [[], [], [5, 6], []], max_new_tokens=4)
+    for query, answer in zip(QUERIES, answers, strict=True):
+        ids = their_inputs(tiny, replace(query, answer=None))
+        for token in answer:
+            logits = tiny.model(**ids).logits[0, -1]
+            assert float(logits.max() - logits[token]) < 1e-4
+            ids["input_ids"] = torch.cat([ids["input_ids"], torch.tensor([[token]])], 1)
+            for name in ("attention_mask", "mm_token_type_ids"):
+                if name in ids:
+                    more = torch.full((1, 1), int(name == "attention_mask"), dtype=ids[name].dtype)
+                    ids[name] = torch.cat([ids[name], more], 1)
 
 
 def test_generation_stops_where_the_chat_ends(tiny):
@@ -166,9 +193,10 @@ def saved(tiny, folder):
 
 def test_a_saved_folder_is_a_backbone(tiny, tmp_path):
     name = tiny.name.rstrip("2")
-    config = BackboneConfig(family=name, folder=str(saved(tiny, tmp_path / "model")))
+    size = SIDE if name == "qwen2-vl" else None
+    config = BackboneConfig(family=name, folder=str(saved(tiny, tmp_path / "model")), image_size=size)
     processor = load_processor(config.folder, config)
-    assert type(processor).__name__.endswith("Pil")
+    assert type(getattr(processor, "processor", processor)).__name__.endswith("Pil")
     loaded = load_backbone(config.folder, config, lambda names: None)
     store = tmp_path / "visual.safetensors"
     extract_visual(loaded.model, processor, ["one", "two", "one"], picture, store, "mark")
@@ -227,3 +255,89 @@ def test_the_configuration_knows_every_family():
     assert set(get_args(BackboneConfig.model_fields["family"].annotation)) == set(FAMILIES)
     with pytest.raises(ValueError, match="folder: expected a folder or hub id, because no llava backbone"):
         BackboneConfig(family="llava")
+
+
+CHANGED = {
+    "missing": (lambda tensors: tensors.pop("lm_head.weight"), "1 entry missing: lm_head.weight"),
+    "unexpected": (
+        lambda tensors: tensors.update(extra=torch.zeros(2)),
+        "1 entry unexpected: extra",
+    ),
+    "mis-shaped": (
+        lambda tensors: tensors.update({"lm_head.weight": tensors["lm_head.weight"][:, :-1].contiguous()}),
+        "1 entry of another shape: lm_head.weight (",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), CHANGED.values(), ids=CHANGED)
+def test_a_checkpoint_that_is_not_the_models_is_named(folder, tmp_path, change, message):
+    shutil.copytree(folder, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError) as error:
+        load_model(tmp_path / "model", BackboneConfig(family="smolvlm", folder="x"))
+    assert str(error.value).startswith(f"{tmp_path / 'model'}: {message}") and "\n" not in str(error.value)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "model")
+    tokenizer = tiny_family("smolvlm").tokenizer
+    tokenizer.add_tokens(["neverseen"])
+    tokenizer.save_pretrained(tmp_path / "model")
+    with pytest.raises(InputError, match=r"tokenizer of \d+ tokens, but the model has embeddings of \d+"):
+        load_backbone(tmp_path / "model", BackboneConfig(family="smolvlm", folder="x"), lambda names: None)
+
+
+def test_a_model_with_accelerates_hooks_answers_the_same(folder):
+    """On one device: what is shown is that the hooks, which carry inputs from card to card, fit layer-wise runs."""
+    accelerate = pytest.importorskip("accelerate")
+    here, hooked = (
+        load_backbone(folder, BackboneConfig(family="smolvlm", folder="x", device=device), lambda names: None)
+        for device in ("cpu", "auto")
+    )
+    leaves = [name for name, module in hooked.model.named_modules() if not list(module.children())]
+    accelerate.dispatch_model(hooked.model, dict.fromkeys(leaves, "cpu"), main_device="cpu", force_hooks=True)
+    assert all(hasattr(hooked.model.get_submodule(name), "_hf_hook") for name in leaves)
+    queries = [query for query in QUERIES if query.image is None]
+    torch.testing.assert_close(*(each.head(each.trunk(each.encode(queries))) for each in (here, hooked)))
+
+
+def test_edited_layers_on_two_cards_are_refused(make_backbone, monkeypatch):
+    places = iter(["cuda:0", "cuda:1", "cuda:1", "cuda:1"])
+    monkeypatch.setattr(DecoderLayer, "device", property(lambda layer: next(places)))
+    with pytest.raises(InputError, match="lie on cuda:0, cuda:1; expected one"):
+        make_backbone("blip2")
+
+
+def test_attention_is_torchs_own_kernel(tiny):
+    assert tiny.model.config._attn_implementation == "sdpa"
+    assert tiny.backbone.decoder.stack.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: no")]
+)
+def test_a_pass_that_does_not_fit_names_its_size_and_the_setting(make_backbone, monkeypatch, error):
+    backbone = make_backbone("blip2")
+    batch = backbone.encode([Query(None, "what is this ?")] * 5)
+
+    def full(*_, **__):
+        raise error
+
+    trunk = backbone.trunk(batch)
+    monkeypatch.setattr(backbone.decoder, "run", full)
+    for call in (lambda: backbone.trunk(batch), lambda: backbone.head(trunk)):
+        with pytest.raises(
+            InputError, match=r"out of memory on cpu in a pass of 5 rows of 9 tokens: lower evaluation\.sessions"
+        ):
+            call()
+
+
+def test_other_faults_of_a_pass_keep_their_own_words(make_backbone, monkeypatch):
+    backbone = make_backbone("blip2")
+    batch = backbone.encode([Query(None, "what is this ?")])
+    monkeypatch.setattr(backbone.decoder, "run", lambda *_, **__: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        backbone.trunk(batch)

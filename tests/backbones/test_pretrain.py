@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones import pretrain as stages
 from unike_lib.backbones import pretrain_tower
 from unike_lib.backbones.base import InputForm
@@ -22,7 +23,7 @@ from unike_lib.backbones.pretrain_tower import (
 )
 from unike_lib.backbones.tokenizer import STOPS, build_tokenizer
 from unike_lib.backbones.visual import embed_images
-from unike_lib.config import BackboneConfig, PretrainConfig
+from unike_lib.config import PretrainConfig
 from unike_lib.types import InputError, Query
 
 QUESTION = "Question: {} Short answer:"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones import pretrain as stages
 from unike_lib.backbones import pretrain_smol
 from unike_lib.backbones.load import input_form, load_backbone, load_model
@@ -18,7 +19,7 @@ from unike_lib.backbones.pretrain_smol import Recipe, assemble_smol, make_traine
 from unike_lib.backbones.pretrain_smol_text import Tutor
 from unike_lib.backbones.pretrain_text import NO_IMAGE, read_lessons
 from unike_lib.backbones.pretrain_tower import read_tower_features, training_scenes
-from unike_lib.config import BackboneConfig, SmolConfig
+from unike_lib.config import SmolConfig
 from unike_lib.io import read_tensors
 from unike_lib.types import InputError, Query
 

@@ -18,13 +18,17 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
 )
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
 from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.load import FAMILIES, input_form
+from unike_lib.backbones.positions import SquareProcessor
 from unike_lib.backbones.visual import embed_images
 
 LAYERS, SIDE = 4, 16
@@ -37,6 +41,15 @@ LLAVA_TEMPLATE = (
     "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' '}}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
+# The template that Qwen/Qwen2-VL-2B-Instruct publishes, without its branches for videos and numbered pictures.
+QWEN2_VL_TEMPLATE = (
+    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n"
+    "{% for content in message['content'] %}{% if content['type'] == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in content %}{{ content['text'] }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+QWEN_MARKS = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
 TEMPLATES = {
     "smolvlm": DEFAULT_CHAT_TEMPLATE,
     "smolvlm2": DEFAULT_CHAT_TEMPLATE,
@@ -50,8 +63,10 @@ def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
     begin, end = {
         "llava": ("<s>", "</s>"),
         "idefics3": ("<|begin_of_text|>", "<end_of_utterance>"),
+        "qwen2-vl": ("<|im_start|>", "<|im_end|>"),
     }.get(name, ("<|im_start|>", "<end_of_utterance>"))
-    special = list(dict.fromkeys(["<unk>", begin, end, *MARKS]))
+    marks = [*QWEN_MARKS, "<pad>"] if name == "qwen2-vl" else MARKS
+    special = list(dict.fromkeys(["<unk>", begin, end, *marks]))
     tokenizer = Tokenizer(BPE(unk_token="<unk>"))
     if name == "llava":
         tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -68,7 +83,7 @@ def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
         tokenizer.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=ids)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=begin, eos_token=end, unk_token="<unk>", pad_token="<pad>",
-        additional_special_tokens=MARKS[:4],
+        additional_special_tokens=marks[:-1] if name == "qwen2-vl" else MARKS[:4],
     )  # fmt: skip
 
 
@@ -81,9 +96,13 @@ def text_config(tokenizer, kind: str) -> dict:
     }  # fmt: skip
 
 
+def image_mark(name: str) -> str:
+    return "<|image_pad|>" if name == "qwen2-vl" else "<image>"
+
+
 def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0):
     torch.manual_seed(seed)
-    image_token = tokenizer.convert_tokens_to_ids("<image>")
+    image_token = tokenizer.convert_tokens_to_ids(image_mark(name))
     vision = {
         "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
         "image_size": SIDE, "patch_size": 4, "initializer_range": 0.3,
@@ -92,19 +111,55 @@ def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0):
         parts = {"vision_config": {**vision, "model_type": "clip_vision_model", "projection_dim": 8}}
         kind, config = LlavaForConditionalGeneration, LlavaConfig
         parts |= {"image_token_index": image_token}
+    elif name == "qwen2-vl":
+        sizes = {"depth": 2, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "patch_size": 4, "mlp_ratio": 2}
+        ids = {mark: tokenizer.convert_tokens_to_ids(f"<|{mark}|>") for mark in ("vision_start", "vision_end")}
+        parts = {"vision_config": {**sizes, "initializer_range": 0.3}, "image_token_id": image_token}
+        parts |= {f"{mark}_token_id": index for mark, index in ids.items()} | {"video_token_id": 10**6}
+        kind, config, text = Qwen2VLForConditionalGeneration, Qwen2VLConfig, "qwen2_vl_text"
     else:
         parts = {"vision_config": vision, "scale_factor": 2, "image_token_id": image_token}
         kind, config = {
             "smolvlm2": (SmolVLMForConditionalGeneration, SmolVLMConfig),
         }.get(name, (Idefics3ForConditionalGeneration, Idefics3Config))
-    model = kind(config(text_config=text_config(tokenizer, text), tie_word_embeddings=False, **parts)).eval()
+    text_settings = text_config(tokenizer, text)
+    if name == "qwen2-vl":
+        rotary = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [0, 1, 1]}
+        text_settings |= {"rope_parameters": rotary}
+    model = kind(config(text_config=text_settings, tie_word_embeddings=False, **parts)).eval()
     for parameter_name, parameter in model.named_parameters():
         if "bias" in parameter_name or "norm" in parameter_name:
             torch.nn.init.normal_(parameter, mean=float("norm.weight" in parameter_name), std=0.2)
     return model
 
 
+class QwenProcessor:
+    """What Qwen2-VL's processor does with a picture and a text (the original needs torchvision, for videos)."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+        size = {"shortest_edge": SIDE**2, "longest_edge": SIDE**2}
+        self.image_processor = Qwen2VLImageProcessorPil(size=size, patch_size=4, merge_size=2)
+
+    def apply_chat_template(self, chat, add_generation_prompt):
+        return self.tokenizer.apply_chat_template(
+            chat, tokenize=False, add_generation_prompt=add_generation_prompt, chat_template=QWEN2_VL_TEMPLATE
+        )
+
+    def __call__(self, text, return_tensors, images=()):
+        mark, found = image_mark("qwen2-vl"), {}
+        if images:
+            squares = [image.resize((SIDE, SIDE), Image.Resampling.BICUBIC) for image in images]
+            found = dict(self.image_processor(images=squares, return_tensors=return_tensors))
+            text = text.replace(mark, mark * (int(found["image_grid_thw"].prod()) // 4))
+        ids = self.tokenizer(text, return_tensors=return_tensors)["input_ids"]
+        seen = (ids == self.tokenizer.convert_tokens_to_ids(mark)).int()
+        return {"input_ids": ids, "mm_token_type_ids": seen, **found}
+
+
 def processor_of(name: str, tokenizer):
+    if name == "qwen2-vl":
+        return QwenProcessor(tokenizer)
     if name == "llava":
         images = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
         return LlavaProcessor(
@@ -130,8 +185,12 @@ def tiny_family(name: str, text: str = "llama") -> SimpleNamespace:
     known = name.rstrip("2")
     family = replace(FAMILIES[known], form=input_form(known, tokenizer))
 
+    prepare = processor.image_processor
+    if family.square is not None:
+        prepare = SquareProcessor(prepare, SIDE)
+
     def images(names):
-        return embed_images(model, processor.image_processor, [picture(each) for each in names])
+        return embed_images(model, prepare, [picture(each) for each in names])
 
     backbone = Backbone(model, tokenizer, family, images, None, "Question: {} Short answer:")
     return SimpleNamespace(name=name, backbone=backbone, model=model, tokenizer=tokenizer, processor=processor)

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unike_lib.benchmark.leaks import check_leaks, find_leaks
-from unike_lib.benchmark.mmedit import FIELDS, load_image, read_cases, require_images
-from unike_lib.benchmark.prepare import EVAL_FILES, TRAIN_FILES, prepare_user_benchmark
-from unike_lib.config import BenchmarkConfig
+from unike_lib.benchmark.mmedit import FIELDS, image_path, load_image, read_cases
 from unike_lib.types import InputError
 
 REAL = Path(__file__).parents[2].parent / "shared" / "mmedit"
@@ -109,13 +107,15 @@ def test_duplicate_ids_and_bad_facts(tmp_path):
 def test_images_are_checked_before_use(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a0.png")
     (tmp_path / "b0.png").write_bytes(b"\x89PNG broken")
-    cases = read_cases(write(tmp_path / "f.json", [record()]))
-    with pytest.raises(InputError, match=r"1 of 3 images are missing .*near.png \(record f-0\)"):
-        require_images(cases, tmp_path, "f.json")
-    assert load_image(tmp_path, "a0.png").size == (4, 4)
+    assert load_image([tmp_path], "a0.png").size == (4, 4)
     for name, message in (("b0.png", "not a readable image"), ("c.png", "no such image"), ("../x.png", "leads out")):
         with pytest.raises(InputError, match=message):
-            load_image(tmp_path, name)
+            load_image([tmp_path], name)
+    (tmp_path / "rephrased").mkdir()
+    Image.new("RGB", (6, 6)).save(tmp_path / "rephrased" / "r.png")
+    roots = [tmp_path, tmp_path / "rephrased"]
+    assert load_image(roots, "r.png").size == (6, 6)
+    assert image_path(roots, "absent.png") == tmp_path / "absent.png"
 
 
 def split(tmp_path, name, **changes):
@@ -136,40 +136,15 @@ def test_leaks_of_each_kind_are_found(tmp_path):
             check_leaks({"pool": pool, "eval": split(tmp_path, "e", index=index, **changes)})
 
 
-def user_folder(tmp_path, shared_image=False):
-    annotations, images, number = tmp_path / "json", tmp_path / "images", 0
-    annotations.mkdir()
-    images.mkdir()
-    for name in [*TRAIN_FILES.values(), *EVAL_FILES.values()]:
-        records = []
-        for _ in range(40):
-            image = "a0.png" if shared_image and number % 40 == 0 else f"a{number}.png"
-            records.append(record(number, image=image))
-            number += 1
-        write(annotations / name, records)
-        for item in records:
-            for field in ("image", "image_rephrase", "m_loc"):
-                (images / item[field]).touch()
-    return BenchmarkConfig(annotations=str(annotations), images=str(images))
-
-
-@pytest.mark.parametrize("shared_image", [False, True])
-def test_user_files_are_split_by_image_without_leaks(tmp_path, shared_image):
-    config = user_folder(tmp_path, shared_image)
-    prepare_user_benchmark(tmp_path / "out", config, seed=0)
-    splits = {
-        name: [c for task in ("vqa", "caption") for c in read_cases(tmp_path / "out" / f"{name}_{task}.json")]
-        for name in ("pool", "method", "dev", "eval")
-    }
-    assert find_leaks(splits) == []
-    assert len((tmp_path / "out" / "checksums.sha256").read_text().splitlines()) == 8
-    assert len(splits["eval"]) == 80
-    assert sum(map(len, splits.values())) == (158 if shared_image else 160)
-
-
-def test_user_files_with_a_missing_image_write_nothing(tmp_path):
-    config = user_folder(tmp_path)
-    next((tmp_path / "images").glob("a9*.png")).unlink()
-    with pytest.raises(InputError, match="1 of 81 images are missing"):
-        prepare_user_benchmark(tmp_path / "out", config, seed=0)
-    assert not (tmp_path / "out").exists()
+def test_a_portability_question_is_the_first_one_and_is_asked_of_the_edited_picture(tmp_path):
+    ports = [
+        {"port_type": "1-hop", "Q&A": {"Question": "where is it ? ", "Answer": " rome"}},
+        {"port_type": "1-hop", "Q&A": {"Question": "since when ?", "Answer": "1880"}},
+    ]
+    with_port, without = read_cases(write(tmp_path / "f.json", [record(port_new=ports), record(1)]))
+    query = with_port.query("portability")
+    assert (query.image, query.prompt, query.answer, query.style) == ("a0.png", "where is it ?", "rome", "question")
+    assert with_port.asks("portability") and not without.asks("portability")
+    for bad in ("x", [3], [{"port_type": "1-hop"}], [{"port_type": "1-hop", "Q&A": {"Question": "a", "Answer": " "}}]):
+        with pytest.raises(InputError, match=r"f\.json: record 0: field 'port_new'"):
+            read_cases(write(tmp_path / "f.json", [record(port_new=bad)]))

@@ -232,3 +232,22 @@ def test_edit_slots_are_the_states_of_the_unedited_model(backbone, cases, memory
             torch.testing.assert_close(slots.keys[session, 0], key, atol=1e-5, rtol=0)
     twice = editor.edit(requests, patch).patch
     assert twice.slots[LAYERS[0]].keys.shape[1] == 2
+
+
+def test_fine_tuning_gives_the_same_however_many_sessions_are_trained_at_once(backbone, cases, monkeypatch):
+    """Five sessions that already have changes: all at once, and by two because the optimiser's room is small."""
+    editor = FineTune(backbone, FineTuneMethod(method="fine-tune", steps=3, learning_rate=0.01))
+    requests, again = [case.request for case in cases], [case.request for case in reversed(cases)]
+    onto = editor.edit(requests, editor.start(5)).patch
+    whole = editor.edit(again, onto)
+    numbers = sum(value[0].numel() for changes in onto.deltas.values() for value in changes.values())
+    monkeypatch.setattr("unike_lib.editing.fine_tune.OPTIMISER_BYTES", 2 * 16 * numbers)
+    asked = []
+    monkeypatch.setattr(
+        "unike_lib.editing.fine_tune.request_trunk", lambda *args: asked.append(len(args[1])) or request_trunk(*args)
+    )
+    parts = editor.edit(again, onto)
+    assert asked == [2, 2, 1] and parts.failures == whole.failures
+    for layer, changes in whole.patch.deltas.items():
+        for name, change in changes.items():
+            assert (parts.patch.deltas[layer][name] - change).norm() < 1e-3 * change.norm()

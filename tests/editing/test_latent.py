@@ -65,7 +65,7 @@ def test_shift_equals_the_loops(backbone, operands, attention):
     assert (trace.alphas[4] > 0).any() and (trace.alphas[4] < 1).all()
     for row in range(8):
         query = inputs[row, last[row]]
-        raw_keys = [torch.from_numpy(keys._indexes[4].reconstruct(i)) for i in range(ENTRIES)]
+        raw_keys = list(keys.keys(4))
         order = sorted(range(ENTRIES), key=lambda i: -float(cosine_similarity(query, raw_keys[i], dim=0)))[:4]
         slots = keys.values[4][order]
         if attention == "projected":
@@ -151,7 +151,7 @@ def test_own_slots_equal_a_memory_that_holds_them(backbone):
     own = Slots(*(torch.randn(2, 1, WIDTH, generator=generator) for _ in range(2)))
     shifted = shift.apply(layer, inputs, outputs, Place(last), own)
     for session in range(2):
-        keys = torch.stack([torch.from_numpy(shift.memory._indexes[4].reconstruct(i)) for i in range(ENTRIES)])
+        keys = shift.memory.keys(4)
         keys = torch.cat([keys, own.keys[session]])
         values = torch.cat([shift.memory.values[4], own.values[session]])
         joined = LatentShift(Memory({4: keys}, {4: values}), shift.encoders, **settings)
@@ -200,4 +200,4 @@ def test_scoped_neurons_are_weighed_by_the_share(backbone):
 
 
 def keys_of(shift, layer):
-    return [torch.from_numpy(shift.memory._indexes[layer].reconstruct(number)) for number in range(ENTRIES)]
+    return list(shift.memory.keys(layer))

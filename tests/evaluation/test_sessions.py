@@ -21,7 +21,7 @@ from unike_lib.evaluation.sessions import answer_before, probe_query, records_ta
 from unike_lib.evaluation.tuning import grid_trials, search, sweep
 from unike_lib.io import read_table, write_table
 from unike_lib.methods import FineTuneMethod, IkeMethod, SeracMethod
-from unike_lib.types import PROBE_KINDS
+from unike_lib.types import PROBE_KINDS, Probe, Query
 
 RIGHT_AFTER = ["token_right_after", "mmedit_right_after", "exact_right_after"]
 SETTINGS = EvaluationConfig(sessions=2, max_new_tokens=5)
@@ -277,3 +277,29 @@ def test_sweep_visits_every_point_and_the_method_as_it_is(backbone, cases):
     alone = scores_of(backbone, strong_fine_tune(backbone), cases[:2])
     assert tables[0]["token"].tolist() == alone["token"].tolist()
     assert torch.is_grad_enabled()
+
+
+def test_portability_is_scored_where_a_case_asks_it_and_changes_nothing_else(backbone, cases):
+    """Two of five cases ask it; sessions of two keep their rows, and each score is that of the question asked alone."""
+    asked = {1: Query("image-1", "what is on the left ?", "red owl"), 2: Query("image-2", "name it", "blue")}
+    more = [
+        replace(case, probes=(*case.probes, Probe("portability", asked[i]))) if i in asked else case
+        for i, case in enumerate(cases)
+    ]
+    for k in (1, 2):
+        plain, ported = (scores_of(backbone, strong_fine_tune(backbone), some, k) for some in (cases, more))
+        extra = ported[ported["kind"] == "portability"]
+        assert list(extra["case"]) == ["vqa-1", "vqa-2"]
+        assert list(zip(extra["session"], extra["position"], strict=True)) == [(1 // k, 1 % k), (2 // k, 2 % k)]
+        others = ported[ported["kind"] != "portability"].reset_index(drop=True)
+        pd.testing.assert_frame_equal(others.drop(columns="edit_seconds"), plain.drop(columns="edit_seconds"))
+        # The same questions as edits' text rephrasings are scored the same.
+        moved = [
+            replace(case, probes=tuple(Probe(p.kind, asked[i]) if p.kind == "t_gen" and i in asked else p
+                                       for p in case.probes))
+            for i, case in enumerate(cases)
+        ]  # fmt: skip
+        twin = scores_of(backbone, strong_fine_tune(backbone), moved, k)
+        twin = twin[(twin["kind"] == "t_gen") & twin["case"].isin(extra["case"])]
+        for column in ("token", "exact", "generated", "text_before", "text_after", "target"):
+            assert list(extra[column]) == list(twin[column])

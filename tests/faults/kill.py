@@ -3,9 +3,10 @@
     python tests/faults/kill.py --kills 20 --seed 0 --cores 2
 
 A kill is a SIGKILL for the driver alone (its jobs go on, and the next driver finds them at work), for one process of a
-job alone, or for all of them. After each, every Parquet, safetensors and JSON file that has its final name must be
-whole. At the end, every CSV file of tables and figures must be that of the quiet run, byte for byte. A run that ends
-before all kills are spent is compared, and the next one starts in a new folder.
+job alone, or for all of them. It comes some seconds after a number of finished steps; both are drawn, so that the kills
+are spread over the whole run, on a busy machine too. After each, every Parquet, safetensors and JSON file that has its
+final name must be whole. At the end, every CSV file of tables and figures must be that of the quiet run, byte for byte.
+A run that ends before all kills are spent is compared, and the next one starts in a new folder.
 """
 
 import argparse
@@ -16,15 +17,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from unike_lib.checksum import check_content
 from unike_lib.io import read_json
 
 ROOT = Path(__file__).parents[2]
 MODES = ("driver", "job", "all")
-START = 12.0  # seconds that a driver and a job need to start: nothing gets on if kills come faster
+
+
+class Pace(NamedTuple):
+    """The quiet run's length, and the kills that are spread over as much."""
+
+    seconds: float
+    steps: int
+    kills: int
 
 
 class Run:
@@ -63,15 +72,26 @@ class Run:
             self.start()
         return not failed
 
+    def steps(self) -> int:
+        """Return how many steps all drivers have finished."""
+        return self.log.read_bytes().count(b" steps (")
+
+    def advance(self, steps: int, seconds: float) -> bool:
+        """Wait for so many more steps, then so many seconds; return whether all is made."""
+        wanted = self.steps() + steps
+        while self.steps() < wanted:
+            if self.ended(0.2):
+                return True
+        return self.ended(seconds)
+
     def kill(self, mode: str, rng: random.Random) -> str:
-        """Kill the driver, a process of a job, or all; return what was killed."""
+        """Kill the driver, a process of a job (all, if no job is running), or all; return what was killed."""
         leader = self.drivers[-1].pid
         others = sorted(set(members(leader)) - {leader})
-        if mode == "job":
-            if not others:
-                return "no job was running"
-            os.kill(rng.choice(others), signal.SIGKILL)
+        if mode == "job" and others:
             self.spoiled = True
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(rng.choice(others), signal.SIGKILL)
             return f"one of {len(others)} processes of jobs"
         if mode == "driver":
             self.drivers[-1].kill()
@@ -98,8 +118,9 @@ class Run:
     def check_whole(self) -> None:
         """Read the files that have their final names: one that is not whole is an InputError."""
         readers = {".parquet": check_content, ".safetensors": check_content, ".json": read_json}
-        for file in self.folder.glob("results/**/[!.]*"):
-            if file.suffix in readers and file.exists():  # a job that lives on may have removed it
+        for file in self.folder.glob("results/**/*"):
+            final = not any(part.startswith(".") for part in file.relative_to(self.folder).parts)
+            if final and file.suffix in readers and file.exists():  # a job that lives on may have removed it
                 readers[file.suffix](file)
 
     def tables(self) -> dict[str, bytes]:
@@ -121,17 +142,18 @@ def members(group: int) -> list[int]:
     return found
 
 
-def disturbed(run: Run, seconds: list[float], modes: list[str], rng: random.Random) -> int:
-    """Start a run, kill something after each of some times, and let it finish; return how many kills it took."""
+def disturbed(run: Run, quiet: Pace, modes: list[str], rng: random.Random) -> int:
+    """Start a run, kill something of it by each mode, and let it finish; return how many kills it took."""
     run.start()
-    for number, (after, mode) in enumerate(zip(seconds, modes, strict=True)):
-        if run.ended(after):
+    most = round(1.2 * quiet.steps / quiet.kills)
+    for number, mode in enumerate(modes):
+        if run.advance(rng.randint(0, most), rng.uniform(0, 2 * quiet.seconds / quiet.steps)):
             run.end()
             return number
-        print(f"  {after:.1f} s, kill {number + 1}: {run.kill(mode, rng)}", flush=True)
+        print(f"  after {run.steps()} steps: {run.kill(mode, rng)}", flush=True)
         run.check_whole()
     run.finish()
-    return len(seconds)
+    return len(modes)
 
 
 def compare(expected: dict[str, bytes], run: Run) -> None:
@@ -162,14 +184,13 @@ def main() -> None:
         seconds, expected = quiet.finish(), quiet.tables()
         if not expected:
             sys.exit("the quiet run wrote no table")
-        print(f"quiet run: {seconds:.0f} s, {len(expected)} tables", flush=True)
-        longest = max(2 * START, seconds / given.kills)
+        pace = Pace(seconds, quiet.steps(), given.kills)
+        print(f"quiet run: {seconds:.0f} s, {pace.steps} steps, {len(expected)} tables", flush=True)
         while modes:
             rounds += 1
             run = Run(Path(temporary, f"disturbed{rounds}"), given.cores, given.target)
             living.callback(run.end)
-            times = [rng.uniform(1.0, longest) for _ in modes]
-            del modes[: disturbed(run, times, modes, rng)]
+            del modes[: disturbed(run, pace, modes, rng)]
             compare(expected, run)
     print(f"{given.kills} kills in {rounds} runs (seed {given.seed}): every table as in the quiet run")
 

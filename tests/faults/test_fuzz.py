@@ -9,7 +9,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unike_lib.benchmark.mmedit import FIELDS, read_cases, read_text_questions, require_images
+from unike_lib.benchmark.missing import missing_of_case, require_images
+from unike_lib.benchmark.mmedit import FIELDS, read_cases, read_text_questions
+from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.config import Config, load_config
 from unike_lib.types import InputError
 
@@ -67,7 +69,9 @@ def test_records_are_valid_or_refused(tmp_path, records):
     if cases is not None:
         assert len(cases) == len(records)
         assert all(probe.query.prompt.strip() and probe.query.answer.strip() for c in cases for probe in c.probes)
-        one_line_or_valid(lambda: require_images(cases, tmp_path, "eval_vqa.json"), "image")
+        config = BenchmarkConfig(annotations=str(tmp_path), images=str(tmp_path))
+        missing = lambda: [each for case in cases for each in missing_of_case(case, "eval_vqa.json", config)]  # noqa: E731
+        one_line_or_valid(lambda: require_images(missing()), "image")
     one_line_or_valid(lambda: read_text_questions(str(path)), "eval_vqa.json")
 
 

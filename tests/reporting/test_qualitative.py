@@ -110,7 +110,7 @@ def test_words_say_what_colours_say():
 
 
 def test_the_page_holds_its_pictures_and_escapes_text(examples, images):
-    write_qualitative_page(examples, images, images / "page.html")
+    write_qualitative_page(examples, [images], images / "page.html")
     page = (images / "page.html").read_text()
     addresses = re.findall(r'src="([^"]+)"', page)
     assert len(addresses) == 2 * 4 and all(address.startswith("data:image/png;base64,") for address in addresses)
@@ -120,11 +120,11 @@ def test_the_page_holds_its_pictures_and_escapes_text(examples, images):
 
 
 def test_the_picture_has_room_for_what_it_writes(examples, images):
-    draw_qualitative(examples, images, images / "figure.png")
-    draw_qualitative(examples, images, images / "again.out")
+    draw_qualitative(examples, [images], images / "figure.png")
+    draw_qualitative(examples, [images], images / "again.out")
     assert (images / "figure.png").read_bytes() == (images / "again.out").read_bytes()
     sheet = Sheet(10.0)
-    block = Block.load(examples[0], images)
+    block = Block.load(examples[0], [images])
     block.draw(sheet)
     assert 10.0 - sheet.top == pytest.approx(block.height)
     assert block.picture_height == pytest.approx(0.85 * 200 / 300)

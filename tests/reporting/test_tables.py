@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from made_up_records import BACKBONES, METHODS, TASKS, make_records
 
-from unike_lib.config import BackboneConfig, StatisticsConfig, TableConfig
+from unike_lib.backbone_config import BackboneConfig
+from unike_lib.config import StatisticsConfig, TableConfig
+from unike_lib.io import write_table as write_parquet
 from unike_lib.reporting.markdown import cell, markdown_table
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, paper_table
 from unike_lib.reporting.records import load_records
@@ -231,3 +233,25 @@ def test_reporting_never_imports_torch():
     assert len(modules) > 10
     code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_portability_is_a_column_where_records_have_it(tmp_path, cells, config, admission):
+    """Of the first backbone's VQA edits, the first four ask it; the five metrics stay as they are."""
+    files = []
+    for path in cells:
+        records = pd.read_parquet(path)
+        if (records["backbone"] == BACKBONES[0]).all() and (records["task"] == "vqa").all():
+            extra = records[(records["kind"] == "rel") & (records["session"] < 4)].assign(kind="portability")
+            records = pd.concat([records, extra.assign(token=[0.0, 0.25, 0.5, 1.0])])
+        files.append(tmp_path / path.name)
+        write_parquet(files[-1], records, "mark")
+    plain, ported = outputs(tmp_path / "plain"), outputs(tmp_path / "ported")
+    write_table("table1", cells, admission, plain, config)
+    write_table("table1", files, admission, ported, config, ["**Of the 9 records of x.json, 2 are left out.**"])
+    before, after = pd.read_csv(plain["token"]), pd.read_csv(ported["token"])
+    pd.testing.assert_frame_equal(after[before.columns], before)
+    here = after[(after["backbone"] == BACKBONES[0]) & (after["task"] == "vqa")]
+    assert (here["portability"] == 43.75).all() and (here["portability_edits"] == 4).all()
+    assert after.drop(here.index)["portability"].isna().all()
+    assert "Port." in ported["markdown"].read_text() and "2 are left out" in ported["markdown"].read_text()
+    assert "Port." not in plain["markdown"].read_text() and "portability" not in before

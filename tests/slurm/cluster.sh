@@ -11,7 +11,8 @@ MUNGE_ID=/run/munge/munged.pid
 CPUS=$(getconf _NPROCESSORS_ONLN) # nproc would read OMP_NUM_THREADS
 HOST=$(hostname -s)
 
-runs() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+# Not kill -0: where nobody reaps them, ended daemons stay as zombies.
+runs() { [ -s "$1" ] && grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$(cat "$1")/status"; }
 
 until_true() { # seconds, command: try until it holds
     local end=$((SECONDS + $1))
@@ -43,9 +44,8 @@ configure() {
     fi
     mkdir -p /etc/slurm $RUN/state $RUN/node
     getent hosts "$HOST" >/dev/null || echo "127.0.0.1 $HOST" >>/etc/hosts
-    for gpu in 0 1; do
-        [ -e $RUN/gpu$gpu ] || mknod -m 666 $RUN/gpu$gpu c 1 3
-    done
+    ln -sf /dev/null $RUN/gpu0
+    ln -sf /dev/null $RUN/gpu1
     printf 'AutoDetect=off\nNodeName=%s Name=gpu File=%s/gpu[0-1]\n' "$HOST" $RUN >/etc/slurm/gres.conf
     cat >$CONF <<END
 $MARK

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.decoder import Decoder, Edit, Place, Trace
+from unike_lib.backbones.positions import grid_positions
+from unike_lib.backbones.room import naming_memory
 from unike_lib.types import InputError, Query
 
 IGNORED = -100
@@ -47,6 +49,9 @@ class Family:
     `model_types` are the values of `model_type` in config.json that fit; `decoder` and `head` are dotted paths from the
     whole model to its language model and to the projection onto the vocabulary; `image_settings` override the saved
     settings of the image processor, so that every picture gives the same number of visual tokens.
+
+    `square`: where a tower takes pictures of any shape (Qwen2-VL), the side in pixels of the square that they are
+    resized to; the visual tokens then lie on a square grid, whose rows and columns are their rotary positions.
     """
 
     form: InputForm
@@ -54,6 +59,7 @@ class Family:
     decoder: str = "language_model"
     head: str = "language_model.lm_head"
     image_settings: Mapping[str, Any] = field(default_factory=dict)
+    square: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,13 +67,15 @@ class Batch:
     """Queries laid out as rows, padded on the right.
 
     embeddings [row, token, d]; targets [row, token]: the answer token to be predicted AT each position (already
-    shifted), -100 elsewhere; last_prompt [row]: the token after which the answer starts; lengths [row], in tokens.
+    shifted), -100 elsewhere; last_prompt [row]: the token after which the answer starts; lengths [row], in tokens;
+    positions [3, row, token] of a model whose visual tokens have places on a grid, None: 0, 1, 2 ...
     """
 
     embeddings: Tensor
     targets: Tensor
     last_prompt: Tensor
     lengths: Tensor
+    positions: Tensor | None = None
 
     @property
     def real(self) -> Tensor:
@@ -88,6 +96,19 @@ class Trunk:
     hidden: Tensor
     batch: Batch
     first: int
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What is left to do where logits are read: the last layer's FFN, the final norm, the projection.
+
+    states [row, read, d] enter that FFN, each row's positions read first, in their order; real [row, read] says which
+    are such.
+    """
+
+    states: Tensor
+    real: Tensor
+    place: Place
 
 
 class Backbone:
@@ -114,6 +135,7 @@ class Backbone:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.form = family.form
+        self.on_grid = family.square is not None
         self.images = images
         self.question = question
         self.decoder = Decoder(model.get_submodule(family.decoder), model.get_submodule(family.head))
@@ -121,11 +143,14 @@ class Backbone:
         self.layers = tuple(sorted(layers)) if layers else tuple(range(max(0, depth - 4), depth))
         if not all(0 <= layer < depth for layer in self.layers):
             raise InputError(f"layers: {self.layers} are not all within this model's {depth} layers")
+        cards = sorted({str(layer.device) for layer in self.decoder.layers[self.layers[0] :]})
+        if len(cards) > 1:
+            raise InputError(f"device: the layers from the first edited one on lie on {', '.join(cards)}; expected one")
 
     @property
     def device(self) -> torch.device:
-        """Where the model's embeddings live."""
-        return self._embed.weight.device
+        """Where the edited layers live, and with them batches and patches."""
+        return self.decoder.layers[-1].device
 
     @property
     def _embed(self) -> Any:
@@ -151,7 +176,7 @@ class Backbone:
     def embed(self, ids: Tensor) -> Tensor:
         """Return the input embeddings [..., d] of token ids."""
         embedded: Tensor = self._embed(ids)
-        return embedded
+        return embedded.to(self.device)
 
     def prompt_ids(self, query: Query) -> list[int]:
         """Return the token ids of a query's prompt in the question template, without context, image and marks."""
@@ -189,8 +214,16 @@ class Backbone:
         for row, (ids, start) in enumerate(zip(answers, last_prompt.tolist(), strict=True)):
             targets[row, start : start + len(ids)] = torch.tensor(ids, dtype=torch.long)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        device = self.device
-        return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device))
+        device, positions = self.device, None
+        if self.on_grid:
+            counts = [0 if query.image is None else len(visual[query.image]) for query in queries]
+            before = len(self._before_image())
+            positions = torch.stack([grid_positions(before, count, padded.shape[1]) for count in counts], 1).to(device)
+        return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device), positions)
+
+    def _before_image(self) -> list[int]:
+        start = [self.tokenizer.bos_token_id] if self.form.start_token_with_image else []
+        return [*start, *self._ids(self.form.before_image)]
 
     def _texts(self, query: Query) -> tuple[str, str, str]:
         """Return what is tokenised each by itself: before the image, after it, and the prompt in its frame."""
@@ -237,8 +270,10 @@ class Backbone:
     def trunk(self, batch: Batch, first: int | None = None) -> Trunk:
         """Run the frozen layers below layer `first` (default: the first edited one)."""
         first = self.layers[0] if first is None else first
-        hidden = self.decoder.start(batch.embeddings)
-        return Trunk(self.decoder.run(hidden, range(first)), batch, first)
+        with naming_memory(batch.real):
+            hidden = self.decoder.start(batch.embeddings)
+            hidden = self.decoder.run(hidden, range(first), positions=batch.positions)
+        return Trunk(hidden.to(self.device), batch, first)
 
     def head(
         self, trunk: Trunk, patch: Edit | None = None, where: Tensor | None = None, trace: Trace | None = None
@@ -254,7 +289,33 @@ class Backbone:
         Returns:
             Logits in float32: [position read, vocabulary], or [row, token, vocabulary] if `where` is None.
         """
+        last = self.decoder.layers[-1].index
+        if where is not None and (trace is None or last not in self.layers):
+            return self.read(self.tail(trunk, patch, where, trace), patch)
         place = Place(trunk.batch.last_prompt, trace)
-        layers = range(trunk.first, len(self.decoder.layers))
-        hidden = self.decoder.run(trunk.hidden, layers, patch, place)
-        return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))
+        with naming_memory(trunk.batch.real):
+            layers, positions = range(trunk.first, last + 1), trunk.batch.positions
+            hidden = self.decoder.run(trunk.hidden, layers, patch, place, positions=positions)
+            return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))
+
+    def tail(self, trunk: Trunk, patch: Edit | None, where: Tensor, trace: Trace | None = None) -> Tail:
+        """Run the layers from where the trunk ends, up to the last FFN, which only matters at the positions read.
+
+        A patch that differs in the last FFN alone has the same tail. Arguments are those of `head`.
+        """
+        last, place = self.decoder.layers[-1], Place(trunk.batch.last_prompt, trace)
+        layers, positions = range(trunk.first, last.index), trunk.batch.positions
+        with naming_memory(trunk.batch.real):
+            hidden = self.decoder.run(trunk.hidden, layers, patch, place, positions=positions)
+            hidden = last.through_attention(hidden, self.decoder.masks(hidden, None, positions), patch, place)
+        counts = where.sum(1, keepdim=True)
+        most = int(counts.max())
+        order = where.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        real = torch.arange(most, device=where.device) < counts
+        return Tail(hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[2])), real, place)
+
+    def read(self, tail: Tail, patch: Edit | None) -> Tensor:
+        """Return the logits [position read, vocabulary] in float32."""
+        with naming_memory(tail.real):
+            hidden = self.decoder.layers[-1].through_ffn(tail.states, patch, tail.place)
+            return self.decoder.logits(self.decoder.finish(hidden[tail.real]))

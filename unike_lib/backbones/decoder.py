@@ -108,6 +108,11 @@ class DecoderLayer:
         self.names = names
         self.attention: Any = module.get_submodule(names.attention)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights live."""
+        return self.attention.q_proj.weight.device
+
     def part(self, name: str) -> Any:
         """Return a submodule by its dotted name."""
         return self.module.get_submodule(name)
@@ -118,14 +123,25 @@ class DecoderLayer:
 
     def forward(self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, place: Place | None) -> Tensor:
         """Return the layer's output [row, token, d]; `edit` acts on the attention output and on the FFN."""
+        return self.through_ffn(self.through_attention(hidden, masks, edit, place), edit, place)
+
+    def through_attention(
+        self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, place: Place | None
+    ) -> Tensor:
+        """Return x = h + a, the states between attention and FFN, [row, token, d]."""
         inputs = self.attention_input(hidden)
+        hidden = hidden.to(inputs.device)  # of this layer, where a model lies on several cards
         attended = self.attention(hidden_states=inputs, **masks)[0]
         if edit is not None and place is not None:
             attended = edit.shift_attention(self, inputs, attended, place)
-        hidden = hidden + attended
-        ffn_inputs = self.part(self.names.ffn_norm)(hidden)
         if place is not None and place.trace is not None:
             place.trace.attention_inputs[self.index] = inputs
+        return hidden + attended
+
+    def through_ffn(self, hidden: Tensor, edit: Edit | None, place: Place | None) -> Tensor:
+        """Return the layer's output [row, token, d] from the states between attention and FFN."""
+        ffn_inputs = self.part(self.names.ffn_norm)(hidden)
+        if place is not None and place.trace is not None:
             place.trace.ffn_inputs[self.index] = ffn_inputs
         return hidden + (self.ffn(ffn_inputs) if edit is None else edit.ffn(self, ffn_inputs, place))
 
@@ -174,10 +190,10 @@ class DecoderLayer:
             queries, keys = apply_rotary_pos_emb(queries, keys, *rotation)
         groups = queries.shape[1] // keys.shape[1]
         keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
-        scores = queries @ keys.transpose(-1, -2) * width**-0.5
-        if bias is not None:
-            scores = scores + bias[:, None, None].to(scores.dtype)
-        weights = scores.float().softmax(-1)
+        scores = (queries @ keys.transpose(-1, -2) * width**-0.5).float()
+        if bias is not None:  # cosines over a small temperature: too large for half precision
+            scores = scores + bias[:, None, None]
+        weights = scores.softmax(-1)
         mixed = (weights.to(values.dtype) @ values).transpose(1, 2).flatten(2)
         return self.part(f"{self.names.attention}.{self.names.output}")(mixed), weights.mean(1)
 
@@ -232,7 +248,7 @@ class Decoder:
         embedded = self.stack.embed_positions(None, position_ids=positions)
         if self.stack.project_in is not None:
             embeddings = self.stack.project_in(embeddings)
-        return embeddings + embedded.to(embeddings.dtype)
+        return embeddings + embedded.to(embeddings)
 
     def run(
         self,
@@ -241,12 +257,14 @@ class Decoder:
         edit: Edit | None = None,
         place: Place | None = None,
         sees: Tensor | None = None,
+        positions: Tensor | None = None,
     ) -> Tensor:
         """Return the states [row, token, d] after the given layers, in their order.
 
         `sees`, bool [row, token, token], says which tokens (last axis) each token attends to; None: all up to itself.
+        `positions` are a batch's own; None: from 0 on.
         """
-        masks = self.masks(hidden, sees)
+        masks = self.masks(hidden, sees, positions)
         for index in layers:
             hidden = self.layers[index].forward(hidden, masks, edit, place)
         return hidden
@@ -283,4 +301,4 @@ class Decoder:
 
     def logits(self, finished: Tensor) -> Tensor:
         """Return vocabulary logits [..., vocabulary] in float32."""
-        return self.head(finished).float()
+        return self.head(finished).float().to(finished.device)

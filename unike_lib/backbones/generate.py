@@ -108,7 +108,7 @@ def _behind_past(backbone: Backbone, queries: Sequence[Query], patch: SessionEdi
     parts = [writing.answers[row] for row in rows]
     batch = backbone.encode(asked if edit is None else edit.in_context(asked), parts)
     past = Past(Place(batch.last_prompt))
-    hidden, where = extend(decoder, batch.embeddings, past, batch.real, edit), batch.answered
+    hidden, where = extend(decoder, batch.embeddings, past, batch.real, edit, batch.positions), batch.answered
     best = decoder.logits(decoder.finish(hidden[where])).argmax(-1).split(where.sum(1).tolist())
     writing.take(rows, [along[writing.written[row] :].tolist() for row, along in zip(rows, best, strict=True)])
     writing.drop_guesses()

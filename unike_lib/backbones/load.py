@@ -4,8 +4,10 @@ To add a family of Hugging Face models with a Llama-like decoder, describe it as
 name it in `FAMILIES`, and add that name to `BackboneConfig.family` and to `reporting.paper.PAPER_BACKBONES`.
 """
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,19 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
+from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.base import Backbone, Family, InputForm
 from unike_lib.backbones.blip2 import BLIP2
+from unike_lib.backbones.checkpoint import load_whole
 from unike_lib.backbones.idefics3 import IDEFICS3, SMOLVLM
 from unike_lib.backbones.llava import LLAVA
 from unike_lib.backbones.minigpt4 import MINIGPT4
+from unike_lib.backbones.positions import SquareProcessor, fit_image_size
+from unike_lib.backbones.qwen2_vl import QWEN2_VL
 from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import load_blip2
+from unike_lib.backbones.widen import multiplies_slowly, widen
 from unike_lib.checksum import check_folder
-from unike_lib.config import BackboneConfig
 from unike_lib.types import InputError
 
 FAMILIES: dict[str, Family] = {
@@ -31,9 +37,10 @@ FAMILIES: dict[str, Family] = {
     "smolvlm": SMOLVLM,
     "idefics3": IDEFICS3,
     "llava": LLAVA,
+    "qwen2-vl": QWEN2_VL,
 }
 # Decoders whose layers `Decoder` runs: those of OPT, and Llama's plain shape (no query norms, no fused projections).
-TEXT_TYPES = ("opt", "llama", "mistral", "qwen2")
+TEXT_TYPES = ("opt", "llama", "mistral", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text")
 
 
 def load_model(folder: str | Path, config: BackboneConfig) -> Any:
@@ -45,13 +52,21 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
     """
     check_folder(Path(folder))
     model_type = check_architecture(folder, config.family)
-    load = load_blip2 if model_type == "blip-2" else AutoModelForImageTextToText.from_pretrained
+    load = load_blip2 if model_type == "blip-2" else partial(load_whole, AutoModelForImageTextToText)
+    placing = {"device_map": "auto"} if config.device == "auto" else {}
+    if placing and importlib.util.find_spec("accelerate") is None:
+        raise InputError("device: auto: expected the package accelerate (the extra 'cards' of pyproject.toml)")
     try:
         # Loaded in its dtype rather than cast to it: a cast would also round the rotary frequencies.
-        model: Any = load(folder, dtype=getattr(torch, config.dtype))
+        model: Any = load(folder, dtype=getattr(torch, config.dtype), **placing)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise _unreadable(folder, "model", error) from None
-    return model.to(device=config.device).eval().requires_grad_(False)
+    if config.image_size is not None and FAMILIES[config.family].square is None:
+        fit_image_size(model, config.image_size)
+    if multiplies_slowly(getattr(torch, config.dtype), config.device):
+        widen(model)
+    model = model if placing else model.to(device=config.device)
+    return model.eval().requires_grad_(False)
 
 
 def check_architecture(folder: str | Path, family: str) -> str:
@@ -81,32 +96,43 @@ def load_processor(folder: str | Path, config: BackboneConfig) -> Any:
     Raises:
         InputError: the folder has no readable preprocessor_config.json.
     """
-    settings = FAMILIES[config.family].image_settings
+    family = FAMILIES[config.family]
+    settings, size = dict(family.image_settings), config.image_size or family.square
+    if family.square is not None and size is not None:
+        settings["size"] = {"shortest_edge": size**2, "longest_edge": size**2}  # in pixels: the area
+    elif size is not None:
+        settings["size"] = {"height": size, "width": size}
     try:
-        return AutoImageProcessor.from_pretrained(folder, backend="pil", **settings)
+        processor: Any = AutoImageProcessor.from_pretrained(folder, backend="pil", **settings)
     except (OSError, ValueError) as error:
         raise _unreadable(folder, "image processor", error) from None
+    return processor if family.square is None or size is None else SquareProcessor(processor, size)
 
 
 def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[Sequence[str]], Tensor]) -> Backbone:
     """Return a ready backbone; `images` gives the visual tokens of images by name.
 
     Raises:
-        InputError: as `load_model`, or the folder has no readable tokenizer.
+        InputError: as `load_model`, or the folder has no readable tokenizer, or another model's.
     """
     model = load_model(folder, config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise _unreadable(folder, "tokenizer", error) from None
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise InputError(f"{folder}: tokenizer of {len(tokenizer)} tokens, but the model has embeddings of {rows}")
     family = replace(FAMILIES[config.family], form=input_form(config.family, tokenizer))
     layers = None if config.layers == "last_four" else config.layers
     return Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
 
 
 def input_form(family: str, tokenizer: Any) -> InputForm:
-    """Return a family's input layout for a tokenizer, which decides what an answer starts with."""
-    return replace(FAMILIES[family].form, answer_prefix=answer_prefix(tokenizer))
+    """Return a family's input layout for a tokenizer; the two decide what an answer starts with."""
+    form = FAMILIES[family].form
+    after_space = form.with_image[-1].isspace()
+    return replace(form, answer_prefix="" if after_space else answer_prefix(tokenizer))
 
 
 def _unreadable(folder: str | Path, what: str, error: Exception) -> InputError:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import BlipImageProcessorPil, PreTrainedTokenizerFast
 
+from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import FAMILIES
 from unike_lib.backbones.pretrain_language import LanguageTrainer, train_language_model
 from unike_lib.backbones.pretrain_qformer import ATTRIBUTES, train_qformer
@@ -30,7 +31,7 @@ from unike_lib.backbones.pretrain_tower import (
 )
 from unike_lib.backbones.tokenizer import BEGIN, END, IMAGE, PAD, build_tokenizer, stop_ids, token_id
 from unike_lib.backbones.tower import Blip2WithTower, TowerShape, tower_config
-from unike_lib.config import BackboneConfig, Config
+from unike_lib.config import Config
 from unike_lib.io import read_json, write_checksums
 
 __all__ = ["extract_tower_features", "pretrain"]

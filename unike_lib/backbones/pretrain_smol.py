@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones import lora
 from unike_lib.backbones.load import input_form
 from unike_lib.backbones.pretrain import assemble_model, save_folder
@@ -35,7 +36,7 @@ from unike_lib.backbones.pretrain_tower import BASIS, read_tower_features, train
 from unike_lib.backbones.tokenizer import IMAGE, token_id
 from unike_lib.backbones.tower import Blip2WithTower
 from unike_lib.checksum import check_folder
-from unike_lib.config import BackboneConfig, SmolConfig
+from unike_lib.config import SmolConfig
 from unike_lib.io import file_digest, read_table, read_tensors, write_tensors
 from unike_lib.types import InputError
 

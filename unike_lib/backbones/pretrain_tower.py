@@ -142,7 +142,7 @@ def _unique_tiles(tower: TiledTower, benchmark: Path, names: Sequence[str]) -> t
     tiles: list[np.ndarray] = []
     where = torch.zeros(len(names), tower.shape.tiles, dtype=torch.long)
     for row, name in enumerate(names):
-        pixels = np.asarray(load_image(benchmark, name))
+        pixels = np.asarray(load_image([benchmark], name))
         if pixels.shape[1] != tower.shape.tiles * pixels.shape[0]:
             raise InputError(f"{benchmark / name}: expected {tower.shape.tiles} square tiles side by side")
         covered = rng.random() < COVERED_SHARE

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import Blip2Config, Blip2ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from unike_lib.backbones.checkpoint import load_whole
 from unike_lib.io import read_json
 from unike_lib.types import InputError
 
@@ -238,8 +239,11 @@ def tower_config(shape: TowerShape, qformer: dict[str, Any], text: dict[str, Any
     return Blip2Config(**entries)
 
 
-def load_blip2(folder: str | Path, dtype: torch.dtype = torch.float32) -> Blip2ForConditionalGeneration:
+def load_blip2(folder: str | Path, dtype: torch.dtype = torch.float32, **placing: Any) -> Blip2ForConditionalGeneration:
     """Load a `save_pretrained` folder or hub id: with the tiled tower if its config.json names one, else HF's class.
+
+    Originals give the norm behind the ViT an epsilon of its own, which HF's class has no field for: an entry
+    `post_layernorm_eps` of `vision_config`, written by `convert`. `placing` goes on to HF's loader.
 
     Raises:
         InputError: the folder has no readable config.json.
@@ -247,4 +251,7 @@ def load_blip2(folder: str | Path, dtype: torch.dtype = torch.float32) -> Blip2F
     folder = Path(folder) if Path(folder).exists() else folder
     has_tower = isinstance(folder, Path) and "vision_tower" in read_json(folder / "config.json")
     kind = Blip2WithTower if has_tower else Blip2ForConditionalGeneration
-    return kind.from_pretrained(folder, dtype=dtype).eval()
+    model = load_whole(kind, folder, dtype=dtype, **placing).eval()
+    if eps := getattr(model.config.vision_config, "post_layernorm_eps", None):
+        model.vision_model.post_layernorm.eps = eps
+    return model

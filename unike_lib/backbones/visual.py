@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
+from unike_lib.backbones.positions import check_pixels
 from unike_lib.checksum import check_content
 from unike_lib.io import write_tensors
 from unike_lib.types import InputError
@@ -48,14 +49,19 @@ def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
     """Return the projected visual tokens [image, token, d] of pictures.
 
     Raises:
-        InputError: the image processor cuts a picture into several tiles.
+        InputError: the image processor cuts a picture into several tiles, or their size is not the model's.
     """
-    pixels = processor(images=list(images), return_tensors="pt")["pixel_values"]
-    tiles = pixels.shape[:-3].numel()
+    inputs = processor(images=list(images), return_tensors="pt")
+    pixels = inputs["pixel_values"]
+    # Qwen2-VL's patches of all pictures follow each other, with the grid of each beside them.
+    grids = {"image_grid_thw": inputs["image_grid_thw"]} if "image_grid_thw" in inputs else {}
+    tiles = len(inputs["image_grid_thw"]) if grids else pixels.shape[:-3].numel()
     if tiles != len(images):
         raise InputError(f"image processor: expected one tile a picture, found {tiles} for {len(images)} pictures")
+    check_pixels(model, pixels)
     parameter = next(model.parameters())
-    found = model.get_image_features(pixels.to(parameter.device, parameter.dtype)).pooler_output
+    grids = {name: grid.to(parameter.device) for name, grid in grids.items()}
+    found = model.get_image_features(pixels.to(parameter.device, parameter.dtype), **grids).pooler_output
     # Families return one tensor, or a list with an entry a sample, in which pictures follow each other.
     tokens = found if isinstance(found, Tensor) else torch.cat(list(found))
     return tokens.reshape(len(images), -1, tokens.shape[-1])

@@ -49,7 +49,7 @@ def _draw_cell(figure: Figure, case: EditCase, root: Path, box: tuple[float, flo
     for place, (kind, title) in enumerate(PICTURES.items()):
         share = width / len(PICTURES)
         axes = figure.add_axes((left + (place + 0.03) * share, bottom + 0.47 * height, 0.94 * share, 0.44 * height))
-        axes.imshow(load_image(root, str(queries[kind].image)), aspect="equal")
+        axes.imshow(load_image([root], str(queries[kind].image)), aspect="equal")
         axes.set_title(title, fontsize=6.5, pad=2)
         axes.set_axis_off()
     figure.text(left + 0.02 * width, bottom + 0.47 * height, _describe(case, queries), fontsize=6.5, va="top")

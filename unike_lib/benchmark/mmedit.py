@@ -1,7 +1,7 @@
 """MMEdit's JSON files: read, validated, and turned into edit cases; the embedded benchmark is read by the same code.
 
-A file is a list of records with the keys of `FIELDS`; `id` (text) and `facts` (list of text) may be added. Another file
-may bring the text-only questions (`loc`, `loc_ans`).
+A file is a list of records with the keys of `FIELDS`; `id` (text), `facts` (list of text) and VLKEB's `port_new`
+(portability questions) may be added. Another file may bring the text-only questions (`loc`, `loc_ans`).
 """
 
 import os
@@ -16,6 +16,7 @@ from unike_lib.io import read_json
 from unike_lib.types import EditCase, EditRequest, InputError, Probe, Query, Task
 
 FIELDS = ("src", "rephrase", "alt", "image", "image_rephrase", "loc", "loc_ans", "m_loc", "m_loc_q", "m_loc_a")
+IMAGE_FIELDS = ("image", "image_rephrase", "m_loc")
 TEXT_FIELDS = ("loc", "loc_ans")
 PLAIN_PREFIX = "nq question"  # MMEdit's text-only questions bring their own wording
 PROBLEMS_SHOWN = 20
@@ -109,7 +110,26 @@ def _problems(record: Any, index: int) -> list[str]:
     facts = record.get("facts", ["-"])
     if not isinstance(facts, list) or not facts or not all(map(_is_text, facts)):
         found.append(f"record {index}: field 'facts': expected a list of non-empty texts, found {facts!r}")
-    return found
+    return found + _port_problems(record, index)
+
+
+def _port_problems(record: dict[str, Any], index: int) -> list[str]:
+    entries = record.get("port_new", [])
+    if not isinstance(entries, list):
+        return [f"record {index}: field 'port_new': expected a list, found {_shown(record, 'port_new')}"]
+    return [
+        f"record {index}: field 'port_new': entry {number}: expected port_type, and Q&A with Question and Answer, all "
+        f"non-empty texts, found {entry!r}"
+        for number, entry in enumerate(entries)
+        if not isinstance(entry, dict) or not all(isinstance(part, str) and part.strip() for part in _port_parts(entry))
+    ]
+
+
+def _port_parts(entry: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Return the kind of a portability question ("1-hop"), the question, and its answer."""
+    asked = entry.get("Q&A")
+    asked = asked if isinstance(asked, dict) else {}
+    return entry.get("port_type"), asked.get("Question"), asked.get("Answer")
 
 
 def _is_text(value: Any) -> bool:
@@ -136,13 +156,17 @@ def _case(record: dict[str, Any], name: str, task: Task) -> EditCase:
     request = EditRequest(name, task, text["image"], text["src"], text["alt"])
     style = request.query.style
     local_style = style if text["m_loc_q"] in (text["src"], text["rephrase"]) else "question"
-    probes = (
+    probes: tuple[Probe, ...] = (
         Probe("rel", request.query),
         Probe("t_gen", Query(text["image"], text["rephrase"], text["alt"], style)),
         Probe("m_gen", Query(text["image_rephrase"], text["src"], text["alt"], style)),
         Probe("t_loc", _text_query(text["loc"], text["loc_ans"])),
         Probe("m_loc", Query(text["m_loc"], text["m_loc_q"], text["m_loc_a"], local_style)),
     )
+    # Reading: the paper has no portability. Like VLKEB's code, one question a record is asked: the first.
+    for entry in record.get("port_new", [])[:1]:
+        _, question, answer = _port_parts(entry)
+        probes += (Probe("portability", Query(text["image"], question.strip(), answer.strip())),)
     facts = record.get("facts", [f"{text['image']} {text['src']}"])
     return EditCase(request, probes, tuple(facts))
 
@@ -156,9 +180,17 @@ def image_names(cases: Iterable[EditCase]) -> list[str]:
     return sorted({probe.query.image for case in cases for probe in case.probes if probe.query.image is not None})
 
 
-def image_path(root: str | Path, name: str) -> Path:
-    """Return where an image lies; raise InputError if its name leads out of the image root or can name no file."""
-    root = Path(root)
+def image_path(roots: Sequence[str | Path], name: str) -> Path:
+    """Return where an image lies: below the first of the image folders that has it, or where it is missed.
+
+    Raises:
+        InputError: the name leads out of an image folder, or can name no file.
+    """
+    paths = [_below(Path(root), name) for root in roots]
+    return next((path for path in paths if os.path.isfile(path)), paths[0])
+
+
+def _below(root: Path, name: str) -> Path:
     try:
         path = root / name
         inside = path.resolve().is_relative_to(root.resolve())
@@ -169,12 +201,12 @@ def image_path(root: str | Path, name: str) -> Path:
     return path
 
 
-def load_image(root: str | Path, name: str) -> Image.Image:
+def load_image(roots: Sequence[str | Path], name: str) -> Image.Image:
     """Open an image as RGB; raise InputError, naming the file, if it is missing or broken.
 
     Its checksums are verified first where its format has them (PNG): decoding alone does not look at all of them.
     """
-    path = image_path(root, name)
+    path = image_path(roots, name)
     try:
         with Image.open(path) as image:
             image.verify()
@@ -184,15 +216,3 @@ def load_image(root: str | Path, name: str) -> Image.Image:
         raise InputError(f"{path}: no such image") from None
     except Exception as error:  # Damaged bytes make Pillow's readers raise nearly anything.
         raise InputError(f"{path}: not a readable image ({error})") from None
-
-
-def require_images(cases: Sequence[EditCase], root: str | Path, source: str) -> None:
-    """Raise one InputError that counts all missing images and names the first ten with a record that needs each."""
-    needed: dict[str, str] = {}
-    for case in cases:
-        for name in image_names([case]):
-            needed.setdefault(name, case.request.id)
-    missing = [(name, record) for name, record in needed.items() if not os.path.isfile(image_path(root, name))]
-    if missing:
-        shown = " ".join(", ".join(f"{name} (record {record})" for name, record in missing[:10]).split())
-        raise InputError(f"{source}: {len(missing)} of {len(needed)} images are missing below {root}: {shown}")

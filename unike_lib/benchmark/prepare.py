@@ -1,74 +1,137 @@
-"""A user's MMEdit files, checked and split into pool, method, development and evaluation edits."""
+"""A user's MMEdit or VLKEB files, checked and split into pool, method, development and evaluation edits."""
 
 import logging
 import random
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unike_lib.benchmark.leaks import check_leaks
-from unike_lib.benchmark.mmedit import read_cases, require_images
-from unike_lib.config import BenchmarkConfig
+from unike_lib.benchmark.missing import MissingImage, missing_of_case, require_images
+from unike_lib.benchmark.mmedit import read_cases
+from unike_lib.benchmark.triplet_sources import read_triplet_source, write_triplet_source
+from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.io import read_json, write_checksums, write_json
 from unike_lib.types import EditCase, InputError, Task
 
 log = logging.getLogger(__name__)
-TRAIN_FILES: dict[Task, str] = {"vqa": "vqa_train.json", "caption": "caption_train_edit.json"}
-EVAL_FILES: dict[Task, str] = {"vqa": "vqa_eval.json", "caption": "caption_eval_edit.json"}
 SHARES = {"pool": 0.7, "method": 0.15, "dev": 0.15}
-DROPPED_SHOWN = 5
+SPLITS = (*SHARES, "eval")
+COUNTS_FILE, SOURCES_FILE = "counts.json", "pool_sources.jsonl"
+
+
+@dataclass
+class _File:
+    """A file's cases with their records, and what became of them."""
+
+    name: str
+    pairs: list[tuple[EditCase, Any]]
+    counts: dict[str, int]
+    missing: list[MissingImage] = field(default_factory=list)
+
+    def keep(self, pairs: list[tuple[EditCase, Any]], reason: str) -> None:
+        """Leave all other records out; log and count them."""
+        self.counts[reason] = len(self.pairs) - len(pairs)
+        if self.counts[reason]:
+            log.warning("%s: %d of %d records left out: %s", self.name, self.counts[reason], len(self.pairs), reason)
+        self.pairs = pairs
+        self.counts["kept"] = len(pairs)
 
 
 def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
-    """Write {pool,method,dev,eval}_{vqa,caption}.json into `folder` from a user's MMEdit files.
+    """Write {pool,method,dev,eval}_{task}.json into `folder` from a user's files; counts.json says what is left out.
 
     The training files are divided by image, so that no picture is in two splits, and training records whose picture
-    is also edited in the evaluation files are dropped (counted in the log). Nothing is written before every record
-    and image has been checked.
+    is also edited in the evaluation files are left out, as are questions of the triplet sources about a picture that
+    any split but the pool edits. With `missing: skip`, so are records with missing images. Nothing is written before
+    every record and image has been checked.
 
     Raises:
         InputError: a file is missing or malformed, images are missing, a split comes out empty, or splits leak.
     """
-    if config.annotations is None or config.images is None:
-        raise InputError("benchmark.annotations, benchmark.images: name both folders, or neither")
-    source, parts = Path(config.annotations), {}
-    evaluated: set[str] = set()
-    for task, name in EVAL_FILES.items():
-        parts["eval", task] = _load(source / name, task, config.images)
-        evaluated |= {image for case, _ in parts["eval", task] for image in _edited_images(case)}
-    for task, name in TRAIN_FILES.items():
-        pairs = _load(source / name, task, config.images)
-        kept = [pair for pair in pairs if evaluated.isdisjoint(_edited_images(pair[0]))]
-        log.info("%s: %d of %d records dropped: their image is evaluated", name, len(pairs) - len(kept), len(pairs))
-        for index, (case, _) in enumerate(kept):
-            parts[_split_of(case, seed), task] = [*parts.get((_split_of(case, seed), task), []), kept[index]]
-    splits = {split: [case for task in TRAIN_FILES for case, _ in parts.get((split, task), [])] for split in SHARES}
-    splits["eval"] = [case for task in EVAL_FILES for case, _ in parts["eval", task]]
-    for split in splits:
-        for task in TRAIN_FILES:
-            if not parts.get((split, task)):
-                raise InputError(f"{source}: split '{split}' of task '{task}' is empty; bring more records or images")
-    check_leaks(splits)
+    source = Path(str(config.annotations))
+    train = {task: _load(source / config.files[task].train, task, config) for task in config.tasks}
+    evaluated = {task: _load(source / config.files[task].eval, task, config) for task in config.tasks}
+    sources = [_load(Path(name), None, config) for name in config.triplet_sources]
+    files = [*train.values(), *evaluated.values(), *sources]
+    _leave_out_missing(files, config)
+    edited = _edited([case for file in evaluated.values() for case, _ in file.pairs])
+    parts: dict[tuple[str, Task], list[tuple[EditCase, Any]]] = defaultdict(list)
+    for task, file in train.items():
+        file.keep([pair for pair in file.pairs if edited.isdisjoint(_edited([pair[0]]))], "evaluated")
+        for pair in file.pairs:
+            parts[split_of(pair[0].request.image, seed), task].append(pair)
+        parts["eval", task] = evaluated[task].pairs
+    splits = {split: [case for task in config.tasks for case, _ in parts[split, task]] for split in SPLITS}
+    _keep_new_questions(sources, splits)
+    _require_splits(source, parts, config)
+    check_leaks(splits | {"pool": [*splits["pool"], *(case for file in sources for case, _ in file.pairs)]})
     for (split, task), pairs in parts.items():
-        write_json(folder / f"{split}_{task}.json", [record for _, record in pairs])
+        write_json(folder / f"{split}_{task}.json", [_of_hops(record, config.hops) for _, record in pairs])
+    if sources:
+        write_triplet_source(folder / SOURCES_FILE, [case for file in sources for case, _ in file.pairs])
+    write_json(folder / COUNTS_FILE, {file.name: file.counts for file in files})
     write_checksums(folder, folder.glob("*.json"))
 
 
-def _load(path: Path, task: Task, images: str) -> list[tuple[EditCase, dict[str, Any]]]:
-    cases = read_cases(path, task)
-    require_images(cases, images, str(path))
-    return list(zip(cases, read_json(path), strict=True))
-
-
-def _edited_images(case: EditCase) -> Sequence[str]:
-    return [str(probe.query.image) for probe in case.probes if probe.kind in ("rel", "m_gen")]
-
-
-def _split_of(case: EditCase, seed: int) -> str:
-    """Draw the split by the edited image, so all records of a picture land together."""
-    draw = random.Random(f"{seed} {case.request.image}").random()
+def split_of(image: str, seed: int) -> str:
+    """Draw a training record's split by its edited image, so all records of a picture land together."""
+    draw = random.Random(f"{seed} {image}").random()
     for split, share in SHARES.items():
         if draw < share:
             return split
         draw -= share
     return split
+
+
+def _load(path: Path, task: Task | None, config: BenchmarkConfig) -> _File:
+    """Read a task's file, or (task None) a triplet source."""
+    cases = read_triplet_source(path) if task is None else read_cases(path, task)
+    records = [None] * len(cases) if task is None else read_json(path)
+    missing = [image for case in cases for image in missing_of_case(case, path.name, config)]
+    pairs = list(zip(cases, records, strict=True))
+    return _File(path.name, pairs, {"records": len(pairs), "missing": 0, "evaluated": 0, "kept": len(pairs)}, missing)
+
+
+def _leave_out_missing(files: Sequence[_File], config: BenchmarkConfig) -> None:
+    if config.missing == "error":
+        require_images([image for file in files for image in file.missing])
+    for file in files:
+        gone = {image.record for image in file.missing}
+        file.keep([pair for pair in file.pairs if pair[0].request.id not in gone], "missing")
+
+
+def _keep_new_questions(sources: Sequence[_File], splits: dict[str, list[EditCase]]) -> None:
+    """Leave out questions of triplet sources about pictures that are edited elsewhere, and those asked already."""
+    taken = {image for split, cases in splits.items() if split != "pool" for image in _edited(cases)}
+    asked = {case.facts for case in splits["pool"]}
+    for file in sources:
+        file.keep([pair for pair in file.pairs if pair[0].request.image not in taken], "evaluated")
+        fresh = []
+        for pair in file.pairs:
+            if pair[0].facts not in asked:
+                fresh.append(pair)
+            asked.add(pair[0].facts)
+        file.keep(fresh, "repeated")
+
+
+def _edited(cases: Sequence[EditCase]) -> set[str]:
+    return {str(probe.query.image) for case in cases for probe in case.probes if probe.kind in ("rel", "m_gen")}
+
+
+def _require_splits(
+    source: Path, parts: dict[tuple[str, Task], list[tuple[EditCase, Any]]], config: BenchmarkConfig
+) -> None:
+    for split in SPLITS:
+        for task in config.tasks:
+            if not parts[split, task]:
+                raise InputError(f"{source}: split '{split}' of task '{task}' is empty; bring more records or images")
+
+
+def _of_hops(record: dict[str, Any], hops: int) -> dict[str, Any]:
+    """Return a record with the portability questions of this number of hops only."""
+    if "port_new" not in record:
+        return record
+    return record | {"port_new": [entry for entry in record["port_new"] if entry["port_type"] == f"{hops}-hop"]}

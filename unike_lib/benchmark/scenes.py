@@ -20,7 +20,7 @@ from unike_lib.benchmark.lessons import TRAINING_SCHEMA, draw_training_scenes, t
 from unike_lib.benchmark.pictures import load_drawings
 from unike_lib.benchmark.rendering import Scene, Studio
 from unike_lib.benchmark.templates import RELATIONS, USES, prompts, templates
-from unike_lib.config import BenchmarkConfig
+from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.io import fingerprint, write_checksums, write_json, write_table
 
 SCENE_SCHEMA = pa.schema(

@@ -58,10 +58,19 @@ def request_trunk(
 
 def edit_loss(backbone: Backbone, trunk: Trunk, patch: Edit, trace: Trace | None = None) -> Tensor:
     """Return the cross-entropy of the target tokens, averaged over each row's answer, [row]."""
-    targets = trunk.batch.targets
+    where = trunk.batch.targets != IGNORED
+    return answer_loss(backbone.head(trunk, patch, where, trace), trunk.batch.targets)
+
+
+def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the cross-entropy, averaged over each row's answer, [row].
+
+    Args:
+        logits: where a target is predicted, row after row, [position, vocabulary].
+        targets: [row, token]; -100 where none is.
+    """
     where = targets != IGNORED
-    losses = cross_entropy(backbone.head(trunk, patch, where, trace), targets[where], reduction="none")
-    return row_means(losses, where)
+    return row_means(cross_entropy(logits, targets[where], reduction="none"), where)
 
 
 def row_means(values: Tensor, where: Tensor) -> Tensor:

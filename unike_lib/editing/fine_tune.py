@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from unike_lib.backbones.base import Backbone
-from unike_lib.editing.editor import Outcome, edit_loss, request_trunk
+from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.editing.editor import Outcome, answer_loss, request_trunk
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.patch import Patch
 from unike_lib.methods import FineTuneMethod
 from unike_lib.types import EditRequest
+
+BYTES_A_NUMBER = 16  # of what AdamW trains: value, gradient and two moments in float32
+OPTIMISER_BYTES = 4 * 10**9
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,33 @@ class FineTune:
         return Patch.identity(sessions)
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
-        """Install one request a session; changes add to those of earlier edits."""
+        """Install one request a session; changes add to those of earlier edits.
+
+        So many sessions are trained at once as the optimiser has room for: whole matrices are large.
+        """
+        size = self._at_once
+        starts = range(0, len(requests), size)
+        parts = [
+            self._train(requests[s : s + size], onto.select(range(s, min(s + size, len(requests))))) for s in starts
+        ]
+        trained = {name: torch.cat([changes[name] for changes, _ in parts]) for name in parts[0][0]}
+        finite = torch.cat([part for _, part in parts])
+        del parts
+        layer = self.backbone.decoder.layers[-1].index
+        return Outcome(onto.with_deltas({layer: trained}).kept(finite, onto), failures(finite))
+
+    @property
+    def _at_once(self) -> int:
         layer = self.backbone.decoder.layers[-1]
-        trunk = request_trunk(self.backbone, requests, layer.index)  # nothing below changes
+        numbers = sum(layer.part(name).weight.numel() for name in layer.names.ffn_matrices)
+        return max(1, OPTIMISER_BYTES // (BYTES_A_NUMBER * numbers))
+
+    def _train(self, requests: Sequence[EditRequest], onto: Patch) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the trained changes by matrix [session, out, in], and which sessions are finite, bool [session]."""
+        layer = self.backbone.decoder.layers[-1]
+        trunk = request_trunk(self.backbone, requests, layer.index)
+        targets = trunk.batch.targets
+        tail = self.backbone.tail(trunk, onto, targets != IGNORED)  # nothing before the last FFN changes
         changes = {
             name: torch.zeros(
                 (len(requests), *layer.part(name).weight.shape), device=self.backbone.device, requires_grad=True
@@ -39,12 +67,11 @@ class FineTune:
         }
         parameters = list(changes.values())
         optimiser = torch.optim.AdamW(
-            parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+            parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True
         )
 
-        def losses() -> torch.Tensor:
-            return edit_loss(self.backbone, trunk, onto.with_deltas({layer.index: changes}))
+        def losses() -> Tensor:
+            return answer_loss(self.backbone.read(tail, onto.with_deltas({layer.index: changes})), targets)
 
         finite = descend(parameters, losses, optimiser, self.settings.steps)
-        trained = {name: torch.nan_to_num(change.detach()) for name, change in changes.items()}
-        return Outcome(onto.with_deltas({layer.index: trained}).kept(finite, onto), failures(finite))
+        return {name: torch.nan_to_num(change.detach()) for name, change in changes.items()}, finite

@@ -26,8 +26,11 @@ class LowRank:
         return (self.outputs != 0).any(-1) & (self.inputs != 0).any(-1)
 
     def apply(self, inputs: Tensor) -> Tensor:
-        """Return what the change adds to the matrix's output, [row, token, out], for inputs [row, token, in]."""
-        return by_session(by_session(inputs, self.inputs.transpose(1, 2)), self.outputs)
+        """Return what the change adds to the matrix's output, [row, token, out], for inputs [row, token, in].
+
+        Computed in float32: what lies between the two products may be too large for half precision.
+        """
+        return by_session(by_session(inputs.float(), self.inputs.transpose(1, 2)), self.outputs).to(inputs.dtype)
 
     def joined(self, more: "LowRank") -> "LowRank":
         """Return the sum of both changes."""

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from unike_lib.backbones.room import naming_memory
+
 
 def descend(
     parameters: Sequence[Tensor],
@@ -23,7 +25,8 @@ def descend(
         losses = session_losses()
         finite = finite & torch.isfinite(losses.detach())
         optimiser.zero_grad()
-        losses.sum().backward()
+        with naming_memory(losses):
+            losses.sum().backward()
         optimiser.step()
     for parameter in parameters:
         finite = finite & torch.isfinite(parameter.detach()).flatten(1).all(1)

@@ -97,6 +97,12 @@ class Patch:
         return cls(sessions)
 
     @property
+    def empty(self) -> bool:
+        """Whether nothing was edited, so that the patch is the identity."""
+        parts = (self.neurons, self.deltas, self.low_rank, self.slots, self.contexts)
+        return self.shift is None and self.route is None and not any(parts)
+
+    @property
     def second_model(self) -> bool:
         """Whether a second model is asked too."""
         return self.route is not None

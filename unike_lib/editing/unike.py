@@ -39,7 +39,7 @@ class SteeredNeurons(NeuronSource):
         self.zetas = {layer: zeta for layer, (zeta, _) in zetas.items()}
         self.maps = {layer: fitted for layer, (_, fitted) in zetas.items()}
         self.learned = {
-            layer: _per_session(fitted if per_edit else torch.ones(1, 1), sessions)
+            layer: _per_session(fitted if per_edit else fitted.new_ones(1, 1), sessions)
             for layer, fitted in self.maps.items()
         }
         self.per_edit = per_edit

@@ -69,7 +69,7 @@ class Chunks:
             kept = {file.name for file in files}
             for file in self.folder.iterdir():
                 if file.name not in kept:
-                    file.unlink()
+                    file.unlink(missing_ok=True)  # a job whose driver was killed may have just renamed it
             log.info("%d of %d parts were finished earlier", sum(file.is_file() for file in files), len(files))
 
     def _read(self, file: Path) -> list[Score] | None:

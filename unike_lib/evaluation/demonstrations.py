@@ -66,10 +66,11 @@ def run_visible(
     hidden, reached = decoder.start(batch.embeddings), 0
     for name, layers in sorted(visible.items(), key=lambda item: min(item[1], default=depth)):
         lowest = min(layers, default=depth)
-        hidden, reached = decoder.run(hidden, range(reached, lowest), sees=blocked), lowest
+        hidden, reached = decoder.run(hidden, range(reached, lowest), sees=blocked, positions=batch.positions), lowest
         states = hidden
         for layer in range(lowest, depth):
-            states = decoder.run(states, [layer], sees=None if layer in layers else blocked)
+            sees = None if layer in layers else blocked
+            states = decoder.run(states, [layer], sees=sees, positions=batch.positions)
         yield name, states
 
 

@@ -70,7 +70,8 @@ def readout_table(
     recorder, decoder = Recorder(shift), backbone.decoder
     for queries in batches:
         batch = backbone.encode(queries)
-        decoder.run(decoder.start(batch.embeddings), range(len(decoder.layers)), recorder, Place(batch.last_prompt))
+        hidden, place = decoder.start(batch.embeddings), Place(batch.last_prompt)
+        decoder.run(hidden, range(len(decoder.layers)), recorder, place, positions=batch.positions)
     labels = _first_tokens(backbone, answers)
     rows = []
     for layer, states in stored.items():

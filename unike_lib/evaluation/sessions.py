@@ -23,7 +23,7 @@ from unike_lib.editing.editor import Editor
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.metrics import exact_match, ordered_agreement, token_accuracy, top_ids, unchanged_targets
 from unike_lib.evaluation.records import Before, Score
-from unike_lib.types import PROBE_KINDS, EditCase, ProbeKind, Query
+from unike_lib.types import PORTABILITY, PROBE_KINDS, EditCase, ProbeKind, Query
 
 RANKS: dict[ProbeKind, int] = {"t_loc": 1, "m_loc": 10}
 
@@ -80,11 +80,12 @@ def ask(
 def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: EvaluationConfig) -> Before:
     """Return the unedited backbone's answers to every probe; all methods share them."""
     before = Before()
-    for start in tqdm(range(0, len(cases), 64), desc="answers before", unit="batch"):
-        part = cases[start : start + 64]
-        for kind in PROBE_KINDS:
-            answers = ask(backbone, [probe_query(case, kind) for case in part], kind, None, settings)
-            for row, case in enumerate(part):
+    for start in tqdm(range(0, len(cases), settings.sessions), desc="answers before", unit="batch"):
+        part = cases[start : start + settings.sessions]
+        for kind in _kinds_of(part):
+            asking = [case for case in part if case.asks(kind)]
+            answers = ask(backbone, [probe_query(case, kind) for case in asking], kind, None, settings)
+            for row, case in enumerate(asking):
                 asked = answers.targets[row] != IGNORED
                 ids = answers.generated[row]
                 tops = answers.tops[row] if answers.tops else torch.zeros(0, 0, dtype=torch.long)
@@ -181,10 +182,10 @@ def _score_group(
     for start in range(0, len(group), size):
         numbers = range(start, min(start + size, len(group)))
         part, patch = [group[number] for number in numbers], edited.patch.select(numbers)
-        for kind in PROBE_KINDS:
+        for kind in _kinds_of([case for session in part for case in session]):
             of_kind = _score_kind(backbone, part, kind, patch, before, settings)
-            for row, score in enumerate(of_kind):
-                score.session, score.position = start + row // width, row % width
+            for score in of_kind:
+                score.session += start
             scores += of_kind
     for score in scores:
         failure = edited.failures[score.position][score.session]
@@ -210,17 +211,23 @@ def _score_kind(
     before: Before,
     settings: EvaluationConfig,
 ) -> list[Score]:
-    cases = [case for session in group for case in session]
-    queries = [probe_query(case, kind) for case in cases]
+    width, cases = len(group[0]), [case for session in group for case in session]
+    # Sessions keep equal row counts: a case without a question of this kind is asked its own edit, which is not scored.
+    queries = [probe_query(case, kind if case.asks(kind) else "rel") for case in cases]
     local = kind in RANKS
-    drafts = [before.generated_ids(case.request.id, kind) for case in cases] if local else None
-    answers = ask(backbone, queries, kind, patch, settings, drafts)
+    if patch.empty:
+        answers = _recalled(backbone, queries, kind, cases, before)
+    else:
+        drafts = [before.generated_ids(case.request.id, kind) for case in cases] if local else None
+        answers = ask(backbone, queries, kind, patch, settings, drafts)
     targets = answers.targets
     if local:
         targets = unchanged_targets(_scatter(before, cases, kind, targets), targets)
     tokens, exact = token_accuracy(answers.best, targets), exact_match(answers.best, targets)
     scores = []
     for row, (case, query) in enumerate(zip(cases, queries, strict=True)):
+        if not case.asks(kind):
+            continue
         case_id, text = case.request.id, backbone.text(answers.generated[row])
         wanted = before.text(case_id, kind) if local else query.answer or ""
         same = float(normalise_answer(text) == normalise_answer(wanted)) if settings.generate else np.nan
@@ -240,9 +247,25 @@ def _score_kind(
                 text_before=before.text(case_id, kind),
                 text_after=text,
                 alpha=float(answers.alphas[row]),
+                session=row // width,
+                position=row % width,
             )
         )
     return scores
+
+
+def _recalled(
+    backbone: Backbone, queries: Sequence[Query], kind: ProbeKind, cases: Sequence[EditCase], before: Before
+) -> Answers:
+    """Return what the unedited backbone answered, without asking it again."""
+    asked: list[tuple[str, ProbeKind]] = [(case.request.id, kind if case.asks(kind) else "rel") for case in cases]
+    targets = backbone.encode(queries).targets.cpu()
+    best = torch.zeros_like(targets)
+    for row, (case, of_kind) in enumerate(asked):
+        best[row, targets[row] != IGNORED] = before.answer(case, of_kind)
+    tops = [before.tops(case, of_kind) for case, of_kind in asked] if kind in RANKS else []
+    generated = [before.generated_ids(case, of_kind) for case, of_kind in asked]
+    return Answers(best, targets, tops, generated, torch.full((len(asked),), np.nan))
 
 
 def _scatter(before: Before, cases: Sequence[EditCase], kind: ProbeKind, targets: Tensor) -> Tensor:
@@ -251,6 +274,11 @@ def _scatter(before: Before, cases: Sequence[EditCase], kind: ProbeKind, targets
     for row, case in enumerate(cases):
         laid[row, targets[row] != IGNORED] = before.answer(case.request.id, kind)
     return laid
+
+
+def _kinds_of(cases: Sequence[EditCase]) -> tuple[ProbeKind, ...]:
+    """Return the probe kinds that the cases ask: those of every edit, and portability where a case has it."""
+    return (*PROBE_KINDS, PORTABILITY) if any(case.asks(PORTABILITY) for case in cases) else PROBE_KINDS
 
 
 def probe_query(case: EditCase, kind: ProbeKind) -> Query:

@@ -51,7 +51,8 @@ def demonstration_states(backbone: Backbone, demonstrations: Sequence[Query], h_
     """
     batch, trace = backbone.encode(demonstrations), Trace()
     decoder = backbone.decoder
-    decoder.run(decoder.start(batch.embeddings), range(len(decoder.layers)), None, Place(batch.last_prompt, trace))
+    hidden, place = decoder.start(batch.embeddings), Place(batch.last_prompt, trace)
+    decoder.run(hidden, range(len(decoder.layers)), None, place, positions=batch.positions)
     column = VALUE_COLUMNS[h_pos]
     return {layer: states_of_answers(batch, states)[column] for layer, states in trace.attention_inputs.items()}
 
@@ -61,7 +62,7 @@ def states_entering(backbone: Backbone, batch: Batch, layers: Collection[int]) -
     """Return layer -> the states [row, token, d] that enter it; the number of layers stands for those that leave."""
     decoder, hidden, reached, found = backbone.decoder, backbone.decoder.start(batch.embeddings), 0, {}
     for layer in sorted(set(layers)):
-        hidden, reached = decoder.run(hidden, range(reached, layer), sees=None), layer
+        hidden, reached = decoder.run(hidden, range(reached, layer), positions=batch.positions), layer
         found[layer] = hidden
     return found
 
@@ -78,4 +79,5 @@ def run_shifted(backbone: Backbone, entering: Mapping[int, Tensor], batch: Batch
     """
     first = shift.memory.layers[0]
     layers = range(first, len(backbone.decoder.layers))
-    return backbone.decoder.run(entering[first], layers, Patch(1, shift=shift), Place(batch.last_prompt))
+    place = Place(batch.last_prompt)
+    return backbone.decoder.run(entering[first], layers, Patch(1, shift=shift), place, positions=batch.positions)

@@ -46,7 +46,7 @@ def _attention_inputs(backbone: Backbone, queries: Sequence[Query]) -> tuple[Bat
     batch, trace = backbone.encode(queries), Trace()
     trunk, last = backbone.trunk(batch), backbone.layers[-1]
     place = Place(batch.last_prompt, trace)
-    hidden = backbone.decoder.run(trunk.hidden, range(trunk.first, last), place=place)
+    hidden = backbone.decoder.run(trunk.hidden, range(trunk.first, last), place=place, positions=batch.positions)
     return batch, trace.attention_inputs | {last: backbone.decoder.layers[last].attention_input(hidden)}
 
 

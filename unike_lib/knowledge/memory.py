@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import faiss
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from unike_lib.io import fingerprint, read_tensors, write_tensors
 from unike_lib.knowledge.encoders import Encoder, layers_in
+from unike_lib.knowledge.flat_index import flat_index
 from unike_lib.knowledge.states import VALUE_COLUMNS, read_states
 from unike_lib.types import InputError
 
@@ -32,26 +30,29 @@ class Memory:
     def __init__(self, keys: dict[int, Tensor], values: dict[int, Tensor]) -> None:
         self.values = values
         self.layers = tuple(sorted(keys))
-        self._indexes: dict[int, Any] = {}
-        for layer in self.layers:
-            unit = np.ascontiguousarray(normalize(keys[layer].float(), dim=-1).cpu().numpy())
-            self._indexes[layer] = faiss.IndexFlatIP(unit.shape[1])
-            self._indexes[layer].add(unit)
+        self._indexes = {layer: flat_index(normalize(keys[layer].float(), dim=-1)) for layer in self.layers}
+        self._entries = len(keys[self.layers[0]])
 
     def __len__(self) -> int:
-        return int(self._indexes[self.layers[0]].ntotal)
+        return self._entries
+
+    def keys(self, layer: int) -> Tensor:
+        """Return the unit keys of a layer [entry, d], where they are searched."""
+        return self._indexes[layer].vectors()
 
     def search(self, layer: int, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return ids and cosines [row, k] of the keys with the highest cosine to each query [row, d], best first.
 
         k is cut to the number of entries.
         """
-        unit = np.ascontiguousarray(normalize(queries.float(), dim=-1).cpu().numpy())
-        cosines, found = self._indexes[layer].search(unit, min(k, len(self)))
-        return torch.from_numpy(found).to(queries.device), torch.from_numpy(cosines).to(queries.device)
+        return self._indexes[layer].search(normalize(queries.float(), dim=-1), min(k, len(self)))
 
     def to(self, device: torch.device) -> "Memory":
-        """Move the values to a device; the index stays where it is."""
+        """Move keys, values and the search to a device; ids and cosines of queries there never leave it."""
+        for layer in self.layers:
+            keys = self.keys(layer)
+            if keys.device.type != device.type:
+                self._indexes[layer] = flat_index(keys.to(device))
         self.values = {layer: value.to(device) for layer, value in self.values.items()}
         return self
 

@@ -59,7 +59,11 @@ def paper_averages() -> pd.DataFrame:
 
 
 def write_table5(
-    one_step: Sequence[Path], sequential: Sequence[Path], outputs: Mapping[str, Path], config: Config
+    one_step: Sequence[Path],
+    sequential: Sequence[Path],
+    outputs: Mapping[str, Path],
+    config: Config,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write Table 5: one CSV a criterion with the paper's numbers beside ours, and Markdown.
 
@@ -68,6 +72,7 @@ def write_table5(
         sequential: the records of Table 2.
         outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `markdown` -> Markdown path.
         config: the run; `table1`, `table2`, `statistics` and `seed` are used.
+        notes: sentences about the benchmark, such as what is left out of it.
 
     Raises:
         InputError: a cell without records, or an output that is no criterion; see also `load_records`.
@@ -86,7 +91,7 @@ def write_table5(
             write_csv(outputs[criterion], tables[criterion])
     if "markdown" in outputs:
         with atomic_path(outputs["markdown"]) as temporary:
-            temporary.write_text(_text(tables, differences, config), encoding="utf-8")
+            temporary.write_text(_text(tables, differences, config, notes), encoding="utf-8")
 
 
 def _averages(setting: str, records: pd.DataFrame, criterion: str, config: Config) -> pd.DataFrame:
@@ -154,10 +159,16 @@ def _with_paper(averages: pd.DataFrame) -> pd.DataFrame:
     return keys.merge(paper, on=["setting", "paper_method"], how="left").drop(columns="paper_method")
 
 
-def _text(tables: Mapping[str, pd.DataFrame], differences: Mapping[str, pd.DataFrame], config: Config) -> str:
+def _text(
+    tables: Mapping[str, pd.DataFrame],
+    differences: Mapping[str, pd.DataFrame],
+    config: Config,
+    notes: Sequence[str],
+) -> str:
     parts = [
         "# Table 5: averages of one-step and sequential editing",
         INTRODUCTION.format(confidence=confidence_text(config)),
+        *notes,
         "\n".join(_cells_text(setting, config) for setting in SOURCES),
     ]
     if set(config.table1.backbones) != set(config.table2.backbones):

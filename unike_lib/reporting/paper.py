@@ -10,7 +10,7 @@ PaperCells = Literal["table1", "table2", "table3", "table4"]
 
 # Which backbone of the paper a family of ours stands beside; "none": its tables have no rows of the paper.
 PAPER_BACKBONES = {"blip2": "BLIP-2 OPT", "minigpt4": "MiniGPT-4"} | dict.fromkeys(
-    ("smolvlm", "idefics3", "llava"), "none"
+    ("smolvlm", "idefics3", "llava", "qwen2-vl"), "none"
 )
 
 # Method variants that stand for a row of the paper; other variants have no row of their own there.

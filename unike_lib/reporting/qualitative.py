@@ -136,8 +136,8 @@ def speaker_title(method: str) -> str:
     return "before the edit" if method == BEFORE else short_title(method)
 
 
-def write_qualitative_page(examples: Sequence[Example], images: Path, out: Path) -> None:
-    """Write the examples as one self-contained HTML page; `images` is the folder that image names start from."""
+def write_qualitative_page(examples: Sequence[Example], images: Sequence[Path], out: Path) -> None:
+    """Write the examples as one self-contained HTML page; `images` are the folders that image names start from."""
     names = {asked.image for example in examples for asked in example.asked if asked.image is not None}
     pictures = {}
     for name in sorted(names):

@@ -68,7 +68,7 @@ class Block:
     pictures: tuple[Image | None, ...]
 
     @classmethod
-    def load(cls, example: Example, images: Path) -> "Block":
+    def load(cls, example: Example, images: Sequence[Path]) -> "Block":
         """Open the pictures that the example asks about."""
         names = [asked.image for asked in example.asked]
         return cls(example, tuple(None if name is None else load_image(images, name) for name in names))
@@ -121,8 +121,8 @@ class Block:
         sheet.down(LINE * (1 + max(map(len, texts))) + GAP)
 
 
-def draw_qualitative(examples: Sequence[Example], images: Path, out: Path) -> None:
-    """Draw the first example of every backbone and task as PNG; `images` is where image names start from."""
+def draw_qualitative(examples: Sequence[Example], images: Sequence[Path], out: Path) -> None:
+    """Draw the first example of every backbone and task as PNG; `images` are where image names start from."""
     firsts = list({(example.backbone, example.task): example for example in reversed(examples)}.values())[::-1]
     blocks = [Block.load(example, images) for example in firsts]
     with style.context(STYLE, after_reset=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from unike_lib.io import read_table
-from unike_lib.types import PROBE_KINDS, InputError
+from unike_lib.types import PORTABILITY, PROBE_KINDS, InputError
 
 CRITERIA = ("token", "mmedit", "exact", "generated")
 CELL = ["backbone", "task", "method"]
@@ -59,10 +59,11 @@ def _read_one(path: Path, columns: list[str]) -> pd.DataFrame:
 
 def _check_kinds(path: Path, records: pd.DataFrame) -> None:
     found = set(records["kind"])
-    unknown = sorted(found - set(PROBE_KINDS))
+    known = (*PROBE_KINDS, PORTABILITY)
+    unknown = sorted(found - set(known))
     if unknown:
-        raise InputError(f"{path}: unknown probe kind {unknown[0]!r}; expected one of {', '.join(PROBE_KINDS)}")
-    kinds = records.groupby(EDIT)["kind"].nunique()
+        raise InputError(f"{path}: unknown probe kind {unknown[0]!r}; expected one of {', '.join(known)}")
+    kinds = records["kind"].where(records["kind"] != PORTABILITY).groupby([records[name] for name in EDIT]).nunique()
     short = kinds[kinds < len(PROBE_KINDS)]
     if len(short):
         case = dict(zip(EDIT, short.index[0], strict=True))["case"]

@@ -1,6 +1,6 @@
 """Tables 1 to 4 as Markdown, in the paper's layout, with the paper's numbers beside ours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,7 +13,7 @@ from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, PAPER_VARI
 from unike_lib.reporting.records import ROW, SETTING
 from unike_lib.reporting.scores import paired_differences
 from unike_lib.table_config import CROSS, tasks_of
-from unike_lib.types import PROBE_KINDS
+from unike_lib.types import PORTABILITY, PROBE_KINDS
 
 TITLES: dict[PaperCells, str] = {
     "table1": "Table 1: one-step editing",
@@ -66,11 +66,15 @@ def method_title(method: str) -> str:
 
 @dataclass(frozen=True)
 class TableText:
-    """The Markdown of one table; `verdicts`: what the admission tests say of each of its backbones."""
+    """The Markdown of one table.
+
+    `verdicts`: what the admission tests say of each of its backbones; `notes`: sentences about the benchmark.
+    """
 
     name: PaperCells
     config: Config
     verdicts: Mapping[str, Verdict]
+    notes: Sequence[str] = ()
 
     def render(self, records: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> str:
         """Return the whole text.
@@ -79,7 +83,7 @@ class TableText:
             records: from `load_records`.
             tables: criterion -> cells with the paper's numbers.
         """
-        parts = [f"# {TITLES[self.name]}", *self._introduction(), _counts(tables["token"])]
+        parts = [f"# {TITLES[self.name]}", *self._introduction(), *self.notes, _counts(tables["token"])]
         for criterion, table in tables.items():
             parts.append(f"## Criterion `{criterion}`: {CRITERION_TITLES[criterion]}")
             if table[list(PROBE_KINDS)].isna().all(axis=None):
@@ -109,18 +113,21 @@ class TableText:
         """
         backbone, k = str(table["backbone"].iloc[0]), int(table["k"].iloc[0])
         tasks = list(dict.fromkeys(table["task"]))
-        header = ["Method", *(f"{TASK_TITLES[task]} {METRIC_TITLES[kind]}" for task in tasks for kind in PROBE_KINDS)]
+        kinds = (*PROBE_KINDS, PORTABILITY) if PORTABILITY in table else PROBE_KINDS
+        titles = METRIC_TITLES | {PORTABILITY: "Port."}
+        header = ["Method", *(f"{TASK_TITLES[task]} {titles[kind]}" for task in tasks for kind in kinds)]
         rows = dict(zip(table[ROW].itertuples(index=False, name=None), rows_of(table), strict=True))
         failed = ", ".join(self._not_admitted(backbone, tasks))
         lines = []
         for method in dict.fromkeys(table["method"]):
             of_task = [rows[backbone, task, k, method] for task in tasks]
             mark = f" *(not admitted: {failed})*" if failed and self._reads_memory(method) else ""
-            numbers = [cell(row, kind) for row in of_task for kind in PROBE_KINDS]
+            numbers = [cell(row, kind) for row in of_task for kind in kinds]
             lines.append([method_title(method) + mark, *numbers])
             if paper and all(pd.notna(row["paper_rel"]) for row in of_task):
                 title = (PAPER_METHODS | PAPER_VARIANTS)[method]
-                numbers = [f"*{row[f'paper_{kind}']:.1f}*" for row in of_task for kind in PROBE_KINDS]
+                printed = [row.get(f"paper_{kind}") for row in of_task for kind in kinds]
+                numbers = ["-" if number is None else f"*{number:.1f}*" for number in printed]
                 lines.append([f"*paper: {title}*", *numbers])
         family = PAPER_BACKBONES[self.config.backbones[backbone].family]
         length = f", K = {k}" if k > 1 else ""

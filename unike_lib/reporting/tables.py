@@ -10,17 +10,22 @@ from unike_lib.io import atomic_path, write_csv
 from unike_lib.reporting.admission import read_verdicts
 from unike_lib.reporting.markdown import markdown_table, rows_of
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, PAPER_VARIANTS, PaperCells, paper_cells
-from unike_lib.reporting.records import CRITERIA, ROW, load_records
+from unike_lib.reporting.records import CRITERIA, EDIT, ROW, load_records
 from unike_lib.reporting.scores import score_table
 from unike_lib.reporting.table_text import TASK_TITLES, TableText
 from unike_lib.table_config import tasks_of
-from unike_lib.types import PROBE_KINDS, InputError
+from unike_lib.types import PORTABILITY, PROBE_KINDS, InputError
 
 DIAGNOSTIC_COLUMNS = ["backbone", "task", "set", "items", "exact", "token", "consistency"]
 
 
 def write_table(
-    name: PaperCells, records: Sequence[Path], admission: Sequence[Path], outputs: Mapping[str, Path], config: Config
+    name: PaperCells,
+    records: Sequence[Path],
+    admission: Sequence[Path],
+    outputs: Mapping[str, Path],
+    config: Config,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write one of Tables 1 to 4: one CSV a criterion with the paper's numbers beside ours, and Markdown.
 
@@ -31,6 +36,7 @@ def write_table(
             the backbone did not pass.
         outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `markdown` -> Markdown path.
         config: the run; the table's section, `statistics` and `seed` are used.
+        notes: sentences about the benchmark, such as what is left out of it.
 
     Raises:
         InputError: a cell of the table without records, or an output that is no criterion; see also `load_records`.
@@ -53,7 +59,9 @@ def write_table(
         ]
         write_csv(outputs[criterion], table.assign(admitted=admitted))
     if "markdown" in outputs:
-        text = TableText(name, config, {backbone: verdicts[backbone] for backbone in config.tables[name].backbones})
+        text = TableText(
+            name, config, {backbone: verdicts[backbone] for backbone in config.tables[name].backbones}, notes
+        )
         with atomic_path(outputs["markdown"]) as temporary:
             temporary.write_text(text.render(frame, tables), encoding="utf-8")
 
@@ -109,7 +117,13 @@ def _table(name: PaperCells, records: pd.DataFrame, criterion: str, config: Conf
     table = table.merge(score_table(records, criterion, config.statistics, config.seed, keys=ROW), on=ROW)
     # Clusters of one-step editing are facts; otherwise they are sessions, of which the last may be shorter.
     table["last_session"] = (table["edits"] - (table["clusters"] - 1) * table["k"]).where(table["k"] > 1, 1)
-    return table.merge(_paper_rows(name, table, config), on=ROW, how="left")
+    table = table.merge(_paper_rows(name, table, config), on=ROW, how="left")
+    asked = records[records.groupby(["file", *EDIT])["kind"].transform(lambda kinds: (kinds == PORTABILITY).any())]
+    if asked.empty:
+        return table
+    ported = score_table(asked, criterion, config.statistics, config.seed, {"portability": (PORTABILITY,)}, ROW)
+    ported = ported.drop(columns=["failed", "clusters"]).rename(columns={"edits": "portability_edits"})
+    return table.merge(ported, on=ROW, how="left")
 
 
 def _paper_rows(name: PaperCells, table: pd.DataFrame, config: Config) -> pd.DataFrame:

@@ -1,0 +1,57 @@
+# LAVIS, in an environment of its own, beside our BLIP-2: the same files must give the same logits. Not part of rule all.
+
+import sys
+
+LAVIS = f"{STAGES}/parity"
+
+
+localrules:
+    lavis_environment,
+
+
+rule lavis_environment:
+    input:
+        f"{workflow.basedir}/envs/lavis.txt",
+    output:
+        touch(f"{LAVIS}/environment.ready"),
+    log:
+        "logs/lavis_environment.log",
+    params:
+        python=sys.executable,
+        folder=f"{LAVIS}/environment",
+    shell:
+        "({params.python} -m venv --clear {params.folder} && {params.folder}/bin/python -m pip install -r {input}) > {log} 2>&1"
+
+
+rule lavis_reference:
+    input:
+        environment=f"{LAVIS}/environment.ready",
+        program=f"{workflow.basedir}/tools/lavis_reference.py",
+    output:
+        directory(f"{LAVIS}/reference"),
+    log:
+        "logs/lavis_reference.log",
+    threads: CONFIG.threads
+    resources:
+        mem_mb=3000,
+    shell:
+        "{LAVIS}/environment/bin/python {input.program} {output} > {log} 2>&1"
+
+
+rule parity_lavis:
+    input:
+        reference=f"{LAVIS}/reference",
+    output:
+        csv="results/parity_lavis.csv",
+        converted=directory(f"{LAVIS}/converted"),
+    log:
+        "logs/parity_lavis.log",
+    benchmark:
+        f"{STAGES}/benchmarks/parity_lavis.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=1500,
+    params:
+        code=lib("compare_lavis"),
+    script:
+        "../workflow_scripts/compare_lavis.py"

@@ -1,0 +1,201 @@
+"""A user's files: split, missing images listed or left out, rephrase root, VLKEB's files, further triplets."""
+
+import json
+import logging
+
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from unike_lib.benchmark.leaks import find_leaks
+from unike_lib.benchmark.missing import counts_notes, missing_images, write_missing_images
+from unike_lib.benchmark.mmedit import FIELDS, IMAGE_FIELDS, read_cases
+from unike_lib.benchmark.prepare import SHARES, prepare_user_benchmark, split_of
+from unike_lib.benchmark.triplet_sources import read_triplet_source
+from unike_lib.benchmark_config import MMEDIT_FILES, BenchmarkConfig
+from unike_lib.types import InputError
+
+RECORDS = 40
+
+
+def record(number, **changes):
+    values = {field: f"{field} {number}" for field in FIELDS}
+    images = {"image": f"a{number}.png", "image_rephrase": f"b{number}.png", "m_loc": "near.png"}
+    return values | images | changes
+
+
+def user_folder(tmp_path, shared_image=False, **settings):
+    """Write four files of 40 records, and every image that they name."""
+    annotations, images, number = tmp_path / "json", tmp_path / "images", 0
+    annotations.mkdir()
+    images.mkdir()
+    for pair in MMEDIT_FILES.values():
+        for name in (pair.train, pair.eval):
+            records = []
+            for _ in range(RECORDS):
+                image = "a0.png" if shared_image and number % RECORDS == 0 else f"a{number}.png"
+                records.append(record(number, image=image))
+                number += 1
+            (annotations / name).write_text(json.dumps(records))
+            for item in records:
+                for field in IMAGE_FIELDS:
+                    (images / item[field]).touch()
+    return BenchmarkConfig(annotations=str(annotations), images=str(images), **settings)
+
+
+def read_splits(folder):
+    return {
+        name: [c for task in ("vqa", "caption") for c in read_cases(folder / f"{name}_{task}.json")]
+        for name in ("pool", "method", "dev", "eval")
+    }
+
+
+@pytest.mark.parametrize("shared_image", [False, True])
+def test_user_files_are_split_by_image_without_leaks(tmp_path, shared_image):
+    config = user_folder(tmp_path, shared_image)
+    prepare_user_benchmark(tmp_path / "out", config, seed=0)
+    splits = read_splits(tmp_path / "out")
+    assert find_leaks(splits) == []
+    assert len((tmp_path / "out" / "checksums.sha256").read_text().splitlines()) == len(splits) * 2 + 1
+    assert len(splits["eval"]) == 80
+    assert sum(map(len, splits.values())) == (158 if shared_image else 160)
+    for split in SHARES:
+        assert {split_of(case.request.image, 0) for case in splits[split]} == {split}
+    assert counts_notes(tmp_path / "out" / "counts.json") == []
+
+
+def test_missing_images_are_all_listed_and_nothing_is_written(tmp_path):
+    config = user_folder(tmp_path)
+    gone = ["a5.png", "b45.png", "near.png"]
+    for name in gone:
+        (tmp_path / "images" / name).unlink()
+    listed = missing_images(config)
+    expected = {(file, case.request.id, field, case.query(kind).image)
+                for pair in MMEDIT_FILES.values() for file in (pair.train, pair.eval)
+                for case in read_cases(tmp_path / "json" / file)
+                for field, kind in zip(IMAGE_FIELDS, ("rel", "m_gen", "m_loc"), strict=True)
+                if case.query(kind).image in gone}  # fmt: skip
+    assert {(image.file.split("/")[-1], image.record, image.field, image.image) for image in listed} == expected
+    write_missing_images(config, tmp_path / "missing.csv")
+    table = pd.read_csv(tmp_path / "missing.csv")
+    assert len(table) == len(listed) == 162
+    assert set(table["path"]) == {str(tmp_path / "images" / name) for name in gone}
+    with pytest.raises(InputError, match=r"2 of vqa_train.json, 1 of caption_train.*, 2 of vqa_eval.*a5\.png"):
+        prepare_user_benchmark(tmp_path / "out", config, seed=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_records_without_their_images_are_left_out_loudly_when_asked(tmp_path, caplog):
+    config = user_folder(tmp_path, missing="skip")
+    for name in ("a5.png", "b45.png", "b46.png"):
+        (tmp_path / "images" / name).unlink()
+    with caplog.at_level(logging.WARNING):
+        prepare_user_benchmark(tmp_path / "out", config, seed=0)
+    assert "vqa_eval.json: 2 of 40 records left out: missing" in caplog.text
+    splits = read_splits(tmp_path / "out")
+    assert len(splits["eval"]) == 78 and sum(map(len, splits.values())) == 157
+    notes = counts_notes(tmp_path / "out" / "counts.json")
+    assert [note.split("because")[0] for note in notes] == [
+        "**Of the 40 records of vqa_train.json, 1 are left out ",
+        "**Of the 40 records of vqa_eval.json, 2 are left out ",
+    ]
+
+
+def test_nothing_missing_gives_a_report_with_a_header_only(tmp_path):
+    write_missing_images(user_folder(tmp_path), tmp_path / "missing.csv")
+    assert (tmp_path / "missing.csv").read_text() == "file,record,field,image,path\n"
+
+
+def test_rephrased_images_may_lie_elsewhere_but_names_must_be_clear(tmp_path):
+    config = user_folder(tmp_path, rephrased_images=str(tmp_path / "rephrased"))
+    (tmp_path / "rephrased").mkdir()
+    for number in range(4 * RECORDS):
+        (tmp_path / "images" / f"b{number}.png").rename(tmp_path / "rephrased" / f"b{number}.png")
+    prepare_user_benchmark(tmp_path / "out", config, seed=0)
+    (tmp_path / "images" / "b3.png").touch()
+    with pytest.raises(InputError, match=r"record vqa_train-3: field 'image_rephrase': 'b3.png' is below .* and "):
+        prepare_user_benchmark(tmp_path / "again", config, seed=0)
+
+
+def test_a_benchmark_of_one_task_with_portability_questions(tmp_path):
+    """VLKEB: one task, its own file names, questions of one to four hops."""
+    config = user_folder(tmp_path, files={"vqa": {"train": "train.json", "eval": "eval.json"}, "caption": None}, hops=2)
+    ports = [{"port_type": f"{hops}-hop", "Q&A": {"Question": f"q{hops}", "Answer": f"a{hops}"}} for hops in (1, 2, 2)]
+    for name, old in (("train.json", "vqa_train.json"), ("eval.json", "vqa_eval.json")):
+        records = json.loads((tmp_path / "json" / old).read_text())
+        records[0]["port_new"] = ports
+        records[1]["port_new"] = ports[:1]
+        (tmp_path / "json" / name).write_text(json.dumps(records))
+    prepare_user_benchmark(tmp_path / "out", config, seed=0)
+    assert config.tasks == ("vqa",)
+    assert not (tmp_path / "out" / "eval_caption.json").exists()
+    first, second, third = read_cases(tmp_path / "out" / "eval_vqa.json")[:3]
+    assert (first.query("portability").prompt, first.query("portability").answer) == ("q2", "a2")
+    assert not second.asks("portability") and not third.asks("portability")
+
+
+def write_lines(path, lines):
+    path.write_text("".join(line + "\n" for line in lines))
+    return path
+
+
+def question(number, **changes):
+    return json.dumps({"image": f"more{number}.png", "question": "who ?", "answer": "me"} | changes)
+
+
+def test_triplet_sources_join_the_pool_without_leaks(tmp_path):
+    config = user_folder(tmp_path)
+    evaluated = read_cases(tmp_path / "json" / "vqa_eval.json")[0].request.image
+    trained = read_cases(tmp_path / "json" / "vqa_train.json")
+    split_image = {split: next(c.request for c in trained if split_of(c.request.image, 0) == split) for split in SHARES}
+    lines = [
+        question(0),
+        "",
+        question(1, answer="you", task="caption", id="mine"),
+        question(2, image=evaluated),
+        question(3, image=split_image["dev"].image),
+        question(4, image=split_image["pool"].image),
+        question(5, image=split_image["pool"].image, question=split_image["pool"].prompt),
+        question(0),
+    ]
+    source = write_lines(tmp_path / "extra.jsonl", lines)
+    for number in range(2):
+        (tmp_path / "images" / f"more{number}.png").touch()
+    config = config.model_copy(update={"triplet_sources": (str(source),)})
+    prepare_user_benchmark(tmp_path / "out", config, seed=0)
+    kept = read_triplet_source(tmp_path / "out" / "pool_sources.jsonl")
+    assert [(c.request.id, c.request.task, c.request.image) for c in kept] == [
+        ("extra-1", "vqa", "more0.png"),
+        ("mine", "caption", "more1.png"),
+        ("extra-6", "vqa", split_image["pool"].image),
+    ]
+    assert kept[1].request.query.style == "plain" and kept[1].request.target == "you"
+    counts = json.loads((tmp_path / "out" / "counts.json").read_text())["extra.jsonl"]
+    assert counts == {"records": 7, "missing": 0, "evaluated": 2, "kept": 3, "repeated": 2}
+    splits = read_splits(tmp_path / "out")
+    assert find_leaks(splits | {"pool": splits["pool"] + kept}) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2: not valid JSON"),
+        ("[]", "line 2: expected an object"),
+        (question(1, image=3), "line 2: field 'image'"),
+        (question(1, answer=" "), "line 2: field 'answer'"),
+        (question(1, task="song"), "line 2: field 'task': expected vqa or caption"),
+        (question(1, id="extra-1"), "field 'id': 1 ids are taken twice"),
+    ],
+)
+def test_a_spoiled_line_of_a_triplet_source_is_named(tmp_path, line, message):
+    path = write_lines(tmp_path / "extra.jsonl", [question(0), line])
+    with pytest.raises(InputError, match=rf"extra\.jsonl: {message}"):
+        read_triplet_source(path)
+    with pytest.raises(InputError, match="no such file"):
+        read_triplet_source(tmp_path / "absent.jsonl")
+
+
+def test_settings_that_do_not_fit_together_are_refused():
+    for values in ({"annotations": "a"}, {"images": "a"}, {"triplet_sources": ["a"]}, {"rephrased_images": "a"}):
+        with pytest.raises(ValidationError):
+            BenchmarkConfig(**values)

@@ -1,0 +1,143 @@
+"""The sum of what editing keeps in memory: term by term against the tensors of a tiny model; the document's tables."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from unike_lib.backbones.base import IGNORED
+from unike_lib.editing import fine_tune, neurons
+from unike_lib.editing.editor import request_trunk
+from unike_lib.editing.hypernetwork import edit_gradients
+from unike_lib.editing.neurons import NeuronSource
+
+ROOT = Path(__file__).parents[1]
+BACKBONES = ["blip2-opt-2.7b", "minigpt4-vicuna-7b"]
+
+
+def module(name):
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", ROOT / "bench" / f"{name}.py")
+    loaded = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+gpu, memory_sum = module("gpu"), module("memory_sum")
+
+
+def size(*tensors):
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def tiny(request):
+    """A tiny stage, its configuration, and the setting that describes it."""
+    stage = gpu.build_stage(request.param, True, "cpu")
+    trunk = request_trunk(stage.backbone, [case.request for case in stage.cases[:2]])
+    setting = memory_sum.Setting(
+        tokens=trunk.hidden.shape[1],
+        answer=int((trunk.batch.targets != IGNORED).sum(1).max()),
+        entries=stage.scale.entries,
+        states=stage.scale.states,
+        rank=stage.scale.rank,
+    )
+    return stage, gpu.geometry(request.param, True), setting, trunk
+
+
+def test_the_model_is_counted_byte_by_byte(tiny):
+    stage, config, _, _ = tiny
+    assert memory_sum.weights(config) == size(*stage.backbone.model.parameters())
+
+
+def test_what_a_method_reads_is_counted_byte_by_byte(tiny):
+    stage, config, setting, _ = tiny
+    made = {name: make(stage.backbone) for name, make in gpu.editors(stage).items() if name in memory_sum.METHODS}
+    unike = made["unike"]
+    inputs = size(*made["t-patcher"].trainer.ffn_inputs.values())
+    shift = [part for layer in stage.backbone.layers
+             for part in (unike.shift.memory.keys(layer), unike.shift.memory.values[layer], *unike.zetas[layer],
+                          *unike.shift.encoders[layer].parameters())]  # fmt: skip
+    networks = {name: made[name].network for name in ("mend", "ke")}
+    found = {name: size(*network.parameters(), *network.buffers()) for name, network in networks.items()}
+    found |= {"fine-tune": 0, "t-patcher": inputs, "unike": inputs + size(*shift)}
+    assert found == {name: memory_sum.knowledge(config, name, setting) for name in memory_sum.METHODS}
+
+
+@pytest.mark.parametrize("method", ["fine-tune", "t-patcher", "unike"])
+def test_what_an_edit_learns_is_counted_with_gradients_and_moments(tiny, method, monkeypatch):
+    stage, config, setting, _ = tiny
+    kept = []
+
+    def counting(parameters, losses, optimiser, steps):
+        finite = plain(parameters, losses, optimiser, steps)
+        moments = [state[name] for state in optimiser.state.values() for name in ("exp_avg", "exp_avg_sq")]
+        kept.append(size(*parameters, *(parameter.grad for parameter in parameters), *moments))
+        return finite
+
+    home = fine_tune if method == "fine-tune" else neurons
+    plain = home.descend
+    monkeypatch.setattr(home, "descend", counting)
+    editor = gpu.editors(stage)[method](stage.backbone)
+    for count in (1, 3):
+        editor.edit([case.request for case in stage.cases[:count]], editor.start(count))
+        assert kept[-1] == count * memory_sum.learned(config, method, setting)
+
+
+def test_factors_are_within_their_bound(tiny):
+    """Tokens of the question that feed no answer token have no gradient and are left out: never more than all."""
+    stage, config, setting, _ = tiny
+    for name in ("mend", "ke"):
+        editor = gpu.editors(stage)[name](stage.backbone)
+        patch = editor.edit([case.request for case in stage.cases[:2]], editor.start(2)).patch
+        factors = [part for changes in patch.low_rank.values() for f in changes.values() for part in vars(f).values()]
+        bound = 2 * memory_sum.learned(config, name, setting)
+        assert bound / setting.tokens <= size(*factors) <= bound
+
+
+def saved_bytes(work, ignored):
+    """Return the bytes that a forward pass keeps for its backward pass, each storage once, weights left out."""
+    known, found = {tensor.untyped_storage().data_ptr() for tensor in ignored}, {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            found[storage.data_ptr()] = (storage.nbytes(), tensor)  # the tensor, so that no other takes its place
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        work()
+    return sum(count for count, _ in found.values())
+
+
+@pytest.mark.parametrize("method", ["t-patcher", "unike", "mend"])
+def test_the_graph_of_a_pass_is_within_its_bound_and_of_its_order(tiny, method):
+    stage, config, setting, trunk = tiny
+    editor = gpu.editors(stage)[method](stage.backbone)
+    requests = [case.request for case in stage.cases[:2]]
+    if method == "mend":
+        first = editor.network.matrices[0].layer
+        lower = request_trunk(stage.backbone, requests, first)
+        ignored = [*stage.backbone.model.parameters()]
+        found = saved_bytes(lambda: edit_gradients(stage.backbone, lower, editor.network.matrices), ignored)
+    else:
+        onto = editor.start(2)
+        source = NeuronSource(editor.trainer.new_neurons(requests, trunk, onto))
+        ignored = [*stage.backbone.model.parameters(), *source.parameters, *editor.trainer.ffn_inputs.values()]
+        if onto.shift is not None:
+            ignored += [part for encoder in onto.shift.encoders.values() for part in encoder.parameters()]
+        found = saved_bytes(lambda: editor.trainer.losses(trunk, onto, source()), ignored)
+    bound = 2 * memory_sum.graph(config, method, setting)
+    assert bound / 6 <= found <= bound
+
+
+def test_editing_eight_sessions_at_7b_fits_in_24_gb():
+    config = memory_sum.geometry("minigpt4-vicuna-7b")
+    assert all(memory_sum.total(config, method, 8) <= 24e9 for method in memory_sum.METHODS)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_document_shows_the_sum(name):
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert memory_sum.table(name) in text

@@ -1,0 +1,97 @@
+"""Checkpoints as others saved them: read without running their code, and laid into a model entry by entry."""
+
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unike_lib.types import InputError
+
+Tensors = dict[str, Tensor]
+WRAPPERS = ("model", "state_dict")
+NAMED = 5  # entries that a message names
+
+
+def read_checkpoint(path: Path) -> Tensors:
+    """Return the tensors of a .pth file by name, mapped from disk where its format allows.
+
+    Training frameworks keep them beside other things, under "model" or "state_dict".
+
+    Raises:
+        InputError: the file is missing, broken, holds more than data, or holds no tensors.
+    """
+    try:
+        whole = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # of many kinds, all with one meaning here
+        raise InputError(f"{path}: not a readable checkpoint ({str(error).strip().splitlines()[0]})") from None
+    for name in WRAPPERS:
+        if isinstance(whole, dict) and isinstance(whole.get(name), dict):
+            whole = whole[name]
+    tensors = {str(name): value for name, value in dict(whole).items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise InputError(f"{path}: a checkpoint without tensors")
+    return tensors
+
+
+def assign(model: nn.Module, tensors: Tensors, source: str, called: Callable[[str], str]) -> None:
+    """Make tensors the parameters of a model, without a copy.
+
+    Args:
+        model: of the right architecture, for example on torch's meta device.
+        tensors: by the model's names.
+        source: where they come from, for the message.
+        called: what the message calls an entry of the model.
+
+    Raises:
+        InputError: names missing, unexpected and mis-shaped entries, all in one message.
+    """
+    wanted = model.state_dict()
+    both = wanted.keys() & tensors.keys()
+    shapes = {name: (tuple(tensors[name].shape), tuple(wanted[name].shape)) for name in both}
+    problems = {
+        "missing": sorted(map(called, wanted.keys() - tensors.keys())),
+        "unexpected": sorted(tensors.keys() - wanted.keys()),
+        "of another shape": sorted(
+            f"{called(name)} {found} instead of {right}" for name, (found, right) in shapes.items() if found != right
+        ),
+    }
+    _refuse(source, problems)
+    model.load_state_dict(tensors, assign=True)
+
+
+def load_whole(kind: Any, folder: str | Path, **settings: Any) -> Any:
+    """Return a model of a Hugging Face class from its folder or hub id.
+
+    Left to itself the class draws what is missing at random, with no more than a warning.
+
+    Args:
+        kind: the class.
+        folder: where the model is.
+        settings: for its `from_pretrained`.
+
+    Raises:
+        InputError: names missing, unexpected and mis-shaped entries, all in one message.
+    """
+    model, report = kind.from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True, **settings)
+    problems = {
+        "missing": sorted(report["missing_keys"]),
+        "unexpected": sorted(report["unexpected_keys"]),
+        "of another shape": sorted(
+            f"{name} {tuple(found)} instead of {tuple(right)}" for name, found, right in report["mismatched_keys"]
+        ),
+    }
+    _refuse(str(folder), problems)
+    return model
+
+
+def _refuse(source: str, problems: Mapping[str, Sequence[str]]) -> None:
+    if any(problems.values()):
+        raise InputError(f"{source}: " + "; ".join(_named(kind, names) for kind, names in problems.items() if names))
+
+
+def _named(kind: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{len(names)} {'entry' if len(names) == 1 else 'entries'} {kind}: {', '.join(names[:NAMED])}{more}"

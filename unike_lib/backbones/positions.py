@@ -1,0 +1,102 @@
+"""Positions of a picture: learned ones that fit its size, rotary ones on a grid; a size that misfits is named."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL.Image import Image, Resampling
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from unike_lib.types import InputError
+
+# Towers with one learned position a patch; others take pictures of several sizes.
+FIXED_SIZE = ("blip-2", "llava")
+
+
+def resize_positions(positions: Tensor, side: int) -> Tensor:
+    """Return learned positions [1, 1 + patch, d] for side x side patches, bicubic as in LAVIS; the first one stays.
+
+    Computed in float32; the same tensor if the grid has that side already.
+    """
+    first, grid = positions[:, :1], positions[:, 1:]
+    old = round(grid.shape[1] ** 0.5)
+    if old == side:
+        return positions
+    picture = grid.float().unflatten(1, (old, old)).permute(0, 3, 1, 2)
+    resized = interpolate(picture, size=(side, side), mode="bicubic", align_corners=False)
+    return torch.cat([first, resized.permute(0, 2, 3, 1).flatten(1, 2).to(first.dtype)], 1)
+
+
+def grid_positions(before: int, tokens: int, length: int) -> Tensor:
+    """Return rotary positions (time, row, column) of a row with a square picture, [3, length] (Qwen2-VL, M-RoPE).
+
+    Args:
+        before: tokens before the picture.
+        tokens: visual tokens; they share one time and count rows and columns from `before` on. 0: no picture.
+        length: of the row; what follows the picture counts on from its largest position.
+    """
+    positions = torch.arange(length).expand(3, -1).clone()
+    side = math.isqrt(tokens)
+    place = torch.arange(tokens)
+    positions[:, before : before + tokens] = before + torch.stack(
+        [torch.zeros_like(place), place // max(side, 1), place % max(side, 1)]
+    )
+    positions[:, before + tokens :] -= tokens - side
+    return positions
+
+
+def fit_image_size(model: Any, size: int) -> None:
+    """Make a BLIP-2's ViT take pictures of size x size pixels (MMEdit runs it at 364, trained at 224).
+
+    Raises:
+        InputError: the tower has no such positions, or the size is no multiple of its patches.
+    """
+    vision = model.config.vision_config
+    embeddings = getattr(model.vision_model, "embeddings", None)
+    if embeddings is None:
+        raise InputError("image_size: expected null, because this backbone's tower takes pictures of its own size only")
+    if size % vision.patch_size:
+        raise InputError(f"image_size: expected a multiple of the tower's patches of {vision.patch_size}, found {size}")
+    resized = resize_positions(embeddings.position_embedding.detach(), size // vision.patch_size)
+    embeddings.position_embedding = nn.Parameter(resized, requires_grad=False)
+    vision.image_size = size
+
+
+def check_pixels(model: Any, pixels: Tensor) -> None:
+    """Compare pictures [..., height, width] with the size that a model's tower takes.
+
+    BLIP-2's ViT itself reads smaller ones with the wrong positions, without a word.
+
+    Raises:
+        InputError: they differ; names both sizes and the setting.
+    """
+    config = model.config
+    if config.model_type not in FIXED_SIZE or hasattr(config, "vision_tower"):
+        return
+    size, found = config.vision_config.image_size, tuple(pixels.shape[-2:])
+    if found != (size, size):
+        raise InputError(
+            f"image processor: pictures of {found[0]} x {found[1]} pixels, but the model takes {size} x {size}; set "
+            "the backbone's image_size, or mend size in preprocessor_config.json"
+        )
+
+
+class SquareProcessor:
+    """An image processor for pictures of any shape, given squares.
+
+    Raises:
+        InputError: the side is no multiple of what the tower merges into one visual token.
+    """
+
+    def __init__(self, processor: Any, side: int) -> None:
+        unit = processor.patch_size * processor.merge_size
+        if side % unit:
+            raise InputError(f"image_size: expected a multiple of {unit}, which gives one visual token, found {side}")
+        self.processor, self.side = processor, side
+
+    def __call__(self, images: Sequence[Image], **settings: Any) -> Any:
+        """Return what the processor makes of the pictures after they are resized to squares."""
+        squares = [image.convert("RGB").resize((self.side, self.side), Resampling.BICUBIC) for image in images]
+        return self.processor(images=squares, **settings)

@@ -1,0 +1,33 @@
+"""What to do when a pass does not fit into memory, said in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from unike_lib.types import InputError
+
+CPU_MESSAGE = "DefaultCPUAllocator"  # torch has no error class of its own for main memory
+
+
+@contextmanager
+def naming_memory(rows: Tensor) -> Iterator[None]:
+    """Say which batch did not fit, and which setting makes it smaller.
+
+    Args:
+        rows: something of the pass, on its device: [row, token, ...], or [row] where tokens are not known.
+
+    Raises:
+        InputError: torch ran out of memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and CPU_MESSAGE not in str(error):
+            raise
+        tokens = f" of {rows.shape[1]} tokens" if rows.ndim > 1 else ""
+        raise InputError(
+            f"out of memory on {rows.device} in a pass of {len(rows)} rows{tokens}: lower evaluation.sessions (while "
+            "MEND, KE or SERAC is trained: its batch or rows), or take a dtype of half the size for the backbone"
+        ) from None
