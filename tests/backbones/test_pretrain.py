@@ -12,7 +12,7 @@ from PIL import Image
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones import pretrain as stages
 from unike_lib.backbones import pretrain_tower
-from unike_lib.backbones.base import InputForm
+from unike_lib.backbones.family import InputForm
 from unike_lib.backbones.load import FAMILIES, load_backbone, load_model, load_processor
 from unike_lib.backbones.pretrain import extract_tower_features, pretrain
 from unike_lib.backbones.pretrain_language import LanguageTrainer, lay_out, layouts

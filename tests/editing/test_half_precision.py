@@ -40,7 +40,7 @@ def in_dtype(backbone, dtype):
     return backbone
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("family", "dtype"), [("blip2", torch.float16), ("minigpt4", torch.bfloat16)])
 @pytest.mark.parametrize("name", ALL)
 def test_sessions_in_half_precision_decide_as_in_single(family, make_backbone, cases, name, dtype):
     layers = (2, 3, 4, 5)

@@ -3,7 +3,7 @@
 Reading: a picture is one tile (no splitting into crops), as in the other families: 64 visual tokens for SmolVLM-256M.
 """
 
-from unike_lib.backbones.base import Family, InputForm
+from unike_lib.backbones.family import Family, InputForm
 
 
 def _family(start: str) -> Family:

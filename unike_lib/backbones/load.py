@@ -17,9 +17,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from unike_lib.backbone_config import BackboneConfig
-from unike_lib.backbones.base import Backbone, Family, InputForm
+from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.blip2 import BLIP2
 from unike_lib.backbones.checkpoint import load_whole
+from unike_lib.backbones.family import Family, InputForm
 from unike_lib.backbones.idefics3 import IDEFICS3, SMOLVLM
 from unike_lib.backbones.llava import LLAVA
 from unike_lib.backbones.minigpt4 import MINIGPT4

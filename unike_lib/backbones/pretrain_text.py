@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from unike_lib.backbones.base import InputForm
+from unike_lib.backbones.family import InputForm
 from unike_lib.backbones.pretrain_qformer import ATTRIBUTES
 from unike_lib.backbones.tokenizer import IMAGE
 from unike_lib.config import PretrainConfig, TeachingConfig

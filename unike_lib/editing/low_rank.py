@@ -6,7 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.decoder import by_session
+
+def by_session(inputs: Tensor, matrices: Tensor) -> Tensor:
+    """Multiply rows by their session's matrix: [row, token, in] x [session, in, out] -> [row, token, out].
+
+    Rows are ordered by session, the same number for each.
+    """
+    sessions = matrices.shape[0]
+    rows, tokens, width = inputs.shape
+    if rows % sessions:
+        raise ValueError(f"{rows} rows do not divide into {sessions} sessions")
+    grouped = inputs.reshape(sessions, rows // sessions * tokens, width).to(matrices.dtype)
+    return (grouped @ matrices).view(rows, tokens, -1).to(inputs.dtype)
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.decoder import DecoderLayer, Place, by_session
+from unike_lib.backbones.decoder import DecoderLayer, Place
 from unike_lib.backbones.replies import Replies
 from unike_lib.editing.latent import LatentShift, Slots
-from unike_lib.editing.low_rank import Factors, LowRank
+from unike_lib.editing.low_rank import Factors, LowRank, by_session
 from unike_lib.editing.route import Route, Router
 from unike_lib.io import read_tensors, write_tensors
 from unike_lib.types import InputError, Query
