@@ -1,8 +1,8 @@
 """Editing at full size on a GPU: seconds an edit and peak memory of every method, states, search, against a floor.
 
-    python bench/gpu.py                              # both of the paper's backbones, random, bf16; under 9 minutes
-    python bench/gpu.py --tiny --device cpu          # the same on a tiny geometry: does it run?
-    python bench/gpu.py --write docs/performance.md  # put the tables into the document, under the GPU's name
+    python -m bench.gpu                              # both of the paper's backbones, random, bf16; under 9 minutes
+    python -m bench.gpu --tiny --device cpu          # the same on a tiny geometry: does it run?
+    python -m bench.gpu --write docs/performance.md  # put the tables into the document, under the GPU's name
 
 Weights, pictures and knowledge are random: times and memory do not depend on them. Every method edits B sessions at
 once; the naive twin edits one at a time and, in every step, encodes the picture again and runs all layers. The floor of
@@ -13,181 +13,22 @@ takes at the rate of a large copy, whichever is longer. What does not fit the ti
 import argparse
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor
 from torch.nn.functional import normalize
-from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from unike_lib.backbones.base import IGNORED, Backbone, Trunk
+from bench.gpu_stage import BACKBONES, FULL, MOST, SMALL, Stage, build_stage, editors, random_memory
+from unike_lib.backbones.base import IGNORED, Backbone
 from unike_lib.backbones.decoder import Trace
-from unike_lib.backbones.load import FAMILIES, input_form
-from unike_lib.backbones.random_models import byte_tokenizer, geometry, random_model
 from unike_lib.backbones.replies import reply
-from unike_lib.backbones.visual import embed_images
 from unike_lib.editing.editor import Editor
-from unike_lib.editing.fine_tune import FineTune
-from unike_lib.editing.hypernetwork import NetworkEditor
-from unike_lib.editing.ike import Ike
-from unike_lib.editing.ke import build_ke
-from unike_lib.editing.latent import LatentShift
-from unike_lib.editing.mend import build_mend
-from unike_lib.editing.neurons import NeuronTrainer
-from unike_lib.editing.serac import Serac, SeracModels
-from unike_lib.editing.tpatcher import TPatcher
-from unike_lib.editing.unike import Unike
-from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.flat_index import TensorIndex
-from unike_lib.knowledge.memory import Memory
-from unike_lib.methods import (
-    FineTuneMethod,
-    IkeMethod,
-    KeMethod,
-    MendMethod,
-    SeracMethod,
-    TPatcherMethod,
-    UnikeMethod,
-)
 from unike_lib.reporting.markdown import markdown_table
-from unike_lib.types import EditCase, EditRequest, Probe, Query
 
-BACKBONES = {"blip2-opt-2.7b": "blip2", "minigpt4-vicuna-7b": "minigpt4"}
-SESSIONS = (1, 8, 32)
-QUESTION, ANSWER = "How many tennis balls number {} are lying in the picture?", "tennis ball {}"
-TEXTS = [QUESTION.format(i) + " Question: Short answer: " + ANSWER.format(i) + " a photo of" for i in range(64)]
 MARKS = ("<!-- gpu: begin -->", "<!-- gpu: end -->")
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How much of everything: at full size, the values of presets/paper.yaml."""
-
-    entries: int = 20000
-    states: int = 40000
-    steps: int = 10
-    rank: int = 1920
-    layers: tuple[int, int] = (6, 12)
-    width: int = 768
-    demonstrations: int = 8  # 32 of them do not fit OPT's 2,048 positions beside B rows
-    questions: int = 64
-    matrix: int = 8192
-
-
-FULL = Scale()
-SMALL = Scale(200, 100, 2, 4, (1, 1), 24, 2, 8, 256)
-
-
-class NaiveBackbone(Backbone):
-    """The twin: nothing is kept between steps. A trunk is only a promise to run everything again."""
-
-    queries: Sequence[Query] = ()
-
-    def encode(self, queries, answers=None):
-        self.queries = list(queries)
-        return super().encode(queries, answers)
-
-    def head(self, trunk, patch=None, where=None, trace=None):
-        fresh = Trunk(super().trunk(super().encode(self.queries)).hidden, trunk.batch, trunk.first)
-        return super().head(fresh, patch, where, trace)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A backbone, its naive twin, edits to make, and the size of everything."""
-
-    name: str
-    backbone: Backbone
-    naive: NaiveBackbone
-    cases: Sequence[EditCase]
-    scale: Scale
-
-    @property
-    def device(self) -> torch.device:
-        """Where everything lies."""
-        return self.backbone.device
-
-
-def build_stage(name: str, tiny: bool, device: str) -> Stage:
-    """Make a random backbone on the device, and its twin that sees pixels."""
-    config: Any = geometry(name, tiny)
-    model = random_model(config, torch.bfloat16, device)
-    tokenizer = byte_tokenizer(TEXTS, config.text_config.vocab_size)
-    side = config.vision_config.image_size
-    processor = BlipImageProcessorPil(size={"height": side, "width": side})
-    picture = Image.effect_noise((320, 240), 60).convert("RGB")
-
-    def from_pixels(names: Sequence[str]) -> Tensor:
-        return embed_images(model, processor, [picture] * len(names)).clone()
-
-    kept = from_pixels(["one"])
-
-    def from_store(names: Sequence[str]) -> Tensor:
-        return kept.expand(len(names), -1, -1)
-
-    family = replace(FAMILIES[BACKBONES[name]], form=input_form(BACKBONES[name], tokenizer))
-    question = "Question: {} Short answer:"
-    made = [kind(model, tokenizer, family, images, None, question)
-            for kind, images in ((Backbone, from_store), (NaiveBackbone, from_pixels))]  # fmt: skip
-    cases = [made_up_case(number) for number in range(max(SESSIONS))]
-    return Stage(name, made[0], made[1], cases, SMALL if tiny else FULL)
-
-
-def made_up_case(number: int) -> EditCase:
-    """Return an edit with every probe."""
-    request = EditRequest(f"vqa-{number}", "vqa", f"{number}.png", QUESTION.format(number), ANSWER.format(number))
-    others = [Query(request.image, f"Which number is {number}?", request.target), request.query]
-    local = [Query(None, "who wrote the book", "nobody"), Query("near.png", "Which sport is it?", "motocross")]
-    kinds = ("rel", "t_gen", "m_gen", "t_loc", "m_loc")
-    probes = zip(kinds, [request.query, *others, *local], strict=True)
-    return EditCase(request, tuple(Probe(kind, query) for kind, query in probes), (f"fact {number}",))
-
-
-def random_memory(stage: Stage) -> Memory:
-    """Return a memory of random entries at the edited layers, on the device."""
-    width, entries = stage.backbone.width, stage.scale.entries
-    keys = {layer: torch.randn(entries, width, device=stage.device) for layer in stage.backbone.layers}
-    return Memory(keys, keys)
-
-
-def editors(stage: Stage) -> dict[str, Callable[[Backbone], Editor]]:
-    """Return a maker of every method's editor, for the backbone or for its twin."""
-    scale, width, device = stage.scale, stage.backbone.width, stage.device
-
-    def ffn_inputs() -> dict[int, Tensor]:
-        return {layer: torch.randn(scale.states, width, device=device) for layer in stage.backbone.layers}
-
-    def unike(backbone: Backbone) -> Editor:
-        settings = UnikeMethod(method="unike", steps=scale.steps)
-        encoders = {layer: Encoder(width, 1024, width, 3).to(device).requires_grad_(False) for layer in backbone.layers}
-        shift = LatentShift(random_memory(stage), encoders)
-        zetas = {layer: (torch.randn(256, device=device), torch.randn(256, width, device=device) / width)
-                 for layer in backbone.layers}  # fmt: skip
-        return Unike(NeuronTrainer(backbone, settings, ffn_inputs(), 0), settings, shift, zetas)
-
-    def t_patcher(backbone: Backbone) -> Editor:
-        return TPatcher(NeuronTrainer(backbone, TPatcherMethod(method="t-patcher", steps=scale.steps), ffn_inputs(), 0))
-
-    def serac(backbone: Backbone) -> Editor:
-        parts = {"scope_layers": scale.layers[0], "counterfactual_layers": scale.layers[1]}
-        return Serac(SeracModels.untrained(backbone, SeracMethod(method="serac", width=scale.width, heads=12, **parts)))
-
-    return {
-        "fine-tune": lambda b: FineTune(b, FineTuneMethod(method="fine-tune", steps=scale.steps)),
-        "ke": lambda b: NetworkEditor(b, build_ke(b, KeMethod(method="ke"), 0).requires_grad_(False)),
-        "t-patcher": t_patcher,
-        "mend": lambda b: NetworkEditor(
-            b, build_mend(b, MendMethod(method="mend", rank=scale.rank), 0).requires_grad_(False)
-        ),
-        "ike": lambda b: Ike.from_cases(b, IkeMethod(method="ike", demonstrations=scale.demonstrations), stage.cases),
-        "serac": serac,
-        "unike": unike,
-    }
 
 
 @contextmanager
@@ -247,13 +88,13 @@ def device_rates(device: torch.device, size: int) -> tuple[float, float]:
     return 2 * size**3 / best[0], 2 * 2 * size**2 / best[1]
 
 
-def method_rows(stage: Stage, rates: tuple[float, float], deadline: float) -> list[list[str]]:
+def method_rows(stage: Stage, rates: tuple[float, float], deadline: float, sessions: Sequence[int]) -> list[list[str]]:
     """Return a row a method and number of sessions, and one for the naive twin."""
     rows = []
     for method, make in editors(stage).items():
         gradient = method not in ("ike", "serac")
         for label, backbone, count in [
-            *((f"B = {count}", stage.backbone, count) for count in SESSIONS),
+            *((f"B = {count}", stage.backbone, count) for count in sessions),
             ("naive", stage.naive, 1),
         ]:
             if time.monotonic() > deadline:
@@ -331,7 +172,7 @@ def report(options: argparse.Namespace) -> str:
         share = time.monotonic() + (deadline - time.monotonic()) / (len(options.backbones) - place)
         stage = build_stage(name, options.tiny, options.device)
         parts += [f"#### {name}, bf16, random weights", f"{states_line(stage, rates)} {search_line(stage)}"]
-        parts.append(markdown_table(header, method_rows(stage, rates, share)))
+        parts.append(markdown_table(header, method_rows(stage, rates, share, options.sessions)))
         del stage
         gc.collect()
     return "\n\n".join(parts)
@@ -346,14 +187,15 @@ def write_between(path: Path, text: str) -> None:
     path.write_text(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}", encoding="utf-8")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbones", nargs="+", choices=BACKBONES, default=list(BACKBONES))
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--sessions", nargs="+", type=int, choices=range(1, MOST + 1), metavar="B", default=[1, 8, 32])
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--write", type=Path, help="a document with the marks, such as docs/performance.md")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     text = report(options)
     print(text)
     if options.write is not None:

@@ -1,8 +1,13 @@
 """Which library files a script depends on."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
-from unike_lib.sources import code_digest, library_files
+from unike_lib.sources import code_digest, imported_names, library_files
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -29,6 +34,28 @@ def script(library, text):
 def test_follows_imports_also_in_functions_and_circles(library):
     found = library_files(script(library, "from unike_lib.a import x\n"), library)
     assert [file.relative_to(library).as_posix() for file in found] == ["a.py", "b.py", "pack/c.py"]
+
+
+def test_no_import_of_the_project_is_overlooked():
+    for file in sorted((ROOT / "unike_lib").rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(file.read_text())))
+        modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+        modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        assert modules <= set(imported_names(file)), file
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "try:\n    pass\nexcept OSError:\n    import unike_lib.a\n",
+        "try:\n    pass\nfinally:\n    import unike_lib.a\n",
+        "match 1:\n    case _:\n        import unike_lib.a\n",
+        "for x in []:\n    pass\nelse:\n    with x:\n        import unike_lib.a\n",
+        "class A:\n    async def f(self):\n        import unike_lib.a\n",
+    ],
+)
+def test_imports_are_found_in_every_kind_of_block(library, text):
+    assert "unike_lib.a" in imported_names(script(library, text))
 
 
 def test_configuration_is_left_out(library):

@@ -3,12 +3,11 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from forked_snakemake import snakemake
 
 from unike_lib.config import load_config
 from unike_lib.methods import resolve_method
@@ -18,23 +17,6 @@ from unike_lib.types import InputError
 ROOT = Path(__file__).parents[1]
 PRESETS = sorted(file.stem for file in (ROOT / "presets").glob("*.yaml"))
 TARGETS = ["all", "results/tuning.csv", "results/figures/encoder_losses.pdf"]
-
-
-def snakemake(folder, *arguments, root=ROOT):
-    """Run Snakemake in a folder of its own; return exit status and everything printed."""
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        root / "Snakefile",
-        "--directory",
-        folder,
-        "--cores",
-        "1",
-    ]
-    done = subprocess.run([*command, *arguments], cwd=root, capture_output=True, text=True, timeout=300, check=False)
-    return done.returncode, done.stdout + done.stderr
 
 
 def planned(text):

@@ -2,7 +2,7 @@
 
 import ast
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -49,8 +49,8 @@ def library_files(script: Path, library: Path = LIBRARY) -> list[Path]:
     wanted = [script]
     while wanted:
         for name in imported_names(wanted.pop()):
-            file = module_file(name, library)
-            if file is not None and name not in found and name not in LEFT_OUT:
+            file = None if name in found or name in LEFT_OUT else module_file(name, library)
+            if file is not None:
                 found[name] = file
                 wanted.append(file)
     return sorted(found.values())
@@ -65,7 +65,7 @@ def imported_names(file: Path) -> tuple[str, ...]:
 def _names_in(text: str, filename: str) -> tuple[str, ...]:
     """Parse a file once, however many scripts depend on it: every job of a workflow asks for all of them."""
     found: list[str] = []
-    for node in ast.walk(ast.parse(text, filename=filename)):
+    for node in _statements(ast.parse(text, filename=filename)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -73,8 +73,19 @@ def _names_in(text: str, filename: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements in a node, at any depth: many times fewer than its nodes."""
+    for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for child in getattr(node, part, ()):
+            yield child
+            yield from _statements(child)
+
+
+@cache
 def module_file(name: str, library: Path = LIBRARY) -> Path | None:
     """Return the file of a library module; None for packages, names within modules, and everything else."""
     first, *rest = name.split(".")
+    if first != library.name or not rest:
+        return None
     file = library.joinpath(*rest).with_suffix(".py")
-    return file if first == library.name and rest and file.is_file() else None
+    return file if file.is_file() else None

@@ -1,0 +1,39 @@
+"""Snakemake in a process of its own, forked from one that has imported it: half a dry run is imports."""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["snakemake.cli", "snakemake.api", "pydantic", "pandas"])
+SECONDS = 300
+
+
+def snakemake(folder, *arguments, root=ROOT):
+    """Run the workflow of `root` in a folder of its own; return exit status and everything printed."""
+    arguments = ["--snakefile", root / "Snakefile", "--directory", folder, "--cores", "1", *arguments]
+    with tempfile.TemporaryDirectory() as name:
+        printed = Path(name, "printed")
+        process = CONTEXT.Process(target=_run, args=([str(each) for each in arguments], str(root), str(printed)))
+        process.start()
+        process.join(SECONDS)
+        if process.is_alive():
+            process.kill()
+            raise TimeoutError(f"snakemake {arguments}: more than {SECONDS} s")
+        return process.exitcode, printed.read_text()
+
+
+def _run(arguments, root, printed):
+    out = os.open(printed, os.O_WRONLY | os.O_CREAT)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    # As `python -m snakemake` has it in this folder; the library is imported from there.
+    os.chdir(root)
+    sys.path.insert(0, root)
+    sys.argv[0] = "snakemake"
+    from snakemake.cli import main
+
+    main(arguments)
