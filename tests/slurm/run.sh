@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The smoke run's Table 1 from a SLURM cluster, byte for byte as from this machine, though one of its jobs is cancelled.
+# The smoke run's Table 1 from a SLURM cluster, byte for byte as from this machine, though its cells are made in two shards
+# each and one of the jobs is cancelled; then a job whose backbone is on a GPU, as far as that goes without one.
 # Starts a throw-away cluster (cluster.sh), for which it needs root and, unless they are there, Debian's packages
 # slurm-wlm and munge; where it cannot, it says why and ends with 0. PYTHON: an environment with the extra "slurm";
 # TABLE, CANCELLED: another table, and the rule of which a job is cancelled; SNAKEMAKE_ARGS goes on to Snakemake.
@@ -7,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 PYTHON=$(realpath --no-symlinks "${PYTHON:-.venv/bin/python}")
+BACKBONE=minigpt4-nano # of the smoke run's tables
 SMOKE=.smoke     # where `make smoke` works; Snakemake makes what is missing there
 WORK=.slurm-test # the run on the cluster, from nothing, and all logs
 TABLE=${TABLE:-results/table1.csv}
@@ -20,6 +22,9 @@ make_table() { # folder, then options of Snakemake; takes the place of the shell
     shift
     exec timeout -k 20 1440 "$PYTHON" -m snakemake --directory "$folder" --configfile presets/smoke.yaml "$@" -- "$TABLE" </dev/null
 }
+
+on_cluster=(--profile profiles/slurm --latency-wait 5 --slurm-status-command squeue
+    --slurm-init-seconds-before-status-checks 5)
 
 cancel_one() { # wait for a running job of the rule and cancel it; print its id
     local job=""
@@ -65,8 +70,8 @@ given=$(for _ in 1 2; do timeout -k 5 60 srun --quiet --ntasks 1 --mem 500 --gpu
 
 echo "slurm-test: on the cluster"
 rm -rf $WORK/cluster
-make_table $WORK/cluster --profile profiles/slurm --latency-wait 5 --slurm-status-command squeue \
-    --slurm-init-seconds-before-status-checks 5 ${SNAKEMAKE_ARGS:-} >$WORK/cluster.log 2>&1 &
+echo "backbones: {$BACKBONE: {shards: 2}}" >$WORK/shards.yaml
+make_table $WORK/cluster $WORK/shards.yaml "${on_cluster[@]}" ${SNAKEMAKE_ARGS:-} >$WORK/cluster.log 2>&1 &
 driver=$!
 job=$(cancel_one) || fail "no job of $CANCELLED was seen: $WORK/cluster.log"
 wait "$driver" || fail "the run on the cluster: $WORK/cluster.log"
@@ -77,4 +82,13 @@ what=$(awk -v job="$job" '$1 == job && $2 == "CANCELLED" {print $5}' $WORK/jobs.
 [ -n "$what" ] || fail "job $job was not cancelled"
 grep -q "^[0-9]* COMPLETED .* $what\$" $WORK/jobs.txt || fail "$what was not tried again"
 cmp "$SMOKE/$TABLE" "$WORK/cluster/$TABLE" || fail "the tables differ"
-echo "slurm-test: passed: $(grep -c "COMPLETED .* rule_" $WORK/jobs.txt) jobs, $what cancelled once and tried again, tables equal"
+passed="$(grep -c "COMPLETED .* rule_" $WORK/jobs.txt) jobs, $what cancelled once and tried again, tables equal"
+
+echo "slurm-test: a job whose backbone is on a GPU"
+echo "backbones: {$BACKBONE: {device: cuda}}" >$WORK/cuda.yaml
+TABLE=results/stages/visual/$BACKBONE/eval.safetensors
+(make_table $WORK/cluster $WORK/cuda.yaml "${on_cluster[@]}" --retries 0 --force >$WORK/cuda.log 2>&1) || true
+tests/slurm/cluster.sh jobs >$WORK/jobs.txt
+awk '/ rule_/ && !/rule_visual/ && /gpu/ {exit 1}' $WORK/jobs.txt || fail "a job without need of a GPU asked for one"
+grep "rule_visual" $WORK/jobs.txt | tail -n 1 | grep -q "gpu:1" || fail "the job did not ask for one GPU: $WORK/jobs.txt"
+echo "slurm-test: passed: $passed; the job on a GPU asked for one"
