@@ -5,7 +5,9 @@
 `tests/test_memory_sum.py` compares the terms with the tensors of a tiny model, and the tables with the document.
 """
 
+import json
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from transformers import Blip2Config, Blip2ForConditionalGeneration
@@ -56,8 +58,14 @@ def shape(config: Blip2Config) -> tuple[int, int, int, bool]:
 
 def weights(config: Blip2Config) -> int:
     """Bytes of the frozen model in bfloat16, vision included."""
+    return _weights(config.to_json_string())
+
+
+@cache
+def _weights(config: str) -> int:
+    """As `weights`; making a model takes a while, even without memory for it."""
     with torch.device("meta"):
-        model = Blip2ForConditionalGeneration(config)
+        model = Blip2ForConditionalGeneration(Blip2Config.from_dict(json.loads(config)))
     return HALF * sum(parameter.numel() for parameter in model.parameters())
 
 
