@@ -20,6 +20,7 @@ wildcard_constraints:
     task="vqa|caption|cross",
     split="taught|pool|method|dev|eval",
     k=r"\d+",
+    repeat=r"(\.seed\d+)?",
     shard=r"(\.\d+of\d+)?",
     method="|".join(map(re.escape, CONFIG.methods)),
     sweep=named(CONFIG.figures.sweeps),

@@ -57,6 +57,8 @@ NANO = [name for name in MADE if name not in SMOL]
 SHOWN = list(dict.fromkeys(name for names in CONFIG.shown.values() for name in names))
 # Method variants whose editor is trained before any edit.
 TRAINED_VARIANTS = [name for name in CONFIG.methods if resolve_method(CONFIG.methods, name).method in TRAINED]
+# What tells apart the records of a cell made with another seed than the first.
+REPEATS = ["", *(f".seed{seed}" for seed in CONFIG.seeds[1:])]
 DEVELOPMENT_EDITS = max(CONFIG.tuning.edits, CONFIG.admission.items)
 
 
@@ -133,7 +135,8 @@ def files_of_method(wildcards):
     }.get(settings.method, [])
     files = {name.split(".")[0]: f"{STAGES}/knowledge/{wildcards.backbone}/{name}" for name in names}
     if settings.method in TRAINED:
-        files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{wildcards.method}.safetensors"
+        repeat = wildcards.get("repeat", "")
+        files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{wildcards.method}{repeat}.safetensors"
     if settings.method == "ike" or getattr(settings, "in_context", False):
         files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in TASKS]
     return files
@@ -169,21 +172,27 @@ def shards_of(backbone):
     return [f".{number}of{count}" for number in range(1, count + 1)] if count > 1 else [""]
 
 
-def records_of_cells(backbones, settings, methods):
-    """Records of every backbone, setting (task and K) and method."""
+def seed_of(wildcards):
+    """The seed of the job's edits: the one in the name of its result, or the first."""
+    return int((re.findall(r"\d+", wildcards.repeat) or CONFIG.seeds)[0])
+
+
+def records_of_cells(backbones, settings, methods, repeats=REPEATS):
+    """Records of every backbone, setting (task and K) and method, with every seed."""
     return [
-        f"{STAGES}/records/{backbone}/eval_{task}/k{k}/{method}{shard}.parquet"
+        f"{STAGES}/records/{backbone}/eval_{task}/k{k}/{method}{repeat}{shard}.parquet"
         for backbone in backbones
         for task, k in settings
         for method in methods
+        for repeat in repeats
         for shard in shards_of(backbone)
     ]
 
 
-def records_of(table):
+def records_of(table, repeats=REPEATS):
     """Records of every cell of one of Tables 1 to 4."""
     rows = CONFIG.tables[table]
-    return records_of_cells(rows.backbones, rows.settings, rows.methods)
+    return records_of_cells(rows.backbones, rows.settings, rows.methods, repeats)
 
 
 def admission_of_table(wildcards):

@@ -13,12 +13,12 @@ rule train_editor:
         backbone=backbone_files,
         questions=text_questions,
     output:
-        weights=f"{STAGES}/editors/{{backbone}}/{{method}}.safetensors",
-        losses=f"{STAGES}/editors/{{backbone}}/{{method}}_losses.csv",
+        weights=f"{STAGES}/editors/{{backbone}}/{{method}}{{repeat}}.safetensors",
+        losses=f"{STAGES}/editors/{{backbone}}/{{method}}{{repeat}}_losses.csv",
     log:
-        "logs/train_editor/{backbone}/{method}.log",
+        "logs/train_editor/{backbone}/{method}{repeat}.log",
     benchmark:
-        f"{STAGES}/benchmarks/train_editor/{{backbone}}/{{method}}.tsv"
+        f"{STAGES}/benchmarks/train_editor/{{backbone}}/{{method}}{{repeat}}.tsv"
     wildcard_constraints:
         method=named(TRAINED_VARIANTS),
     threads: CONFIG.threads
@@ -31,6 +31,6 @@ rule train_editor:
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=method_fields,
         dev_edits=DEVELOPMENT_EDITS,
-        seed=CONFIG.seed,
+        seed=seed_of,
     script:
         "../workflow_scripts/train_editor.py"

@@ -36,11 +36,11 @@ rule records:
         backbone=backbone_files,
         questions=text_questions,
     output:
-        f"{STAGES}/records/{{backbone}}/{{split}}_{{task}}/k{{k}}/{{method}}{{shard}}.parquet",
+        f"{STAGES}/records/{{backbone}}/{{split}}_{{task}}/k{{k}}/{{method}}{{repeat}}{{shard}}.parquet",
     log:
-        "logs/records/{backbone}/{split}_{task}/k{k}/{method}{shard}.log",
+        "logs/records/{backbone}/{split}_{task}/k{k}/{method}{repeat}{shard}.log",
     benchmark:
-        f"{STAGES}/benchmarks/records/{{backbone}}/{{split}}_{{task}}/k{{k}}/{{method}}{{shard}}.tsv"
+        f"{STAGES}/benchmarks/records/{{backbone}}/{{split}}_{{task}}/k{{k}}/{{method}}{{repeat}}{{shard}}.tsv"
     threads: CONFIG.threads
     resources:
         mem_mb=3000,
@@ -54,7 +54,7 @@ rule records:
         edits=edits_of_split,
         shard=shard_numbers,
         generation=GENERATION,
-        seed=CONFIG.seed,
+        seed=seed_of,
     script:
         "../workflow_scripts/run_edits.py"
 
@@ -85,7 +85,7 @@ rule sweep_records:
         method=method_fields,
         points=lambda wildcards: CONFIG.figures.sweep(wildcards.sweep).points(wildcards.method),
         edits=lambda wildcards: evaluation_edits(wildcards, CONFIG.figures.sweep(wildcards.sweep).edits),
-        seed=CONFIG.seed,
+        seed=CONFIG.seeds[0],
     script:
         "../workflow_scripts/sweep.py"
 
@@ -117,6 +117,6 @@ rule tuning_trials:
         trials=CONFIG.tuning.trials,
         edits=CONFIG.tuning.edits,
         grid=lambda wildcards: CONFIG.tuning.grids.get(wildcards.method, {}),
-        seed=CONFIG.seed,
+        seed=CONFIG.seeds[0],
     script:
         "../workflow_scripts/search.py"

@@ -93,7 +93,7 @@ rule fig5a:
 
 rule qualitative:
     input:
-        records=records_of("table1"),
+        records=records_of("table1", REPEATS[:1]),
         cases=expand("{folder}/eval_{task}.json", folder=BENCHMARK, task=CONFIG.table1.tasks),
         images=IMAGES,
         questions=user_questions(CONFIG.table1.backbones),

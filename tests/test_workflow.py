@@ -96,7 +96,7 @@ def test_every_target_is_planned(tmp_path, names):
         for method in rows.methods
     }
     records |= {(b, (t, 1), m) for b in figures.backbones for t in figures.tasks for m in figures.fig2a}
-    assert jobs["records"] == len(records)
+    assert jobs["records"] == len(records) * len(config.seeds)
     assert (jobs["table"], jobs["table5"], jobs["forgetting"]) == (4, 1, 1)
     sweeps = [figures.sweep(name) for name in figures.sweeps]
     assert jobs["sweep_figure"] == len(sweeps)
@@ -231,6 +231,21 @@ def test_the_edits_of_a_cell_are_shared_out_among_shards(tmp_path):
     (read_by_table,) = re.findall(r"rule table:\n +input: (.+)\n", text)
     names = {file.split("/k1/")[1] for file in read_by_table.split(", ") if "/minigpt4-smol/eval_vqa/k1/" in file}
     assert names == {f"{method}.{number}of3.parquet" for method in ("base", "unike") for number in (1, 2, 3)}
+
+
+def test_every_seed_has_records_of_its_own_and_an_editor_where_one_is_trained(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("seeds: [0, 3]\ntable1: {backbones: [blip2-nano], tasks: [vqa], methods: [unike, mend]}")
+    status, text = snakemake(tmp_path, "-n", "--configfile", mine, "--", "results/table1.csv")
+    assert status == 0, text
+    assert (planned(text)["records"], planned(text)["train_editor"]) == (2 * 2, 2)
+    jobs = re.findall(r"rule records:\n +input: (.+)\n +output: .+/k1/(\S+)\.parquet", text)
+    assert {name for _, name in jobs} == {"unike", "unike.seed3", "mend", "mend.seed3"}
+    editors = {name: re.findall(r"editors/blip2-nano/(\S+?)\.safetensors", files) for files, name in jobs}
+    assert editors == {"unike": [], "unike.seed3": [], "mend": ["mend"], "mend.seed3": ["mend.seed3"]}
+    mine.write_text("seeds: [1, 1]")
+    status, text = snakemake(tmp_path, "-n", "--configfile", mine)
+    assert status != 0 and "seeds: Value error, expected every seed once" in text
 
 
 def test_a_preset_lies_between_the_defaults_and_the_users_own_settings(tmp_path):

@@ -5,9 +5,9 @@ Sources: "paper" (UniKE, NeurIPS 2024), "released" (the authors' code), "MMEdit"
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.benchmark_config import BenchmarkConfig
@@ -136,7 +136,8 @@ class StatisticsConfig(Section):
 class Config(Section):
     """A complete run."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="Of the benchmark, of training what edits read, and of the bootstrap.")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1, description="Of the edits (ours).")
     threads: Count = Field(1, description="Torch threads a job.")
     benchmark: BenchmarkConfig
     pretrain: PretrainConfig
@@ -171,6 +172,13 @@ class Config(Section):
             "figures": self.figures.backbones,
             **{f"figures.sweeps.{name}": sweep.backbones for name, sweep in sweeps if sweep.backbones is not None},
         }
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("expected every seed once")
+        return seeds
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Config":

@@ -17,18 +17,18 @@ with Stage(snakemake) as config:
     from unike_lib.io import write_table
 
     names, mark, k = snakemake.wildcards, job_mark(snakemake), int(snakemake.wildcards.k)
-    settings = config.backbones[names.backbone]
+    settings, seed = config.backbones[names.backbone], snakemake.params.seed
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
     demonstrations, trained = snakemake.input.get("demonstrations", ()), snakemake.input.get("trained")
     sources = EditorSources(Path(snakemake.params.knowledge), demonstrations, settings.text_locality, trained)
-    editor = editor_of_variant(config, (names.method, names.backbone), backbone, sources)
+    editor = editor_of_variant(config, (names.method, names.backbone), backbone, sources, seed)
     tasks = [read_cases(path, text_locality=settings.text_locality) for path in snakemake.input.cases]
-    cases = session_cases(tasks, k, snakemake.params.edits, config.seed)
+    cases = session_cases(tasks, k, snakemake.params.edits, seed)
     cases, first_session = shard_cases(cases, k, *snakemake.params.shard)
     before = Before.load_all(snakemake.input.base)
     edit = partial(run_edits, backbone, editor, before=before, k=k, settings=config.evaluation)
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
     with kept_chunks(Path(snakemake.output[0]), mark) as chunks:
         scores = chunks.run(edit, cases, k, config.evaluation.sessions)
-        table = records_table(scores, labels | {"k": k, "seed": config.seed, "mark": mark}, first_session)
+        table = records_table(scores, labels | {"k": k, "seed": seed, "mark": mark}, first_session)
         write_table(snakemake.output[0], table, mark, RECORD_SCHEMA)

@@ -19,7 +19,9 @@ with Stage(snakemake) as config:
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
     demonstrations, trained = snakemake.input.get("demonstrations", ()), snakemake.input.get("trained")
     sources = EditorSources(Path(snakemake.params.knowledge), demonstrations, settings.text_locality, trained)
-    editor_of = partial(editor_of_variant, config, (names.method, names.backbone), backbone, sources)
+    editor_of = partial(
+        editor_of_variant, config, (names.method, names.backbone), backbone, sources, snakemake.params.seed
+    )
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     trials = grid_trials(config.tuning.grids[names.method], config.tuning.trials, config.seed)

@@ -21,12 +21,14 @@ with Stage(snakemake) as config:
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
     demonstrations, trained = snakemake.input.get("demonstrations", ()), snakemake.input.get("trained")
     sources = EditorSources(Path(snakemake.params.knowledge), demonstrations, settings.text_locality, trained)
-    editor_of = partial(editor_of_variant, config, (names.method, names.backbone), backbone, sources)
+    editor_of = partial(
+        editor_of_variant, config, (names.method, names.backbone), backbone, sources, snakemake.params.seed
+    )
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     points = snakemake.params.points
     swept = sweep(backbone, editor_of, cases, before, points, config.evaluation.without_generation())
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
-    labels |= {"k": 1, "seed": config.seed, "mark": mark}
+    labels |= {"k": 1, "seed": snakemake.params.seed, "mark": mark}
     table = pd.concat([records_table(scores, labels).assign(**point) for point, scores in swept])
     write_table(snakemake.output[0], table, mark, SWEEP_SCHEMA)

@@ -22,7 +22,7 @@ with Stage(snakemake) as config:
         for path in inputs.dev
         for case in read_cases(path, text_locality=settings.text_locality)[: snakemake.params.dev_edits]
     ]
-    weights, losses = train_editor(method, backbone, cases, dev, config.seed)
+    weights, losses = train_editor(method, backbone, cases, dev, snakemake.params.seed)
     with atomic_path(snakemake.output.losses) as temporary:
         losses.to_csv(temporary, index=False, float_format="%.6g")
     write_tensors(snakemake.output.weights, weights, job_mark(snakemake))

@@ -124,8 +124,9 @@ def editor_of_variant(
     names: tuple[str, str],
     backbone: Backbone,
     sources: EditorSources,
+    seed: int,
     overrides: Mapping[str, Any] | None = None,
 ) -> Editor:
     """Return the editor of a (method variant, backbone) of the configuration, with some of its settings overridden."""
     settings = resolve_method(config.methods, *names, overrides=dict(overrides or {}))
-    return build_editor(settings, backbone, sources, config.seed)
+    return build_editor(settings, backbone, sources, seed)

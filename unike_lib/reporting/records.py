@@ -17,6 +17,7 @@ CELL = ["backbone", "task", "method"]
 ROW = ["backbone", "task", "k", "method"]
 SETTING = ["backbone", "task", "k"]
 EDIT = ["session", "position", "case"]
+REPEATED = ["seed", *EDIT]
 # Scores right after an item's own edit, of kind rel in sessions of several edits.
 RIGHT_AFTER = {criterion: f"{criterion}_right_after" for criterion in ("token", "mmedit", "exact")}
 COLUMNS = [*CELL, *EDIT, "k", "seed", "facts", "kind", "status", *CRITERIA, *RIGHT_AFTER.values()]
@@ -30,8 +31,8 @@ def load_records(paths: Sequence[Path], extra: Sequence[str] = ()) -> pd.DataFra
         extra: columns that tell apart repetitions of an edit (`value` of a sweep, `k`: one table with several).
 
     Raises:
-        InputError: no files; a column, probe kind or score missing; mixed seeds or session lengths; an edit scored
-            twice, or methods of a cell scored on different edits. The message names the file.
+        InputError: no files; a column, probe kind or score missing; mixed session lengths; an edit scored twice with
+            one seed, or methods of a cell scored on different edits or seeds. The message names the file.
     """
     if not paths:
         raise InputError("records: no files given, expected at least one Parquet file of records")
@@ -40,10 +41,11 @@ def load_records(paths: Sequence[Path], extra: Sequence[str] = ()) -> pd.DataFra
     records = pd.concat(tables, ignore_index=True)
     if records.empty:
         raise InputError(f"{paths[0]}: no records, expected at least one edit in {len(paths)} files")
-    for field in {"seed", "k"} - {*extra}:
-        _check_one_value(records, field)
-    _check_unique(records, [*CELL, *extra, *EDIT, "kind"])
+    if "k" not in extra:
+        _check_one_value(records, "k")
+    _check_unique(records, [*CELL, *extra, *REPEATED, "kind"])
     _check_same_edits(records, [*CELL, *extra])
+    _check_same_repeats(records, [*CELL, *extra])
     return records
 
 
@@ -110,10 +112,21 @@ def _check_same_edits(records: pd.DataFrame, cell: list[str]) -> None:
     for _, group in records.groupby(SETTING):
         expected: set[tuple[object, ...]] | None = None
         for _, rows in group.groupby(cell):
-            edits = set(rows[EDIT].itertuples(index=False, name=None))
+            edits = set(rows[REPEATED].itertuples(index=False, name=None))
             expected = edits if expected is None else expected
             if edits != expected:
                 odd = sorted(map(str, edits ^ expected))[0]
                 raise InputError(
                     f"{rows['file'].iloc[0]}: other edits than in {group['file'].iloc[0]} (first difference: {odd})"
                 )
+
+
+def _check_same_repeats(records: pd.DataFrame, cell: list[str]) -> None:
+    """An edit's scores are averaged over seeds, so every seed must have the same edits, in the same sessions."""
+    if records["seed"].nunique() == 1:
+        return
+    counts = records[["seed", "session", "case", *cell]].drop_duplicates().groupby([*cell, "session", "case"])["seed"]
+    short = counts.transform("size") < records["seed"].nunique()
+    if short.any():
+        row = records.loc[short[short].index[0]]
+        raise InputError(f"{row['file']}: case {row['case']}: scored with seed {row['seed']}, but not with every seed")

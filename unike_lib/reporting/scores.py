@@ -1,6 +1,6 @@
 """Scores of edits, and their means with clustered bootstrap intervals, in percent.
 
-Reading: the paper prints no intervals. Ours describe the sampling of edits only: one backbone, one seed of training.
+Reading: the paper prints no intervals. Ours describe the sampling of edits only: one backbone; seeds are averaged over.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import pandas as pd
 
 from unike_lib.config import StatisticsConfig
 from unike_lib.reporting.bootstrap import Floats, cluster_weights, count_clusters, percentile_interval
-from unike_lib.reporting.records import CELL, CRITERIA, EDIT, SETTING
+from unike_lib.reporting.records import CELL, CRITERIA, REPEATED, SETTING
 from unike_lib.types import PROBE_KINDS, InputError
 
 # A column of a table -> the probe kinds that it averages, edit by edit.
@@ -24,8 +24,8 @@ THREE_AIMS: Columns = {"reliability": ("rel",), "generality": ("t_gen", "m_gen")
 class EditScores:
     """The scores of one cell, edit by edit in the order of their names.
 
-    `values`: [edit, column] in [0, 1]; `clusters`: what makes edits dependent; `failed`: number of failed edits;
-    `cases`: their names.
+    `values`: [edit, column] in [0, 1]; `clusters`: what makes edits dependent; `failed`: number of failed edits, with
+    every seed; `cases`: their names.
     """
 
     values: Floats
@@ -39,23 +39,26 @@ class EditScores:
 
 
 def edit_scores(records: pd.DataFrame, criterion: str, columns: Columns = FIVE_METRICS) -> EditScores:
-    """Gather the records of one cell into scores a edit.
+    """Gather the records of one cell into scores an edit: its mean over seeds.
 
     Clusters are the facts of an edit, or its session when sessions hold several edits (those share their edits).
+    Sessions hold the same edits with every seed.
 
     Raises:
         InputError: unknown criterion.
     """
     if criterion not in CRITERIA:
         raise InputError(f"criterion {criterion!r}: expected one of {', '.join(CRITERIA)}")
-    wide = records.pivot(index=EDIT, columns="kind", values=criterion).sort_index()
+    one = ["session", "case"]  # its position in a session may depend on the seed
+    wide = records.pivot(index=REPEATED, columns="kind", values=criterion).sort_index()
+    wide = wide.groupby(level=one, sort=False).mean()
     values = np.stack([wide[list(kinds)].to_numpy(dtype=np.float64).mean(axis=1) for kinds in columns.values()], axis=1)
     if (records["k"] > 1).any():
         clusters = tuple((f"session {name}",) for name in wide.index.get_level_values("session"))
     else:
-        facts = records[records["kind"] == "rel"].set_index(EDIT)["facts"].reindex(wide.index)
+        facts = records[records["kind"] == "rel"].drop_duplicates(one).set_index(one)["facts"].reindex(wide.index)
         clusters = tuple(tuple(names) for names in facts)
-    failed = records.loc[records["status"] != "ok", EDIT].drop_duplicates()
+    failed = records.loc[records["status"] != "ok", REPEATED].drop_duplicates()
     return EditScores(values, clusters, len(failed), tuple(wide.index.get_level_values("case")))
 
 

@@ -83,7 +83,12 @@ class TableText:
             records: from `load_records`.
             tables: criterion -> cells with the paper's numbers.
         """
-        parts = [f"# {TITLES[self.name]}", *self._introduction(), *self.notes, _counts(tables["token"])]
+        parts = [
+            f"# {TITLES[self.name]}",
+            *self._introduction(),
+            *self.notes,
+            _counts(tables["token"], self.config.seeds),
+        ]
         for criterion, table in tables.items():
             parts.append(f"## Criterion `{criterion}`: {CRITERION_TITLES[criterion]}")
             if table[list(PROBE_KINDS)].isna().all(axis=None):
@@ -180,7 +185,8 @@ def _setting(row: Mapping[str, object]) -> str:
     return TASK_TITLES[str(row["task"])] + (f", K = {k}" if k > 1 else "")
 
 
-def _counts(table: pd.DataFrame) -> str:
+def _counts(table: pd.DataFrame, seeds: Sequence[int]) -> str:
+    over = f", means over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
     lines = []
     for (backbone, _, _), group in table.groupby(["backbone", "task", "k"], sort=False):
         first = rows_of(group)[0]
@@ -190,5 +196,5 @@ def _counts(table: pd.DataFrame) -> str:
         else:
             last = f", the last one of {first['last_session']}" if first["last_session"] < first["k"] else ""
             basis = f"{first['edits']} edits in {first['clusters']} sessions of {first['k']}{last}"
-        lines.append(f"- {backbone}, {_setting(first)}: {basis}; failed edits: {', '.join(failed) or 'none'}")
+        lines.append(f"- {backbone}, {_setting(first)}: {basis}{over}; failed edits: {', '.join(failed) or 'none'}")
     return "\n".join(lines)
