@@ -290,6 +290,12 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder, tmp_path
         load_backbone(tmp_path / "model", BackboneConfig(family="smolvlm", folder="x"), lambda names: None)
 
 
+def test_a_gpu_that_is_not_there_is_one_clear_line(folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="device: cuda: PyTorch .* sees no GPU here"):
+        load_model(folder, BackboneConfig(family="smolvlm", folder="x", device="cuda"))
+
+
 def test_a_model_with_accelerates_hooks_answers_the_same(folder):
     """On one device: what is shown is that the hooks, which carry inputs from card to card, fit layer-wise runs."""
     accelerate = pytest.importorskip("accelerate")

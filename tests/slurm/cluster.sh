@@ -101,6 +101,7 @@ case ${1:-} in
     start) start ;;
     stop) stop ;;
     # Every job of this cluster, finished ones too: id, state, time, GPUs, what it was.
-    jobs) squeue --noheader --states all --sort i --format "%i %T %M %b %k" ;;
+    jobs) squeue --noheader --states all --sort i -O "JobID:12,State:14,TimeUsed:14,tres-per-job:24,Comment:200" |
+        awk '{$1 = $1} 1' ;;
     *) sed -n 2,4p "$0"; exit 2 ;;
 esac

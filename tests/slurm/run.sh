@@ -89,6 +89,6 @@ echo "backbones: {$BACKBONE: {device: cuda}}" >$WORK/cuda.yaml
 TABLE=results/stages/visual/$BACKBONE/eval.safetensors
 (make_table $WORK/cluster $WORK/cuda.yaml "${on_cluster[@]}" --retries 0 --force >$WORK/cuda.log 2>&1) || true
 tests/slurm/cluster.sh jobs >$WORK/jobs.txt
-awk '/ rule_/ && !/rule_visual/ && /gpu/ {exit 1}' $WORK/jobs.txt || fail "a job without need of a GPU asked for one"
-grep "rule_visual" $WORK/jobs.txt | tail -n 1 | grep -q "gpu:1" || fail "the job did not ask for one GPU: $WORK/jobs.txt"
+[ "$(grep " rule_" $WORK/jobs.txt | grep -c "gpu:")" = 1 ] || fail "a job without need of a GPU asked for one"
+grep "rule_visual" $WORK/jobs.txt | tail -n 1 | grep -q "gpu:1 " || fail "the job did not ask for one GPU: $WORK/jobs.txt"
 echo "slurm-test: passed: $passed; the job on a GPU asked for one"

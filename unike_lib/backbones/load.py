@@ -51,6 +51,11 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
         InputError: the folder is missing, incomplete or damaged, or its architecture does not fit the family; names
             the file or the field.
     """
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(
+            f"device: {config.device}: PyTorch {torch.__version__} sees no GPU here; set the backbone's device to cpu, or "
+            f"install a build of PyTorch for this machine's CUDA"
+        )
     check_folder(Path(folder))
     model_type = check_architecture(folder, config.family)
     load = load_blip2 if model_type == "blip-2" else partial(load_whole, AutoModelForImageTextToText)
