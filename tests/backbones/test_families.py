@@ -292,7 +292,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder, tmp_path
 
 def test_a_gpu_that_is_not_there_is_one_clear_line(folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="device: cuda: PyTorch .* sees no GPU here"):
+    with pytest.raises(InputError, match=r"device: cuda: PyTorch .* sees no GPU here"):
         load_model(folder, BackboneConfig(family="smolvlm", folder="x", device="cuda"))
 
 

@@ -53,8 +53,8 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
     """
     if config.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(
-            f"device: {config.device}: PyTorch {torch.__version__} sees no GPU here; set the backbone's device to cpu, or "
-            f"install a build of PyTorch for this machine's CUDA"
+            f"device: {config.device}: PyTorch {torch.__version__} sees no GPU here; set the backbone's device to cpu, "
+            f"or install a build of PyTorch for this machine's CUDA"
         )
     check_folder(Path(folder))
     model_type = check_architecture(folder, config.family)
