@@ -1,12 +1,11 @@
 """The sum of what editing keeps in memory: term by term against the tensors of a tiny model; the document's tables."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from bench import gpu_stage, memory_sum
 from unike_lib.backbones.base import IGNORED
 from unike_lib.editing import fine_tune, neurons
 from unike_lib.editing.editor import request_trunk
@@ -17,16 +16,6 @@ ROOT = Path(__file__).parents[1]
 BACKBONES = ["blip2-opt-2.7b", "minigpt4-vicuna-7b"]
 
 
-def module(name):
-    spec = importlib.util.spec_from_file_location(f"bench_{name}", ROOT / "bench" / f"{name}.py")
-    loaded = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-gpu, memory_sum = module("gpu"), module("memory_sum")
-
-
 def size(*tensors):
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
@@ -34,7 +23,7 @@ def size(*tensors):
 @pytest.fixture(scope="module", params=BACKBONES)
 def tiny(request):
     """A tiny stage, its configuration, and the setting that describes it."""
-    stage = gpu.build_stage(request.param, True, "cpu")
+    stage = gpu_stage.build_stage(request.param, True, "cpu")
     trunk = request_trunk(stage.backbone, [case.request for case in stage.cases[:2]])
     setting = memory_sum.Setting(
         tokens=trunk.hidden.shape[1],
@@ -43,7 +32,7 @@ def tiny(request):
         states=stage.scale.states,
         rank=stage.scale.rank,
     )
-    return stage, gpu.geometry(request.param, True), setting, trunk
+    return stage, memory_sum.geometry(request.param, True), setting, trunk
 
 
 def test_the_model_is_counted_byte_by_byte(tiny):
@@ -53,7 +42,7 @@ def test_the_model_is_counted_byte_by_byte(tiny):
 
 def test_what_a_method_reads_is_counted_byte_by_byte(tiny):
     stage, config, setting, _ = tiny
-    made = {name: make(stage.backbone) for name, make in gpu.editors(stage).items() if name in memory_sum.METHODS}
+    made = {name: make(stage.backbone) for name, make in gpu_stage.editors(stage).items() if name in memory_sum.METHODS}
     unike = made["unike"]
     inputs = size(*made["t-patcher"].trainer.ffn_inputs.values())
     shift = [part for layer in stage.backbone.layers
@@ -79,7 +68,7 @@ def test_what_an_edit_learns_is_counted_with_gradients_and_moments(tiny, method,
     home = fine_tune if method == "fine-tune" else neurons
     plain = home.descend
     monkeypatch.setattr(home, "descend", counting)
-    editor = gpu.editors(stage)[method](stage.backbone)
+    editor = gpu_stage.editors(stage)[method](stage.backbone)
     for count in (1, 3):
         editor.edit([case.request for case in stage.cases[:count]], editor.start(count))
         assert kept[-1] == count * memory_sum.learned(config, method, setting)
@@ -89,7 +78,7 @@ def test_factors_are_within_their_bound(tiny):
     """Tokens of the question that feed no answer token have no gradient and are left out: never more than all."""
     stage, config, setting, _ = tiny
     for name in ("mend", "ke"):
-        editor = gpu.editors(stage)[name](stage.backbone)
+        editor = gpu_stage.editors(stage)[name](stage.backbone)
         patch = editor.edit([case.request for case in stage.cases[:2]], editor.start(2)).patch
         factors = [part for changes in patch.low_rank.values() for f in changes.values() for part in vars(f).values()]
         bound = 2 * memory_sum.learned(config, name, setting)
@@ -114,7 +103,7 @@ def saved_bytes(work, ignored):
 @pytest.mark.parametrize("method", ["t-patcher", "unike", "mend"])
 def test_the_graph_of_a_pass_is_within_its_bound_and_of_its_order(tiny, method):
     stage, config, setting, trunk = tiny
-    editor = gpu.editors(stage)[method](stage.backbone)
+    editor = gpu_stage.editors(stage)[method](stage.backbone)
     requests = [case.request for case in stage.cases[:2]]
     if method == "mend":
         first = editor.network.matrices[0].layer
