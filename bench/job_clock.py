@@ -52,7 +52,8 @@ def leave_line():
             json.dump(line, out)
 
 
-if "JOB_CLOCK" in os.environ and not any("snakemake" in part for part in sys.argv[:1]):
+# Jobs alone: their script is a copy in .snakemake/scripts; Snakemake itself is started by -m.
+if "JOB_CLOCK" in os.environ and sys.argv[0].endswith(".py"):
     builtins.__import__ = timed("imports", builtins.__import__)
     import unike_lib.io as files
 

@@ -1,6 +1,12 @@
 """The benchmarks work, at tiny sizes; their times are not judged. Their arithmetic is checked against a counter."""
 
+import json
 import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -11,6 +17,8 @@ from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.neurons import NeuronSource
 from unike_lib.editing.patch import Patch
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +84,16 @@ def test_the_floor_of_a_step_is_what_a_counter_counts_less_what_a_step_can_do_wi
     again = 4 * keys + 4 * keys + 3 * keys - keys  # activations for the losses, and back; none below the first layer
     floor = flops.step_floor(subject, trunk, trainer.settings.neurons)
     assert floor + first + last + masked + again == counter.get_total_flops()
+
+
+def test_the_clock_runs_in_a_job(tmp_path):
+    """As Snakemake starts a job: a copy of its script in .snakemake/scripts."""
+    script = tmp_path / ".snakemake" / "scripts" / "tmpabc.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("import json, types\nsnakemake = types.SimpleNamespace(rule='x')\n")
+    shutil.copy(ROOT / "bench" / "job_clock.py", tmp_path / "sitecustomize.py")
+    places = os.pathsep.join([str(tmp_path), str(ROOT)])
+    environment = os.environ | {"PYTHONPATH": places, "JOB_CLOCK": str(tmp_path)}
+    subprocess.run([sys.executable, script], check=True, env=environment)
+    (line,) = [json.loads(file.read_text()) for file in tmp_path.glob("*.json")]
+    assert line["rule"] == "x" and 0 < line["imports"] <= line["all"]
