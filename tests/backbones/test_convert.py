@@ -48,7 +48,7 @@ def test_a_lavis_checkpoint_gives_the_logits_of_lavis(tmp_path):
     table = compare_lavis(LAVIS, tmp_path / "converted")
     expected = load_file(LAVIS / "expected.safetensors")
     assert table["tokens"].tolist() == expected["lengths"].tolist()
-    assert table["difference"].max() <= 10 and table["spread"].min() > 0.5
+    assert table["difference_1e6"].max() <= 10 and table["spread"].min() > 0.5
 
 
 def test_logits_that_differ_are_refused(tmp_path):

@@ -26,7 +26,7 @@ def compare_lavis(reference: Path, converted: Path) -> pd.DataFrame:
         converted: the folder to write.
 
     Returns:
-        One row a text: `text`, `tokens`, `difference` (the largest of its logits, in units of 1e-6), `spread` (their
+        One row a text: `text`, `tokens`, `difference_1e6` (the largest of its logits, times 10^6), `spread` (their
         standard deviation).
 
     Raises:
@@ -57,5 +57,5 @@ def compare_lavis(reference: Path, converted: Path) -> pd.DataFrame:
         if int(batch.lengths[row]) != tokens or (ours - theirs).abs().max() > BOUND:
             raise InputError(f"{reference}: {text!r}: logits differ from LAVIS's by more than {BOUND}")
         difference = float((ours - theirs).abs().max()) * 1e6
-        rows.append({"text": text, "tokens": tokens, "difference": difference, "spread": float(theirs.std())})
+        rows.append({"text": text, "tokens": tokens, "difference_1e6": difference, "spread": float(theirs.std())})
     return pd.DataFrame(rows)
