@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from unike_lib.backbones.base import Backbone, Trunk
+from bench.subjects import NaiveBackbone
+from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.load import FAMILIES, input_form
 from unike_lib.backbones.random_models import byte_tokenizer, geometry, random_model
 from unike_lib.backbones.visual import embed_images
@@ -60,20 +61,6 @@ class Scale:
 
 FULL = Scale()
 SMALL = Scale(200, 100, 2, 4, (1, 1), 24, 2, 8, 256)
-
-
-class NaiveBackbone(Backbone):
-    """The twin: nothing is kept between steps. A trunk is only a promise to run everything again."""
-
-    queries: Sequence[Query] = ()
-
-    def encode(self, queries, answers=None):
-        self.queries = list(queries)
-        return super().encode(queries, answers)
-
-    def head(self, trunk, patch=None, where=None, trace=None):
-        fresh = Trunk(super().trunk(super().encode(self.queries)).hidden, trunk.batch, trunk.first)
-        return super().head(fresh, patch, where, trace)
 
 
 @dataclass(frozen=True)
