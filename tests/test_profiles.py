@@ -1,12 +1,11 @@
 """The profiles: what a job asks for on a cluster, and how many jobs may use GPUs on one machine."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from forked_snakemake import snakemake
 
 ROOT = Path(__file__).parents[1]
 RULES = "".join(file.read_text() for file in sorted((ROOT / "rules").glob("*.smk")))
@@ -48,10 +47,9 @@ def test_a_job_asks_for_one_gpu_if_its_backbone_is_on_one(tmp_path, device, gpus
         )
     )
     profile = ["--workflow-profile", ROOT / "profiles" / "local", "--resources", "gpu=4"]
-    command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", ROOT / "Snakefile", "--directory", tmp_path]
-    command += ["--cores", "1", *profile, "--configfile", overlay, "--", "results/table1.csv"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
-    for job in re.split(r"\n(?=(?:local)?rule )", done.stdout + done.stderr):
+    status, text = snakemake(tmp_path, "-n", *profile, "--configfile", overlay, "--", "results/table1.csv")
+    assert status == 0, text
+    for job in re.split(r"\n(?=(?:local)?rule )", text):
         rule = re.match(r"(?:local)?rule (\w+):", job)
         if rule and rule[1] in ("visual", "records", "admission"):
             assert set(re.findall(r"\bgpu=(\d)", job)) == gpus, job
