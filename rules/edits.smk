@@ -43,7 +43,7 @@ rule records:
         f"{STAGES}/benchmarks/records/{{backbone}}/{{split}}_{{task}}/k{{k}}/{{method}}{{repeat}}{{shard}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=3000,
+        mem_mb=4000,
         gpu=gpus,
     params:
         code=lib("run_edits", data=TEXT_QUESTIONS),
@@ -75,7 +75,7 @@ rule sweep_records:
         f"{STAGES}/benchmarks/sweep_records/{{backbone}}/{{task}}/{{sweep}}/{{method}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=3000,
+        mem_mb=4000,
         gpu=gpus,
     params:
         code=lib("sweep", data=TEXT_QUESTIONS),
@@ -106,7 +106,7 @@ rule tuning_trials:
         f"{STAGES}/benchmarks/tuning/{{backbone}}/{{task}}/{{method}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=3000,
+        mem_mb=4000,
         gpu=gpus,
     params:
         code=lib("search", data=TEXT_QUESTIONS),
