@@ -121,7 +121,8 @@ def test_generation_ends_although_near_ties_fall_differently_in_every_pass(backb
 
     monkeypatch.setattr(module, "_greedy_along", flipping)
     routed = SimpleNamespace(sessions=1, second_model=True, select=lambda sessions: None)
-    answers = generate(backbone, QUERIES[:2], [[], [4, 4, 9]], routed, max_new_tokens=5)
+    asked = SimpleNamespace(given=[[], [4, 4, 9]], along=flipping(None, None, [[], [4, 4, 9]], None))
+    answers = generate(backbone, QUERIES[:2], [[], [4, 4, 9]], routed, max_new_tokens=5, asked=asked)
     assert answers == [[4, 5, 4, 5, 4], [4, 4, 4, 5, 4]]
 
 

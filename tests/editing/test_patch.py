@@ -9,7 +9,8 @@ from tiny_models import QUERIES, WIDTH
 from torch import nn
 
 from unike_lib.backbones.base import IGNORED
-from unike_lib.backbones.generate import _greedy_along, generate
+from unike_lib.backbones.generate import generate
+from unike_lib.backbones.replies import reply
 from unike_lib.editing.latent import LatentShift, Slots
 from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.patch import Neurons, Patch
@@ -237,8 +238,9 @@ def test_generation_behind_kept_keys_and_values_equals_whole_passes(family, make
     assert expected != generate(backbone, QUERIES, [[]] * 4, None, 6)
     for drafts in ([[]] * 4, [[5, 5], [], [9], [4]], expected, [[*answer[:3], 7, 8, 9] for answer in expected]):
         assert generate(backbone, QUERIES, drafts, patch, 6) == expected
-        first = _greedy_along(backbone, QUERIES, drafts, patch)
-        assert generate(backbone, QUERIES, drafts, patch, 6, first) == expected
+        for answers in (drafts, [[4, 9], [5], [], [7, 7, 7]]):
+            asked = reply(backbone, QUERIES, patch, answers, everywhere=True)
+            assert generate(backbone, QUERIES, drafts, patch, 6, asked) == expected
 
 
 def test_a_trunk_up_to_a_later_layer_changes_nothing(backbone):

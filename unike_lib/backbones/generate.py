@@ -4,11 +4,11 @@ import itertools
 from collections.abc import Sequence
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.backbones.decoder import Place
-from unike_lib.backbones.past import Past, extend
-from unike_lib.backbones.replies import SessionEdit, reply
+from unike_lib.backbones.past import extend
+from unike_lib.backbones.replies import Replies, SessionEdit, reply
 from unike_lib.types import Query
 
 
@@ -19,15 +19,15 @@ def generate(
     drafts: Sequence[Sequence[int]],
     patch: SessionEdit | None = None,
     max_new_tokens: int = 16,
-    first: Sequence[Sequence[int]] | None = None,
+    asked: Replies | None = None,
 ) -> list[list[int]]:
     """Return the greedy answers as token ids, without the stop token.
 
-    A pass checks a whole draft: the longest prefix that greedy decoding would have written stays, the next token is the
-    model's own, and what the model said along the rest serves as the next draft. From then on each token is written
-    behind kept keys and values; where a second model has its say, passes go on instead. Sessions whose rows are all
-    finished leave the batch. The result does not depend on the drafts. Written tokens are final: in bfloat16 a later
-    pass, at another length, may prefer another token on a near tie.
+    A pass checks a whole draft: the longest prefix that greedy decoding would have written stays, and the next token is
+    the model's own. What follows is written behind kept keys and values, a token at a time, or as far as a draft that
+    begins with what is written proves right; where a second model has its say, passes go on instead. Sessions whose
+    rows are all finished leave the batch. The result does not depend on the drafts. Written tokens are final: in
+    bfloat16 a later pass, at another length, may prefer another token on a near tie.
 
     Args:
         backbone: the model.
@@ -35,96 +35,104 @@ def generate(
         drafts: a guess of each answer; may be empty.
         patch: the edit in force.
         max_new_tokens: longest answer, in tokens.
-        first: the greedy token after the prompt and after each draft token, if already known.
+        asked: what the same rows say along other answers, which saves a pass; its keys and values are used up.
     """
+    asked = asked or reply(backbone, queries, patch, drafts)
     width = 1 if patch is None else len(queries) // patch.sessions
     writing = _Writing(drafts, width, backbone.stop_tokens, max_new_tokens)
-    if first is not None:
-        writing.take(writing.rows, first)
+    writing.take(writing.rows, asked.given, asked.along)
     if patch is not None and patch.second_model:
         _in_passes(backbone, queries, patch, writing)
     elif writing.sessions:
-        _behind_past(backbone, queries, patch, writing)
+        _behind_past(backbone, asked, patch, writing)
     return writing.answers
 
 
 class _Writing:
-    """Answers under way: `answers` by row, of which the first `written` tokens are final and the rest is a guess.
+    """Answers under way: the tokens by row that are final.
 
     `sessions` are those with an unfinished row, `rows` all their rows: sessions keep equal row counts.
     """
 
     def __init__(self, drafts: Sequence[Sequence[int]], width: int, stops: frozenset[int], limit: int) -> None:
-        self.answers = [list(draft) for draft in drafts]
-        self.written = [0] * len(drafts)
+        self.answers: list[list[int]] = [[] for _ in drafts]
+        self._drafts = [list(draft) for draft in drafts]
         self._done = [False] * len(drafts)
-        self._width, self._stops, self._limit = width, stops, limit
+        self.width, self._stops, self._limit = width, stops, limit
         self.sessions = list(range(len(drafts) // width))
 
     @property
     def rows(self) -> list[int]:
-        return [session * self._width + place for session in self.sessions for place in range(self._width)]
+        return [session * self.width + place for session in self.sessions for place in range(self.width)]
 
-    def take(self, rows: Sequence[int], predicted: Sequence[Sequence[int]]) -> None:
-        """Go on with the greedy tokens after what is written and after each token of the guess, for each row."""
-        for row, along in zip(rows, predicted, strict=True):
-            if self._done[row]:
-                continue
-            start = self.written[row]
-            more, self._done[row] = _accept(self.answers[row][start:], along, self._stops, self._limit - start)
-            self.written[row] += len(more)
-            rest = along[len(more) : self._limit - 1 - start]
-            guess = itertools.takewhile(lambda token: token not in self._stops, [] if self._done[row] else rest)
-            self.answers[row] = [*self.answers[row][:start], *more, *guess]
-        spans = {session: slice(session * self._width, (session + 1) * self._width) for session in self.sessions}
+    def guess(self, row: int) -> list[int]:
+        """Return how the row's draft goes on after what is written; nothing if it began otherwise."""
+        written, draft = self.answers[row], self._drafts[row]
+        agrees = not self._done[row] and draft[: len(written)] == written
+        return draft[len(written) : self._limit - 1] if agrees else []
+
+    def take(self, rows: Sequence[int], guesses: Sequence[Sequence[int]], along: Sequence[Sequence[int]]) -> None:
+        """Go on with the greedy tokens after what is written and after each token of a guess, for each row."""
+        for row, guess, predicted in zip(rows, guesses, along, strict=True):
+            if not self._done[row]:
+                room = self._limit - len(self.answers[row])
+                more, self._done[row] = _accept(guess, predicted, self._stops, room)
+                self.answers[row] += more
+        spans = {session: slice(session * self.width, (session + 1) * self.width) for session in self.sessions}
         self.sessions = [session for session, span in spans.items() if not all(self._done[span])]
 
-    def drop_guesses(self) -> None:
-        """Keep what is final only."""
-        self.answers = [answer[:count] for answer, count in zip(self.answers, self.written, strict=True)]
+    def redraft(self, row: int, said: Sequence[int]) -> None:
+        """Where the draft proved wrong, guess what the model said along it; said[i] is its token i of the answer."""
+        written = self.answers[row]
+        if self._drafts[row][: len(written)] != written:
+            rest = itertools.takewhile(lambda token: token not in self._stops, said[len(written) :])
+            self._drafts[row] = [*written, *rest]
 
 
 def _in_passes(backbone: Backbone, queries: Sequence[Query], patch: SessionEdit, writing: _Writing) -> None:
     """Ask anew, with what is written and the guesses, until all is written."""
     while rows := writing.rows:
-        parts = [writing.answers[row] for row in rows]
+        guesses = [writing.guess(row) for row in rows]
+        parts = [writing.answers[row] + guess for row, guess in zip(rows, guesses, strict=True)]
         best = _greedy_along(backbone, [queries[row] for row in rows], parts, patch.select(writing.sessions))
-        writing.take(rows, [along[writing.written[row] :] for row, along in zip(rows, best, strict=True)])
+        written = [len(writing.answers[row]) for row in rows]
+        writing.take(rows, guesses, [along[count:] for count, along in zip(written, best, strict=True)])
+        for row, along in zip(rows, best, strict=True):
+            writing.redraft(row, along)
 
 
 def _greedy_along(
     backbone: Backbone, queries: Sequence[Query], rows: list[list[int]], patch: SessionEdit
 ) -> list[list[int]]:
     """Return, for each row, the greedy token after the prompt and after each draft token."""
-    replies = reply(backbone, queries, patch, rows)
-    return [part.tolist() for part in replies.logits.argmax(-1).split(replies.where.sum(1).tolist())]
+    return reply(backbone, queries, patch, rows).along
 
 
-def _behind_past(backbone: Backbone, queries: Sequence[Query], patch: SessionEdit | None, writing: _Writing) -> None:
-    """Check the guesses in one pass, then write token by token; keys and values of what is written are kept."""
-    decoder, rows, sessions = backbone.decoder, writing.rows, writing.sessions
-    edit = None if patch is None else patch.select(sessions)
-    asked = [queries[row] for row in rows]
-    parts = [writing.answers[row] for row in rows]
-    batch = backbone.encode(asked if edit is None else edit.in_context(asked), parts)
-    past = Past(Place(batch.last_prompt))
-    hidden, where = extend(decoder, batch.embeddings, past, batch.real, edit, batch.positions), batch.answered
-    best = decoder.logits(decoder.finish(hidden[where])).argmax(-1).split(where.sum(1).tolist())
-    writing.take(rows, [along[writing.written[row] :].tolist() for row, along in zip(rows, best, strict=True)])
-    writing.drop_guesses()
-    # The last token of each answer is not in the cache yet; what follows it in the draft was wrong.
-    kept = batch.last_prompt + torch.tensor([writing.written[row] for row in rows], device=backbone.device)
-    past.real &= torch.arange(past.real.shape[1], device=backbone.device) < kept[:, None]
+def _behind_past(backbone: Backbone, asked: Replies, patch: SessionEdit | None, writing: _Writing) -> None:
+    """Write behind the keys and values of the first pass; those of wrong guesses are masked."""
+    past, device = asked.past, backbone.device
+    rows = list(range(len(writing.answers)))
+    sessions, edit = list(range(len(rows) // writing.width)), patch
+    counts = torch.tensor([len(answer) for answer in writing.answers], device=device)
+    # The last token written is the model's own, and not among the keys yet; what the draft had there was wrong.
+    past.real &= torch.arange(past.real.shape[1], device=device) < (asked.batch.last_prompt + counts)[:, None]
     while writing.sessions:
-        places = [sessions.index(session) for session in writing.sessions]
-        stay = torch.tensor([rows.index(row) for row in writing.rows], device=backbone.device)
+        edit = None if edit is None else edit.select([sessions.index(session) for session in writing.sessions])
+        past.select(torch.tensor([rows.index(row) for row in writing.rows], device=device))
         rows, sessions = writing.rows, writing.sessions
-        past.select(stay)
-        edit = None if edit is None else edit.select(places)
+        guesses = [writing.guess(row) for row in rows]
         # A finished row of an unfinished session goes on with any token; it is not read.
-        last = torch.tensor([[([0] + writing.answers[row])[-1]] for row in rows], device=backbone.device)
-        hidden = extend(decoder, backbone.embed(last), past, torch.ones_like(last, dtype=torch.bool), edit)
-        writing.take(rows, decoder.logits(decoder.finish(hidden)).argmax(-1).tolist())
+        parts = [[([0] + writing.answers[row])[-1], *guess] for row, guess in zip(rows, guesses, strict=True)]
+        sizes = [len(part) for part in parts]
+        places = torch.arange(max(sizes), device=device)
+        real = places < torch.tensor(sizes, device=device)[:, None]
+        ids = pad_sequence([torch.tensor(part, device=device) for part in parts], batch_first=True)
+        hidden = extend(backbone.decoder, backbone.embed(ids), past, real, edit)
+        best = backbone.decoder.logits(backbone.decoder.finish(hidden[real])).argmax(-1).split(sizes)
+        written = [len(writing.answers[row]) for row in rows]
+        writing.take(rows, guesses, [along.tolist() for along in best])
+        more = [len(writing.answers[row]) - count for row, count in zip(rows, written, strict=True)]
+        past.real[:, -len(places) :] &= places < torch.tensor(more, device=device)[:, None]
 
 
 def _accept(

@@ -22,7 +22,9 @@ class Past:
         self.saved = torch.zeros_like(place.last_prompt)
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows only, in the order given [row]."""
+        """Keep these rows only, in ascending order [row]."""
+        if len(rows) == len(self.real):
+            return
         self.cache.batch_select_indices(rows.cpu())  # layers may lie on several cards
         self.real, self.saved = self.real[rows], self.saved[rows]
         self.place = self.place.select(rows)
@@ -50,6 +52,7 @@ def extend(
         The states that leave the last layer, [row, token, d].
     """
     rows, tokens = real.shape
+    first = not past.real.shape[1]
     if positions is None:
         positions = (past.real.sum(1) - past.saved)[:, None] + torch.arange(tokens, device=real.device)
     else:
@@ -58,7 +61,8 @@ def extend(
     hidden = decoder.start(embeddings, positions)
     upto = torch.ones(tokens, tokens, dtype=torch.bool, device=real.device).tril()
     earlier = past.real[:, None].expand(rows, tokens, -1)
-    masks = decoder.masks(hidden, torch.cat([earlier, upto.expand(rows, -1, -1)], 2), positions)
+    sees = None if first else torch.cat([earlier, upto.expand(rows, -1, -1)], 2)
+    masks = decoder.masks(hidden, sees, positions)
     with naming_memory(real):
         for layer in decoder.layers:
             hidden = layer.forward(hidden, {**masks, "past_key_values": past.cache}, edit, past.place)

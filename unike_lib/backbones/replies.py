@@ -9,13 +9,17 @@ Example:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from unike_lib.backbones.base import Backbone, Batch
-from unike_lib.backbones.decoder import Edit, Trace
+from unike_lib.backbones.base import IGNORED, Backbone, Batch
+from unike_lib.backbones.decoder import Edit, Place
+from unike_lib.backbones.past import Past, extend
+from unike_lib.backbones.room import naming_memory
 from unike_lib.types import Query
 
 
@@ -49,12 +53,38 @@ class SessionEdit(Edit, Protocol):
 class Replies:
     """The rows as laid out, the positions read, bool [row, token], and the logits [position read, vocabulary].
 
-    Logits of rows that a second model answers are log-probabilities: equal to logits up to a constant.
+    Logits of rows that a second model answers are log-probabilities: equal to logits up to a constant. `past` has the
+    keys and values of the rows, so that answers can be written behind them.
     """
 
     batch: Batch
     where: Tensor
     logits: Tensor
+    past: Past
+
+    @cached_property
+    def best(self) -> Tensor:
+        """The best id at every position read, 0 elsewhere: [row, token]."""
+        best = torch.zeros_like(self.batch.targets)
+        best[self.where] = self.logits.argmax(-1)
+        return best
+
+    @property
+    def alphas(self) -> Tensor:
+        """The mean alpha of a latent shift over its layers, [row]; NaN without a shift."""
+        found = [kept["alpha"] for kept in self.past.place.kept.values()]
+        return torch.stack(found).mean(0) if found else torch.full((len(self.where),), torch.nan)
+
+    @property
+    def given(self) -> list[list[int]]:
+        """The answer tokens of each row."""
+        return [row[row != IGNORED].tolist() for row in self.batch.targets]
+
+    @property
+    def along(self) -> list[list[int]]:
+        """The greedy tokens of each row, after the prompt and after each of its answer tokens."""
+        counts = self.batch.answered.sum(1).tolist()
+        return [part.tolist() for part in self.best[self.batch.answered].split(counts)]
 
 
 def reply(
@@ -63,7 +93,6 @@ def reply(
     edit: SessionEdit | None = None,
     answers: Sequence[Sequence[int]] | None = None,
     everywhere: bool = False,
-    trace: Trace | None = None,
 ) -> Replies:
     """Ask rows of queries.
 
@@ -73,9 +102,12 @@ def reply(
         edit: the edit in force; None is the unedited model.
         answers: token ids that take the place of the queries' own answers.
         everywhere: read all real positions, not only those from the last prompt token on.
-        trace: filled with the inner states of the layers run.
     """
     batch = backbone.encode(queries if edit is None else edit.in_context(queries), answers)
     where = batch.real if everywhere else batch.answered
-    replies = Replies(batch, where, backbone.head(backbone.trunk(batch), edit, where, trace))
-    return replies if edit is None else Replies(batch, where, edit.routed(queries, replies))
+    past = Past(Place(batch.last_prompt))
+    with naming_memory(batch.real):
+        hidden = extend(backbone.decoder, batch.embeddings, past, batch.real, edit, batch.positions)
+        logits = backbone.decoder.logits(backbone.decoder.finish(hidden[where]))
+    replies = Replies(batch, where, logits, past)
+    return replies if edit is None else replace(replies, logits=edit.routed(queries, replies))

@@ -14,7 +14,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unike_lib.backbones.base import IGNORED, Backbone
-from unike_lib.backbones.decoder import Trace
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.replies import reply
 from unike_lib.benchmark.answers import normalise_answer
@@ -55,26 +54,18 @@ def ask(
 ) -> Answers:
     """Ask one kind of probe; rows are in the patch's session order.
 
-    `drafts` are guesses of the greedy answers, by default the queries' own answers: a matter of speed alone.
+    `drafts` are guesses of the greedy answers where they are not the queries' own: a matter of speed alone.
     """
-    ranks, trace = RANKS.get(kind), Trace()
-    replies = reply(backbone, queries, patch, everywhere=ranks is not None, trace=trace)
-    batch, logits = replies.batch, replies.logits
-    best = torch.zeros_like(batch.targets)
-    best[replies.where] = logits.argmax(-1)
-    tops = [] if ranks is None else list(top_ids(logits, ranks).cpu().split(batch.lengths.tolist()))
+    ranks = RANKS.get(kind)
+    replies = reply(backbone, queries, patch, everywhere=ranks is not None)
+    best, targets, alphas = replies.best, replies.batch.targets, replies.alphas
+    tops: list[Tensor] = []
+    if ranks is not None:
+        tops = list(top_ids(replies.logits, ranks).cpu().split(replies.batch.lengths.tolist()))
     generated: list[list[int]] = [[] for _ in queries]
     if settings.generate:
-        spans = zip(batch.last_prompt.tolist(), batch.lengths.tolist(), strict=True)
-        along = [
-            (best[row, start:end].tolist(), batch.targets[row, start : end - 1].tolist())
-            for row, (start, end) in enumerate(spans)
-        ]
-        first = None if drafts else [predicted for predicted, _ in along]
-        drafts = drafts or [answer for _, answer in along]
-        generated = generate(backbone, queries, drafts, patch, settings.max_new_tokens, first)
-    alphas = torch.stack(list(trace.alphas.values())).mean(0) if trace.alphas else torch.full((len(queries),), np.nan)
-    return Answers(best.cpu(), batch.targets.cpu(), tops, generated, alphas.cpu())
+        generated = generate(backbone, queries, drafts or replies.given, patch, settings.max_new_tokens, replies)
+    return Answers(best.cpu(), targets.cpu(), tops, generated, alphas.cpu())
 
 
 def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: EvaluationConfig) -> Before:
@@ -218,7 +209,7 @@ def _score_kind(
     if patch.empty:
         answers = _recalled(backbone, queries, kind, cases, before)
     else:
-        drafts = [before.generated_ids(case.request.id, kind) for case in cases] if local else None
+        drafts = [before.generated_ids(case.request.id, kind if case.asks(kind) else "rel") for case in cases]
         answers = ask(backbone, queries, kind, patch, settings, drafts)
     targets = answers.targets
     if local:
