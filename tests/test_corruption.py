@@ -169,14 +169,14 @@ def test_a_damaged_editor_is_refused(tmp_path, backbone):
     path, rng = tmp_path / "mend.safetensors", random.Random(0)
     write_tensors(path, network.state_dict(), "mark")
     content = path.read_bytes()
-    load_network(network, path, backbone)
+    load_network(network, path, backbone, 1.0)
     for damaged in list(bits_flipped(content, rng))[:10]:
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"mend\.safetensors: damaged"):
-            load_network(network, path, backbone)
+            load_network(network, path, backbone, 1.0)
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"mend\.safetensors"):
-        load_network(network, path, backbone)
+        load_network(network, path, backbone, 1.0)
 
 
 def test_checksums_do_not_hide_the_fingerprint_and_change_with_nothing_else(tmp_path):

@@ -338,7 +338,8 @@ SMALL = {
         "backbones": ["blip2-nano"],
         "tasks": ["vqa"],
         "fig2a": ["unike"],
-        "sweeps": {"frontier": {"vary": {"t-patcher": None}, "backbones": None}} | dict.fromkeys(["fig4a", "fig4b"]),
+        "sweeps": {"frontier": {"vary": {"fine-tune": None, "t-patcher": None}, "backbones": None}}
+        | dict.fromkeys(["fig4a", "fig4b"]),
     },
 }
 PAGES = {"qualitative": 1, "report_page": 1, "all": 1}

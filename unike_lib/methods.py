@@ -64,9 +64,7 @@ class TPatcherMethod(NeuronMethod):
 class ContextSettings(Section):
     """What goes in front of the question: shared by IKE and UniKE's Intrin + IKE."""
 
-    demonstrations: int = Field(
-        32, ge=0, description="Demonstrations before the new fact (paper: 8 .. 40; MMEdit: 32)."
-    )
+    demonstrations: int = Field(32, ge=0, description="Demonstrations before the new fact (paper: 8-40; MMEdit: 32).")
     retriever: str = Field(
         "backbone",
         min_length=1,
@@ -94,9 +92,8 @@ class SeracMethod(Section):
     learning_rate: Positive = Field(1.0e-3, description="AdamW learning rate (SERAC: Adam 1e-5, pretrained models).")
     check: Count = Field(50, description="Steps between looks at the development edits (ours).")
     patience: Count = Field(6, description="Looks without progress until training stops (ours).")
-    random_targets: Fraction = Field(
-        0.5, description="Share of training targets made of random tokens, so that copying is learned (ours)."
-    )
+    random_targets: Fraction = Field(0.5, description="Share of training targets made of random tokens (ours).")
+    scope_radius: Positive = Field(1.0, description="Squared distance that counts as 1, in editing alone (ours).")
     leak_answer: bool = Field(
         False,
         description="The classifier reads question and answer, as released by MMEdit; off: question only (SERAC).",
@@ -182,9 +179,8 @@ class NetworkMethod(TrainedMethod):
     """A network that writes weight changes of the last layers' FFN matrices: shared by MEND and KE."""
 
     layers: Count = Field(3, description="FFNs of so many last layers are edited (MMEdit: 3).")
-    swapped: Fraction = Field(
-        0.5, description="Share of training edits that get another answer of the split as their target (ours)."
-    )
+    swapped: Fraction = Field(0.5, description="Share of training edits with another answer as their target (ours).")
+    strength: float = Field(1.0, ge=0, description="Factor on what is written, in editing alone (ours).")
 
 
 class MendMethod(NetworkMethod):
@@ -197,12 +193,8 @@ class MendMethod(NetworkMethod):
     check_every: Count = Field(100, description="Ours.")
     patience: Count = Field(3, description="Ours.")
     rank: Count = Field(64, description="Rank of the IDMLP's layers; ours (MEND: 1920).")
-    edit_rate: Positive = Field(
-        3.0e-3, description="Learned edit learning rates at the start; tuned: development edits (MEND: 1e-4)."
-    )
-    edit_rate_step: Positive = Field(
-        3.0e-4, description="Adam learning rate of the edit learning rates; ours (MEND: 1e-4)."
-    )
+    edit_rate: Positive = Field(3.0e-3, description="Learned edit learning rates at the start; tuned (MEND: 1e-4).")
+    edit_rate_step: Positive = Field(3.0e-4, description="Adam learning rate of those rates; ours (MEND: 1e-4).")
     accumulation: Count = Field(1, description="Batches a step; ours (MEND: 2, of one edit each).")
     clip: Positive = Field(100.0, description="Largest norm of a step's gradient (MEND: 100).")
     edit_weight: float = Field(

@@ -43,6 +43,10 @@ class LowRank:
         """
         return by_session(by_session(inputs.float(), self.inputs.transpose(1, 2)), self.outputs).to(inputs.dtype)
 
+    def scaled(self, factor: float) -> "LowRank":
+        """Return the changes times a factor."""
+        return LowRank(self.outputs * factor, self.inputs)
+
     def joined(self, more: "LowRank") -> "LowRank":
         """Return the sum of both changes."""
         return LowRank(torch.cat([self.outputs, more.outputs], 1), torch.cat([self.inputs, more.inputs], 1))

@@ -71,9 +71,9 @@ def build_editor(settings: MethodSettings, backbone: Backbone, sources: EditorSo
             editor = Unike.from_knowledge(backbone, settings, sources.knowledge, seed)
             return replace(editor, ike=_ike(settings, backbone, sources)) if settings.in_context else editor
         case MendMethod():
-            return load_network(build_mend(backbone, settings, seed), sources.trained, backbone)
+            return load_network(build_mend(backbone, settings, seed), sources.trained, backbone, settings.strength)
         case KeMethod():
-            return load_network(build_ke(backbone, settings, seed), sources.trained, backbone)
+            return load_network(build_ke(backbone, settings, seed), sources.trained, backbone, settings.strength)
         case IkeMethod():
             return _ike(settings, backbone, sources)
         case SeracMethod():

@@ -125,6 +125,7 @@ class SeracModels:
     scope_encoder: ScopeEncoder
     counterfactual: CounterfactualModel
     leak_answer: bool
+    radius: float = 1.0
 
     @classmethod
     def untrained(cls, backbone: Backbone, settings: SeracMethod) -> "SeracModels":
@@ -138,7 +139,7 @@ class SeracModels:
         vocabulary = int(backbone.decoder.head.get_parameter("weight").shape[0])
         scope, counterfactual = ScopeEncoder(vocabulary, settings), CounterfactualModel(vocabulary, settings)
         device = backbone.device
-        return cls(backbone, scope.to(device), counterfactual.to(device), settings.leak_answer)
+        return cls(backbone, scope.to(device), counterfactual.to(device), settings.leak_answer, settings.scope_radius)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -171,8 +172,9 @@ class SeracModels:
 
     @torch.no_grad()
     def scope(self, queries: Sequence[Query], edits: Sequence[Query]) -> Tensor:
-        """Return exp(-|u - v|^2) of each query and the edit beside it, [pair]."""
-        return (-self.distances([self.text(query) for query in queries], [self.text(edit) for edit in edits])).exp()
+        """Return exp(-|u - v|^2 / radius) of each query and the edit beside it, [pair]."""
+        distances = self.distances([self.text(query) for query in queries], [self.text(edit) for edit in edits])
+        return (-distances / self.radius).exp()
 
     @torch.no_grad()
     def answer(self, queries: Sequence[Query], edits: Sequence[Query], answers: Sequence[Sequence[int]]) -> Tensor:

@@ -95,6 +95,5 @@ def _figure(points: pd.DataFrame, shape: str) -> Figure:
                 panel.set_xlabel("")
         if not forest:
             axes[row][0].set_ylabel("generality, %" if shape == "path" else "%")
-    fields = [field.replace("_", " ") for field in points["field"].unique() if field]
-    legend_below(figure, f"labels: {', '.join(fields)}" if shape == "path" and fields else None)
+    legend_below(figure)
     return figure

@@ -13,17 +13,23 @@ from unike_lib.reporting.paper import short_title
 # Each aim has a colour, a marker and a dash of its own, so that none has to be told by colour alone.
 AIMS = {"reliability": ("C2", "^", ":"), "generality": ("C0", "o", "-"), "locality": ("C1", "s", "--")}
 TWO_AIMS = ("generality", "locality")
+FEW = 3  # methods whose intervals can be told apart in one panel
 
 
 def draw_path(panel: Axes, rows: pd.DataFrame) -> None:
-    """Draw generality over locality: a line a method through its points, labelled with the values."""
+    """Draw generality over locality: a line a method through its points, labelled with the values.
+
+    Intervals are drawn of a few methods only; the CSV has all.
+    """
+    few = rows["method"].nunique() <= FEW
     for number, (method, points) in enumerate(rows.groupby("method", sort=False)):
         colour, x, y = f"C{number}", points["locality"], points["generality"]
         spans = {aim: _spans(points, aim) for aim in TWO_AIMS}
-        panel.errorbar(
-            x, y, xerr=spans["locality"], yerr=spans["generality"], fmt="none", alpha=0.5, elinewidth=0.7, ecolor=colour
-        )
-        panel.plot(x, y, color=colour, marker=MARKERS[number % len(MARKERS)], label=short_title(str(method)))
+        if few:
+            spread_x, spread_y = spans["locality"], spans["generality"]
+            panel.errorbar(x, y, spread_y, spread_x, fmt="none", alpha=0.5, elinewidth=0.7, ecolor=colour)
+        name = ": ".join(filter(None, (short_title(str(method)), _fields(points))))
+        panel.plot(x, y, color=colour, marker=MARKERS[number % len(MARKERS)], label=name)
         # Neighbouring lines carry their labels on opposite sides.
         offset, across, along = (3, "left", "bottom") if number % 2 else (-3, "right", "top")
         for point in points.to_dict("records"):
