@@ -9,7 +9,8 @@ Example:
     >>> logits = backbone.head(backbone.trunk(batch), where=batch.targets >= 0)      # doctest: +SKIP
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +110,7 @@ class Backbone:
         cards = sorted({str(layer.device) for layer in self.decoder.layers[self.layers[0] :]})
         if len(cards) > 1:
             raise InputError(f"device: the layers from the first edited one on lie on {', '.join(cards)}; expected one")
+        self._known: dict[tuple[tuple[Query, ...], int | None], Trunk] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -237,6 +239,27 @@ class Backbone:
             hidden = self.decoder.start(batch.embeddings)
             hidden = self.decoder.run(hidden, range(first), positions=batch.positions)
         return Trunk(hidden.to(self.device), batch, first)
+
+    def trunk_of(self, queries: Sequence[Query], first: int | None = None) -> Trunk:
+        """Encode queries and run the frozen layers; within `remembering`, once for the same rows."""
+        if self._known is None:
+            return self.trunk(self.encode(queries), first)
+        rows = (tuple(queries), first)
+        if rows not in self._known:
+            self._known[rows] = self.trunk(self.encode(queries), first)
+        return self._known[rows]
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Keep what `trunk_of` returns until the outermost of these contexts ends: one row of states a query."""
+        outermost = self._known is None
+        if outermost:
+            self._known = {}
+        try:
+            yield
+        finally:
+            if outermost:
+                self._known = None
 
     def head(
         self, trunk: Trunk, patch: Edit | None = None, where: Tensor | None = None, trace: Trace | None = None

@@ -111,6 +111,8 @@ def _greedy_along(
 def _behind_past(backbone: Backbone, asked: Replies, patch: SessionEdit | None, writing: _Writing) -> None:
     """Write behind the keys and values of the first pass; those of wrong guesses are masked."""
     past, device = asked.past, backbone.device
+    if past is None:
+        raise ValueError("asked: expected replies with keys and values kept")
     rows = list(range(len(writing.answers)))
     sessions, edit = list(range(len(rows) // writing.width)), patch
     counts = torch.tensor([len(answer) for answer in writing.answers], device=device)

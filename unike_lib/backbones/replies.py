@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.base import IGNORED, Backbone, Batch
-from unike_lib.backbones.decoder import Edit, Place
+from unike_lib.backbones.decoder import Edit, Place, Trace
 from unike_lib.backbones.past import Past, extend
 from unike_lib.backbones.room import naming_memory
 from unike_lib.types import Query
@@ -53,14 +53,16 @@ class SessionEdit(Edit, Protocol):
 class Replies:
     """The rows as laid out, the positions read, bool [row, token], and the logits [position read, vocabulary].
 
-    Logits of rows that a second model answers are log-probabilities: equal to logits up to a constant. `past` has the
-    keys and values of the rows, so that answers can be written behind them.
+    Logits of rows that a second model answers are log-probabilities: equal to logits up to a constant. `alphas` [row]
+    are the means of a latent shift's alpha over its layers, NaN without one; `past` has the rows' keys and values, if
+    they were kept, so that answers can be written behind them.
     """
 
     batch: Batch
     where: Tensor
     logits: Tensor
-    past: Past
+    alphas: Tensor
+    past: Past | None
 
     @cached_property
     def best(self) -> Tensor:
@@ -68,12 +70,6 @@ class Replies:
         best = torch.zeros_like(self.batch.targets)
         best[self.where] = self.logits.argmax(-1)
         return best
-
-    @property
-    def alphas(self) -> Tensor:
-        """The mean alpha of a latent shift over its layers, [row]; NaN without a shift."""
-        found = [kept["alpha"] for kept in self.past.place.kept.values()]
-        return torch.stack(found).mean(0) if found else torch.full((len(self.where),), torch.nan)
 
     @property
     def given(self) -> list[list[int]]:
@@ -93,6 +89,7 @@ def reply(
     edit: SessionEdit | None = None,
     answers: Sequence[Sequence[int]] | None = None,
     everywhere: bool = False,
+    keep: bool = True,
 ) -> Replies:
     """Ask rows of queries.
 
@@ -102,12 +99,23 @@ def reply(
         edit: the edit in force; None is the unedited model.
         answers: token ids that take the place of the queries' own answers.
         everywhere: read all real positions, not only those from the last prompt token on.
+        keep: keep keys and values. Without, and without `answers`, rows that the backbone remembers are run faster.
     """
-    batch = backbone.encode(queries if edit is None else edit.in_context(queries), answers)
-    where = batch.real if everywhere else batch.answered
-    past = Past(Place(batch.last_prompt))
-    with naming_memory(batch.real):
-        hidden = extend(backbone.decoder, batch.embeddings, past, batch.real, edit, batch.positions)
-        logits = backbone.decoder.logits(backbone.decoder.finish(hidden[where]))
-    replies = Replies(batch, where, logits, past)
+    asked = queries if edit is None else edit.in_context(queries)
+    if keep or answers is not None:
+        batch = backbone.encode(asked, answers)
+        past = Past(Place(batch.last_prompt))
+        where = batch.real if everywhere else batch.answered
+        with naming_memory(batch.real):
+            hidden = extend(backbone.decoder, batch.embeddings, past, batch.real, edit, batch.positions)
+            logits = backbone.decoder.logits(backbone.decoder.finish(hidden[where]))
+        alphas = [kept["alpha"] for kept in past.place.kept.values()]
+    else:
+        trunk = backbone.trunk_of(asked)
+        batch, past, trace = trunk.batch, None, Trace()
+        where = batch.real if everywhere else batch.answered
+        logits = backbone.head(trunk, edit, where, trace)
+        alphas = list(trace.alphas.values())
+    shares = torch.stack(alphas).mean(0) if alphas else torch.full((len(where),), torch.nan)
+    replies = Replies(batch, where, logits, shares, past)
     return replies if edit is None else replace(replies, logits=edit.routed(queries, replies))

@@ -53,7 +53,7 @@ def request_trunk(
     `onto`: the requests are asked behind this patch's contexts.
     """
     queries: Sequence[Query] = [request.query for request in requests]
-    return backbone.trunk(backbone.encode(queries if onto is None else onto.in_context(queries)), first)
+    return backbone.trunk_of(queries if onto is None else onto.in_context(queries), first)
 
 
 def edit_loss(backbone: Backbone, trunk: Trunk, patch: Edit, trace: Trace | None = None) -> Tensor:

@@ -57,7 +57,7 @@ def ask(
     `drafts` are guesses of the greedy answers where they are not the queries' own: a matter of speed alone.
     """
     ranks = RANKS.get(kind)
-    replies = reply(backbone, queries, patch, everywhere=ranks is not None)
+    replies = reply(backbone, queries, patch, everywhere=ranks is not None, keep=settings.generate)
     best, targets, alphas = replies.best, replies.batch.targets, replies.alphas
     tops: list[Tensor] = []
     if ranks is not None:
@@ -143,15 +143,16 @@ def _edit_group(
     failures: list[tuple[str | None, ...]] = []
     right_after: list[list[Score]] = []
     for position in range(width):
-        started = time.perf_counter()
-        outcome = editor.edit([session[position].request for session in group], patch)
-        seconds += time.perf_counter() - started
-        patch = outcome.patch
-        failures.append(outcome.failures)
-        if position < width - 1:
-            items = [session[position : position + 1] for session in group]
-            quick = settings.without_generation()
-            right_after.append(_score_kind(backbone, items, "rel", patch, before, quick))
+        with backbone.remembering():  # the request is asked again right after its edit
+            started = time.perf_counter()
+            outcome = editor.edit([session[position].request for session in group], patch)
+            seconds += time.perf_counter() - started
+            patch = outcome.patch
+            failures.append(outcome.failures)
+            if position < width - 1:
+                items = [session[position : position + 1] for session in group]
+                quick = settings.without_generation()
+                right_after.append(_score_kind(backbone, items, "rel", patch, before, quick))
     return _Edited(patch, failures, seconds / (len(group) * width), right_after)
 
 

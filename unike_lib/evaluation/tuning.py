@@ -38,13 +38,14 @@ def search(
 ) -> pd.DataFrame:
     """Return one row a trial: its settings, the mean token scores on the development edits, failures, the objective."""
     rows = []
-    for number, trial in enumerate(trials):
-        scores = run_edits(backbone, editor_of(trial), cases, before, 1, settings)
-        means: dict[str, float] = {kind: _mean(scores, kind) for kind in PROBE_KINDS}
-        failed = sum(score.status != "ok" for score in scores if score.kind == "rel")
-        seconds = sum(score.edit_seconds for score in scores if score.kind == "rel") / len(cases)
-        row: dict[str, Any] = {"trial": number, **trial, "edits": len(cases), "failed": failed, **means}
-        rows.append(row | {"objective": objective(means), "edit_seconds": seconds})
+    with backbone.remembering():  # every trial asks the same questions
+        for number, trial in enumerate(trials):
+            scores = run_edits(backbone, editor_of(trial), cases, before, 1, settings)
+            means: dict[str, float] = {kind: _mean(scores, kind) for kind in PROBE_KINDS}
+            failed = sum(score.status != "ok" for score in scores if score.kind == "rel")
+            seconds = sum(score.edit_seconds for score in scores if score.kind == "rel") / len(cases)
+            row: dict[str, Any] = {"trial": number, **trial, "edits": len(cases), "failed": failed, **means}
+            rows.append(row | {"objective": objective(means), "edit_seconds": seconds})
     return pd.DataFrame(rows)
 
 
@@ -61,10 +62,11 @@ def sweep(
     A point changes one field of the method; an empty one, labelled with empty text, is the method as it is.
     """
     swept = []
-    for point in points:
-        ((field, value),) = point.items() or {("", "")}
-        labels = {"field": field, "value": setting_text(value)}
-        swept.append((labels, run_edits(backbone, editor_of(dict(point)), cases, before, 1, settings)))
+    with backbone.remembering():  # every point asks the same questions
+        for point in points:
+            ((field, value),) = point.items() or {("", "")}
+            labels = {"field": field, "value": setting_text(value)}
+            swept.append((labels, run_edits(backbone, editor_of(dict(point)), cases, before, 1, settings)))
     return swept
 
 

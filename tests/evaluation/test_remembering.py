@@ -1,0 +1,42 @@
+"""States that enter the edited layers are computed once for the same questions, and no score changes."""
+
+import pandas as pd
+import pytest
+from test_sessions import SETTINGS, frame, strong_fine_tune
+
+from unike_lib.evaluation.sessions import answer_before, run_edits
+from unike_lib.evaluation.tuning import sweep
+
+
+@pytest.fixture
+def passes(backbone, monkeypatch):
+    """The batches that the frozen layers were run on, in order."""
+    seen, run = [], backbone.trunk
+
+    def counted(batch, first=None):
+        seen.append(first)
+        return run(batch, first)
+
+    monkeypatch.setattr(backbone, "trunk", counted)
+    return seen
+
+
+def test_a_sweep_runs_the_frozen_layers_once_and_scores_as_each_point_alone(backbone, cases, passes):
+    quick = SETTINGS.without_generation()
+    before = answer_before(backbone, cases, SETTINGS)
+    editor_of = lambda point: strong_fine_tune(backbone, **point)  # noqa: E731
+    points = [{"learning_rate": rate} for rate in (0.001, 0.03)]
+    alone = []
+    for point in points:
+        del passes[:]
+        alone.append(frame(run_edits(backbone, editor_of(point), cases, before, 1, quick)))
+        needed = len(passes)
+    del passes[:]
+    swept = sweep(backbone, editor_of, cases, before, points, quick)
+    together = len(passes)
+    assert together <= needed  # of one point; some of its own questions may be the same
+    for (_, scores), wanted in zip(swept, alone, strict=True):
+        pd.testing.assert_frame_equal(frame(scores).drop(columns="edit_seconds"), wanted.drop(columns="edit_seconds"))
+    assert not alone[0]["token"].equals(alone[1]["token"])
+    run_edits(backbone, editor_of(points[0]), cases, before, 1, quick)
+    assert len(passes) == together + needed  # nothing is remembered after the sweep
