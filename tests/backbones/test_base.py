@@ -1,13 +1,9 @@
 """encode / trunk / head against Hugging Face's own forward, for both families, with and without image, padded."""
 
-import itertools
-from types import SimpleNamespace
-
 import pytest
 import torch
 from tiny_models import LAYERS, QUERIES, VISUAL_TOKENS, tiny_images
 
-from unike_lib.backbones import generate as module
 from unike_lib.backbones.base import IGNORED
 from unike_lib.backbones.decoder import Trace
 from unike_lib.backbones.generate import generate
@@ -107,23 +103,6 @@ def test_generation_does_not_depend_on_drafts_and_equals_step_by_step_greedy(bac
                 break
             written.append(token)
         assert answer == written
-
-
-def test_generation_ends_although_near_ties_fall_differently_in_every_pass(backbone, monkeypatch):
-    """As in bfloat16, where the length of a batch can turn a near tie: what is written is not written again."""
-    passes = itertools.count()
-
-    def flipping(backbone, queries, rows, patch):
-        number = next(passes)
-        assert number < 20
-        token = 4 + number % 2
-        return [[token] * (len(row) + 1) for row in rows]
-
-    monkeypatch.setattr(module, "_greedy_along", flipping)
-    routed = SimpleNamespace(sessions=1, second_model=True, select=lambda sessions: None)
-    asked = SimpleNamespace(given=[[], [4, 4, 9]], along=flipping(None, None, [[], [4, 4, 9]], None))
-    answers = generate(backbone, QUERIES[:2], [[], [4, 4, 9]], routed, max_new_tokens=5, asked=asked)
-    assert answers == [[4, 5, 4, 5, 4], [4, 4, 4, 5, 4]]
 
 
 def test_layers_outside_the_model_are_refused(family, make_backbone):

@@ -187,8 +187,7 @@ class Backbone:
         return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device), positions)
 
     def _before_image(self) -> list[int]:
-        start = [self.tokenizer.bos_token_id] if self.form.start_token_with_image else []
-        return [*start, *self._ids(self.form.before_image)]
+        return [self.tokenizer.bos_token_id] * self.form.start_token_with_image + self._ids(self.form.before_image)
 
     def _texts(self, query: Query) -> tuple[str, str, str]:
         """Return what is tokenised each by itself: before the image, after it, and the prompt in its frame."""
@@ -242,24 +241,21 @@ class Backbone:
 
     def trunk_of(self, queries: Sequence[Query], first: int | None = None) -> Trunk:
         """Encode queries and run the frozen layers; within `remembering`, once for the same rows."""
-        if self._known is None:
-            return self.trunk(self.encode(queries), first)
+        known = {} if self._known is None else self._known
         rows = (tuple(queries), first)
-        if rows not in self._known:
-            self._known[rows] = self.trunk(self.encode(queries), first)
-        return self._known[rows]
+        if rows not in known:
+            known[rows] = self.trunk(self.encode(queries), first)
+        return known[rows]
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
         """Keep what `trunk_of` returns until the outermost of these contexts ends: one row of states a query."""
-        outermost = self._known is None
-        if outermost:
-            self._known = {}
+        before = self._known
+        self._known = {} if before is None else before
         try:
             yield
         finally:
-            if outermost:
-                self._known = None
+            self._known = before
 
     def head(
         self, trunk: Trunk, patch: Edit | None = None, where: Tensor | None = None, trace: Trace | None = None

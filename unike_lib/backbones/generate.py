@@ -1,6 +1,5 @@
 """Greedy decoding that verifies a draft, so an answer that is already known costs one pass."""
 
-import itertools
 from collections.abc import Sequence
 
 import torch
@@ -25,9 +24,8 @@ def generate(
 
     A pass checks a whole draft: the longest prefix that greedy decoding would have written stays, and the next token is
     the model's own. What follows is written behind kept keys and values, a token at a time, or as far as a draft that
-    begins with what is written proves right; where a second model has its say, passes go on instead. Sessions whose
-    rows are all finished leave the batch. The result does not depend on the drafts. Written tokens are final: in
-    bfloat16 a later pass, at another length, may prefer another token on a near tie.
+    begins with what is written proves right. Sessions whose rows are all finished leave the batch. The result does not
+    depend on the drafts.
 
     Args:
         backbone: the model.
@@ -41,10 +39,8 @@ def generate(
     width = 1 if patch is None else len(queries) // patch.sessions
     writing = _Writing(drafts, width, backbone.stop_tokens, max_new_tokens)
     writing.take(writing.rows, asked.given, asked.along)
-    if patch is not None and patch.second_model:
-        _in_passes(backbone, queries, patch, writing)
-    elif writing.sessions:
-        _behind_past(backbone, asked, patch, writing)
+    if writing.sessions:
+        _behind_past(backbone, queries, asked, patch, writing)
     return writing.answers
 
 
@@ -81,34 +77,10 @@ class _Writing:
         spans = {session: slice(session * self.width, (session + 1) * self.width) for session in self.sessions}
         self.sessions = [session for session, span in spans.items() if not all(self._done[span])]
 
-    def redraft(self, row: int, said: Sequence[int]) -> None:
-        """Where the draft proved wrong, guess what the model said along it; said[i] is its token i of the answer."""
-        written = self.answers[row]
-        if self._drafts[row][: len(written)] != written:
-            rest = itertools.takewhile(lambda token: token not in self._stops, said[len(written) :])
-            self._drafts[row] = [*written, *rest]
 
-
-def _in_passes(backbone: Backbone, queries: Sequence[Query], patch: SessionEdit, writing: _Writing) -> None:
-    """Ask anew, with what is written and the guesses, until all is written."""
-    while rows := writing.rows:
-        guesses = [writing.guess(row) for row in rows]
-        parts = [writing.answers[row] + guess for row, guess in zip(rows, guesses, strict=True)]
-        best = _greedy_along(backbone, [queries[row] for row in rows], parts, patch.select(writing.sessions))
-        written = [len(writing.answers[row]) for row in rows]
-        writing.take(rows, guesses, [along[count:] for count, along in zip(written, best, strict=True)])
-        for row, along in zip(rows, best, strict=True):
-            writing.redraft(row, along)
-
-
-def _greedy_along(
-    backbone: Backbone, queries: Sequence[Query], rows: list[list[int]], patch: SessionEdit
-) -> list[list[int]]:
-    """Return, for each row, the greedy token after the prompt and after each draft token."""
-    return reply(backbone, queries, patch, rows).along
-
-
-def _behind_past(backbone: Backbone, asked: Replies, patch: SessionEdit | None, writing: _Writing) -> None:
+def _behind_past(
+    backbone: Backbone, queries: Sequence[Query], asked: Replies, patch: SessionEdit | None, writing: _Writing
+) -> None:
     """Write behind the keys and values of the first pass; those of wrong guesses are masked."""
     past, device = asked.past, backbone.device
     if past is None:
@@ -130,7 +102,11 @@ def _behind_past(backbone: Backbone, asked: Replies, patch: SessionEdit | None, 
         real = places < torch.tensor(sizes, device=device)[:, None]
         ids = pad_sequence([torch.tensor(part, device=device) for part in parts], batch_first=True)
         hidden = extend(backbone.decoder, backbone.embed(ids), past, real, edit)
-        best = backbone.decoder.logits(backbone.decoder.finish(hidden[real])).argmax(-1).split(sizes)
+        logits = backbone.decoder.logits(backbone.decoder.finish(hidden[real]))
+        if edit is not None:
+            answers = [writing.answers[row] + guess for row, guess in zip(rows, guesses, strict=True)]
+            logits = edit.routed([queries[row] for row in rows], answers, sizes, logits)
+        best = logits.argmax(-1).split(sizes)
         written = [len(writing.answers[row]) for row in rows]
         writing.take(rows, guesses, [along.tolist() for along in best])
         more = [len(writing.answers[row]) - count for row, count in zip(rows, written, strict=True)]

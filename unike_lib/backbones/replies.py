@@ -30,22 +30,22 @@ class SessionEdit(Edit, Protocol):
     def sessions(self) -> int:
         """Number of sessions."""
 
-    @property
-    def second_model(self) -> bool:
-        """Whether a second model is asked too."""
-
     def select(self, sessions: Sequence[int]) -> "SessionEdit":
         """Return the edits of some of the sessions, in the order given."""
 
     def in_context(self, queries: Sequence[Query]) -> Sequence[Query]:
         """Return the queries with their sessions' contexts in front."""
 
-    def routed(self, queries: Sequence[Query], replies: "Replies") -> Tensor:
-        """Return the logits [position read, vocabulary] after a second model had its say.
+    def routed(
+        self, queries: Sequence[Query], answers: Sequence[Sequence[int]], read: Sequence[int], logits: Tensor
+    ) -> Tensor:
+        """Return the logits [position read, vocabulary] after a second model had its say; they may be changed in place.
 
         Args:
-            queries: the rows, as they were asked.
-            replies: what the backbone says under the rest of the edit.
+            queries: the rows, without contexts.
+            answers: the token ids that follow each question.
+            read: how many positions at the end of each row, question and answer, were read.
+            logits: what the backbone says there under the rest of the edit, row after row.
         """
 
 
@@ -118,4 +118,6 @@ def reply(
         alphas = list(trace.alphas.values())
     shares = torch.stack(alphas).mean(0) if alphas else torch.full((len(where),), torch.nan)
     replies = Replies(batch, where, logits, shares, past)
-    return replies if edit is None else replace(replies, logits=edit.routed(queries, replies))
+    if edit is None:
+        return replies
+    return replace(replies, logits=edit.routed(queries, replies.given, where.sum(1).tolist(), logits))

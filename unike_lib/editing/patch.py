@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.decoder import DecoderLayer, Place
-from unike_lib.backbones.replies import Replies
 from unike_lib.editing.latent import LatentShift, Slots
 from unike_lib.editing.low_rank import Factors, LowRank, by_session
 from unike_lib.editing.route import Route, Router
@@ -102,11 +101,6 @@ class Patch:
         parts = (self.neurons, self.deltas, self.low_rank, self.slots, self.contexts)
         return self.shift is None and self.route is None and not any(parts)
 
-    @property
-    def second_model(self) -> bool:
-        """Whether a second model is asked too."""
-        return self.route is not None
-
     def shift_attention(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, place: Place) -> Tensor:
         """Return the attention output after the latent shift, if there is one at this layer."""
         if self.shift is None or not self.shift.covers(layer.index):
@@ -137,9 +131,11 @@ class Patch:
         width = len(queries) // self.sessions
         return [replace(query, context=self.contexts[row // width]) for row, query in enumerate(queries)]
 
-    def routed(self, queries: Sequence[Query], replies: Replies) -> Tensor:
-        """Return the logits [position read, vocabulary] after the second model, if there is one."""
-        return replies.logits if self.route is None else self.route.mixed(queries, replies)
+    def routed(
+        self, queries: Sequence[Query], answers: Sequence[Sequence[int]], read: Sequence[int], logits: Tensor
+    ) -> Tensor:
+        """Return the logits [position read, vocabulary] after the second model, if there is one (`Route.mixed`)."""
+        return logits if self.route is None else self.route.mixed(queries, answers, read, logits)
 
     def with_neurons(self, more: Mapping[int, Neurons]) -> "Patch":
         """Return this patch with more neurons beside those it has."""

@@ -4,6 +4,7 @@ The backbone stays as it is; where a query is in the scope of a stored edit, the
 into the backbone's: p = (1 - s) p_backbone + s p_second, s in [0, 1].
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -11,8 +12,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.base import IGNORED
-from unike_lib.backbones.replies import Replies
 from unike_lib.types import Query
 
 
@@ -67,24 +66,33 @@ class Route:
         old = ((),) * len(self.edits) if otherwise is None else otherwise.edits
         return replace(self, edits=tuple(m if ok else o for ok, m, o in zip(keep, self.edits, old, strict=True)))
 
-    def mixed(self, queries: Sequence[Query], replies: Replies) -> Tensor:
+    def mixed(
+        self, queries: Sequence[Query], answers: Sequence[Sequence[int]], read: Sequence[int], logits: Tensor
+    ) -> Tensor:
         """Return the backbone's logits [position read, vocabulary] with the second model's probabilities mixed in.
 
         Reading: from the last prompt token on; the positions of the prompt are the backbone's own. Rows whose scope
         score is exactly 0 keep the backbone's logits, bit for bit.
+
+        Args:
+            queries: the rows.
+            answers: the token ids that follow each question.
+            read: how many positions at the end of each row were read.
+            logits: the backbone's, row after row; changed in place.
         """
-        batch, logits = replies.batch, replies.logits
         scores, best = self._best_edits(queries)
         rows = [row for row, edit in best.items() if scores[row] > 0]
         if not rows:
             return logits
-        given = [batch.targets[row][batch.targets[row] != IGNORED].tolist() for row in rows]
-        second = self.router.answer([queries[row] for row in rows], [best[row] for row in rows], given)
-        share = scores[batch.answered.nonzero()[:, 0]]  # of each answered position, row after row
-        places = batch.answered[replies.where].nonzero()[:, 0][share > 0]
-        mixed = logits.clone()
-        mixed[places] = mix_probabilities(logits[places], second, share[share > 0])
-        return mixed
+        given = [answers[row] for row in rows]
+        said = self.router.answer([queries[row] for row in rows], [best[row] for row in rows], given)
+        ends, places, second = list(itertools.accumulate(read)), [], []
+        for row, part in zip(rows, said.split([len(answer) + 1 for answer in given]), strict=True):
+            second.append(part[-min(len(part), read[row]) :])
+            places += [(row, place) for place in range(ends[row] - len(second[-1]), ends[row])]
+        of_rows, index = torch.tensor(places, device=logits.device).T
+        logits[index] = mix_probabilities(logits[index], torch.cat(second), scores.to(logits.device)[of_rows])
+        return logits
 
     def _best_edits(self, queries: Sequence[Query]) -> tuple[Tensor, dict[int, Query]]:
         """Return the highest scope score of each query [row], 0 where its session has no edit, and the edits.

@@ -6,6 +6,7 @@ One-step editing is K = 1. All K cases of a session are scored after its K edits
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,10 +95,10 @@ def run_edits(
     """
     sessions = [cases[start : start + k] for start in range(0, len(cases), k)]
     scores: list[Score] = []
-    progress = tqdm(total=len(cases), desc="edits", unit="edit")
+    progress = tqdm(total=2 * len(cases), desc="edits made, then scored", unit="edit")
     first = 0
     for group in _equal_groups(sessions, settings.sessions):
-        edited = _edit_group(backbone, editor, group, before, settings)
+        edited = _edit_group(backbone, editor, group, before, settings, progress)
         of_group = _score_group(backbone, group, edited, before, settings)
         if k > 1:
             _add_right_after(of_group, edited.right_after)
@@ -138,6 +139,7 @@ def _edit_group(
     group: Sequence[Sequence[EditCase]],
     before: Before,
     settings: EvaluationConfig,
+    progress: "tqdm[Any]",
 ) -> _Edited:
     patch, width, seconds = editor.start(len(group)), len(group[0]), 0.0
     failures: list[tuple[str | None, ...]] = []
@@ -153,6 +155,7 @@ def _edit_group(
                 items = [session[position : position + 1] for session in group]
                 quick = settings.without_generation()
                 right_after.append(_score_kind(backbone, items, "rel", patch, before, quick))
+        progress.update(len(group))
     return _Edited(patch, failures, seconds / (len(group) * width), right_after)
 
 
