@@ -182,12 +182,9 @@ class Backbone:
         device, positions = self.device, None
         if self.on_grid:
             counts = [0 if query.image is None else len(visual[query.image]) for query in queries]
-            before = len(self._before_image())
+            before = len(self._ids(self.form.before_image)) + self.form.start_token_with_image
             positions = torch.stack([grid_positions(before, count, padded.shape[1]) for count in counts], 1).to(device)
         return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device), positions)
-
-    def _before_image(self) -> list[int]:
-        return [self.tokenizer.bos_token_id] * self.form.start_token_with_image + self._ids(self.form.before_image)
 
     def _texts(self, query: Query) -> tuple[str, str, str]:
         """Return what is tokenised each by itself: before the image, after it, and the prompt in its frame."""
