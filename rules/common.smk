@@ -146,6 +146,18 @@ def files_of_method(wildcards):
     return files
 
 
+def files_of_trials(wildcards):
+    """What a search over the method variant's settings needs besides the backbone, pictures included: every trial of a
+    method that is trained before it edits trains anew."""
+    files = files_of_method(wildcards)
+    splits = ["dev"]
+    if files.pop("trained", None):
+        files["training"] = [f"{BENCHMARK}/method_{task}.json" for task in TASKS]
+        files["stopping"] = [f"{BENCHMARK}/dev_{task}.json" for task in TASKS]
+        splits.append("method")
+    return files | {"visual": [f"{STAGES}/visual/{wildcards.backbone}/{split}.safetensors" for split in splits]}
+
+
 def evaluation_edits(wildcards, most=None):
     """The smallest of the limits on evaluation edits: the configuration's, the backbone's, and `most`; None: all."""
     limits = (CONFIG.evaluation.edits, CONFIG.backbones[wildcards.backbone].edits, most)

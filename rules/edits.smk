@@ -92,9 +92,8 @@ rule sweep_records:
 
 rule tuning_trials:
     input:
-        unpack(files_of_method),
+        unpack(files_of_trials),
         cases=f"{BENCHMARK}/dev_{{task}}.json",
-        visual=f"{STAGES}/visual/{{backbone}}/dev.safetensors",
         base=f"{STAGES}/base/{{backbone}}/dev_{{task}}.parquet",
         backbone=backbone_files,
         questions=text_questions,
@@ -116,6 +115,7 @@ rule tuning_trials:
         method=method_fields,
         trials=CONFIG.tuning.trials,
         edits=CONFIG.tuning.edits,
+        stopping_edits=DEVELOPMENT_EDITS,
         grid=lambda wildcards: CONFIG.tuning.grids.get(wildcards.method, {}),
         seed=CONFIG.seeds[0],
     script:

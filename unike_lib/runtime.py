@@ -30,8 +30,8 @@ class Job(Protocol):
         """Name of the rule."""
 
     @property
-    def wildcards(self) -> Sequence[str]:
-        """Values of the rule's wildcards."""
+    def wildcards(self) -> Any:
+        """Values of the rule's wildcards, in order and by name."""
 
     @property
     def config(self) -> dict[str, Any]:

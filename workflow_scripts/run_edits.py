@@ -9,7 +9,7 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
-    from unike_lib.editing.registry import EditorSources, editor_of_variant
+    from unike_lib.editing.registry import editors_of_job
     from unike_lib.evaluation.chunks import kept_chunks
     from unike_lib.evaluation.composition import session_cases, shard_cases
     from unike_lib.evaluation.records import RECORD_SCHEMA, Before
@@ -19,9 +19,7 @@ with Stage(snakemake) as config:
     names, mark, k = snakemake.wildcards, job_mark(snakemake), int(snakemake.wildcards.k)
     settings, seed = config.backbones[names.backbone], snakemake.params.seed
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    demonstrations, trained = snakemake.input.get("demonstrations", ()), snakemake.input.get("trained")
-    sources = EditorSources(Path(snakemake.params.knowledge), demonstrations, settings.text_locality, trained)
-    editor = editor_of_variant(config, (names.method, names.backbone), backbone, sources, seed)
+    editor = editors_of_job(snakemake, config, backbone)({})
     tasks = [read_cases(path, text_locality=settings.text_locality) for path in snakemake.input.cases]
     cases = session_cases(tasks, k, snakemake.params.edits, seed)
     cases, first_session = shard_cases(cases, k, *snakemake.params.shard)

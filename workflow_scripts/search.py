@@ -1,6 +1,5 @@
 """Try a method's grid of settings on development edits."""
 
-from functools import partial
 from pathlib import Path
 
 from unike_lib.runtime import Stage
@@ -9,19 +8,15 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
-    from unike_lib.editing.registry import EditorSources, editor_of_variant
+    from unike_lib.editing.registry import editors_of_job
     from unike_lib.evaluation.records import Before
     from unike_lib.evaluation.tuning import grid_trials, search
     from unike_lib.io import atomic_path
 
     names = snakemake.wildcards
     settings = config.backbones[names.backbone]
-    backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    demonstrations, trained = snakemake.input.get("demonstrations", ()), snakemake.input.get("trained")
-    sources = EditorSources(Path(snakemake.params.knowledge), demonstrations, settings.text_locality, trained)
-    editor_of = partial(
-        editor_of_variant, config, (names.method, names.backbone), backbone, sources, snakemake.params.seed
-    )
+    backbone = load_backbone(snakemake.params.folder, settings, VisualStore(*map(Path, snakemake.input.visual)))
+    editor_of = editors_of_job(snakemake, config, backbone)
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     trials = grid_trials(config.tuning.grids[names.method], config.tuning.trials, config.seed)

@@ -1,6 +1,5 @@
 """Edit and score the evaluation cases with one method at every point of a sweep."""
 
-from functools import partial
 from pathlib import Path
 
 from unike_lib.runtime import Stage, job_mark
@@ -10,7 +9,7 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
-    from unike_lib.editing.registry import EditorSources, editor_of_variant
+    from unike_lib.editing.registry import editors_of_job
     from unike_lib.evaluation.records import SWEEP_SCHEMA, Before
     from unike_lib.evaluation.sessions import records_table
     from unike_lib.evaluation.tuning import sweep
@@ -19,11 +18,7 @@ with Stage(snakemake) as config:
     names, mark = snakemake.wildcards, job_mark(snakemake)
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    demonstrations, trained = snakemake.input.get("demonstrations", ()), snakemake.input.get("trained")
-    sources = EditorSources(Path(snakemake.params.knowledge), demonstrations, settings.text_locality, trained)
-    editor_of = partial(
-        editor_of_variant, config, (names.method, names.backbone), backbone, sources, snakemake.params.seed
-    )
+    editor_of = editors_of_job(snakemake, config, backbone)
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))
     points = snakemake.params.points

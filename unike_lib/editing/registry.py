@@ -1,8 +1,9 @@
 """From a method's settings to its editor: one line a method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -22,7 +23,7 @@ from unike_lib.editing.serac_training import train_serac
 from unike_lib.editing.tpatcher import TPatcher
 from unike_lib.editing.training import Split
 from unike_lib.editing.unike import Unike
-from unike_lib.io import read_tensors
+from unike_lib.io import read_tensors, write_tensors
 from unike_lib.methods import (
     ContextSettings,
     FineTuneMethod,
@@ -35,6 +36,7 @@ from unike_lib.methods import (
     UnikeMethod,
     resolve_method,
 )
+from unike_lib.runtime import Job
 from unike_lib.types import EditCase, InputError
 
 
@@ -119,14 +121,27 @@ def _ike(settings: ContextSettings, backbone: Backbone, sources: EditorSources) 
     return Ike.from_cases(backbone, settings, cases)
 
 
-def editor_of_variant(
-    config: Config,
-    names: tuple[str, str],
-    backbone: Backbone,
-    sources: EditorSources,
-    seed: int,
-    overrides: Mapping[str, Any] | None = None,
-) -> Editor:
-    """Return the editor of a (method variant, backbone) of the configuration, with some of its settings overridden."""
-    settings = resolve_method(config.methods, *names, overrides=dict(overrides or {}))
-    return build_editor(settings, backbone, sources, seed)
+def editors_of_job(job: Job, config: Config, backbone: Backbone) -> Callable[[Mapping[str, Any]], Editor]:
+    """Return what builds editors of the job's method variant, given settings that override its own.
+
+    A job whose inputs have `training` and `stopping`, files of edits, trains every such editor anew; others read what a
+    method that is trained needs from `trained`.
+    """
+    names, files, params = job.wildcards, job.input, job.params
+    source = config.backbones[names.backbone].text_locality
+    sources = EditorSources(Path(params.knowledge), files.get("demonstrations", ()), source, files.get("trained"))
+    training, stopping = (
+        [case for path in files.get(name, ()) for case in read_cases(path, None, source)[:most]]
+        for name, most in (("training", None), ("stopping", params.get("stopping_edits")))
+    )
+
+    def editor_of(overrides: Mapping[str, Any]) -> Editor:
+        settings = resolve_method(config.methods, names.method, names.backbone, dict(overrides))
+        if not training:
+            return build_editor(settings, backbone, sources, params.seed)
+        weights, _ = train_editor(settings, backbone, training, stopping, params.seed)
+        with TemporaryDirectory() as folder:
+            write_tensors(Path(folder) / "trained", weights, "of one trial")
+            return build_editor(settings, backbone, replace(sources, trained=Path(folder) / "trained"), params.seed)
+
+    return editor_of

@@ -1,0 +1,79 @@
+"""The editors of a job: settings overridden, editors read from a file or trained for each trial of a search."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from unike_lib.benchmark.mmedit import read_cases
+from unike_lib.editing.registry import EditorSources, build_editor, editors_of_job, train_editor
+from unike_lib.io import write_json, write_tensors
+from unike_lib.methods import resolve_method
+
+METHODS = {
+    "mend": {
+        "method": "mend", "rank": 4, "steps": 4, "batch": 2, "check_every": 2, "edit_rate": 0.05,
+        "by_backbone": {"tiny": {"swapped": 0.0}},
+    },
+}  # fmt: skip
+RECORDS = [
+    {
+        "src": "name it", "rephrase": "what is this ?", "alt": answer, "image": "a", "image_rephrase": "b",
+        "loc": "what is a cat ?", "loc_ans": "red", "m_loc": "c", "m_loc_q": "name it", "m_loc_a": "dog",
+    }
+    for answer in ("owl", "red cat", "blue")
+]  # fmt: skip
+
+
+class Parameters(SimpleNamespace):
+    def get(self, name, otherwise=None):
+        return getattr(self, name, otherwise)
+
+
+@pytest.fixture
+def job_and_config(tmp_path):
+    write_json(tmp_path / "method_vqa.json", RECORDS)
+    write_json(tmp_path / "dev_vqa.json", RECORDS[::-1])
+    config = SimpleNamespace(backbones={"tiny": SimpleNamespace(text_locality=None)}, methods=METHODS)
+    names = SimpleNamespace(method="mend", backbone="tiny")
+    return SimpleNamespace(wildcards=names, input={}, params=Parameters(knowledge=tmp_path, seed=3)), config
+
+
+def changes(editor, cases):
+    patch = editor.edit([case.request for case in cases], editor.start(len(cases))).patch
+    return {(layer, name): f for layer, of_layer in patch.low_rank.items() for name, f in of_layer.items()}
+
+
+def test_overridden_settings_reach_the_editor_and_strength_scales_what_it_writes(
+    make_backbone, cases, tmp_path, job_and_config
+):
+    backbone, (job, config) = make_backbone("minigpt4"), job_and_config
+    settings = resolve_method(METHODS, "mend", "tiny")
+    weights, _ = train_editor(settings, backbone, cases, cases, 3)
+    write_tensors(tmp_path / "mend.safetensors", weights, "mark")
+    job.input["trained"] = tmp_path / "mend.safetensors"
+    editor_of = editors_of_job(job, config, backbone)
+    whole, double = (changes(editor_of(overrides), cases) for overrides in ({}, {"strength": 2.0}))
+    own = changes(build_editor(settings, backbone, EditorSources(tmp_path, trained=job.input["trained"]), 3), cases)
+    assert whole.keys() == double.keys() == own.keys()
+    for place, factors in whole.items():
+        assert torch.equal(factors.outputs, own[place].outputs) and factors.outputs.abs().max() > 0
+        assert torch.equal(double[place].outputs, 2 * factors.outputs)
+        assert torch.equal(double[place].inputs, factors.inputs)
+
+
+def test_a_search_trains_the_editor_of_every_trial(make_backbone, cases, tmp_path, job_and_config):
+    backbone, (job, config) = make_backbone("minigpt4"), job_and_config
+    job.input |= {"training": [tmp_path / "method_vqa.json"], "stopping": [tmp_path / "dev_vqa.json"]}
+    job.params.stopping_edits = 2
+    training, stopping = (read_cases(tmp_path / f"{name}_vqa.json") for name in ("method", "dev"))
+    found = {}
+    for rate in (0.05, 0.2):
+        found[rate] = changes(editors_of_job(job, config, backbone)({"edit_rate": rate}), cases)
+        settings = resolve_method(METHODS, "mend", "tiny", {"edit_rate": rate})
+        weights, _ = train_editor(settings, backbone, training, stopping[:2], 3)
+        write_tensors(tmp_path / "twin.safetensors", weights, "mark")
+        twin = build_editor(settings, backbone, EditorSources(tmp_path, trained=tmp_path / "twin.safetensors"), 3)
+        for place, factors in changes(twin, cases).items():
+            assert torch.equal(factors.outputs, found[rate][place].outputs)
+    assert any(not torch.equal(found[0.05][place].outputs, found[0.2][place].outputs) for place in found[0.05])
