@@ -180,7 +180,16 @@ class NetworkMethod(TrainedMethod):
 
     layers: Count = Field(3, description="FFNs of so many last layers are edited (MMEdit: 3).")
     swapped: Fraction = Field(0.5, description="Share of training edits with another answer as their target (ours).")
+    together: Count = Field(
+        1, description="Training edits of a batch that are made together in every second step (ours)."
+    )
     strength: float = Field(1.0, ge=0, description="Factor on what is written, in editing alone (ours).")
+
+    @model_validator(mode="after")
+    def _batches_are_whole(self) -> "NetworkMethod":
+        if self.batch % self.together:
+            raise ValueError(f"together: expected a divisor of the batch {self.batch}, found {self.together}")
+        return self
 
 
 class MendMethod(NetworkMethod):

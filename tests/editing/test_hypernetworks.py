@@ -17,7 +17,7 @@ from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.mend import FactorTransform, MendRecipe, build_mend
 from unike_lib.editing.objective import token_scores
 from unike_lib.editing.registry import EditorSources, build_editor, train_editor
-from unike_lib.editing.training import Split, _batches, fit
+from unike_lib.editing.training import Split, _batches, fit, made_together
 from unike_lib.evaluation.sessions import answer_before, run_edits
 from unike_lib.io import write_tensors
 from unike_lib.methods import FineTuneMethod, KeMethod, MendMethod
@@ -315,3 +315,28 @@ def test_bad_training_input_is_one_clear_error(backbone, cases, make_backbone):
         train_editor(FineTuneMethod(method="fine-tune"), backbone, cases, cases, 0)
     with pytest.raises(InputError, match="edited layers start at 5"):
         train_editor(MEND, make_backbone("blip2", (5,)), cases, cases, 0)
+
+
+def test_edits_made_together_add_up(backbone, cases):
+    editor = EDITORS["mend"](backbone)
+    requests = [case.request for case in cases[:4]]
+    apart, _ = editor.edited(requests, editor.start(4))
+    joined = made_together(apart, 2)
+    assert joined.sessions == 2
+    for layer, named in apart.low_rank.items():
+        for name, factors in named.items():
+            expected = dense(factors).unflatten(0, (2, 2)).sum(1)
+            torch.testing.assert_close(dense(joined.low_rank[layer][name]), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [MEND, KE], ids=["mend", "ke"])
+def test_every_second_step_trains_edits_made_together(make_backbone, cases, settings):
+    """The first losses are those of single edits, whatever `together`; the second ones are not."""
+    backbone = make_backbone("minigpt4")
+    short = settings.model_copy(update={"batch": 4, "check_every": 1, "steps": 2})
+    alone, both = (
+        train_editor(short.model_copy(update={"together": edits}), backbone, cases, cases, 0)[1]["loss"]
+        for edits in (1, 2)
+    )
+    assert alone[0] == both[0]
+    assert alone[1] != both[1]

@@ -43,6 +43,11 @@ class LowRank:
         """
         return by_session(by_session(inputs.float(), self.inputs.transpose(1, 2)), self.outputs).to(inputs.dtype)
 
+    def grouped(self, sessions: int) -> "LowRank":
+        """Return the sums over groups of so many sessions."""
+        outputs, inputs = (part.unflatten(0, (-1, sessions)).flatten(1, 2) for part in (self.outputs, self.inputs))
+        return LowRank(outputs, inputs)
+
     def scaled(self, factor: float) -> "LowRank":
         """Return the changes times a factor."""
         return LowRank(self.outputs * factor, self.inputs)

@@ -149,8 +149,10 @@ class MendRecipe(Recipe):
     def losses(self, patch: Patch, cases: Sequence[EditCase]) -> dict[str, Tensor]:
         """Return each probe's loss and their weighted sum, means over cases."""
         kinds, first = list(self.weights), self.network.matrices[0].layer
-        targets = target_losses(self.backbone, probe_trunk(self.backbone, cases, kinds, first), patch).mean(0)
-        local = divergences(self.backbone, probe_trunk(self.backbone, cases, LOCALITY, first), patch).mean(0)
+        targets = target_losses(self.backbone, probe_trunk(self.backbone, cases, kinds, first), patch)
+        targets = targets.view(len(cases), -1).mean(0)
+        local = divergences(self.backbone, probe_trunk(self.backbone, cases, LOCALITY, first), patch)
+        local = local.view(len(cases), -1).mean(0)
         weights = torch.tensor(list(self.weights.values()), device=targets.device)
         loss = (weights * targets).sum() + self.settings.locality_weight * local.sum()
         named = dict(zip([f"loss_{kind}" for kind in (*kinds, *LOCALITY)], torch.cat([targets, local]), strict=True))

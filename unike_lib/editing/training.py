@@ -62,12 +62,12 @@ def probe_trunk(backbone: Backbone, cases: Sequence[EditCase], kinds: Sequence[P
 
 
 def target_losses(backbone: Backbone, trunk: Trunk, patch: Patch) -> Tensor:
-    """Return the edited model's cross-entropy of the target, averaged over its tokens, [session, kind]."""
-    return edit_loss(backbone, trunk, patch).view(patch.sessions, -1)
+    """Return the edited model's cross-entropy of the target, averaged over its tokens, [row]."""
+    return edit_loss(backbone, trunk, patch)
 
 
 def divergences(backbone: Backbone, trunk: Trunk, patch: Patch) -> Tensor:
-    """Return KL(unedited || edited), averaged over the answer tokens of each row, [session, kind], in nats.
+    """Return KL(unedited || edited), averaged over the answer tokens of each row, [row], in nats.
 
     Reading: at the places of the answer; MMEdit takes every place of the row, of the prompt too.
     """
@@ -75,7 +75,7 @@ def divergences(backbone: Backbone, trunk: Trunk, patch: Patch) -> Tensor:
     with torch.no_grad():
         before = backbone.head(trunk, where=where).log_softmax(-1)
     after = backbone.head(trunk, patch, where).log_softmax(-1)
-    return row_means((before.exp() * (before - after)).sum(-1), where).view(patch.sessions, -1)
+    return row_means((before.exp() * (before - after)).sum(-1), where)
 
 
 def fit(
@@ -94,7 +94,7 @@ def fit(
     best: dict[str, Tensor] = {}
     bar = tqdm(range(1, settings.steps + 1), desc="training of the editor", unit="step")
     for step in bar:
-        terms.append(_step(editor, recipe, next(batches), step))
+        terms.append(_step(editor, recipe, next(batches), step, settings.together))
         if step % settings.check_every and step < settings.steps:
             continue
         scores = token_scores(editor.backbone, editor, split.development, settings.batch)
@@ -112,9 +112,13 @@ def fit(
     return best, pd.DataFrame(rows)
 
 
-def _step(editor: NetworkEditor, recipe: Recipe, cases: Sequence[EditCase], step: int) -> dict[str, float]:
-    """Train on one batch and return its loss terms."""
+def _step(
+    editor: NetworkEditor, recipe: Recipe, cases: Sequence[EditCase], step: int, together: int
+) -> dict[str, float]:
+    """Train on one batch and return its loss terms; in every second step, so many edits share a session."""
     patch, _ = editor.edited([case.request for case in cases], editor.start(len(cases)))
+    if step % 2 == 0:
+        patch = made_together(patch, together)
     losses = recipe.losses(patch, cases)
     values = {name: float(value.detach()) for name, value in losses.items()}
     if not math.isfinite(values["loss"]):
@@ -122,6 +126,15 @@ def _step(editor: NetworkEditor, recipe: Recipe, cases: Sequence[EditCase], step
     losses["loss"].backward()
     recipe.step()
     return values
+
+
+def made_together(patch: Patch, edits: int) -> Patch:
+    """Return a patch of fewer sessions: the weight changes, factors alone, of so many of them added up."""
+    changes = {
+        layer: {name: factors.grouped(edits) for name, factors in named.items()}
+        for layer, named in patch.low_rank.items()
+    }
+    return Patch(patch.sessions // edits, low_rank=changes)
 
 
 def _means(terms: Sequence[Mapping[str, float]]) -> dict[str, float]:
