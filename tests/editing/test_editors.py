@@ -169,6 +169,26 @@ def test_intrin_and_ike_train_neurons_behind_the_context(backbone, cases):
     assert not torch.allclose(without.neurons[5].values, outcome.patch.neurons[5].values, atol=1e-2)
 
 
+def test_behind_long_contexts_sessions_are_edited_in_parts(backbone, cases, monkeypatch):
+    """Two edits a session, one session at a time and all at once."""
+    told = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1), cases)
+    scoped = {"edit_slots": True, "retrieval_temperature": 0.5, "alpha": "scoped"}
+    editor = replace(unike(backbone, steps=1, **scoped), ike=told)
+    found = []
+    for tokens in (10_000, 1):
+        monkeypatch.setattr("unike_lib.editing.unike.MOST_TOKENS", tokens)
+        first = edited(editor, [case.request for case in cases[:3]])
+        found.append(editor.edit([case.request for case in cases[1:4]], first.patch))
+    whole, parts = found
+    assert whole.failures == parts.failures and whole.patch.contexts == parts.patch.contexts
+    assert whole.patch.sessions == parts.patch.sessions == 3
+    for layer, group in whole.patch.neurons.items():
+        for name, value in group.tensors().items():
+            torch.testing.assert_close(value, parts.patch.neurons[layer].tensors()[name], atol=2e-3, rtol=0)
+        for name, value in vars(whole.patch.slots[layer]).items():
+            torch.testing.assert_close(value, vars(parts.patch.slots[layer])[name], atol=1e-5, rtol=0)
+
+
 def test_sequential_edits_keep_earlier_neurons_and_add_new_ones(backbone, cases):
     editor = tpatcher(backbone)
     first = edited(editor, [cases[0].request]).patch

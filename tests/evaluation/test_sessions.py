@@ -303,3 +303,20 @@ def test_portability_is_scored_where_a_case_asks_it_and_changes_nothing_else(bac
         twin = twin[(twin["kind"] == "t_gen") & twin["case"].isin(extra["case"])]
         for column in ("token", "exact", "generated", "text_before", "text_after", "target"):
             assert list(extra[column]) == list(twin[column])
+
+
+def test_passes_are_cut_by_tokens_too_and_scores_stay(backbone, cases, monkeypatch):
+    told = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=0), cases)
+    settings = SETTINGS.model_copy(update={"sessions": 9})
+    whole = scores_of(backbone, told, cases, 2, settings)
+    rows, asked = [], backbone.encode
+    monkeypatch.setattr(backbone, "encode", lambda queries, *more: rows.append(len(queries)) or asked(queries, *more))
+    monkeypatch.setattr("unike_lib.evaluation.sessions.MOST_TOKENS", 1)
+    before = answer_before(backbone, cases, settings)
+    del rows[:]
+    cut = frame(run_edits(backbone, told, cases, before, 2, settings))
+    assert sorted(set(rows)) == [1, 2, 4]  # two sessions of two are edited together, and asked one after the other
+    one, other = (
+        table.drop(columns="edit_seconds").sort_values(["case", "kind"], ignore_index=True) for table in (whole, cut)
+    )
+    pd.testing.assert_frame_equal(one, other)

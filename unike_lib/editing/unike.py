@@ -22,6 +22,8 @@ from unike_lib.knowledge.states import VALUE_COLUMNS, read_ffn_inputs
 from unike_lib.methods import UnikeMethod
 from unike_lib.types import EditRequest
 
+MOST_TOKENS = 2048  # tokens of a training step behind contexts: its graph in memory
+
 
 class SteeredNeurons(NeuronSource):
     """Neurons whose values are V + beta zeta' (Eq. 6).
@@ -105,7 +107,20 @@ class Unike:
         return Patch(sessions, shift=self.shift)
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
-        """Install one request a session."""
+        """Install one request a session; behind long contexts, a part of the sessions after the other."""
+        size = self._at_once(requests, onto)
+        spans = [range(start, min(start + size, len(requests))) for start in range(0, len(requests), size)]
+        parts = [self._edit([requests[index] for index in span], onto.select(span)) for span in spans]
+        return parts[0] if len(parts) == 1 else _beside(onto, parts)
+
+    def _at_once(self, requests: Sequence[EditRequest], onto: Patch) -> int:
+        """Return how many sessions keep a step's graph at MOST_TOKENS tokens; without a context all do."""
+        if self.ike is None:
+            return len(requests)
+        told = self.ike.told(requests, onto).in_context([request.query for request in requests])
+        return max(1, MOST_TOKENS // int(self.trainer.backbone.encode(told).lengths.max()))
+
+    def _edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         before, trunk = onto, request_trunk(self.trainer.backbone, requests)
         if self.shift is not None and self.settings.edit_slots:
             onto = onto.with_slots(self._own_slots(self.shift, trunk))
@@ -134,6 +149,25 @@ class Unike:
                 keys = shift.encoders[layer](values.float())
             slots[layer] = Slots(keys[:, None], values[:, None])
         return slots
+
+
+def _beside(onto: Patch, parts: Sequence[Outcome]) -> Outcome:
+    """Return the sessions of several outcomes as one: what this editor changes, in the order of the parts."""
+    patches = [part.patch for part in parts]
+
+    def joined(tensors: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: torch.cat([each[name] for each in tensors]) for name in tensors[0]}
+
+    patch = replace(
+        onto,
+        neurons={
+            layer: Neurons(**joined([each.neurons[layer].tensors() for each in patches]))
+            for layer in patches[0].neurons
+        },
+        slots={layer: Slots(**joined([vars(each.slots[layer]) for each in patches])) for layer in patches[0].slots},
+        contexts=tuple(context for each in patches for context in each.contexts),
+    )
+    return Outcome(patch, tuple(failure for part in parts for failure in part.failures))
 
 
 def zeta_and_map(parts: LayerEncoders, kind: str, seed: int) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ from unike_lib.evaluation.records import Before, Score
 from unike_lib.types import PORTABILITY, PROBE_KINDS, EditCase, ProbeKind, Query
 
 RANKS: dict[ProbeKind, int] = {"t_loc": 1, "m_loc": 10}
+MOST_TOKENS = 4096  # tokens of a pass whose logits are kept: 0.8 GB with a vocabulary of 49,152
 
 
 @dataclass(frozen=True)
@@ -168,11 +169,13 @@ def _score_group(
 ) -> list[Score]:
     """Score every case of a group after all edits; sessions are numbered within the group.
 
-    Whole sessions are asked together, as many as keep a pass at `settings.sessions` rows: what a pass needs in memory
-    does not grow with the length of sessions.
+    Whole sessions are asked together, as many as keep a pass at `settings.sessions` rows and at MOST_TOKENS: what a
+    pass needs in memory does not grow with the length of sessions, nor with that of contexts.
     """
     width = len(group[0])
-    size = max(1, settings.sessions // width)
+    asked = [probe_query(case, "rel") for session in group for case in session]
+    longest = int(backbone.encode(edited.patch.in_context(asked)).lengths.max())
+    size = max(1, min(settings.sessions, MOST_TOKENS // longest) // width)
     scores: list[Score] = []
     for start in range(0, len(group), size):
         numbers = range(start, min(start + size, len(group)))
