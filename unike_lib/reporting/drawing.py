@@ -31,11 +31,13 @@ def legend_below(figure: Figure, title: str | None = None) -> None:
     """Explain each labelled line once, although panels may hold different ones."""
     lines = {str(line.get_label()): line for panel in figure.axes for line in panel.get_lines()}
     lines = {label: line for label, line in lines.items() if not label.startswith("_")}
+    if not lines:
+        return
     figure.legend(
         lines.values(),
         lines.keys(),
         loc="outside lower center",
-        ncols=min(len(lines), 6),
+        ncols=min(len(lines), max(1, int(1 / (0.06 + 0.0085 * max(map(len, lines)))))),  # shares of the width
         title=title,
         title_fontsize=7,
     )

@@ -19,7 +19,7 @@ FEW = 3  # methods whose intervals can be told apart in one panel
 def draw_path(panel: Axes, rows: pd.DataFrame) -> None:
     """Draw generality over locality: a line a method through its points, labelled with the values.
 
-    Intervals are drawn of a few methods only; the CSV has all.
+    Of more than a few methods, intervals are not drawn and the ends alone are labelled; the CSV has all.
     """
     few = rows["method"].nunique() <= FEW
     for number, (method, points) in enumerate(rows.groupby("method", sort=False)):
@@ -32,7 +32,7 @@ def draw_path(panel: Axes, rows: pd.DataFrame) -> None:
         panel.plot(x, y, color=colour, marker=MARKERS[number % len(MARKERS)], label=name)
         # Neighbouring lines carry their labels on opposite sides.
         offset, across, along = (3, "left", "bottom") if number % 2 else (-3, "right", "top")
-        for point in points.to_dict("records"):
+        for point in (points if few else points.iloc[[0, -1]]).to_dict("records"):
             label = panel.annotate(
                 _short(str(point["value"])),
                 (point["locality"], point["generality"]),
