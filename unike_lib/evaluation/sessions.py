@@ -173,8 +173,9 @@ def _score_group(
     pass needs in memory does not grow with the length of sessions, nor with that of contexts.
     """
     width = len(group[0])
-    asked = [probe_query(case, "rel") for session in group for case in session]
-    longest = int(backbone.encode(edited.patch.in_context(asked)).lengths.max())
+    asked = edited.patch.in_context([probe_query(case, "rel") for session in group for case in session])
+    starts = range(0, len(asked), settings.sessions)
+    longest = max(int(backbone.encode(asked[s : s + settings.sessions]).lengths.max()) for s in starts)
     size = max(1, min(settings.sessions, MOST_TOKENS // longest) // width)
     scores: list[Score] = []
     for start in range(0, len(group), size):
