@@ -69,7 +69,11 @@ def test_a_search_trains_the_editor_of_every_trial(make_backbone, cases, tmp_pat
     training, stopping = (read_cases(tmp_path / f"{name}_vqa.json") for name in ("method", "dev"))
     found = {}
     for rate in (0.05, 0.2):
-        found[rate] = changes(editors_of_job(job, config, backbone)({"edit_rate": rate}), cases)
+        with backbone.remembering():
+            editor = editors_of_job(job, config, backbone)({"edit_rate": rate})
+            assert backbone._known == {}  # of no batch of the training
+            found[rate] = changes(editor, cases)
+            assert len(backbone._known) == 1
         settings = resolve_method(METHODS, "mend", "tiny", {"edit_rate": rate})
         weights, _ = train_editor(settings, backbone, training, stopping[:2], 3)
         write_tensors(tmp_path / "twin.safetensors", weights, "mark")

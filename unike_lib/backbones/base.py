@@ -245,10 +245,10 @@ class Backbone:
         return known[rows]
 
     @contextmanager
-    def remembering(self) -> Iterator[None]:
-        """Keep what `trunk_of` returns until the outermost of these contexts ends: one row of states a query."""
+    def remembering(self, on: bool = True) -> Iterator[None]:
+        """Keep what `trunk_of` returns, a row of states a query, until the outermost of these contexts ends; off: not."""
         before = self._known
-        self._known = {} if before is None else before
+        self._known = None if not on else {} if before is None else before
         try:
             yield
         finally:

@@ -139,7 +139,8 @@ def editors_of_job(job: Job, config: Config, backbone: Backbone) -> Callable[[Ma
         settings = resolve_method(config.methods, names.method, names.backbone, dict(overrides))
         if not training:
             return build_editor(settings, backbone, sources, params.seed)
-        weights, _ = train_editor(settings, backbone, training, stopping, params.seed)
+        with backbone.remembering(False):  # every batch is another
+            weights, _ = train_editor(settings, backbone, training, stopping, params.seed)
         with TemporaryDirectory() as folder:
             write_tensors(Path(folder) / "trained", weights, "of one trial")
             return build_editor(settings, backbone, replace(sources, trained=Path(folder) / "trained"), params.seed)
