@@ -246,7 +246,7 @@ class Backbone:
 
     @contextmanager
     def remembering(self, on: bool = True) -> Iterator[None]:
-        """Keep what `trunk_of` returns, a row of states a query, until the outermost of these contexts ends; off: not."""
+        """Keep what `trunk_of` returns, a row of states a query, until the outermost such context ends; off: not."""
         before = self._known
         self._known = None if not on else {} if before is None else before
         try:
