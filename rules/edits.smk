@@ -93,16 +93,16 @@ rule sweep_records:
 rule tuning_trials:
     input:
         unpack(files_of_trials),
-        cases=f"{BENCHMARK}/dev_{{task}}.json",
-        base=f"{STAGES}/base/{{backbone}}/dev_{{task}}.parquet",
+        cases=expand(f"{BENCHMARK}/dev_{{task}}.json", task=CONFIG.table1.tasks),
+        base=expand(f"{STAGES}/base/{{{{backbone}}}}/dev_{{task}}.parquet", task=CONFIG.table1.tasks),
         backbone=backbone_files,
         questions=text_questions,
     output:
-        f"{STAGES}/tuning/{{backbone}}/{{task}}/{{method}}.csv",
+        f"{STAGES}/tuning/{{backbone}}/{{method}}.csv",
     log:
-        "logs/tuning/{backbone}/{task}/{method}.log",
+        "logs/tuning/{backbone}/{method}.log",
     benchmark:
-        f"{STAGES}/benchmarks/tuning/{{backbone}}/{{task}}/{{method}}.tsv"
+        f"{STAGES}/benchmarks/tuning/{{backbone}}/{{method}}.tsv"
     threads: CONFIG.threads
     resources:
         mem_mb=4000,
@@ -113,6 +113,7 @@ rule tuning_trials:
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=method_fields,
+        tasks=CONFIG.table1.tasks,
         trials=CONFIG.tuning.trials,
         edits=CONFIG.tuning.edits,
         stopping_edits=DEVELOPMENT_EDITS,

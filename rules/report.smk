@@ -113,11 +113,7 @@ rule encoder_losses:
 
 rule tuning:
     input:
-        trials=of_each_backbone(
-            "tuning/{backbone}/{task}/{method}.csv",
-            task=CONFIG.table1.tasks,
-            method=list(CONFIG.tuning.grids),
-        ),
+        trials=of_each_backbone("tuning/{backbone}/{method}.csv", method=list(CONFIG.tuning.grids)),
     output:
         report(
             "results/tuning.csv",

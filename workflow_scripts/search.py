@@ -17,11 +17,14 @@ with Stage(snakemake) as config:
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(*map(Path, snakemake.input.visual)))
     editor_of = editors_of_job(snakemake, config, backbone)
-    cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
-    before = Before.load(Path(snakemake.input.base))
+    cases = {
+        task: read_cases(path, text_locality=settings.text_locality)[: snakemake.params.edits]
+        for task, path in zip(snakemake.params.tasks, snakemake.input.cases, strict=True)
+    }
+    before = Before.load_all(map(Path, snakemake.input.base))
     trials = grid_trials(config.tuning.grids[names.method], config.tuning.trials, config.seed)
     table = search(backbone, editor_of, cases, before, trials, config.evaluation.without_generation())
-    for column, value in (("method", names.method), ("task", names.task), ("backbone", names.backbone)):
-        table.insert(0, column, value)
+    table.insert(0, "backbone", names.backbone)
+    table.insert(2, "method", names.method)
     with atomic_path(snakemake.output[0]) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")

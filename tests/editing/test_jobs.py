@@ -62,22 +62,31 @@ def test_overridden_settings_reach_the_editor_and_strength_scales_what_it_writes
         assert torch.equal(double[place].inputs, factors.inputs)
 
 
-def test_a_search_trains_the_editor_of_every_trial(make_backbone, cases, tmp_path, job_and_config):
+def test_a_search_trains_an_editor_for_every_setting_that_training_reads(
+    make_backbone, cases, tmp_path, job_and_config, monkeypatch
+):
     backbone, (job, config) = make_backbone("minigpt4"), job_and_config
     job.input |= {"training": [tmp_path / "method_vqa.json"], "stopping": [tmp_path / "dev_vqa.json"]}
     job.params.stopping_edits = 2
     training, stopping = (read_cases(tmp_path / f"{name}_vqa.json") for name in ("method", "dev"))
-    found = {}
+    found, editor_of = {}, editors_of_job(job, config, backbone)
     for rate in (0.05, 0.2):
         with backbone.remembering():
-            editor = editors_of_job(job, config, backbone)({"edit_rate": rate})
-            assert backbone._known == {}  # of no batch of the training
+            editor = editor_of({"edit_rate": rate})
+            remembered = len(backbone._known)
+            # Probes of the development edits, and edits that MEND takes statistics from; no batch of the training.
+            assert remembered == 5 + 2
             found[rate] = changes(editor, cases)
-            assert len(backbone._known) == 1
+            assert len(backbone._known) == remembered + 1
         settings = resolve_method(METHODS, "mend", "tiny", {"edit_rate": rate})
         weights, _ = train_editor(settings, backbone, training, stopping[:2], 3)
         write_tensors(tmp_path / "twin.safetensors", weights, "mark")
         twin = build_editor(settings, backbone, EditorSources(tmp_path, trained=tmp_path / "twin.safetensors"), 3)
         for place, factors in changes(twin, cases).items():
             assert torch.equal(factors.outputs, found[rate][place].outputs)
+    with monkeypatch.context() as patched:
+        patched.setattr("unike_lib.editing.registry.train_editor", lambda *_: pytest.fail("trained once more"))
+        double = changes(editor_of({"edit_rate": 0.2, "strength": 2.0}), cases)
+    for place, factors in double.items():
+        assert torch.equal(factors.outputs, 2 * found[0.2][place].outputs)
     assert any(not torch.equal(found[0.05][place].outputs, found[0.2][place].outputs) for place in found[0.05])

@@ -258,7 +258,10 @@ def test_search_reports_every_trial_with_its_objective(backbone, cases):
     before = answer_before(backbone, cases, SETTINGS)
     trials = grid_trials({"learning_rate": (1e-9, 0.03), "steps": (2, 6)}, 12, 0)
     assert len(trials) == 4 and len(grid_trials({"a": range(50)}, 12, 0)) == 12
-    table = search(backbone, lambda t: strong_fine_tune(backbone, **t), cases, before, trials, SETTINGS)
+    by_task = {"vqa": cases[:2], "caption": cases}
+    both = search(backbone, lambda t: strong_fine_tune(backbone, **t), by_task, before, trials, SETTINGS)
+    assert both["task"].tolist() == ["vqa", "caption"] * 4 and both["edits"].tolist() == [2, len(cases)] * 4
+    table = both[both["task"] == "caption"].reset_index(drop=True)
     assert table.loc[table["objective"].idxmax(), "learning_rate"] == 0.03
     row = table.iloc[0]
     by_hand = (row["rel"] + (row["t_gen"] + row["m_gen"]) / 2 + (row["t_loc"] + row["m_loc"]) / 2) / 3

@@ -19,17 +19,20 @@ def objective(means: Mapping[str, float]) -> float:
 
 
 @torch.no_grad()
-def token_scores(backbone: Backbone, editor: Editor, cases: Sequence[EditCase], sessions: int) -> dict[str, float]:
+def token_scores(
+    backbone: Backbone, editor: Editor, cases: Sequence[EditCase], sessions: int, first: int | None = None
+) -> dict[str, float]:
     """Return the mean share of right answer tokens (locality: unchanged ones) after one edit a case, by probe kind.
 
-    sessions: edits made side by side; does not change the result beyond rounding.
+    sessions: edits made side by side; does not change the result beyond rounding. first: the first layer that an edit
+    changes; None is the backbone's first edited one.
     """
     sums: dict[str, float] = dict.fromkeys(PROBE_KINDS, 0.0)
     for start in range(0, len(cases), sessions):
         part = cases[start : start + sessions]
         patch = editor.edit([case.request for case in part], editor.start(len(part))).patch
         for kind in PROBE_KINDS:
-            trunk = backbone.trunk(backbone.encode([case.query(kind) for case in part]))
+            trunk = backbone.trunk_of([case.query(kind) for case in part], first)
             where = trunk.batch.targets != IGNORED
             best = backbone.head(trunk, patch, where).argmax(-1)
             local = kind in LOCALITY

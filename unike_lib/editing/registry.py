@@ -39,6 +39,8 @@ from unike_lib.methods import (
 from unike_lib.runtime import Job
 from unike_lib.types import EditCase, InputError
 
+IN_EDITING_ALONE = {"strength", "scope_radius"}  # settings that a training does not read
+
 
 @dataclass(frozen=True)
 class EditorSources:
@@ -124,8 +126,8 @@ def _ike(settings: ContextSettings, backbone: Backbone, sources: EditorSources) 
 def editors_of_job(job: Job, config: Config, backbone: Backbone) -> Callable[[Mapping[str, Any]], Editor]:
     """Return what builds editors of the job's method variant, given settings that override its own.
 
-    A job whose inputs have `training` and `stopping`, files of edits, trains every such editor anew; others read what a
-    method that is trained needs from `trained`.
+    A job whose inputs have `training` and `stopping`, files of edits, trains such an editor unless it has trained one
+    that differs in nothing but IN_EDITING_ALONE; others read what a method that is trained needs from `trained`.
     """
     names, files, params = job.wildcards, job.input, job.params
     source = config.backbones[names.backbone].text_locality
@@ -135,14 +137,17 @@ def editors_of_job(job: Job, config: Config, backbone: Backbone) -> Callable[[Ma
         for name, most in (("training", None), ("stopping", params.get("stopping_edits")))
     )
 
+    known: dict[str, dict[str, Tensor]] = {}
+
     def editor_of(overrides: Mapping[str, Any]) -> Editor:
         settings = resolve_method(config.methods, names.method, names.backbone, dict(overrides))
         if not training:
             return build_editor(settings, backbone, sources, params.seed)
-        with backbone.remembering(False):  # every batch is another
-            weights, _ = train_editor(settings, backbone, training, stopping, params.seed)
+        of_training = settings.model_dump_json(exclude=IN_EDITING_ALONE)
+        if of_training not in known:
+            known[of_training], _ = train_editor(settings, backbone, training, stopping, params.seed)
         with TemporaryDirectory() as folder:
-            write_tensors(Path(folder) / "trained", weights, "of one trial")
+            write_tensors(Path(folder) / "trained", known[of_training], "of one trial")
             return build_editor(settings, backbone, replace(sources, trained=Path(folder) / "trained"), params.seed)
 
     return editor_of

@@ -92,23 +92,27 @@ def fit(
     terms: list[dict[str, float]] = []
     rows: list[dict[str, float]] = []
     best: dict[str, Tensor] = {}
-    bar = tqdm(range(1, settings.steps + 1), desc="training of the editor", unit="step")
-    for step in bar:
-        terms.append(_step(editor, recipe, next(batches), step, settings.together))
-        if step % settings.check_every and step < settings.steps:
-            continue
-        scores = token_scores(editor.backbone, editor, split.development, settings.batch)
-        recipe.checked(scores)
-        rows.append({"step": step, **_means(terms), **scores, "objective": objective(scores)})
-        terms = []
-        bar.set_postfix({name: f"{rows[-1][name]:.3f}" for name in ("loss", "objective")})
-        objectives = [row["objective"] for row in rows]
-        worse = len(rows) - 1 - objectives.index(max(objectives))
-        if worse == 0:
-            best = copy.deepcopy(editor.network.state_dict())
-        if worse == settings.patience:
-            break
-    bar.close()
+    first = editor.network.matrices[0].layer
+    with (
+        tqdm(range(1, settings.steps + 1), desc="training of the editor", unit="step") as bar,
+        editor.backbone.remembering(),  # every check asks the same questions
+    ):
+        for step in bar:
+            with editor.backbone.remembering(False):  # every batch is another
+                terms.append(_step(editor, recipe, next(batches), step, settings.together))
+            if step % settings.check_every and step < settings.steps:
+                continue
+            scores = token_scores(editor.backbone, editor, split.development, settings.batch, first)
+            recipe.checked(scores)
+            rows.append({"step": step, **_means(terms), **scores, "objective": objective(scores)})
+            terms = []
+            bar.set_postfix({name: f"{rows[-1][name]:.3f}" for name in ("loss", "objective")})
+            objectives = [row["objective"] for row in rows]
+            worse = len(rows) - 1 - objectives.index(max(objectives))
+            if worse == 0:
+                best = copy.deepcopy(editor.network.state_dict())
+            if worse == settings.patience:
+                break
     return best, pd.DataFrame(rows)
 
 

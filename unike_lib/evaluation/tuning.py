@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from unike_lib.backbones.base import Backbone
 from unike_lib.config import EvaluationConfig
@@ -31,21 +32,27 @@ def grid_trials(grid: Mapping[str, Sequence[Any]], trials: int, seed: int) -> li
 def search(
     backbone: Backbone,
     editor_of: EditorOf,
-    cases: Sequence[EditCase],
+    cases: Mapping[str, Sequence[EditCase]],
     before: Before,
     trials: Sequence[dict[str, Any]],
     settings: EvaluationConfig,
 ) -> pd.DataFrame:
-    """Return one row a trial: its settings, the mean token scores on the development edits, failures, the objective."""
+    """Try settings on each task's development edits, with one editor a trial.
+
+    Returns:
+        One row a task and trial: its settings, the mean token scores, failed edits, the objective, seconds an edit.
+    """
     rows = []
     with backbone.remembering():  # every trial asks the same questions
-        for number, trial in enumerate(trials):
-            scores = run_edits(backbone, editor_of(trial), cases, before, 1, settings)
-            means: dict[str, float] = {kind: _mean(scores, kind) for kind in PROBE_KINDS}
-            failed = sum(score.status != "ok" for score in scores if score.kind == "rel")
-            seconds = sum(score.edit_seconds for score in scores if score.kind == "rel") / len(cases)
-            row: dict[str, Any] = {"trial": number, **trial, "edits": len(cases), "failed": failed, **means}
-            rows.append(row | {"objective": objective(means), "edit_seconds": seconds})
+        for number, trial in enumerate(tqdm(trials, desc="settings tried", unit="trial")):
+            editor = editor_of(trial)
+            for task, edits in cases.items():
+                scores = run_edits(backbone, editor, edits, before, 1, settings)
+                means: dict[str, float] = {kind: _mean(scores, kind) for kind in PROBE_KINDS}
+                failed = sum(score.status != "ok" for score in scores if score.kind == "rel")
+                seconds = sum(score.edit_seconds for score in scores if score.kind == "rel") / len(edits)
+                row: dict[str, Any] = {"task": task, "trial": number, **trial, "edits": len(edits), "failed": failed}
+                rows.append(row | means | {"objective": objective(means), "edit_seconds": seconds})
     return pd.DataFrame(rows)
 
 
