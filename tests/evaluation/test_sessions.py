@@ -24,7 +24,7 @@ from unike_lib.methods import FineTuneMethod, IkeMethod, SeracMethod
 from unike_lib.types import PROBE_KINDS, Probe, Query
 
 RIGHT_AFTER = ["token_right_after", "mmedit_right_after", "exact_right_after"]
-SETTINGS = EvaluationConfig(sessions=2, max_new_tokens=5)
+SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=5)
 LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "k": 1, "seed": 0, "mark": "x"}
 
 

@@ -248,7 +248,7 @@ def test_reporting_never_imports_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_portability_is_a_column_where_records_have_it(tmp_path, cells, config, admission):
+def test_portability_is_a_column_where_records_have_it(tmp_path, cells, table1, config, admission):
     """Of the first backbone's VQA edits, the first four ask it; the five metrics stay as they are."""
     files = []
     for path in cells:
@@ -258,8 +258,7 @@ def test_portability_is_a_column_where_records_have_it(tmp_path, cells, config, 
             records = pd.concat([records, extra.assign(token=[0.0, 0.25, 0.5, 1.0])])
         files.append(tmp_path / path.name)
         write_parquet(files[-1], records, "mark")
-    plain, ported = outputs(tmp_path / "plain"), outputs(tmp_path / "ported")
-    write_table("table1", cells, admission, plain, config)
+    plain, ported = table1, outputs(tmp_path)
     write_table("table1", files, admission, ported, config, ["**Of the 9 records of x.json, 2 are left out.**"])
     before, after = pd.read_csv(plain["token"]), pd.read_csv(ported["token"])
     pd.testing.assert_frame_equal(after[before.columns], before)
