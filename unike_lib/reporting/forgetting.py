@@ -18,6 +18,7 @@ from unike_lib.types import InputError
 
 CRITERIA = ("token", "mmedit")
 ROW_HEIGHT = 1.7  # inches
+BANDS = 3  # more methods' bands hide one another
 KEYS = [*ROW, "since"]
 
 
@@ -25,7 +26,7 @@ def draw_forgetting(records: Sequence[Path], outputs: Mapping[str, Path], config
     """Draw scores at the end of a session against the number of edits made since the item's own.
 
     A row of panels is a backbone, task and K; reliability has the score right after the item's own edit beside it
-    (dotted). Bands are bootstrap intervals over sessions.
+    (dotted). Bands are bootstrap intervals over sessions, of at most BANDS methods; the CSV has those of all.
 
     Args:
         records: record files of sessions of several edits.
@@ -88,7 +89,7 @@ def _figure(points: pd.DataFrame, config: Config) -> Figure:
         chosen = points[(points["backbone"] == backbone) & (points["task"] == task) & (points["k"] == k)]
         for panel, aim in zip(row, THREE_AIMS, strict=True):
             for number, method in enumerate(methods):
-                _lines(panel, chosen[chosen["method"] == method], aim, (method, number))
+                _lines(panel, chosen[chosen["method"] == method], aim, (method, number), len(methods) <= BANDS)
             panel.set_ylim(-4, 104)
         row[0].set_ylabel(f"{backbone}\n{TASK_TITLES[task]}, K = {k}\n%")
     for panel, aim in zip(axes[0], THREE_AIMS, strict=True):
@@ -99,8 +100,8 @@ def _figure(points: pd.DataFrame, config: Config) -> Figure:
     return figure
 
 
-def _lines(panel: Axes, points: pd.DataFrame, aim: str, named: tuple[str, int]) -> None:
-    """Draw the lines of one method; `named`: its name and its place among the methods."""
+def _lines(panel: Axes, points: pd.DataFrame, aim: str, named: tuple[str, int], banded: bool) -> None:
+    """Draw the lines of one method, with intervals if `banded`; `named`: its name and its place among the methods."""
     (name, number), color = named, f"C{named[1]}"
     for criterion, line in (("token", "-"), ("mmedit", "--")):
         curve = points[points["criterion"] == criterion].sort_values("since")
@@ -109,6 +110,7 @@ def _lines(panel: Axes, points: pd.DataFrame, aim: str, named: tuple[str, int]) 
             panel.plot(
                 curve["since"], curve[aim], line, color=color, marker=MARKERS[number % len(MARKERS)], label=label
             )
-            panel.fill_between(curve["since"], curve[f"{aim}_low"], curve[f"{aim}_high"], color=color, alpha=0.12)
+            if banded:
+                panel.fill_between(curve["since"], curve[f"{aim}_low"], curve[f"{aim}_high"], color=color, alpha=0.12)
         if criterion == "token" and aim == "reliability":
             panel.plot(curve["since"], curve["right_after"], ":", color=color, label="_")
