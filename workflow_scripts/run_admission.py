@@ -17,7 +17,7 @@ with Stage(snakemake) as config:
 
     name, inputs, settings = snakemake.wildcards.backbone, snakemake.input, config.admission
     backbone = load_backbone(snakemake.params.folder, config.backbones[name], VisualStore(Path(inputs.visual)))
-    method = resolve_method(config.methods, settings.method)
+    method = resolve_method(config.methods, settings.method, name)
     shift = build_shift(backbone, method, Path(snakemake.params.knowledge), load_encoders(Path(inputs.encoders)))
     cases = [case for path in inputs.cases for case in read_cases(path)[: settings.items]]
     answers = [triplet.positive for triplet in read_triplets(Path(inputs.triplets))]

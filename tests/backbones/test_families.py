@@ -20,6 +20,7 @@ from unike_lib.backbones.load import FAMILIES, load_backbone, load_model, load_p
 from unike_lib.backbones.visual import VisualStore, embed_images, extract_visual
 from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.evaluation.demonstrations import SEPARATOR, behind, run_visible
 from unike_lib.knowledge.memory import Memory
 from unike_lib.types import InputError, Query
 
@@ -82,6 +83,29 @@ def test_logits_equal_the_whole_model_on_a_padded_batch(tiny):
 
 
 TEXT = st.text("abc what is?.,:'1-", min_size=1, max_size=30).map(lambda text: " ".join(text.split())).filter(bool)
+
+
+@torch.no_grad()
+def test_a_query_behind_a_demonstration_equals_the_whole_model(tiny):
+    """Their token ids of both, one after the other, with both pictures; they find the positions themselves."""
+    backbone, last = tiny.backbone, replace(QUERIES[2], answer=None)
+    pairs = [(QUERIES[0], last), (QUERIES[1], QUERIES[3]), (QUERIES[2], QUERIES[3])]
+    batch, context = behind(backbone, *zip(*pairs, strict=True))
+    ((_, hidden),) = run_visible(backbone.decoder, batch, context, {"all": range(LAYERS)})
+    ours = backbone.decoder.logits(backbone.decoder.finish(hidden))
+    between = torch.tensor([backbone.tokenizer(SEPARATOR, add_special_tokens=False)["input_ids"]])
+    for row, pair in enumerate(pairs):
+        parts = [their_inputs(tiny, query) for query in pair]
+        inputs = {}
+        for name in parts[1]:
+            tokens = parts[1][name].shape == parts[1]["input_ids"].shape
+            middle = [between if name == "input_ids" else torch.full_like(between, int("mask" in name))] * tokens
+            beside = int(tokens or tiny.name in ("smolvlm", "smolvlm2", "idefics3"))
+            found = [part[name] for part in parts if name in part]
+            inputs[name] = torch.cat([found[0], *middle, *found[1:]], beside)
+        theirs = tiny.model(**inputs).logits[0]
+        assert len(theirs) == int(batch.lengths[row])
+        torch.testing.assert_close(ours[row, : len(theirs)], theirs, atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("style", ["question", "plain"])

@@ -14,7 +14,7 @@ from unike_lib.editing.editor import edit_loss, request_trunk
 from unike_lib.editing.hypernetwork import NetworkEditor, edit_gradients, last_matrices
 from unike_lib.editing.ke import KeRecipe, MatrixConditioner, build_ke, condition_texts
 from unike_lib.editing.low_rank import LowRank
-from unike_lib.editing.mend import FactorTransform, MendRecipe, build_mend
+from unike_lib.editing.mend import FactorTransform, MendRecipe, Moments, build_mend
 from unike_lib.editing.objective import token_scores
 from unike_lib.editing.registry import EditorSources, build_editor, train_editor
 from unike_lib.editing.training import Split, _batches, fit, made_together
@@ -88,7 +88,10 @@ def test_factor_transform_by_hand():
     factors = LowRank(torch.randn(2, 4, 3, generator=draw), torch.randn(2, 4, 2, generator=draw))
     factors.outputs[0, 3] = 0  # no gradient at this token
     tokens = torch.cat([factors.inputs, factors.outputs], -1).flatten(0, 1)[[0, 1, 2, 4, 5, 6, 7]]
-    transform.measure([factors.select([0]), factors.select([1])])
+    moments = Moments()
+    for session in (0, 1):
+        moments.add(factors.select([session]))
+    transform.measure(moments)
     changed = transform(factors, 1)
     values = (tokens - tokens.mean(0)) / tokens.std(0)
     for layer, activated in zip(transform.layers, (True, False), strict=True):

@@ -2,6 +2,7 @@
 
 import math
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
@@ -133,14 +134,36 @@ def test_the_retrieval_uses_the_last_prompt_token_not_the_answer(backbone):
     torch.testing.assert_close(*alphas, atol=1e-5, rtol=0)
 
 
-def test_rotated_memory_needs_a_rotary_model(make_backbone):
-    like = torch.zeros(1, 1, WIDTH)
-    assert make_backbone("blip2").decoder.rotation_at_start(like) is None
+def test_rotated_queries_turn_by_their_places(make_backbone):
+    """Pairs (i, i + d/2) as complex numbers, turned by place * theta^(-2i/d); entries stand at position 0."""
     backbone = make_backbone("minigpt4")
-    rotation = backbone.decoder.rotation_at_start(like)
     layer, inputs, _, _ = inputs_outputs(backbone)
-    plain, turned = layer.attend(inputs, inputs), layer.attend(inputs, inputs, rotation)
-    torch.testing.assert_close(plain, turned, atol=1e-6, rtol=0)  # position 0 turns by nothing
+    module, width = layer.attention, layer.attention.head_dim
+    rotation = backbone.decoder.masks(inputs, None)["position_embeddings"]
+    angles = 10000.0 ** (-2 * torch.arange(width // 2) / width) * torch.arange(inputs.shape[1])[:, None]
+    queries = module.q_proj(inputs).unflatten(-1, (-1, width))
+    pairs = torch.complex(queries[..., : width // 2], queries[..., width // 2 :])
+    pairs = pairs * torch.polar(torch.ones_like(angles), angles)[:, None]
+    turned = torch.cat([pairs.real, pairs.imag], -1).flatten(-2)
+    slots = torch.randn(len(inputs), 3, WIDTH, generator=torch.Generator().manual_seed(1))
+    outputs, weights = layer.attend(inputs, slots, rotation)
+    with mock.patch.object(module.q_proj, "forward", lambda _: turned):
+        expected, shares = layer.attend(inputs, slots)
+    torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(weights, shares, atol=1e-5, rtol=1e-4)
+    plain, _ = layer.attend(inputs, slots)
+    torch.testing.assert_close(outputs[:, 0], plain[:, 0], atol=1e-5, rtol=0)  # place 0 turns by nothing
+    assert (outputs[:, 1:] - plain[:, 1:]).abs().amax() > 1e-3
+
+
+@pytest.mark.parametrize("turning", [True, False])
+def test_only_rotary_models_turn_queries(backbone, family, turning):
+    """In a whole pass: a shift that turns queries answers otherwise than one that does not, where places turn them."""
+    batch = backbone.encode(QUERIES)
+    settings = {"alpha": 0.9, "alpha_convention": "text"}
+    shifts = [make_shift(rotate_memory=turn, **settings) for turn in (turning, False)]
+    found = [backbone.head(backbone.trunk(batch), Patch(1, shift=shift)) for shift in shifts]
+    assert torch.equal(*found) == (not turning or family == "blip2")
 
 
 def test_own_slots_equal_a_memory_that_holds_them(backbone):

@@ -144,13 +144,30 @@ def test_kept_undoes_the_last_edit_of_failed_sessions(backbone, family):
     torch.testing.assert_close(logits(backbone, kept)[1], logits(backbone, later)[1], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("temperature", [None, 0.5])
+@pytest.mark.parametrize("alpha", ["dynamic", "scoped"])
+def test_kept_undoes_the_memory_entries_of_failed_sessions(backbone, alpha, temperature):
+    """Those of the last edit alone: session 0 answers as before it, session 1 as after it."""
+    parts = shifted(backbone, alpha=alpha, retrieval_temperature=temperature, alpha_scale=2.0)
+    earlier, draw = Patch(SESSIONS, **parts), torch.Generator().manual_seed(9)
+    more = {layer: Slots(*(torch.randn(SESSIONS, 2, WIDTH, generator=draw) for _ in range(2))) for layer in (3, 5)}
+    later = earlier.with_slots(more)
+    kept = later.kept(torch.tensor([False, True]), earlier)
+    old, new, found = (logits(backbone, patch) for patch in (earlier, later, kept))
+    torch.testing.assert_close(found[0], old[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[1], new[1], atol=1e-5, rtol=0)
+    assert (new[0] - old[0]).abs().max() > 1e-3
+    torch.testing.assert_close(logits(backbone, kept.select([0]))[0], old[0], atol=1e-5, rtol=0)
+
+
 def test_save_and_load(tmp_path, backbone, family):
     layer = backbone.decoder.layers[-1]
     name = layer.names.ffn_matrices[1]
     change = torch.randn(SESSIONS, *layer.part(name).weight.shape)
     states = {4: torch.randn(6, WIDTH)}
     shift = LatentShift(Memory(states, states), {}, alpha=0.4)
-    slots = {4: Slots(*(torch.randn(SESSIONS, 2, WIDTH) for _ in range(2)))}
+    live = torch.tensor([[True, False], [True, True]])
+    slots = {4: Slots(*(torch.randn(SESSIONS, 2, WIDTH) for _ in range(2)), live)}
     patch = Patch(SESSIONS, {4: random_neurons(family, 2)}, {5: {name: change}}, shift, slots)
     patch.save(tmp_path / "patch.safetensors", "mark")
     loaded = Patch.load(tmp_path / "patch.safetensors", shift, mark="mark")
@@ -197,8 +214,7 @@ def shifted(backbone, **settings):
     memory = Memory(*({layer: draw(9, WIDTH) for layer in (3, 5)} for _ in range(2)))
     encoders = {layer: torch.nn.Linear(WIDTH, WIDTH) for layer in (3, 5)}
     slots = {3: Slots(draw(SESSIONS, 2, WIDTH), draw(SESSIONS, 2, WIDTH))}
-    rotation = backbone.decoder.rotation_at_start(torch.zeros(1))
-    return {"shift": LatentShift(memory, encoders, 4, rotation=rotation, **settings), "slots": slots}
+    return {"shift": LatentShift(memory, encoders, 4, rotate_memory=True, **settings), "slots": slots}
 
 
 @pytest.mark.parametrize(

@@ -192,3 +192,8 @@ def test_tensors_of_other_settings_are_refused(trained):
         load_router(settings(width=64), backbone, tensors)
     with pytest.raises(InputError, match="found 1 and 0"):
         train_serac(settings(), backbone, mixed_cases()[:1], [], 0)
+
+
+def test_a_training_that_diverges_is_refused(make_backbone):
+    with pytest.raises(InputError, match="serac scope: the loss is not finite at step"):
+        train_serac(settings(learning_rate=1e30), make_backbone("blip2"), mixed_cases(), mixed_cases()[:2], 0)

@@ -79,18 +79,20 @@ class Edit(Protocol):
         """Return the FFN output [row, token, d] after the edit, given its input q."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Place:
     """Where in the rows an edit reads: the last prompt token of each row [row], and the trace to fill.
 
     `shares` [row], by layer, are what an edit's attention part tells its FFN part: how far a row is in its scope.
     `kept`, by layer, is what the attention part read at the last prompt token [row, ...]: tokens that follow go by it.
+    `rotation` is that of the tokens under way, set by each layer of a rotary model.
     """
 
     last_prompt: Tensor
     trace: Trace | None = None
     shares: dict[int, Tensor] = field(default_factory=dict)
     kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    rotation: Rotation | None = None
 
     def select(self, rows: Tensor) -> "Place":
         """Return the place of some of the rows, in the order given [row], without the trace."""
@@ -133,6 +135,7 @@ class DecoderLayer:
         hidden = hidden.to(inputs.device)  # of this layer, where a model lies on several cards
         attended = self.attention(hidden_states=inputs, **masks)[0]
         if edit is not None and place is not None:
+            place.rotation = masks.get("position_embeddings")
             attended = edit.shift_attention(self, inputs, attended, place)
         if place is not None and place.trace is not None:
             place.trace.attention_inputs[self.index] = inputs
@@ -174,8 +177,8 @@ class DecoderLayer:
 
         Args:
             query: pre-attention states s, [row, token, d].
-            memory: pre-attention states, [row, slot, d]; slots have no position and no mask.
-            rotation: cos and sin [1, 1, head_d] to rotate queries and keys with; None leaves them unrotated.
+            memory: pre-attention states, [row, slot, d]; slots have no mask, and their keys are never rotated.
+            rotation: cos and sin [row or 1, token, head_d] to rotate queries with; None leaves them unrotated too.
             bias: added to the attention logits of each slot, [row, slot].
 
         Returns:
@@ -187,7 +190,7 @@ class DecoderLayer:
         keys = module.k_proj(memory).unflatten(-1, (-1, width)).transpose(1, 2)
         values = module.v_proj(memory).unflatten(-1, (-1, width)).transpose(1, 2)
         if rotation is not None:
-            queries, keys = apply_rotary_pos_emb(queries, keys, *rotation)
+            queries, _ = apply_rotary_pos_emb(queries, queries, *rotation)
         groups = queries.shape[1] // keys.shape[1]
         keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
         scores = (queries @ keys.transpose(-1, -2) * width**-0.5).float()
@@ -270,13 +273,6 @@ class Decoder:
                 positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
             masks["position_embeddings"] = self.stack.rotary_emb(hidden, position_ids=positions)
         return masks
-
-    def rotation_at_start(self, like: Tensor) -> Rotation | None:
-        """Return cos and sin of position 0 for a rotary model, None for others."""
-        if self.names == OPT:
-            return None
-        position = torch.zeros(1, 1, dtype=torch.long, device=like.device)
-        return self.stack.rotary_emb(like, position_ids=position)
 
     def finish(self, hidden: Tensor) -> Tensor:
         """Apply the final norm (and OPT's output projection) to states that left the last layer."""

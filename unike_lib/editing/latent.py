@@ -15,18 +15,33 @@ from unike_lib.knowledge.memory import Memory
 
 @dataclass(frozen=True)
 class Slots:
-    """A session's own entries of the memory at one layer: keys and values, [session, slot, d]."""
+    """A session's own entries of the memory at one layer: keys and values, [session, slot, d].
+
+    live: bool [session, slot], by default all; other entries are as if they were not there.
+    """
 
     keys: Tensor
     values: Tensor
+    live: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.live is None:
+            everything = torch.ones(self.keys.shape[:2], dtype=torch.bool, device=self.keys.device)
+            object.__setattr__(self, "live", everything)
 
     def joined(self, more: "Slots") -> "Slots":
         """Return these entries and more after them."""
-        return Slots(torch.cat([self.keys, more.keys], 1), torch.cat([self.values, more.values], 1))
+        return Slots(**{name: torch.cat([part, getattr(more, name)], 1) for name, part in vars(self).items()})
 
     def select(self, sessions: Sequence[int]) -> "Slots":
         """Return the entries of some of the sessions."""
-        return Slots(self.keys[list(sessions)], self.values[list(sessions)])
+        return Slots(**{name: part[list(sessions)] for name, part in vars(self).items()})
+
+    def kept(self, keep: Tensor, earlier: "Slots | None") -> "Slots":
+        """Return these entries; where `keep` [session] is False, those after the `earlier` ones are dead."""
+        count = 0 if earlier is None else earlier.keys.shape[1]
+        known = torch.arange(self.keys.shape[1], device=self.live.device) < count
+        return Slots(self.keys, self.values, self.live & (keep.to(self.live.device)[:, None] | known))
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,7 @@ class LatentShift:
     alpha_convention: Literal["text", "printed"] = "text"
     alpha_operands: Literal["mixture", "attention_outputs"] = "mixture"
     attention: Literal["projected", "raw"] = "projected"
-    rotation: Rotation | None = None
+    rotate_memory: bool = False
     retrieval_temperature: float | None = None
     scope_neurons: bool = False
 
@@ -72,8 +87,11 @@ class LatentShift:
         if kept is None:
             kept = place.kept[layer.index] = self._retrieve(layer.index, inputs[last], own)
         slots, cosines = kept["slots"], kept["cosines"]
-        bias = None if self.retrieval_temperature is None else cosines / self.retrieval_temperature
-        known, weights = self._attend(layer, inputs, slots, bias)
+        bias = None if own is None else cosines.masked_fill(~cosines.isneginf(), 0.0)  # -inf: dead
+        if self.retrieval_temperature is not None:
+            bias = cosines / self.retrieval_temperature
+        rotation = place.rotation if self.rotate_memory else None
+        known, weights = self._attend(layer, inputs, slots, bias, rotation)
         if "alpha" not in kept:
             if self.alpha == "dynamic":
                 mixture = (weights[last][:, None].to(slots.dtype) @ slots)[:, 0]
@@ -100,13 +118,16 @@ class LatentShift:
         if own is None:
             return {"slots": slots, "cosines": cosines}
         width = len(queries) // len(own.keys)
-        keys, values = (part.repeat_interleave(width, 0) for part in (own.keys, own.values))
+        keys, values, live = (part.repeat_interleave(width, 0) for part in (own.keys, own.values, own.live))
         similarity = cosine_similarity(keys.float(), queries.detach().float()[:, None], dim=-1)
+        similarity = similarity.masked_fill(~live, -torch.inf)
         return {"slots": torch.cat([slots, values.to(slots.dtype)], 1), "cosines": torch.cat([cosines, similarity], 1)}
 
-    def _attend(self, layer: DecoderLayer, inputs: Tensor, slots: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _attend(
+        self, layer: DecoderLayer, inputs: Tensor, slots: Tensor, bias: Tensor | None, rotation: Rotation | None
+    ) -> tuple[Tensor, Tensor]:
         if self.attention == "projected":
-            return layer.attend(inputs, slots, self.rotation, bias)
+            return layer.attend(inputs, slots, rotation, bias)
         scores = inputs @ slots.transpose(1, 2) * inputs.shape[-1] ** -0.5
         weights = (scores if bias is None else scores + bias[:, None]).float().softmax(-1)
         return weights.to(slots.dtype) @ slots, weights

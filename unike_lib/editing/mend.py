@@ -1,6 +1,6 @@
 """MEND (Mitchell et al. 2022): a small network turns the factors of an edit's gradient into a better weight change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -43,6 +43,27 @@ class IdentityLayer(nn.Module):
         return values + (added.clamp(min=0) if self.activated else added)
 
 
+class Moments:
+    """Mean and summed squared deviations of factors (u, delta), added up edit by edit (Chan et al. 1979): float64."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Tensor = torch.zeros(())
+        self.squares: Tensor = torch.zeros(())
+
+    def add(self, factors: LowRank) -> None:
+        """Add the factors that are present, each a sample of [inputs + outputs]."""
+        tokens = torch.cat([factors.inputs, factors.outputs], -1)[factors.present].double()
+        before, self.count = self.count, self.count + len(tokens)
+        if not len(tokens):
+            return
+        mean = tokens.mean(0)
+        apart = mean - self.mean.to(mean)
+        self.squares = self.squares.to(mean) + (tokens - mean).square().sum(0)
+        self.squares += apart.square() * (before * len(tokens) / self.count)
+        self.mean = self.mean.to(mean) + apart * (len(tokens) / self.count)
+
+
 class FactorTransform(nn.Module):
     """Normalises factors (u, delta) and maps them through an IDMLP shared by the matrices of one shape (MEND Eq. 3).
 
@@ -61,11 +82,10 @@ class FactorTransform(nn.Module):
         self.register_buffer("means", torch.zeros(width))
         self.register_buffer("deviations", torch.ones(width))
 
-    def measure(self, factors: Sequence[LowRank]) -> None:
-        """Set means and deviations from the factors of many edits."""
-        tokens = torch.cat([torch.cat([f.inputs, f.outputs], -1)[f.present] for f in factors]).double()
-        deviations = tokens.std(0)
-        self.means.copy_(tokens.mean(0))
+    def measure(self, moments: "Moments") -> None:
+        """Set means and deviations from those of the factors of many edits."""
+        deviations = (moments.squares / (moments.count - 1)).sqrt()
+        self.means.copy_(moments.mean)
         self.deviations.copy_(torch.where(deviations > 0, deviations, 1.0))  # dead neurons never vary
 
     def forward(self, factors: LowRank, matrix: int) -> LowRank:
@@ -90,12 +110,15 @@ class MendNetwork(EditNetwork):
         )
         self.edit_rates = nn.Parameter(torch.full((len(matrices),), edit_rate))
 
-    def measure(self, gradients: Sequence[Mapping[Matrix, LowRank]]) -> None:
-        """Set the normalisation of every shape from the gradients of many edits."""
+    def measure(self, gradients: Iterable[Mapping[Matrix, LowRank]]) -> None:
+        """Set the normalisation of every shape from the gradients of many edits, which are read one by one."""
+        moments = {shape: Moments() for shape in self.transforms}
+        for each in gradients:
+            for matrix in self.matrices:
+                moments[_shape(matrix.outputs, matrix.inputs)].add(each[matrix])
         for shape, transform in self.transforms.items():
             assert isinstance(transform, FactorTransform)
-            fitting = [m for m in self.matrices if _shape(m.outputs, m.inputs) == shape]
-            transform.measure([each[matrix] for each in gradients for matrix in fitting])
+            transform.measure(moments[shape])
 
     def changes(
         self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Trunk, gradients: dict[Matrix, LowRank]
@@ -181,10 +204,13 @@ def train_mend(
         InputError: a loss is not finite, or the backbone's edited layers start after those of the method.
     """
     network = build_mend(backbone, settings, seed)
-    gradients = []
-    for start in range(0, len(split.training), settings.batch):
-        requests = [case.request for case in split.training[start : start + settings.batch]]
-        trunk = request_trunk(backbone, requests, network.matrices[0].layer)
-        gradients.append(edit_gradients(backbone, trunk, network.matrices)[1])
-    network.measure(gradients)
+
+    def gradients() -> Iterator[dict[Matrix, LowRank]]:
+        for start in range(0, len(split.training), settings.batch):
+            requests = [case.request for case in split.training[start : start + settings.batch]]
+            trunk = request_trunk(backbone, requests, network.matrices[0].layer)
+            yield edit_gradients(backbone, trunk, network.matrices)[1]
+
+    with backbone.remembering(False):  # each edit is asked once
+        network.measure(gradients())
     return fit(NetworkEditor(backbone, network), MendRecipe(network, backbone, settings), split, settings, seed)

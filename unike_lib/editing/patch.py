@@ -198,7 +198,7 @@ class Patch:
         """Return this patch where `keep` [session] holds and, elsewhere, what `otherwise` was before this edit.
 
         Sessions that are not kept get the earlier weight changes, contexts and routed edits, silent neurons (zero
-        values) and zero factors.
+        values), dead memory entries and zero factors.
         """
         neurons = {}
         for layer, new in self.neurons.items():
@@ -226,7 +226,9 @@ class Patch:
         earlier = otherwise.contexts or ("",) * self.sessions
         contexts = tuple(new if ok else old for ok, new, old in zip(sure, self.contexts, earlier, strict=False))
         route = None if self.route is None else self.route.kept(sure, otherwise.route)
-        return replace(self, neurons=neurons, deltas=deltas, low_rank=low_rank, contexts=contexts, route=route)
+        slots = {layer: new.kept(keep, otherwise.slots.get(layer)) for layer, new in self.slots.items()}
+        parts = {"neurons": neurons, "deltas": deltas, "low_rank": low_rank, "slots": slots}
+        return replace(self, **parts, contexts=contexts, route=route)
 
     def save(self, path: str | Path, mark: str) -> None:
         """Write all but what sessions share (the shift, the route's models) to safetensors; load takes those anew."""
@@ -241,7 +243,7 @@ class Patch:
             tensors |= {f"low_rank_outputs.{layer}.{name}": factors.outputs for name, factors in factored.items()}
             tensors |= {f"low_rank_inputs.{layer}.{name}": factors.inputs for name, factors in factored.items()}
         for layer, group in self.slots.items():
-            tensors |= {f"slots.{layer}.keys": group.keys, f"slots.{layer}.values": group.values}
+            tensors |= {f"slots.{layer}.{name}": part for name, part in vars(group).items()}
         tensors[CONTEXTS] = _packed(self.contexts)
         if self.route is not None:
             tensors[ROUTED] = _packed([[vars(edit) for edit in edits] for edits in self.route.edits])

@@ -25,6 +25,7 @@ from unike_lib.editing.training import Split
 from unike_lib.editing.unike import Unike
 from unike_lib.io import read_tensors, write_tensors
 from unike_lib.methods import (
+    IN_EDITING_ALONE,
     ContextSettings,
     FineTuneMethod,
     IkeMethod,
@@ -38,8 +39,6 @@ from unike_lib.methods import (
 )
 from unike_lib.runtime import Job
 from unike_lib.types import EditCase, InputError
-
-IN_EDITING_ALONE = {"strength", "scope_radius"}  # settings that a training does not read
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Training of SERAC's two models on the method-training split, with early stopping on development edits."""
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -165,6 +166,8 @@ class Trainer:
         self.model.train()
         for step in tqdm(range(1, self.settings.steps + 1), desc=f"serac {self.part}", unit="step"):
             value = loss(batch())
+            if not math.isfinite(float(value.detach())):
+                raise InputError(f"serac {self.part}: the loss is not finite at step {step}; lower its learning rate")
             optimiser.zero_grad()
             value.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)

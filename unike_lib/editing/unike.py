@@ -20,7 +20,7 @@ from unike_lib.knowledge.extraction import states_of_answers
 from unike_lib.knowledge.memory import load_memory
 from unike_lib.knowledge.states import VALUE_COLUMNS, read_ffn_inputs
 from unike_lib.methods import UnikeMethod
-from unike_lib.types import EditRequest
+from unike_lib.types import EditRequest, InputError
 
 MOST_TOKENS = 2048  # tokens of a training step behind contexts: its graph in memory
 
@@ -185,11 +185,16 @@ def zeta_and_map(parts: LayerEncoders, kind: str, seed: int) -> tuple[Tensor, Te
 def build_shift(
     backbone: Backbone, settings: UnikeMethod, knowledge: Path, encoders: Mapping[int, LayerEncoders]
 ) -> LatentShift:
-    """Return the latent shift over the memory in the folder `knowledge`."""
+    """Return the latent shift over the memory in the folder `knowledge`.
+
+    Raises:
+        InputError: `rotate_memory` with a backbone whose visual tokens have places on a grid.
+    """
+    if settings.rotate_memory and backbone.on_grid:
+        raise InputError("rotate_memory: expected false, because this backbone's positions lie on a grid (M-RoPE)")
     semantic = {layer: parts.semantic for layer, parts in encoders.items()}
     keys = semantic if settings.memory_keys == "encoded" else None
     memory = load_memory(knowledge / "memory.safetensors", settings.h_pos, keys).to(backbone.device)
-    like = torch.zeros(1, 1, backbone.width, device=backbone.device)
     return LatentShift(
         memory,
         {layer: encoder.to(backbone.device) for layer, encoder in semantic.items()},
@@ -199,7 +204,7 @@ def build_shift(
         alpha_convention=settings.alpha_convention,
         alpha_operands=settings.alpha_operands,
         attention=settings.attention,
-        rotation=backbone.decoder.rotation_at_start(like) if settings.rotate_memory else None,
+        rotate_memory=settings.rotate_memory,
         retrieval_temperature=settings.retrieval_temperature,
         scope_neurons=settings.scope_neurons,
     )

@@ -28,20 +28,24 @@ def behind(backbone: Backbone, demonstrations: Sequence[Query], queries: Sequenc
     """
     first, second = backbone.encode(demonstrations), backbone.encode(queries)
     ids = backbone.tokenizer(SEPARATOR, add_special_tokens=False)["input_ids"]
-    embed = backbone.model.language_model.get_input_embeddings()
-    between = embed(torch.tensor(ids, dtype=torch.long, device=backbone.device))
+    between = backbone.embed(torch.tensor(ids, dtype=torch.long, device=backbone.device))
     context = first.lengths + len(ids)
-    rows, targets = [], []
+    rows, targets, positions = [], [], []
     for row, (start, end) in enumerate(zip(first.lengths.tolist(), second.lengths.tolist(), strict=True)):
         rows.append(torch.cat([first.embeddings[row, :start], between, second.embeddings[row, :end]]))
         nothing = second.targets.new_full((start + len(ids),), IGNORED)
         targets.append(torch.cat([nothing, second.targets[row, :end]]))
+        if first.positions is not None and second.positions is not None:
+            before, after = first.positions[:, row, :start], second.positions[:, row, :end]
+            free = before.max() + 1 + torch.arange(len(ids) + 1, device=before.device)
+            positions.append(torch.cat([before, free[:-1].expand(3, -1), after + free[-1]], 1).T)
     pad = torch.nn.utils.rnn.pad_sequence
     batch = Batch(
         pad(rows, batch_first=True),
         pad(targets, batch_first=True, padding_value=IGNORED),
         context + second.last_prompt,
         context + second.lengths,
+        pad(positions, batch_first=True).permute(2, 0, 1) if positions else None,
     )
     return batch, context
 
