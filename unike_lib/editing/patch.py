@@ -227,8 +227,8 @@ class Patch:
         contexts = tuple(new if ok else old for ok, new, old in zip(sure, self.contexts, earlier, strict=False))
         route = None if self.route is None else self.route.kept(sure, otherwise.route)
         slots = {layer: new.kept(keep, otherwise.slots.get(layer)) for layer, new in self.slots.items()}
-        parts = {"neurons": neurons, "deltas": deltas, "low_rank": low_rank, "slots": slots}
-        return replace(self, **parts, contexts=contexts, route=route)
+        edits = replace(self, neurons=neurons, deltas=deltas, low_rank=low_rank, slots=slots)
+        return replace(edits, contexts=contexts, route=route)
 
     def save(self, path: str | Path, mark: str) -> None:
         """Write all but what sessions share (the shift, the route's models) to safetensors; load takes those anew."""
