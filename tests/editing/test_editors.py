@@ -261,7 +261,7 @@ def test_fine_tuning_gives_the_same_however_many_sessions_are_trained_at_once(ba
     onto = editor.edit(requests, editor.start(5)).patch
     whole = editor.edit(again, onto)
     numbers = sum(value[0].numel() for changes in onto.deltas.values() for value in changes.values())
-    monkeypatch.setattr("unike_lib.editing.fine_tune.OPTIMISER_BYTES", 2 * 16 * numbers)
+    monkeypatch.setattr("unike_lib.editing.fine_tune.OPTIMISER_BYTES", 4 * 2 * 16 * numbers)
     asked = []
     monkeypatch.setattr(
         "unike_lib.editing.fine_tune.request_trunk", lambda *args: asked.append(len(args[1])) or request_trunk(*args)

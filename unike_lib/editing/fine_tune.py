@@ -14,7 +14,8 @@ from unike_lib.methods import FineTuneMethod
 from unike_lib.types import EditRequest
 
 BYTES_A_NUMBER = 16  # of what AdamW trains: value, gradient and two moments in float32
-OPTIMISER_BYTES = 4 * 10**9
+OPTIMISER_BYTES = 4 * 10**9  # of a GPU
+ON_CPU = 4  # jobs on CPUs share the memory of a machine: each takes a quarter of that
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class FineTune:
     def _at_once(self) -> int:
         layer = self.backbone.decoder.layers[-1]
         numbers = sum(layer.part(name).weight.numel() for name in layer.names.ffn_matrices)
-        return max(1, OPTIMISER_BYTES // (BYTES_A_NUMBER * numbers))
+        room = OPTIMISER_BYTES // (ON_CPU if self.backbone.device.type == "cpu" else 1)
+        return max(1, room // (BYTES_A_NUMBER * numbers))
 
     def _train(self, requests: Sequence[EditRequest], onto: Patch) -> tuple[dict[str, Tensor], Tensor]:
         """Return the trained changes by matrix [session, out, in], and which sessions are finite, bool [session]."""
