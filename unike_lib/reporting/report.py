@@ -27,13 +27,14 @@ TABLE_TITLES["table5"] = "Table 5: averages of one-step and sequential editing"
 FIGURE_NOTES = {
     "fig2a": "Fig. 2a of the paper: generality against locality of methods as they are.",
     "fig4a": "Fig. 4a of the paper: number of retrieved states.",
-    "fig4b": "Fig. 4b of the paper: fixed shares of the retrieved knowledge against the dynamic one (level lines).",
+    "fig4b": "Fig. 4b of the paper: fixed shares of the retrieved knowledge against the dynamic one (level lines), "
+    "which alpha_scale multiplies (methods.unike: far below 1 where the search chose so).",
     "fig4c": "Fig. 4c of the paper: directions added to the new values.",
     "fig5a": "Fig. 5a of the paper: held-out states in both encoder spaces (t-SNE).",
     "readings": "Other readings of what the paper leaves open: differences from the default, paired edit by edit; "
     "filled where the interval leaves out zero.",
-    "frontier": "What the weight of the memory loss trades.",
-    "forgetting": "What later edits of a session leave of earlier ones.",
+    "frontier": "What each method's main knob trades, by the token criterion: generality against locality.",
+    "forgetting": "What later edits of a session leave of earlier ones; items further right were edited earlier in it.",
     "qualitative": "Examples of edits (the page qualitative.html has more).",
     "contact_sheet": "Some edits of the embedded benchmark.",
     "encoder_losses": "Training of the contrastive encoders.",
