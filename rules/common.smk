@@ -51,7 +51,10 @@ SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
 TEXT_QUESTIONS = ["benchmark/general_questions.json"]
 GENERATION = CONFIG.evaluation.model_dump(mode="json", include={"generate", "max_new_tokens"})
-FIGURES = expand("results/figures/{figure}.pdf", figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", "forgetting"])
+FIGURES = expand(
+    "results/figures/{figure}.pdf",
+    figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", "forgetting", "encoder_losses"],
+)
 # Backbones converted from original checkpoints; backbones made here: a tiny language model from scratch, or a pretrained.
 CONVERTED = [name for name, backbone in CONFIG.backbones.items() if backbone.original]
 MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.made_here]

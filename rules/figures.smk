@@ -1,19 +1,23 @@
 # The paper's figures, from records and encoded states.
 
 
+def figure_files(name, caption):
+    """The files of a figure that is drawn by both criteria: token, mmedit, and the numbers of both."""
+    place = {"caption": caption, "category": "Figures", "subcategory": name}
+    return {
+        "pdf": f"results/figures/{name}.pdf",
+        "png": report(f"results/figures/{name}.png", labels={"file": "PNG"}, **place),
+        "mmedit_pdf": f"results/figures/{name}_mmedit.pdf",
+        "mmedit_png": report(f"results/figures/{name}_mmedit.png", labels={"file": "PNG, mmedit"}, **place),
+        "csv": f"results/figures/{name}.csv",
+    }
+
+
 rule sweep_figure:
     input:
         records=sweep_files,
     output:
-        pdf="results/figures/{sweep}.pdf",
-        png=report(
-            "results/figures/{sweep}.png",
-            caption="captions/sweep.rst",
-            category="Figures",
-            subcategory="{sweep}",
-            labels={"file": "PNG"},
-        ),
-        csv="results/figures/{sweep}.csv",
+        **figure_files("{sweep}", "captions/sweep.rst"),
     log:
         "logs/sweep_figure/{sweep}.log",
     benchmark:
@@ -38,15 +42,7 @@ rule fig2a:
             CONFIG.figures.fig2a,
         ),
     output:
-        pdf="results/figures/fig2a.pdf",
-        png=report(
-            "results/figures/fig2a.png",
-            caption="captions/fig2a.rst",
-            category="Figures",
-            subcategory="fig2a",
-            labels={"file": "PNG"},
-        ),
-        csv="results/figures/fig2a.csv",
+        **figure_files("fig2a", "captions/fig2a.rst"),
     log:
         "logs/fig2a.log",
     benchmark:
@@ -130,11 +126,9 @@ rule qualitative:
         "../workflow_scripts/write_qualitative.py"
 
 
-# Results tables that the report shows: every criterion of each.
+# What the report shows: every criterion of each table, and figures by both criteria where they are drawn so.
 REPORTED = expand(
-    "results/{table}{criterion}.csv",
-    table=[*CONFIG.tables, "table5"],
-    criterion=["", "_mmedit", "_exact", "_generated"],
+    "results/{table}{ending}.csv", table=[*CONFIG.tables, "table5"], ending=[*CRITERIA.values(), "_differences"]
 )
 
 
@@ -146,6 +140,7 @@ rule report_page:
         checks=expand(f"{STAGES}/knowledge/{{backbone}}/encoder_checks.csv", backbone=SHOWN),
         figures=[
             *(figure.replace(".pdf", ".png") for figure in FIGURES),
+            *expand("results/figures/{figure}_mmedit.png", figure=["fig2a", *CONFIG.figures.sweeps]),
             "results/figures/qualitative.png",
             *["results/figures/contact_sheet.png"] * EMBEDDED,
         ],

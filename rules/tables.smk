@@ -4,12 +4,14 @@ CRITERIA = {"token": "", "mmedit": "_mmedit", "exact": "_exact", "generated": "_
 
 
 def table_files(name, caption):
-    """The files of a table: one a criterion, and one to read; side by side in Snakemake's report."""
+    """The files of a table: one a criterion, one of differences, and one to read; side by side in Snakemake's report."""
     place = {"caption": caption, "category": "Tables", "subcategory": name}
     files = {
         criterion: report(f"results/{name}{ending}.csv", labels={"criterion": criterion, "file": "CSV"}, **place)
         for criterion, ending in CRITERIA.items()
     }
+    labels = {"criterion": "both", "file": "UniKE minus others"}
+    files["differences"] = report(f"results/{name}_differences.csv", labels=labels, **place)
     return files | {"markdown": report(f"results/{name}.md", labels={"criterion": "all", "file": "Markdown"}, **place)}
 
 
@@ -43,6 +45,9 @@ rule table5:
     input:
         one_step=records_of("table1"),
         sequential=records_of("table2"),
+        admission=of_each_backbone(
+            "admission/{backbone}.parquet", dict.fromkeys([*CONFIG.table1.backbones, *CONFIG.table2.backbones])
+        ),
         counts=COUNTS,
     output:
         **table_files("table5", "captions/table5.rst"),

@@ -450,8 +450,8 @@ def test_the_report_groups_results_and_run_json_says_what_ran(finished):
         for name in ("categories", "results")
     )
     sizes = {part: len(files) for part, files in groups["Tables"].items()}
-    assert (sizes["table1"], sizes["diagnostics"]) == (5, 1)
-    assert len(groups["Figures"]["fig2a"]) == 1
+    assert (sizes["table1"], sizes["diagnostics"]) == (6, 1)
+    assert len(groups["Figures"]["fig2a"]) == 2
     assert all(result["caption"] for result in shown.values())
     assert "One-step editing" in shown["results/table1.csv"]["caption"]
     run = json.loads((finished / "results" / "run.json").read_text())

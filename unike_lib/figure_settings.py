@@ -69,8 +69,9 @@ class FiguresConfig(Section):
     @classmethod
     def _names_are_files(cls, sweeps: dict[str, SweepConfig]) -> dict[str, SweepConfig]:
         for name in sweeps:
-            if name in TAKEN or not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-                raise ValueError(f"{name!r} cannot name a figure: small letters, digits, - and _; not {sorted(TAKEN)}")
+            if name in TAKEN or not re.fullmatch(r"[a-z0-9][a-z0-9_-]*(?<!_mmedit)", name):
+                rule = f"small letters, digits, - and _; no _mmedit at the end; not {sorted(TAKEN)}"
+                raise ValueError(f"{name!r} cannot name a figure: {rule}")
         return sweeps
 
     def sweep(self, name: str) -> SweepConfig:

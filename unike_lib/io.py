@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 FINGERPRINT = "fingerprint"
+DECIMALS = 4  # of numbers in CSV files
 DISK_FULL = os.strerror(errno.ENOSPC)
 WHOLE_BYTES, BLOCKS, BLOCK_BYTES = 256 * 2**20, 64, 2**20
 
@@ -153,9 +154,9 @@ def write_table(path: str | Path, table: "pd.DataFrame", mark: str, schema: pa.S
 
 
 def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
-    """Write a data frame to CSV atomically, numbers with four decimals."""
+    """Write a data frame to CSV atomically, numbers with `DECIMALS` decimals."""
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+        table.to_csv(temporary, index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ with Stage(snakemake) as config:
     from unike_lib.reporting.averages import write_table5
 
     outputs = {name: Path(path) for name, path in snakemake.output.items()}
-    one_step, sequential = ([Path(path) for path in snakemake.input[name]] for name in ("one_step", "sequential"))
+    names = ("one_step", "sequential", "admission")
+    records = [[Path(path) for path in snakemake.input[name]] for name in names]
     notes = [note for path in snakemake.input.counts for note in counts_notes(Path(path))]
-    write_table5(one_step, sequential, outputs, config, notes)
+    write_table5(*records, outputs, config, notes)

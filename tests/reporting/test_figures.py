@@ -27,16 +27,24 @@ def sweep_files(config, save, name, leave_out=()):
 
 
 def outputs(folder, name="figure"):
-    return {kind: folder / f"{name}.{kind}" for kind in ("pdf", "png", "csv")}
+    files = {kind: folder / f"{name}.{kind}" for kind in ("pdf", "png", "csv")}
+    return files | {f"mmedit_{kind}": folder / f"{name}_mmedit.{kind}" for kind in ("pdf", "png")}
 
 
+def plotted(folder, criterion="token"):
+    """The plotted numbers by one criterion."""
+    table = pd.read_csv(folder / "figure.csv", dtype={"value": str})
+    return table[table["criterion"] == criterion]
+
+
+@pytest.mark.parametrize("criterion", ["token", "mmedit"])
 @pytest.mark.parametrize(
     ("name", "points"), [("frontier", 2 * 2 * 2 * 3), ("fixed-alpha", 1 * 2 * 3), ("zetas", 2 * 1 * 2)]
 )
-def test_a_sweeps_numbers_are_means_of_records_in_its_order(config, save, tmp_path, name, points):
+def test_a_sweeps_numbers_are_means_of_records_in_its_order(config, save, tmp_path, name, points, criterion):
     paths = sweep_files(config, save, name)
     draw_sweep(paths[::-1], outputs(tmp_path), name, config)
-    table = pd.read_csv(tmp_path / "figure.csv", dtype={"value": str})
+    table = plotted(tmp_path, criterion)
     assert len(table) == points
     sweep = config.figures.sweep(name)
     assert table["value"].tolist() == points // len(sweep.points("unike")) * [
@@ -45,7 +53,7 @@ def test_a_sweeps_numbers_are_means_of_records_in_its_order(config, save, tmp_pa
     records = pd.concat([pd.read_parquet(path) for path in paths])
     for aim, kinds in (("generality", ["t_gen", "m_gen"]), ("locality", ["t_loc", "m_loc"])):
         chosen = records[records["kind"].isin(kinds)]
-        means = 100 * chosen.groupby(["backbone", "task", "method", "value"])["token"].mean()
+        means = 100 * chosen.groupby(["backbone", "task", "method", "value"])[criterion].mean()
         for row in table.to_dict("records"):
             assert row[aim] == pytest.approx(means[row["backbone"], row["task"], row["method"], row["value"]], abs=1e-4)
 
@@ -53,7 +61,7 @@ def test_a_sweeps_numbers_are_means_of_records_in_its_order(config, save, tmp_pa
 def test_differences_are_paired_with_the_method_as_it_is(config, save, tmp_path):
     paths = sweep_files(config, save, "readings")
     draw_sweep(paths, outputs(tmp_path), "readings", config)
-    table = pd.read_csv(tmp_path / "figure.csv", dtype={"value": str})
+    table = plotted(tmp_path)
     assert list(zip(table["field"], table["value"], strict=True))[:2] == [
         ("rotate_memory", "true"),
         ("attention", "raw"),
@@ -86,17 +94,17 @@ def test_drawing_twice_gives_the_same_bytes(config, save, tmp_path, name):
     paths = sweep_files(config, save, name)
     for copy in ("a", "b"):
         draw_sweep(paths, outputs(tmp_path, copy), name, config)
-    for kind in ("pdf", "png", "csv"):
-        first = (tmp_path / f"a.{kind}").read_bytes()
-        assert first == (tmp_path / f"b.{kind}").read_bytes()
-        assert b"CreationDate" not in first
+    for one, two in zip(outputs(tmp_path, "a").values(), outputs(tmp_path, "b").values(), strict=True):
+        assert one.read_bytes() == two.read_bytes()
+        assert b"CreationDate" not in one.read_bytes()
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "a_mmedit.png").read_bytes()
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_wrong_sweeps_are_refused(config, save, tmp_path):
-    def draw(*paths, name="frontier", **options):
-        draw_sweep(paths, outputs(tmp_path), name, config, **options)
+    def draw(*paths):
+        draw_sweep(paths, outputs(tmp_path), "frontier", config)
 
     with pytest.raises(InputError, match="no column field, value"):
         draw(save(make_records(("left", "vqa", "unike"))))
@@ -109,13 +117,13 @@ def test_wrong_sweeps_are_refused(config, save, tmp_path):
         save(pd.read_parquet(path).assign(generated=np.nan), path.stem) for path in sweep_files(config, save, "zetas")
     ]
     with pytest.raises(InputError, match="generated was not measured"):
-        draw(*silent, name="zetas", criterion="generated")
+        sweep_table(load_records(silent, POINT), config.figures.sweep("zetas"), "generated", QUICK, 0)
 
 
 def test_methods_as_they_are(config, cells, tmp_path):
     chosen = [path for path in cells if path.stem.endswith(("t-patcher", "-unike"))]
     draw_methods(chosen, outputs(tmp_path), config)
-    table = pd.read_csv(tmp_path / "figure.csv")
+    table = plotted(tmp_path)
     assert list(zip(table["backbone"], table["task"], table["method"], strict=True))[:3] == [
         ("left", "vqa", "t-patcher"),
         ("left", "vqa", "unike"),

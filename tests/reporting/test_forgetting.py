@@ -24,16 +24,31 @@ def known(save):
 
 def test_scores_by_the_number_of_edits_since(known, config):
     points = forgetting(load_records([known], ["k"]), config)
-    assert len(points) == 3 * 2
+    assert len(points) == 2 * 2
     token = points[points["criterion"] == "token"].set_index("since")
-    assert token.index.tolist() == [0, 1, 2]
+    assert token["since_last"].to_dict() == {0: 0, 1: 2}
     for aim in ("reliability", "generality", "locality"):
-        assert token[aim].tolist() == [100.0, 75.0, 50.0]
-    assert token["edits"].tolist() == [3, 3, 2]  # the partial last session has nothing two edits ago
-    assert token["clusters"].tolist() == [3, 3, 2]
+        assert token[aim].tolist() == [100.0, 65.0]  # one edit since: three items of 75; two: two of 50
+    assert token["edits"].tolist() == [3, 5]  # the partial last session has nothing two edits ago
+    assert token["clusters"].tolist() == [3, 3]
     assert (token["right_after"] == 100).all() and (token["reliability_low"] <= token["reliability"]).all()
     mmedit = points[points["criterion"] == "mmedit"].set_index("since")
-    assert mmedit["locality"].tolist() == [50.0, 37.5, 25.0]
+    assert mmedit["locality"].tolist() == [50.0, 32.5]
+
+
+@pytest.mark.parametrize(
+    ("k", "ranges"),
+    [
+        (10, [(0, 0), (1, 4), (5, 9)]),
+        (12, [(0, 0), (1, 4), (5, 9), (10, 11)]),
+        (100, [(0, 0), (1, 9), *((ten, ten + 9) for ten in range(10, 100, 10))]),
+    ],
+)
+def test_every_number_of_edits_since_is_in_one_range(k, ranges, save, config):
+    records = load_records([save(make_records(("right", "vqa", "unike"), edits=2 * k, k=k))], ["k"])
+    points = forgetting(records, config).query("criterion == 'mmedit'")
+    assert list(zip(points["since"], points["since_last"], strict=True)) == ranges
+    assert points["edits"].tolist() == [2 * (last - first + 1) for first, last in ranges]
 
 
 def test_the_figure_is_drawn_twice_the_same(known, save, config, tmp_path):
@@ -45,7 +60,7 @@ def test_the_figure_is_drawn_twice_the_same(known, save, config, tmp_path):
     for kind in ("pdf", "png", "csv"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
     assert (tmp_path / "a.png").stat().st_size > 10000
-    assert len(pd.read_csv(tmp_path / "a.csv")) == 2 * (3 + 3 + 4)
+    assert len(pd.read_csv(tmp_path / "a.csv")) == 2 * (2 + 2 + 2)
 
 
 def test_one_step_records_are_refused(save, config):

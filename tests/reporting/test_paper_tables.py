@@ -18,7 +18,8 @@ CRITERIA = ("token", "mmedit", "exact", "generated")
 
 
 def outputs(folder, name):
-    return {key: folder / f"{name}_{key}.csv" for key in CRITERIA} | {"markdown": folder / f"{name}.md"}
+    names = (*CRITERIA, "differences")
+    return {key: folder / f"{name}_{key}.csv" for key in names} | {"markdown": folder / f"{name}.md"}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def tables(table_cells, admission, config, tmp_path_factory):
     paths = {name: outputs(folder, name) for name in ("table2", "table3", "table4", "table5")}
     for name in ("table2", "table3", "table4"):
         write_table(name, table_cells[name], admission, paths[name], config)
-    write_table5(table_cells["table1"], table_cells["table2"], paths["table5"], config)
+    write_table5(table_cells["table1"], table_cells["table2"], admission, paths["table5"], config)
     return paths
 
 
@@ -144,7 +145,7 @@ def test_cells_weigh_the_same_however_many_edits_they_have():
     assert (high - low) / 2 == pytest.approx(width, rel=0.06)
 
 
-def test_sessions_of_all_lengths_are_resampled_together(save, config, tmp_path):
+def test_sessions_of_all_lengths_are_resampled_together(save, config, admission, tmp_path):
     """Sessions of 10 and the one of 20 that holds them are one cluster: 40 edits a task make two."""
     rows = config.table2.model_copy(update={"tasks": ("vqa",), "methods": ("unike",)})
     one = config.table1.model_copy(update={"backbones": ("right",), "tasks": ("vqa",), "methods": ("unike",)})
@@ -155,16 +156,16 @@ def test_sessions_of_all_lengths_are_resampled_together(save, config, tmp_path):
     for frame in (ten, twenty):
         frame["token"] = frame["session"].floordiv(20 // frame["k"]) * 0.5 + 0.25
     paths = [save(make_records(cell), "one"), save(ten, "ten"), save(twenty, "twenty")]
-    write_table5(paths[:1], paths[1:], outputs(tmp_path, "t"), small)
+    write_table5(paths[:1], paths[1:], admission, outputs(tmp_path, "t"), small)
     row = pd.read_csv(tmp_path / "t_token.csv").set_index("setting").loc["sequential"]
     assert row[["reliability", "reliability_low", "reliability_high"]].tolist() == [50, 25, 75]
 
 
-def test_a_missing_cell_of_table5_is_named(table_cells, config, tmp_path):
+def test_a_missing_cell_of_table5_is_named(table_cells, config, admission, tmp_path):
     with pytest.raises(InputError, match="table2: no records of backbone right, task caption, k 20, method unike"):
-        write_table5(table_cells["table1"], table_cells["table2"][:-1], outputs(tmp_path, "t"), config)
+        write_table5(table_cells["table1"], table_cells["table2"][:-1], admission, outputs(tmp_path, "t"), config)
     with pytest.raises(InputError, match="table5: no output 'tokens'"):
-        write_table5(table_cells["table1"], table_cells["table2"], {"tokens": tmp_path / "x"}, config)
+        write_table5(table_cells["table1"], table_cells["table2"], admission, {"tokens": tmp_path / "x"}, config)
 
 
 def test_table5_in_words(tables):
@@ -174,6 +175,26 @@ def test_table5_in_words(tables):
     assert "| *paper: one-step, T-Patcher* |  |  | *84.5* | *71.6* | *87.2* |" in text
     table = pd.read_csv(tables["table5"]["token"]).set_index(["setting", "method"])
     row = table.loc[("sequential", "unike")]
-    start = f"| sequential, UniKE | 4 | 100 | {row['reliability']:.1f} ({row['reliability_low']:.1f} to "
+    assert (row["cells"], row["not_admitted"]) == (4, 4)  # all on the backbone that does not pass
+    assert table.loc[("one-step", "unike"), "not_admitted"] == 2 and not table.loc[("one-step", "base"), "not_admitted"]
+    start = "| sequential, UniKE *(not admitted in 4 of 4 cells)* | 4 | 100 | "
+    start += f"{row['reliability']:.1f} ({row['reliability_low']:.1f} to "
     assert start in text
     assert text.count("| sequential, T-Patcher | 4 | 100 | ") == 4 + 2  # four criteria; UniKE minus it under two
+
+
+@pytest.mark.parametrize("criterion", ["token", "mmedit"])
+def test_differences_are_of_the_tables_own_rows(criterion, tables):
+    """UniKE minus another method, in its own file, is the difference of their two rows."""
+    keys = {"table2": ["backbone", "task", "k"], "table4": ["backbone", "task", "k"], "table5": ["setting"]}
+    for name, of_cell in keys.items():
+        values = list(THREE_AIMS) if name == "table5" else list(PROBE_KINDS)
+        table = pd.read_csv(tables[name][criterion]).set_index([*of_cell, "method"])[values]
+        differences = pd.read_csv(tables[name]["differences"]).query("criterion == @criterion")
+        assert set(differences["first"]) == {"unike"}
+        assert len(differences) == (~table.index.get_level_values("method").isin(["unike", "base"])).sum()
+        for row in differences.to_dict("records"):
+            cell = tuple(row[key] for key in of_cell)
+            expected = table.loc[(*cell, "unike")] - table.loc[(*cell, row["second"])]
+            assert [row[value] for value in values] == pytest.approx(expected.tolist(), abs=2e-4)
+            assert all(row[f"{value}_low"] <= row[value] <= row[f"{value}_high"] for value in values)

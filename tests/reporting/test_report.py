@@ -11,7 +11,9 @@ from PIL import Image
 
 from unike_lib.config import StatisticsConfig
 from unike_lib.reporting.admission import summarise
-from unike_lib.reporting.report import ReportSources, plain_table, shown_table, write_report
+from unike_lib.reporting.averages import write_table5
+from unike_lib.reporting.report import ReportSources, write_report
+from unike_lib.reporting.shown import plain_table, shown_table
 from unike_lib.reporting.tables import write_table
 from unike_lib.types import InputError
 
@@ -41,12 +43,22 @@ class Balanced(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def sources(cells, config, admission, tmp_path_factory):
+def sources(table_cells, config, admission, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     scores = [pd.read_parquet(path) for path in admission]
     pd.concat([summarise(table, QUICK, 0) for table in scores]).to_csv(folder / "admission.csv", index=False)
-    outputs = {"token": folder / "table1.csv", "mmedit": folder / "table1_mmedit.csv"}
-    write_table("table1", cells, admission, outputs, config)
+    outputs = {
+        name: {
+            "token": folder / f"{name}.csv",
+            "mmedit": folder / f"{name}_mmedit.csv",
+            "exact": folder / f"{name}_exact.csv",
+            "differences": folder / f"{name}_differences.csv",
+        }
+        for name in ("table1", "table2", "table5")
+    }
+    for name in ("table1", "table2"):
+        write_table(name, table_cells[name], admission, outputs[name], config)
+    write_table5(table_cells["table1"], table_cells["table2"], admission, outputs["table5"], config)
     row = {
         "backbone": "left",
         "task": "vqa",
@@ -59,15 +71,17 @@ def sources(cells, config, admission, tmp_path_factory):
     pd.DataFrame([row]).to_csv(folder / "diagnostics.csv", index=False)
     for name in BACKBONES:
         pd.DataFrame([{"layer": 7, "truth_auc": 0.81249}]).to_csv(folder / f"{name}.csv", index=False)
-    Image.new("RGB", (20, 10)).save(folder / "fig2a.png")
+    figures = [folder / name for name in ("fig2a.png", "fig2a_mmedit.png", "forgetting.png")]
+    for path in figures:
+        Image.new("RGB", (20, 10)).save(path)
     (folder / "benchmarks").mkdir()
     (folder / "benchmarks" / "table1.tsv").write_text("s\th:m:s\tmax_rss\n7.4\t0:00:07\t150\n")
     return ReportSources(
-        tables=list(outputs.values()),
+        tables=[path for paths in outputs.values() for path in paths.values()],
         admission=folder / "admission.csv",
         diagnostics=folder / "diagnostics.csv",
         checks={name: folder / f"{name}.csv" for name in BACKBONES},
-        figures=[folder / "fig2a.png"],
+        figures=figures,
         settings=ROOT / "config.yaml",
         benchmarks=folder / "benchmarks",
     )
@@ -102,6 +116,7 @@ def test_the_page_says_what_its_tables_say(page, sources):
     row = table[(table["backbone"] == "left") & (table["task"] == "vqa") & (table["method"] == "t-patcher")].iloc[0]
     assert f"{row['rel']:.1f}{row['rel_low']:.1f} to {row['rel_high']:.1f}" in text
     assert "Criterion mmedit" in text and "0.812" in text
+    assert page.count("data:image/png;base64,") == 3 and len(re.findall("<figure", page)) == 2
     assert "table1177150" in text
     for claim in (
         "Most methods reach",
@@ -113,6 +128,23 @@ def test_the_page_says_what_its_tables_say(page, sources):
         assert claim in text
     assert "External methods have good generality but weak locality (4.2, iii). Here: not measured." in text
     assert "clearly in the paper's order" in text
+    assert "Not counted, because the backbone was not admitted there (below):right, VQA: UniKE, unike-paper." in text
+    assert re.search(r"right, VQA: [0-2] of 2 methods reach 80%", text)  # fine-tuning and T-Patcher
+
+
+def test_marks_intervals_and_papers_rows_are_those_of_each_table(page):
+    """Sections of the page, by their headings."""
+    parts = dict(part.split("</h3>", 1) for part in page.split('<h2 id="figures">')[0].split("<h3>") if "</h3>" in part)
+    one, several, average = (next(text for title, text in parts.items() if f"Table {n}" in title) for n in (1, 2, 5))
+    assert "<td>UniKE (not admitted)</td>" in one and "<td>T-Patcher</td>" in one
+    assert "Intervals are over edits" in one and "<th>sessions</th>" not in one
+    assert "Intervals are over sessions (resampled whole, and too narrow" in several and "<th>sessions</th>" in several
+    assert "UniKE (not admitted in 4 of 4 cells)" in average and "UniKE (not admitted in 2 of 4 cells)" in average
+    for text, rows in ((one, 2 * 2 * 5), (several, 2 * 2 * 2), (average, 4 + 2)):
+        criteria = re.split("<details><summary>", text)
+        assert ["the paper" in criterion for criterion in criteria[:3]] == [True, True, False]  # not under exact
+        assert criteria[0].count("<td>the paper</td>") == rows
+        assert len(re.findall("Paired differences on the same edits", text)) == 2 and "<th>UniKE minus</th>" in text
 
 
 def test_results_tables_have_the_papers_row_below_ours():
@@ -123,7 +155,8 @@ def test_results_tables_have_the_papers_row_below_ours():
         ]
     ).assign(paper_rel=[98.0, None])
     shown = shown_table(frame)
-    assert (shown.labels, shown.numbers) == (("method", "k", "edits"), ("Rel.",))
+    assert (shown.labels, shown.numbers) == (("method", "k", "edits", "sessions"), ("Rel.",))
+    assert not any(row.paper for row in shown_table(frame, paper=False).rows)
     assert [(row.labels[0], row.cells, row.paper) for row in shown.rows] == [
         ("UniKE", (("90.0", "80.0 to 95.0"),), False),
         ("the paper", (("98.0", ""),), True),

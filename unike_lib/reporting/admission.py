@@ -10,8 +10,10 @@ import pandas as pd
 
 from unike_lib.config import StatisticsConfig
 from unike_lib.io import atomic_path, read_table, write_csv
+from unike_lib.methods import UnikeMethod, resolve_method
 from unike_lib.reporting.bootstrap import cluster_weights, count_clusters, percentile_interval
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
+from unike_lib.table_config import tasks_of
 from unike_lib.types import InputError
 
 CONDITION = ["test", "layers", "alpha", "memory"]
@@ -49,6 +51,30 @@ class Verdict:
     def admits(self, task: str) -> bool:
         """Whether both tests are passed, and on this task alone too."""
         return self.passed and task in self.tasks and self.tasks[task].passed
+
+
+def not_admitted(
+    found: Mapping[str, Verdict], methods: dict[str, dict[str, Any]], cell: tuple[str, str, str]
+) -> list[str]:
+    """Return the tasks of a cell on which its numbers say nothing about the method.
+
+    They do where the method reads a latent memory and the backbone did not pass the admission tests.
+
+    Args:
+        found: backbone -> verdict.
+        methods: of the configuration.
+        cell: backbone, task of a table, method variant.
+
+    Raises:
+        InputError: a backbone without admission tests.
+    """
+    backbone, task, method = cell
+    if backbone not in found:
+        raise InputError(f"no admission tests of backbone {backbone}, which is in the table")
+    settings = resolve_method(methods, method)
+    if not isinstance(settings, UnikeMethod) or not settings.latent:
+        return []
+    return [single for single in tasks_of(task) if not found[backbone].admits(single)]
 
 
 def write_admission(

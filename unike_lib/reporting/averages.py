@@ -8,22 +8,25 @@ import numpy as np
 import pandas as pd
 
 from unike_lib.config import Config
-from unike_lib.io import atomic_path, write_csv
+from unike_lib.io import DECIMALS, atomic_path, write_csv
+from unike_lib.reporting.admission import Verdict, not_admitted, read_verdicts
 from unike_lib.reporting.bootstrap import Floats, cluster_weights, interval_over_cells
 from unike_lib.reporting.markdown import Row, cell, markdown_table, rows_of
 from unike_lib.reporting.paper import PAPER_METHODS, paper_cells, paper_table
-from unike_lib.reporting.records import CRITERIA, ROW, load_records
-from unike_lib.reporting.scores import THREE_AIMS, EditScores, edit_scores
+from unike_lib.reporting.records import CELL, CRITERIA, FAMILIES, ROW, load_records
+from unike_lib.reporting.scores import PAIR, THREE_AIMS, EditScores, edit_scores
 from unike_lib.reporting.table_text import CRITERION_TITLES, REFERENCE, TASK_TITLES, confidence_text, method_title
-from unike_lib.reporting.tables import cells_of
-from unike_lib.types import PROBE_KINDS, InputError
+from unike_lib.reporting.tables import cells_of, check_outputs
+from unike_lib.types import PROBE_KINDS
 
 SOURCES = {"one-step": "table1", "sequential": "table2"}
 ROUNDING = 0.1  # points: how far averages of printed numbers may be from a printed average
 INTRODUCTION = """\
 The mean over the cells of a setting, each with the same weight, in percent, with {confidence} bootstrap intervals (of \
 one-step editing over edits, those that share a fact together; of sequential editing over sessions). Generality is the \
-mean of T-Gen. and M-Gen., locality that of T-Loc. and M-Loc. Rows in italics are what the paper prints."""
+mean of T-Gen. and M-Gen., locality that of T-Loc. and M-Loc. Rows in italics are what the paper prints. Cells that \
+are not admitted say nothing about their method: it reads a memory, and the backbone did not pass the admission tests \
+there (`results/admission.md`)."""
 
 
 @dataclass(frozen=True)
@@ -61,41 +64,65 @@ def paper_averages() -> pd.DataFrame:
 def write_table5(
     one_step: Sequence[Path],
     sequential: Sequence[Path],
+    admission: Sequence[Path],
     outputs: Mapping[str, Path],
     config: Config,
     notes: Sequence[str] = (),
 ) -> None:
-    """Write Table 5: one CSV a criterion with the paper's numbers beside ours, and Markdown.
+    """Write Table 5: a CSV a criterion with the paper's numbers beside ours, differences, and Markdown.
 
     Args:
         one_step: the records of Table 1.
         sequential: the records of Table 2.
-        outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `markdown` -> Markdown path.
+        admission: scores of the admission tests, a file a backbone; `not_admitted` counts a row's cells that say
+            nothing about its method.
+        outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `differences` -> CSV path, UniKE minus
+            each other method, by `token` and `mmedit`; `markdown` -> Markdown path.
         config: the run; `table1`, `table2`, `statistics` and `seed` are used.
         notes: sentences about the benchmark, such as what is left out of it.
 
     Raises:
         InputError: a cell without records, or an output that is no criterion; see also `load_records`.
     """
-    unknown = sorted(set(outputs) - {*CRITERIA, "markdown"})
-    if unknown:
-        raise InputError(f"table5: no output {unknown[0]!r}; known: {', '.join(CRITERIA)}, markdown")
+    check_outputs("table5", outputs)
     frames = {"one-step": load_records(one_step, ["k"]), "sequential": load_records(sequential, ["k"])}
-    tables, differences = {}, {}
-    for criterion in [name for name in CRITERIA if name in {*outputs, "token", "mmedit"}]:
+    doubts = _doubts(frames, read_verdicts(admission, config.statistics, config.seed), config)
+    tables, differences = {}, []
+    for criterion in [name for name in CRITERIA if name in {*outputs, *FAMILIES}]:
         averages = pd.concat([_averages(name, frame, criterion, config) for name, frame in frames.items()])
-        of_unike = averages["minus"] == REFERENCE
-        tables[criterion] = _with_paper(averages[~of_unike].drop(columns="minus"))
-        differences[criterion] = averages[of_unike]
+        averages = averages.round(DECIMALS)
+        of_unike = averages[PAIR[0]] == REFERENCE
+        table = _with_paper(averages[~of_unike].drop(columns=PAIR[0]).rename(columns={PAIR[1]: "method"}))
+        counts = [doubts.get(key, 0) for key in table[["setting", "method"]].itertuples(index=False, name=None)]
+        tables[criterion] = table.assign(not_admitted=counts)
+        if criterion in FAMILIES:
+            differences.append(averages[of_unike].assign(criterion=criterion))
         if criterion in outputs:
             write_csv(outputs[criterion], tables[criterion])
+    compared = pd.concat(differences)
+    compared = compared[["criterion", *compared.columns.drop("criterion")]]
+    if "differences" in outputs:
+        write_csv(outputs["differences"], compared)
     if "markdown" in outputs:
         with atomic_path(outputs["markdown"]) as temporary:
-            temporary.write_text(_text(tables, differences, config, notes), encoding="utf-8")
+            temporary.write_text(_text(tables, compared, config, notes), encoding="utf-8")
+
+
+def _doubts(
+    records: Mapping[str, pd.DataFrame], found: Mapping[str, Verdict], config: Config
+) -> dict[tuple[str, str], int]:
+    """Return, by setting and method, how many cells say nothing about the method."""
+    counts: dict[tuple[str, str], int] = {}
+    for setting, frame in records.items():
+        cells = cells_of(SOURCES[setting], frame, config)
+        for names in cells[CELL].itertuples(index=False, name=None):
+            doubted = bool(not_admitted(found, config.methods, names))
+            counts[setting, names[2]] = counts.get((setting, names[2]), 0) + doubted
+    return counts
 
 
 def _averages(setting: str, records: pd.DataFrame, criterion: str, config: Config) -> pd.DataFrame:
-    """Return a row a method and, with `minus` as UniKE's name, a row for UniKE minus each other method."""
+    """Return a row a method, in the column `second`; with UniKE's name in `first`, a row for UniKE minus the method."""
     wanted = cells_of(SOURCES[setting], records, config)
     clusters = _clusters(records)
     cells = {}
@@ -105,11 +132,11 @@ def _averages(setting: str, records: pd.DataFrame, criterion: str, config: Confi
         tasks = list(keys["task"])
         names = [clusters[task, case] for task, cell in zip(tasks, scores, strict=True) for case in cell.cases]
         cells[str(method)] = _Cells(scores, names)
-    rows = [{"setting": setting, "method": name, "minus": "", **_row(group, config)} for name, group in cells.items()]
+    rows = [{"setting": setting, "first": "", "second": name, **_row(group, config)} for name, group in cells.items()]
     if REFERENCE in cells:
         others = [name for name in cells if name not in {REFERENCE, "base"}]
-        labels = {"setting": setting, "minus": REFERENCE}
-        rows += [labels | {"method": name} | _row(cells[REFERENCE].minus(cells[name]), config) for name in others]
+        labels = {"setting": setting, "first": REFERENCE}
+        rows += [labels | {"second": name} | _row(cells[REFERENCE].minus(cells[name]), config) for name in others]
     return pd.DataFrame(rows)
 
 
@@ -161,7 +188,7 @@ def _with_paper(averages: pd.DataFrame) -> pd.DataFrame:
 
 def _text(
     tables: Mapping[str, pd.DataFrame],
-    differences: Mapping[str, pd.DataFrame],
+    differences: pd.DataFrame,
     config: Config,
     notes: Sequence[str],
 ) -> str:
@@ -181,10 +208,11 @@ def _text(
         if table[list(THREE_AIMS)].isna().all(axis=None):
             parts.append("Not measured in this run.")
             continue
-        lines = [line for row in rows_of(table) for line in _lines(row, criterion in {"token", "mmedit"})]
+        lines = [line for row in rows_of(table) for line in _lines(row, criterion in FAMILIES)]
         parts.append(markdown_table(header, lines))
-        if criterion in {"token", "mmedit"} and len(differences[criterion]):
-            lines = [_difference_line(row) for row in rows_of(differences[criterion])]
+        compared = differences[differences["criterion"] == criterion]
+        if len(compared):
+            lines = [_difference_line(row) for row in rows_of(compared)]
             title = method_title(REFERENCE)
             parts += [f"{title} minus each other method on the same edits, in points:"]
             parts += [markdown_table([f"{title} minus", *header[1:]], lines)]
@@ -201,20 +229,23 @@ def _cells_text(setting: str, config: Config) -> str:
 
 def _lines(row: Row, paper: bool) -> list[list[str]]:
     counts = [str(row["cells"]), str(row["edits"])]
-    lines = [[f"{row['setting']}, {method_title(row['method'])}", *counts, *(cell(row, aim) for aim in THREE_AIMS)]]
+    title = f"{row['setting']}, {method_title(row['method'])}"
+    if row["not_admitted"]:
+        title += f" *(not admitted in {row['not_admitted']} of {row['cells']} cells)*"
+    lines = [[title, *counts, *(cell(row, aim) for aim in THREE_AIMS)]]
     if paper and pd.notna(row["paper_reliability"]):
         title = f"*paper: {row['setting']}, {PAPER_METHODS[row['method']]}*"
-        lines.append([title, "", "", *(_printed(row, aim) for aim in THREE_AIMS)])
+        lines.append([title, "", "", *(f"*{printed_average(row, aim)}*" for aim in THREE_AIMS)])
     return lines
 
 
-def _printed(row: Row, aim: str) -> str:
+def printed_average(row: Row, aim: str) -> str:
     """Return the paper's number; where its own tables give another, that too."""
     printed, recomputed = row[f"paper_{aim}"], row[f"paper_{aim}_recomputed"]
     other = f" (its cells give {recomputed:.1f})" if abs(printed - recomputed) > ROUNDING else ""
-    return f"*{printed:.1f}{other}*"
+    return f"{printed:.1f}{other}"
 
 
 def _difference_line(row: Row) -> list[str]:
-    name = f"{row['setting']}, {method_title(row['method'])}"
+    name = f"{row['setting']}, {method_title(row['second'])}"
     return [name, str(row["cells"]), str(row["edits"]), *(cell(row, aim, signed=True) for aim in THREE_AIMS)]

@@ -1,20 +1,23 @@
 """Which of the paper's claims hold in our tables, and where our order of methods differs from the paper's, in words.
 
 All functions read tables as `write_table` writes them: one row a backbone, task, `k` (edits a session) and method,
-with rel .. m_loc in percent, their ends X_low and X_high, and the paper's numbers paper_X.
+with rel .. m_loc in percent, their ends X_low and X_high, the paper's numbers paper_X, and `admitted`: whether the row
+says anything about its method. Rows that do not are left out of what is said of methods.
 """
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from unike_lib.reporting.markdown import Row, rows_of
 from unike_lib.reporting.paper import short_title
+from unike_lib.reporting.records import SETTING
 from unike_lib.reporting.scores import THREE_AIMS
-from unike_lib.reporting.table_text import METRIC_TITLES
+from unike_lib.reporting.table_text import METRIC_TITLES, TASK_TITLES
 from unike_lib.types import PROBE_KINDS
 
 # The paper's classes of methods (4.1); fine-tuning is a class of its own.
@@ -38,18 +41,26 @@ def paper_claims(tables: Sequence[pd.DataFrame], kinds: Mapping[str, str]) -> li
     """Return the paper's claims about one-step and sequential editing, judged by our numbers.
 
     Args:
-        tables: Table 1 first; others may tell about longer sessions.
+        tables: Table 1 first; others may tell about longer sessions. All by one criterion.
         kinds: method variant -> the method that it is a variant of.
     """
-    aims = with_aims(tables[0])
+    counted = [table[table["admitted"]] for table in tables]
+    aims = with_aims(counted[0])
     classes = {name: CLASSES.get(kind, "") for name, kind in kinds.items()}
     return [
         claim_reliable(aims),
         claim_below(aims, [n for n in kinds if classes[n] == "intrinsic"], "intrinsic", ("generality", "locality")),
         claim_below(aims, [n for n in kinds if classes[n] == "external"], "external", ("locality", "generality")),
         claim_balanced(aims),
-        claim_decline(pd.concat(tables)),
+        claim_decline(pd.concat(counted)),
     ]
+
+
+def not_counted(tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Say, a sentence a backbone and task, which methods are left out, because it was not admitted for them."""
+    doubted = pd.concat([table[~table["admitted"]] for table in tables])
+    cells = doubted.groupby(["backbone", "task"], sort=False)["method"]
+    return [f"{_cell_title(cell)}: {', '.join(map(_title, dict.fromkeys(names)))}." for cell, names in cells]
 
 
 def with_aims(table: pd.DataFrame) -> pd.DataFrame:
@@ -73,7 +84,7 @@ def claim_reliable(aims: pd.DataFrame) -> Claim:
         held.append(bool(reached.mean() > 0.5))
         below = [f"{_title(row['method'])} {row['reliability']:.1f}%" for row in rows_of(rows[~reached])]
         rest = f"; below: {', '.join(below)}" if below else ""
-        evidence.append(f"{name}: {reached.sum()} of {len(rows)} methods reach {RELIABLE:g}%{rest}.")
+        evidence.append(f"{name}: {reached.sum()} of {len(rows)} methods reach {RELIABLE:g}%{rest}: {_word(held)}.")
     return Claim("Most methods reach a desirable reliability (4.2, i).", _verdict(held), tuple(evidence))
 
 
@@ -91,7 +102,7 @@ def claim_below(aims: pd.DataFrame, methods: Sequence[str], name: str, order: tu
             means = f"{weak} {row[weak]:.1f}, {strong} {row[strong]:.1f}"
             turned = "the other way round" if row[weak] >= row[strong] else "the intervals overlap"
             word = "clearly below" if clear else turned
-            evidence.append(f"{cell}, {_title(row['method'])}: {means}; {word}.")
+            evidence.append(f"{cell}, {_title(row['method'])}: {means}; {word}: {_word(held)}.")
     title = (
         f"{name.capitalize()} methods have good {strong} but weak {weak} (4.2, {'ii' if weak[0] == 'g' else 'iii'})."
     )
@@ -108,8 +119,8 @@ def claim_balanced(aims: pd.DataFrame, method: str = "unike") -> Claim:
         others = lowest.drop(method)
         held.append(bool(lowest[method] > others.max()))
         best = f"{_title(others.idxmax())} {others.max():.1f}"
-        word = "above" if held[-1] else "not above"
-        evidence.append(f"{cell}: lowest aim {_title(method)} {lowest[method]:.1f}, {word} the best other, {best}.")
+        ours = f"lowest aim {_title(method)} {lowest[method]:.1f}"
+        evidence.append(f"{cell}: {ours}, the best other {best}: {_word(held)}.")
     return Claim("UniKE balances all three aims (4.2, iv).", _verdict(held), tuple(evidence))
 
 
@@ -129,37 +140,61 @@ def claim_decline(table: pd.DataFrame, method: str = "unike") -> Claim:
         falls = wide[wide.columns.min()] - wide[wide.columns.max()]
         others = falls.drop(method)
         held.append(bool(falls[method] < others.median()))
-        listed = ", ".join(f"{_title(name)} {fall:+.1f}" for name, fall in others.items())
+        listed = ", ".join(f"{_title(name)} {fall:.1f}" for name, fall in others.items())
         ks = f"K = {wide.columns.min()} to {wide.columns.max()}"
-        evidence.append(f"{cell}, {ks}: fall of the mean aim {_title(method)} {falls[method]:+.1f}; {listed}.")
+        ours = f"the mean aim of {_title(method)} falls by {falls[method]:.1f}"
+        theirs = f"the others' by {others.median():.1f} in the median ({listed})"
+        evidence.append(f"{cell}, {ks}: {ours}, {theirs}: {_word(held)}.")
     return Claim("UniKE declines less than others as sessions grow (4.3).", _verdict(held), tuple(evidence))
 
 
-def order_differences(table: pd.DataFrame) -> list[str]:
-    """Say, a sentence a cell, how our order of methods compares with the paper's, metric by metric.
+def order_differences(table: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
+    """Say, a sentence a backbone, task and K, how our order of methods compares with the paper's, metric by metric.
 
-    A pair of methods counts where the paper's numbers differ. It is in the other order only if our intervals lie apart.
+    A pair of methods counts where the paper's numbers differ. It is in the same or the other order only if that is
+    clear: for UniKE and another method, the interval of their paired difference leaves out zero; for two others, their
+    intervals lie apart.
+
+    Args:
+        table: by one criterion.
+        differences: UniKE (`first`) minus each other method (`second`) of the table, by the same criterion.
     """
+    paired = {(*_setting_of(row), row["first"], row["second"]): row for row in rows_of(differences)}
     sentences = []
-    for cell, rows in _cells(table[(table["method"] != UNEDITED) & table["paper_rel"].notna()]):
-        same, unclear, turned = 0, 0, []
-        for kind, (one, two) in itertools.product(PROBE_KINDS, itertools.combinations(rows_of(rows), 2)):
-            theirs = one[f"paper_{kind}"] - two[f"paper_{kind}"]
-            if theirs == 0:
+    for setting, rows in table[table["admitted"] & table["paper_rel"].notna()].groupby(SETTING, sort=False):
+        counts = {"all": [0, 0, 0], "of UniKE": [0, 0, 0]}  # the paper's order, not told apart, the other order
+        turned = []
+        for kind, pair in itertools.product(PROBE_KINDS, itertools.combinations(rows_of(rows), 2)):
+            low, high = sorted(pair, key=lambda row: row[f"paper_{kind}"])
+            if high[f"paper_{kind}"] == low[f"paper_{kind}"]:
                 continue
-            high, low = (one, two) if theirs > 0 else (two, one)
-            if high[f"{kind}_low"] > low[f"{kind}_high"]:
-                same += 1
-            elif high[f"{kind}_high"] < low[f"{kind}_low"]:
+            difference = paired.get((*setting, high["method"], low["method"]))
+            reverse = paired.get((*setting, low["method"], high["method"]))
+            sign = _sign(difference, kind) - _sign(reverse, kind)
+            if difference is None and reverse is None:
+                sign = int(high[f"{kind}_low"] > low[f"{kind}_high"]) - int(high[f"{kind}_high"] < low[f"{kind}_low"])
+            for group in ["all", "of UniKE"][: 1 + (difference is not None or reverse is not None)]:
+                counts[group][1 - sign] += 1
+            if sign < 0:
                 turned.append(_turned(kind, high, low))
-            else:
-                unclear += 1
-        total = same + unclear + len(turned)
-        if total:
-            counts = f"of {total} pairs (two methods, one metric), {same} are clearly in the paper's order, {unclear} "
-            counts += f"cannot be told apart, {len(turned)} are clearly in the other order"
-            sentences.append(f"{cell}: {counts}{': ' if turned else ''}{'; '.join(turned)}.")
+        if sum(counts["all"]):
+            same, unclear, other = counts["all"]
+            text = f"of {sum(counts['all'])} pairs (two methods, one metric), {same} are clearly in the paper's order, "
+            text += f"{unclear} cannot be told apart, {other} are clearly in the other order"
+            if sum(counts["of UniKE"]):
+                same, unclear, other = counts["of UniKE"]
+                text += (
+                    f" (UniKE minus another: {same} with the paper's sign, {unclear} unclear, {other} with the other)"
+                )
+            sentences.append(f"{_setting_title(setting)}: {text}{': ' if turned else ''}{'; '.join(turned)}.")
     return sentences
+
+
+def _sign(difference: Row | None, kind: str) -> int:
+    """Return 1 or -1 if the interval of a difference lies above or below zero, else 0; 0 also of none."""
+    if difference is None:
+        return 0
+    return int(difference[f"{kind}_low"] > 0) - int(difference[f"{kind}_high"] < 0)
 
 
 def _turned(kind: str, high: Row, low: Row) -> str:
@@ -169,14 +204,14 @@ def _turned(kind: str, high: Row, low: Row) -> str:
 
 
 def ranking_changes(token: pd.DataFrame, mmedit: pd.DataFrame) -> list[str]:
-    """Say, a sentence a cell, which methods change places between the `token` and the `mmedit` criterion.
+    """Say, a sentence a backbone, task and K, which methods change places between the `token` and `mmedit` criteria.
 
     T-Loc., M-Loc. and the mean of the three aims are compared (the other metrics are the same by both). Pairs are named
     where the intervals lie apart by both criteria; the others are counted.
     """
-    sentences, others = [], dict(_cells(_with_mean(mmedit)))
-    for cell, rows in _cells(_with_mean(token)):
-        both = rows.merge(others[cell], on="method", suffixes=("", "_mmedit"))
+    sentences, others = [], dict(iter(_with_mean(mmedit).groupby(SETTING)))
+    for setting, rows in _with_mean(token).groupby(SETTING, sort=False):
+        both = rows.merge(others[setting], on="method", suffixes=("", "_mmedit"))
         clear, close = [], 0
         for kind, pair in itertools.product(
             RANKED, itertools.combinations(rows_of(both[both["method"] != UNEDITED]), 2)
@@ -192,7 +227,7 @@ def ranking_changes(token: pd.DataFrame, mmedit: pd.DataFrame) -> list[str]:
                 clear.append(f"{RANKED[kind]}, {names} by token ({here}), below by mmedit ({there})")
         if clear or close:
             count = f"{len(clear)} pairs clearly change places, {close} within their intervals"
-            sentences.append(f"{cell}: {count}{': ' if clear else ''}{'; '.join(clear)}.")
+            sentences.append(f"{_setting_title(setting)}: {count}{': ' if clear else ''}{'; '.join(clear)}.")
     return sentences
 
 
@@ -203,7 +238,25 @@ def _with_mean(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cells(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    return [(f"{names[0]}, {names[1]}", rows) for names, rows in table.groupby(["backbone", "task"], sort=False)]
+    groups = table.groupby(["backbone", "task"], sort=False)
+    return [(_cell_title(cell), rows) for cell, rows in groups]
+
+
+def _cell_title(cell: Any) -> str:
+    backbone, task = map(str, cell)
+    return f"{backbone}, {TASK_TITLES[task]}"
+
+
+def _setting_of(row: Row) -> tuple[str, str, int]:
+    return str(row["backbone"]), str(row["task"]), int(row["k"])
+
+
+def _setting_title(setting: Any) -> str:
+    return _cell_title(setting[:2]) + (f", K = {setting[2]}" if setting[2] > 1 else "")
+
+
+def _word(held: Sequence[bool]) -> str:
+    return "held" if held[-1] else "not held"
 
 
 def _verdict(held: Sequence[bool]) -> str:

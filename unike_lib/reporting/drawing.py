@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from unike_lib.io import atomic_path
+from unike_lib.io import atomic_path, write_csv
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 WIDTH = 6.3  # inches
@@ -50,5 +50,4 @@ def save_figure(figure: Figure, numbers: pd.DataFrame, outputs: Mapping[str, Pat
             with atomic_path(outputs[kind]) as temporary:
                 figure.savefig(temporary, format=kind, metadata=metadata)
     if "csv" in outputs:
-        with atomic_path(outputs["csv"]) as temporary:
-            numbers.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+        write_csv(outputs["csv"], numbers)

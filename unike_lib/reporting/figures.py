@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unike_lib.config import Config
+from unike_lib.io import write_csv
 from unike_lib.reporting.drawing import STYLE, legend_below, make_panels, save_figure
-from unike_lib.reporting.records import load_records
+from unike_lib.reporting.records import CELL, FAMILIES, load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table
 from unike_lib.reporting.shapes import draw_differences, draw_dots, draw_lines, draw_path
 from unike_lib.reporting.sweeps import POINT, sweep_table
@@ -26,9 +27,7 @@ SHAPES: Mapping[str, Callable[[Axes, pd.DataFrame], None]] = {
 ROW_HEIGHT = 0.3  # inches a change in a figure of differences
 
 
-def draw_sweep(
-    records: Sequence[Path], outputs: Mapping[str, Path], name: str, config: Config, criterion: str = "token"
-) -> None:
+def draw_sweep(records: Sequence[Path], outputs: Mapping[str, Path], name: str, config: Config) -> None:
     """Draw a sweep of the configuration: a panel a backbone (down) and task (across), in the sweep's shape.
 
     Bars and bands are bootstrap intervals over edits. Locality is the mean of T-Loc and M-Loc, generality that of T-Gen
@@ -36,51 +35,59 @@ def draw_sweep(
 
     Args:
         records: record files with the columns `field` and `value`: what each point changes.
-        outputs: `pdf`, `png` -> figure paths; `csv` -> path of the plotted numbers.
+        outputs: `pdf`, `png` -> figure paths, by the criterion `token`; `mmedit_pdf`, `mmedit_png`: by `mmedit`; `csv`
+            -> path of the numbers plotted in both.
         name: of the sweep in `config.figures.sweeps`.
         config: the run; `figures`, `statistics` and `seed` are used.
-        criterion: of the scores.
 
     Raises:
         InputError: see `load_records` and `sweep_table`.
     """
-    sweep = config.figures.sweep(name)
-    points = sweep_table(load_records(records, POINT), sweep, criterion, config.statistics, config.seed)
+    sweep, frame = config.figures.sweep(name), load_records(records, POINT)
+    points = {criterion: sweep_table(frame, sweep, criterion, config.statistics, config.seed) for criterion in FAMILIES}
     _draw(points, sweep.shape, outputs)
 
 
-def draw_methods(
-    records: Sequence[Path], outputs: Mapping[str, Path], config: Config, criterion: str = "token"
-) -> None:
+def draw_methods(records: Sequence[Path], outputs: Mapping[str, Path], config: Config) -> None:
     """Draw generality over locality of methods as they are (Fig. 2a).
 
     Args:
         records: record files of the methods `config.figures.fig2a`.
         outputs: as in `draw_sweep`.
         config: the run; `figures`, `statistics` and `seed` are used.
-        criterion: of the scores.
 
     Raises:
         InputError: see `load_records`; or a method without records.
     """
-    table = score_table(load_records(records), criterion, config.statistics, config.seed, columns=THREE_AIMS)
-    methods, shown = config.figures.fig2a, config.figures
-    rows = pd.DataFrame(
+    methods, shown, frame = config.figures.fig2a, config.figures, load_records(records)
+    wanted = pd.DataFrame(
         [(backbone, task, name) for backbone in shown.backbones for task in shown.tasks for name in methods],
-        columns=["backbone", "task", "method"],
-    ).merge(table, how="left")
-    gaps = rows[rows["generality"].isna()]
-    if len(gaps):
-        raise InputError(f"fig2a: no {criterion} scores of {', '.join(gaps.iloc[0][['backbone', 'task', 'method']])}")
-    _draw(rows.assign(field="", value=""), "path", outputs)
+        columns=CELL,
+    )
+    points = {}
+    for criterion in FAMILIES:
+        table = score_table(frame, criterion, config.statistics, config.seed, columns=THREE_AIMS)
+        rows = wanted.merge(table, how="left")
+        gaps = rows[rows["generality"].isna()]
+        if len(gaps):
+            raise InputError(f"fig2a: no {criterion} scores of {', '.join(gaps.iloc[0][CELL])}")
+        points[criterion] = rows.assign(field="", value="")
+    _draw(points, "path", outputs)
 
 
-def _draw(points: pd.DataFrame, shape: str, outputs: Mapping[str, Path]) -> None:
+def _draw(points: Mapping[str, pd.DataFrame], shape: str, outputs: Mapping[str, Path]) -> None:
+    """Draw the points of each criterion: `token` into the plain outputs, another into those with its name."""
+    numbers = pd.concat([table.assign(criterion=criterion) for criterion, table in points.items()])
     with style.context(STYLE, after_reset=True):
-        save_figure(_figure(points, shape), points, outputs)
+        for criterion, table in points.items():
+            prefix = "" if criterion == "token" else f"{criterion}_"
+            files = {kind: outputs[prefix + kind] for kind in ("pdf", "png") if prefix + kind in outputs}
+            save_figure(_figure(table, shape, criterion), table, files)
+    if "csv" in outputs:
+        write_csv(outputs["csv"], numbers[["criterion", *numbers.columns.drop("criterion")]])
 
 
-def _figure(points: pd.DataFrame, shape: str) -> Figure:
+def _figure(points: pd.DataFrame, shape: str, criterion: str) -> Figure:
     cells = dict(iter(points.groupby(["backbone", "task"], sort=False)))
     backbones, tasks = points["backbone"].unique(), points["task"].unique()
     forest = shape == "differences"
@@ -95,5 +102,5 @@ def _figure(points: pd.DataFrame, shape: str) -> Figure:
                 panel.set_xlabel("")
         if not forest:
             axes[row][0].set_ylabel("generality, %" if shape == "path" else "%")
-    legend_below(figure)
+    legend_below(figure, f"criterion {criterion}")
     return figure

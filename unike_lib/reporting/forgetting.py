@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -11,22 +12,23 @@ from matplotlib.figure import Figure
 from unike_lib.config import Config
 from unike_lib.reporting.drawing import MARKERS, STYLE, legend_below, make_panels, save_figure
 from unike_lib.reporting.paper import short_title
-from unike_lib.reporting.records import RIGHT_AFTER, ROW, SETTING, load_records
+from unike_lib.reporting.records import FAMILIES, RIGHT_AFTER, ROW, SETTING, load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table
 from unike_lib.reporting.table_text import TASK_TITLES
 from unike_lib.types import InputError
 
-CRITERIA = ("token", "mmedit")
 ROW_HEIGHT = 1.7  # inches
-BANDS = 3  # more methods' bands hide one another
-KEYS = [*ROW, "since"]
+BIN = 5  # edits; a tenth of a session where that is more
+KEYS = [*ROW, "since", "since_last"]
+# A panel each: the criterion and the aim. Reliability and generality are the same by both criteria.
+PANELS = (("token", "reliability"), ("token", "generality"), ("token", "locality"), ("mmedit", "locality"))
 
 
 def draw_forgetting(records: Sequence[Path], outputs: Mapping[str, Path], config: Config) -> None:
     """Draw scores at the end of a session against the number of edits made since the item's own.
 
     A row of panels is a backbone, task and K; reliability has the score right after the item's own edit beside it
-    (dotted). Bands are bootstrap intervals over sessions, of at most BANDS methods; the CSV has those of all.
+    (dotted). Bars are bootstrap intervals over sessions.
 
     Args:
         records: record files of sessions of several edits.
@@ -45,7 +47,7 @@ def draw_forgetting(records: Sequence[Path], outputs: Mapping[str, Path], config
 
 
 def forgetting(records: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """Return one row a cell, criterion and number of edits since the item's own.
+    """Return one row a cell, criterion and range of edits since the item's own: none, then a few together (`BIN`).
 
     An item at position p of a session of n edits (the last session may be shorter than K) has n - 1 - p edits since.
 
@@ -54,9 +56,9 @@ def forgetting(records: pd.DataFrame, config: Config) -> pd.DataFrame:
         config: the run; `statistics` and `seed` are used.
 
     Returns:
-        Columns: the cell, `since`, `criterion`; `edits`, `clusters` (sessions); with intervals X_low, X_high, in
-        percent: `reliability`, `generality`, `locality` at the end of the session, and `right_after`: the reliability
-        of the same items right after their own edit.
+        Columns: the cell, `since` to `since_last`, `criterion`; `edits`, `clusters` (sessions); with intervals X_low,
+        X_high, in percent: `reliability`, `generality`, `locality` at the end of the session, and `right_after`: the
+        reliability of the same items right after their own edit.
 
     Raises:
         InputError: records without scores right after the edit.
@@ -66,9 +68,12 @@ def forgetting(records: pd.DataFrame, config: Config) -> pd.DataFrame:
         row = missing.iloc[0]
         raise InputError(f"{row['file']}: case {row['case']}: no score right after the edit, expected K > 1")
     last = records.groupby([*ROW, "session"])["position"].transform("max")
-    records = records.assign(since=last - records["position"])
+    since, width = last - records["position"], (records["k"] // 10).clip(BIN)
+    first = (since // width * width).where(since >= width, since.clip(upper=1))
+    longest = (records["k"] - 1).clip(upper=(since // width + 1) * width - 1)
+    records = records.assign(since=first, since_last=longest.where(since > 0, 0))
     parts = []
-    for criterion in CRITERIA:
+    for criterion in FAMILIES:
         end = score_table(records, criterion, config.statistics, config.seed, columns=THREE_AIMS, keys=KEYS)
         edited = records[records["kind"] == "rel"]
         edited = edited.assign(**{criterion: edited[RIGHT_AFTER[criterion]]})
@@ -83,34 +88,36 @@ def forgetting(records: pd.DataFrame, config: Config) -> pd.DataFrame:
 def _figure(points: pd.DataFrame, config: Config) -> Figure:
     found = points[SETTING].drop_duplicates().itertuples(index=False, name=None)
     settings = sorted(found, key=lambda setting: (setting[0], setting[2], setting[1] != "vqa"))
-    figure, axes = make_panels(len(settings), len(THREE_AIMS), False, ROW_HEIGHT)
+    figure, axes = make_panels(len(settings), len(PANELS), False, ROW_HEIGHT)
     methods = [method for method in config.table2.methods if method in set(points["method"])]
     for row, (backbone, task, k) in zip(axes, settings, strict=True):
         chosen = points[(points["backbone"] == backbone) & (points["task"] == task) & (points["k"] == k)]
-        for panel, aim in zip(row, THREE_AIMS, strict=True):
+        for panel, (criterion, aim) in zip(row, PANELS, strict=True):
+            drawn = chosen[chosen["criterion"] == criterion]
             for number, method in enumerate(methods):
-                _lines(panel, chosen[chosen["method"] == method], aim, (method, number), len(methods) <= BANDS)
+                shift = 0.12 * (number - (len(methods) - 1) / 2)
+                _line(panel, drawn[drawn["method"] == method].sort_values("since"), aim, (method, number), shift)
+            ranges = drawn[["since", "since_last"]].drop_duplicates().sort_values("since").to_numpy()
+            panel.set_xticks(range(len(ranges)), [str(a) if a == b else f"{a}-{b}" for a, b in ranges])
+            panel.set_xlim(-0.6, len(ranges) - 0.4)
             panel.set_ylim(-4, 104)
         row[0].set_ylabel(f"{backbone}\n{TASK_TITLES[task]}, K = {k}\n%")
-    for panel, aim in zip(axes[0], THREE_AIMS, strict=True):
-        panel.set_title(aim)
+        for panel in row[1:]:
+            panel.tick_params(labelleft=False)
+    for panel, (criterion, aim) in zip(axes[0], PANELS, strict=True):
+        panel.set_title(f"{aim}\n({criterion})" if aim == "locality" else aim)
     for panel in axes[-1]:
-        panel.set_xlabel("edits since the item's own")
-    legend_below(figure, "dotted: right after the edit; dashed: locality by MMEdit's rules")
+        panel.set_xlabel("edits since")
+    legend_below(figure, "dotted: right after the item's own edit")
     return figure
 
 
-def _lines(panel: Axes, points: pd.DataFrame, aim: str, named: tuple[str, int], banded: bool) -> None:
-    """Draw the lines of one method, with intervals if `banded`; `named`: its name and its place among the methods."""
+def _line(panel: Axes, points: pd.DataFrame, aim: str, named: tuple[str, int], shift: float) -> None:
+    """Draw the line of one method with its intervals; `named`: its name and its place among the methods."""
     (name, number), color = named, f"C{named[1]}"
-    for criterion, line in (("token", "-"), ("mmedit", "--")):
-        curve = points[points["criterion"] == criterion].sort_values("since")
-        if criterion == "token" or aim == "locality":  # elsewhere the two criteria are the same
-            label = short_title(name) if line == "-" else "_"
-            panel.plot(
-                curve["since"], curve[aim], line, color=color, marker=MARKERS[number % len(MARKERS)], label=label
-            )
-            if banded:
-                panel.fill_between(curve["since"], curve[f"{aim}_low"], curve[f"{aim}_high"], color=color, alpha=0.12)
-        if criterion == "token" and aim == "reliability":
-            panel.plot(curve["since"], curve["right_after"], ":", color=color, label="_")
+    x = np.arange(len(points)) + shift
+    spread = [(points[aim] - points[f"{aim}_low"]).clip(0), (points[f"{aim}_high"] - points[aim]).clip(0)]
+    panel.errorbar(x, points[aim], spread, fmt="none", ecolor=color, alpha=0.5, elinewidth=0.7, zorder=1.9)
+    panel.plot(x, points[aim], color=color, marker=MARKERS[number % len(MARKERS)], label=short_title(name))
+    if aim == "reliability":
+        panel.plot(x, points["right_after"], ":", color=color, label="_")

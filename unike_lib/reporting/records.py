@@ -13,6 +13,7 @@ from unike_lib.io import read_table
 from unike_lib.types import PORTABILITY, PROBE_KINDS, InputError
 
 CRITERIA = ("token", "mmedit", "exact", "generated")
+FAMILIES = ("token", "mmedit")  # the two families of metrics by which methods are compared
 CELL = ["backbone", "task", "method"]
 ROW = ["backbone", "task", "k", "method"]
 SETTING = ["backbone", "task", "k"]

@@ -12,28 +12,28 @@ from unike_lib.config import Config
 from unike_lib.io import atomic_path
 from unike_lib.methods import resolve_method
 from unike_lib.reporting.admission import Verdict, verdicts
-from unike_lib.reporting.claims import order_differences, paper_claims, ranking_changes
-from unike_lib.reporting.markdown import Row, rows_of
+from unike_lib.reporting.claims import not_counted, order_differences, paper_claims, ranking_changes
+from unike_lib.reporting.markdown import rows_of
 from unike_lib.reporting.pages import file_address, render_page
-from unike_lib.reporting.paper import short_title
-from unike_lib.reporting.provenance import setting_sources, versions
-from unike_lib.reporting.records import CRITERIA, ROW
+from unike_lib.reporting.provenance import searched, setting_sources, versions
+from unike_lib.reporting.records import CRITERIA, FAMILIES
 from unike_lib.reporting.run_summary import run_times
-from unike_lib.reporting.table_text import METRIC_TITLES, TITLES
+from unike_lib.reporting.shown import plain_table, shown_differences, shown_table
+from unike_lib.reporting.table_text import EDIT_INTERVALS, SESSION_INTERVALS, TITLES, confidence_text
 from unike_lib.types import InputError
 
 TABLE_TITLES = {str(name): title for name, title in TITLES.items()}
 TABLE_TITLES["table5"] = "Table 5: averages of one-step and sequential editing"
 FIGURE_NOTES = {
     "fig2a": "Fig. 2a of the paper: generality against locality of methods as they are.",
-    "fig4a": "Fig. 4a of the paper: number of retrieved states.",
+    "fig4a": "Fig. 4a of the paper: number of retrieved states (and of examples, where they are swept too).",
     "fig4b": "Fig. 4b of the paper: fixed shares of the retrieved knowledge against the dynamic one (level lines), "
-    "which alpha_scale multiplies (methods.unike: far below 1 where the search chose so).",
+    "once as the tables have it, times methods.unike.alpha_scale, and once as Eq. 7 has it (unike-unscaled).",
     "fig4c": "Fig. 4c of the paper: directions added to the new values.",
     "fig5a": "Fig. 5a of the paper: held-out states in both encoder spaces (t-SNE).",
     "readings": "Other readings of what the paper leaves open: differences from the default, paired edit by edit; "
     "filled where the interval leaves out zero.",
-    "frontier": "What each method's main knob trades, by the token criterion: generality against locality.",
+    "frontier": "What each method's main knob trades: generality against locality.",
     "forgetting": "What later edits of a session leave of earlier ones; items further right were edited earlier in it.",
     "qualitative": "Examples of edits (the page qualitative.html has more).",
     "contact_sheet": "Some edits of the embedded benchmark.",
@@ -45,9 +45,10 @@ FIGURE_NOTES = {
 class ReportSources:
     """The files behind a report.
 
-    tables: CSV files, a table's name or the name and a criterion, such as table1.csv and table1_mmedit.csv;
-    admission, diagnostics: CSV files; checks: backbone -> CSV file of its encoders' checks; figures: PNG files, in the
-    order of the page; settings: config.yaml; benchmarks: Snakemake's folder of times.
+    tables: CSV files, a table's name alone or with a criterion, such as table1.csv and table1_mmedit.csv, or with
+    "differences"; admission, diagnostics: CSV files; checks: backbone -> CSV file of its encoders' checks; figures: PNG
+    files, in the order of the page (X_mmedit.png goes with X.png); settings: config.yaml; benchmarks: Snakemake's
+    folder of times.
     """
 
     tables: Sequence[Path]
@@ -57,24 +58,6 @@ class ReportSources:
     figures: Sequence[Path]
     settings: Path
     benchmarks: Path
-
-
-@dataclass(frozen=True)
-class ShownTable:
-    """A table as the page shows it: headers, and rows of cells; a cell is a text, or a number with its interval."""
-
-    labels: tuple[str, ...]
-    numbers: tuple[str, ...]
-    rows: tuple["ShownRow", ...]
-
-
-@dataclass(frozen=True)
-class ShownRow:
-    """A row: its labels, its (number, interval) cells, and whether the numbers are the paper's."""
-
-    labels: tuple[str, ...]
-    cells: tuple[tuple[str, str], ...]
-    paper: bool = False
 
 
 def write_report(sources: ReportSources, out: Path, config: Config) -> None:
@@ -91,17 +74,19 @@ def write_report(sources: ReportSources, out: Path, config: Config) -> None:
     shown = dict.fromkeys(name for names in config.shown.values() for name in names)
     page = render_page(
         "report.html",
-        tables=_sections(tables),
+        tables=[_section(name, tables, config) for name in sorted(tables) if name in TABLE_TITLES],
         admission=admission,
-        doubted=not_admitted(admission),
+        doubted=doubted(admission),
         embedded=[name for name in shown if config.backbones[name].folder is None],
-        figures=[(path.stem, file_address(path), FIGURE_NOTES.get(path.stem, "")) for path in sources.figures],
+        figures=_figures(sources.figures),
         diagnostics=plain_table(_percent(pd.read_csv(sources.diagnostics))),
         checks=plain_table(_joined(sources.checks)),
+        tuning=plain_table(searched(config, list(shown))),
+        trials=config.tuning.trials,
         settings=_settings(sources.settings, config),
         times=plain_table(_rounded(run_times(sources.benchmarks))),
         versions={"unike": __version__, **versions()},
-        confidence=f"{100 * config.statistics.confidence:g}%",
+        confidence=confidence_text(config),
         **_in_words(tables, config),
     )
     with atomic_path(out) as temporary:
@@ -109,68 +94,70 @@ def write_report(sources: ReportSources, out: Path, config: Config) -> None:
 
 
 def _in_words(tables: Mapping[str, pd.DataFrame], config: Config) -> dict[str, Any]:
-    """Return what the tables say: the paper's claims, order against the paper's, order between criteria."""
+    """Return what the tables say: the paper's claims, order against the paper's, order between criteria.
+
+    `claims`: each with its text, and by criterion what is judged; `agreed`: whether both criteria say the same.
+    """
     kinds = {name: resolve_method(config.methods, name).method for name in config.methods}
-    of_cells = [table for name, table in tables.items() if _split_name(name)[1] == "token" and {*ROW} <= set(table)]
-    first = next(place for place, table in enumerate(of_cells) if table is tables["table1"])
-    ordered = [of_cells[first], *of_cells[:first], *of_cells[first + 1 :]]
+    names = ["table1", *(name for name in ("table2", "table3", "table4") if name in tables)]
+    by_criterion = {
+        criterion: paper_claims([table for name in names if (table := _of(tables, name, criterion)) is not None], kinds)
+        for criterion in FAMILIES
+    }
+    claims = [dict(zip(FAMILIES, both, strict=True)) for both in zip(*by_criterion.values(), strict=True)]
+    orders, changes = [], []
+    for name in names:
+        differences = tables.get(f"{name}_differences", pd.DataFrame(columns=["criterion"]))
+        differences = differences[differences["criterion"] == "token"]
+        orders.append((TABLE_TITLES[name], order_differences(tables[name], differences)))
+        if f"{name}_mmedit" in tables:
+            changes.append((TABLE_TITLES[name], ranking_changes(tables[name], tables[f"{name}_mmedit"])))
     return {
-        "claims": paper_claims(ordered, kinds),
-        "order": order_differences(tables["table1"]),
-        "changes": ranking_changes(tables["table1"], tables["table1_mmedit"]),
+        "claims": claims,
+        "uncounted": not_counted([tables[name] for name in names]),
+        "order": orders,
+        "changes": changes,
     }
 
 
-def _sections(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, list[tuple[str, ShownTable]]]]:
-    """Return a section a table: its title, and the criteria under which it was scored, `token` first."""
-    sections: dict[str, list[tuple[str, ShownTable]]] = {}
-    for name, table in tables.items():
-        base, criterion = _split_name(name)
-        sections.setdefault(base, []).append((criterion, shown_table(table)))
-    for parts in sections.values():
-        parts.sort(key=lambda part: CRITERIA.index(part[0]))
-    return [(TABLE_TITLES.get(base, base), parts) for base, parts in sorted(sections.items())]
+def _of(tables: Mapping[str, pd.DataFrame], name: str, criterion: str) -> pd.DataFrame | None:
+    return tables.get(name if criterion == "token" else f"{name}_{criterion}")
 
 
-def _split_name(name: str) -> tuple[str, str]:
-    """Return table and criterion of a file's name: "table1_mmedit" -> "table1", "mmedit"."""
-    base, _, criterion = name.partition("_")
-    return (base, criterion) if criterion in CRITERIA else (name, "token")
+def _section(name: str, tables: Mapping[str, pd.DataFrame], config: Config) -> dict[str, Any]:
+    """Return what the page shows of a table: every criterion, differences by criterion, and what intervals are over."""
+    scored = [(criterion, _of(tables, name, criterion)) for criterion in CRITERIA]
+    parts = [(criterion, shown_table(table, criterion in FAMILIES)) for criterion, table in scored if table is not None]
+    differences = tables.get(f"{name}_differences", pd.DataFrame(columns=["criterion"]))
+    compared = [
+        (str(criterion), shown_differences(rows)) for criterion, rows in differences.groupby("criterion", sort=False)
+    ]
+    several = name == "table5" or any(k > 1 for _, k in config.tables[name].settings)
+    return {
+        "title": TABLE_TITLES[name],
+        "parts": parts,
+        "differences": compared,
+        "intervals": SESSION_INTERVALS if several else EDIT_INTERVALS,
+        "average": name == "table5",
+    }
 
 
-def shown_table(table: pd.DataFrame) -> ShownTable:
-    """Lay out a results table: every column X with ends X_low and X_high is a number, with paper_X in a row below.
-
-    Columns before the first number are labels, without counts of clusters.
-    """
-    columns = [str(name) for name in table]
-    numbers = [name for name in columns if f"{name}_low" in columns]
-    labels = [name for name in columns[: columns.index(numbers[0])] if name != "clusters"] if numbers else columns
-    rows = []
-    for row in rows_of(table):
-        texts = tuple(_label(name, row[name]) for name in labels)
-        rows.append(ShownRow(texts, tuple(_with_ends(row, name) for name in numbers)))
-        printed = [row.get(f"paper_{name}", float("nan")) for name in numbers]
-        if not pd.isna(printed).all():
-            blank = ("the paper", *[""] * (len(labels) - 1))
-            rows.append(ShownRow(blank, tuple(("" if pd.isna(n) else f"{n:.1f}", "") for n in printed), paper=True))
-    titles = tuple(METRIC_TITLES.get(name, _words(name)) for name in numbers)
-    return ShownTable(tuple(map(_words, labels)), titles, tuple(rows))
+def _figures(paths: Sequence[Path]) -> list[dict[str, str]]:
+    """Return each figure's name, address and note, and the address of the same by `mmedit` if there is one."""
+    files = {path.stem: path for path in paths}
+    figures = []
+    for name, path in files.items():
+        if name.removesuffix("_mmedit") in files and name.endswith("_mmedit"):
+            continue
+        other = files.get(f"{name}_mmedit")
+        note = FIGURE_NOTES.get(name, name)
+        figures.append(
+            {"name": name, "address": file_address(path), "note": note, "mmedit": file_address(other) if other else ""}
+        )
+    return figures
 
 
-def plain_table(table: pd.DataFrame) -> ShownTable:
-    """Lay out any table: columns of text are labels, the others numbers with at most three decimals."""
-    columns = [str(name) for name in table]
-    labels = [name for name in columns if not pd.api.types.is_numeric_dtype(table[name])]
-    numbers = [name for name in columns if name not in labels]
-    rows = tuple(
-        ShownRow(tuple(str(row[name]) for name in labels), tuple((_number(row[name]), "") for name in numbers))
-        for row in rows_of(table)
-    )
-    return ShownTable(tuple(map(_words, labels)), tuple(map(_words, numbers)), rows)
-
-
-def not_admitted(found: Mapping[str, Verdict]) -> list[str]:
+def doubted(found: Mapping[str, Verdict]) -> list[str]:
     """Say on which backbones and tasks UniKE's rows mean nothing, because the admission tests were not passed."""
     sentences = []
     for name, verdict in found.items():
@@ -199,23 +186,3 @@ def _percent(table: pd.DataFrame) -> pd.DataFrame:
 
 def _rounded(times: pd.DataFrame) -> pd.DataFrame:
     return times.round(0).rename(columns={"seconds": "seconds in all", "longest": "longest job, s", "memory": "MB"})
-
-
-def _label(name: str, value: Any) -> str:
-    return short_title(value) if name == "method" else str(value)
-
-
-def _with_ends(row: Row, name: str) -> tuple[str, str]:
-    value, low, high = (float(row[key]) for key in (name, f"{name}_low", f"{name}_high"))
-    if pd.isna(value):
-        return "-", ""
-    return f"{value:.1f}", "" if pd.isna(low) else f"{low:.1f} to {high:.1f}"
-
-
-def _number(value: float) -> str:
-    """Return a number with at most three decimals; a dash for what was not measured."""
-    return "-" if pd.isna(value) else f"{value:.3f}".rstrip("0").rstrip(".")
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

@@ -19,6 +19,9 @@ Columns = Mapping[str, Sequence[str]]
 FIVE_METRICS: Columns = {kind: (kind,) for kind in PROBE_KINDS}
 THREE_AIMS: Columns = {"reliability": ("rel",), "generality": ("t_gen", "m_gen"), "locality": ("t_loc", "m_loc")}
 
+# Columns of `paired_differences`: the second method is subtracted from the first.
+PAIR = ["first", "second"]
+
 
 @dataclass(frozen=True)
 class EditScores:
@@ -115,7 +118,7 @@ def paired_differences(
                 raise InputError(f"records of {where}: no method {method!r}, expected {pair[0]} and {pair[1]}")
             both.append(edit_scores(cell, criterion))
         summary = summarise_scores(both[0].minus(both[1]), FIVE_METRICS, statistics, seed)
-        rows.append({**dict(zip(SETTING, key, strict=True)), "first": pair[0], "second": pair[1], **summary})
+        rows.append({**dict(zip(SETTING, key, strict=True)), **dict(zip(PAIR, pair, strict=True)), **summary})
     return pd.DataFrame(rows)
 
 

@@ -13,19 +13,20 @@ from unike_lib.reporting.paper import short_title
 # Each aim has a colour, a marker and a dash of its own, so that none has to be told by colour alone.
 AIMS = {"reliability": ("C2", "^", ":"), "generality": ("C0", "o", "-"), "locality": ("C1", "s", "--")}
 TWO_AIMS = ("generality", "locality")
+LEVELS = ((0, (1, 1)), (0, (4, 1, 1, 1)))  # dashes of level lines, a method each
 FEW = 3  # methods whose intervals can be told apart in one panel
 
 
 def draw_path(panel: Axes, rows: pd.DataFrame) -> None:
     """Draw generality over locality: a line a method through its points, labelled with the values.
 
-    Of more than a few methods, intervals are not drawn and the ends alone are labelled; the CSV has all.
+    Of more than a few lines, intervals are not drawn and the ends alone are labelled; the CSV has all.
     """
     few = rows["method"].nunique() <= FEW
     for number, (method, points) in enumerate(rows.groupby("method", sort=False)):
         colour, x, y = f"C{number}", points["locality"], points["generality"]
         spans = {aim: _spans(points, aim) for aim in TWO_AIMS}
-        if few:
+        if few or len(points) == 1:
             spread_x, spread_y = spans["locality"], spans["generality"]
             panel.errorbar(x, y, spread_y, spread_x, fmt="none", alpha=0.5, elinewidth=0.7, ecolor=colour)
         name = ": ".join(filter(None, (short_title(str(method)), _fields(points))))
@@ -60,11 +61,12 @@ def draw_lines(panel: Axes, rows: pd.DataFrame) -> None:
             marker = MARKERS[(MARKERS.index(marker) + 2 * number) % len(MARKERS)]
             line = points.assign(x=numbers)[numbers.notna()].sort_values("x")
             shift = 0.004 * (numbers.max() - numbers.min()) * (-1 if aim == "locality" else 1)
-            _mark(panel, line["x"] + shift, line, aim, linestyle=dash, marker=marker, label=name, color=colour)
+            if len(line):
+                _mark(panel, line["x"] + shift, line, aim, linestyle=dash, marker=marker, label=name, color=colour)
             for _, level in points[numbers.isna()].iterrows():
                 panel.axhspan(level[f"{aim}_low"], level[f"{aim}_high"], color=colour, alpha=0.12, linewidth=0)
-                label = f"{name}, {level['value']}"
-                panel.axhline(level[aim], color=colour, linestyle=(0, (1, 1)), linewidth=1.0, label=label)
+                label, look = f"{name}, {level['value']}", LEVELS[number % len(LEVELS)]
+                panel.axhline(level[aim], color=colour, linestyle=look, linewidth=1.0, label=label)
     panel.set_xlabel(_fields(rows))
 
 

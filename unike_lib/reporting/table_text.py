@@ -6,13 +6,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from unike_lib.config import Config
-from unike_lib.methods import UnikeMethod, resolve_method
-from unike_lib.reporting.admission import Verdict, verdict_lines
+from unike_lib.reporting.admission import Verdict, not_admitted, verdict_lines
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, PAPER_VARIANTS, PaperCells
-from unike_lib.reporting.records import ROW, SETTING
-from unike_lib.reporting.scores import paired_differences
-from unike_lib.table_config import CROSS, tasks_of
+from unike_lib.reporting.records import FAMILIES, ROW
+from unike_lib.table_config import CROSS
 from unike_lib.types import PORTABILITY, PROBE_KINDS
 
 TITLES: dict[PaperCells, str] = {
@@ -76,12 +74,12 @@ class TableText:
     verdicts: Mapping[str, Verdict]
     notes: Sequence[str] = ()
 
-    def render(self, records: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> str:
+    def render(self, tables: Mapping[str, pd.DataFrame], differences: pd.DataFrame) -> str:
         """Return the whole text.
 
         Args:
-            records: from `load_records`.
             tables: criterion -> cells with the paper's numbers.
+            differences: from `paired_differences`, with their criterion.
         """
         parts = [
             f"# {TITLES[self.name]}",
@@ -94,9 +92,9 @@ class TableText:
             if table[list(PROBE_KINDS)].isna().all(axis=None):
                 parts.append("Not measured in this run.")
                 continue
-            paper = criterion in {"token", "mmedit"}
+            paper = criterion in FAMILIES
             parts += [self._block(block, paper) for _, block in table.groupby(["backbone", "k"], sort=False)]
-        parts += self._differences(records)
+        parts += _differences(differences)
         parts += ["## Can these backbones show UniKE at all?", ADMISSION_TEXT, verdict_lines(self.verdicts)]
         return "\n\n".join(parts) + "\n"
 
@@ -122,11 +120,12 @@ class TableText:
         titles = METRIC_TITLES | {PORTABILITY: "Port."}
         header = ["Method", *(f"{TASK_TITLES[task]} {titles[kind]}" for task in tasks for kind in kinds)]
         rows = dict(zip(table[ROW].itertuples(index=False, name=None), rows_of(table), strict=True))
-        failed = ", ".join(self._not_admitted(backbone, tasks))
+        cells = {method: [(backbone, task, method) for task in tasks] for method in table["method"]}
+        doubts = {method: self._doubts(of_method) for method, of_method in cells.items()}
         lines = []
-        for method in dict.fromkeys(table["method"]):
+        for method in cells:
             of_task = [rows[backbone, task, k, method] for task in tasks]
-            mark = f" *(not admitted: {failed})*" if failed and self._reads_memory(method) else ""
+            mark = f" *(not admitted: {doubts[method]})*" if doubts[method] else ""
             numbers = [cell(row, kind) for row in of_task for kind in kinds]
             lines.append([method_title(method) + mark, *numbers])
             if paper and all(pd.notna(row["paper_rel"]) for row in of_task):
@@ -136,48 +135,33 @@ class TableText:
                 lines.append([f"*paper: {title}*", *numbers])
         family = PAPER_BACKBONES[self.config.backbones[backbone].family]
         length = f", K = {k}" if k > 1 else ""
+        failed = next(filter(None, doubts.values()), "")
         note = f", did not pass the admission tests: {failed}" if failed else ""
         return f"### {backbone}{length} (the paper's: {family}){note}\n\n{markdown_table(header, lines)}"
 
-    def _not_admitted(self, backbone: str, tasks: list[str]) -> list[str]:
-        single = dict.fromkeys(part for task in tasks for part in tasks_of(task))
-        return [TASK_TITLES[task] for task in single if not self.verdicts[backbone].admits(task)]
+    def _doubts(self, cells: Sequence[tuple[str, str, str]]) -> str:
+        """Return the tasks on which these cells of a method say nothing about it."""
+        tasks = dict.fromkeys(task for cell in cells for task in not_admitted(self.verdicts, self.config.methods, cell))
+        return ", ".join(TASK_TITLES[task] for task in tasks)
 
-    def _reads_memory(self, method: str) -> bool:
-        settings = resolve_method(self.config.methods, method)
-        return isinstance(settings, UnikeMethod) and settings.latent
 
-    def _differences(self, records: pd.DataFrame) -> list[str]:
-        methods = self.config.tables[self.name].methods
-        others = [
-            method
-            for method in methods
-            if method != REFERENCE and resolve_method(self.config.methods, method).method != "base"
-        ]
-        if REFERENCE not in methods or not others:
-            return []
-        header = [f"{method_title(REFERENCE)} minus", "edits", *METRIC_TITLES.values()]
-        parts = [f"## {method_title(REFERENCE)} minus each other method on the same edits, in points"]
-        for criterion in ("token", "mmedit"):
-            lines = [
-                line for other in others for line in self._difference_lines(records, criterion, (REFERENCE, other))
-            ]
-            parts += [f"Criterion `{criterion}`:", markdown_table(header, lines)]
-        return parts
-
-    def _difference_lines(self, records: pd.DataFrame, criterion: str, pair: tuple[str, str]) -> list[list[str]]:
-        rows = self.config.tables[self.name]
-        order = [(backbone, task, k) for backbone in rows.backbones for task, k in rows.settings]
-        differences = paired_differences(records, criterion, pair, self.config.statistics, self.config.seed)
-        differences = differences.set_index(SETTING).loc[order].reset_index()
-        return [
+def _differences(table: pd.DataFrame) -> list[str]:
+    if table.empty:
+        return []
+    title = method_title(str(table["first"].iloc[0]))
+    header = [f"{title} minus", "edits", *METRIC_TITLES.values()]
+    parts = [f"## {title} minus each other method on the same edits, in points"]
+    for criterion, rows in table.groupby("criterion", sort=False):
+        lines = [
             [
-                f"{method_title(pair[1])}: {row['backbone']}, {_setting(row)}",
+                f"{method_title(row['second'])}: {row['backbone']}, {_setting(row)}",
                 str(row["edits"]),
                 *(cell(row, kind, signed=True) for kind in PROBE_KINDS),
             ]
-            for row in rows_of(differences)
+            for row in rows_of(rows)
         ]
+        parts += [f"Criterion `{criterion}`:", markdown_table(header, lines)]
+    return parts
 
 
 def _setting(row: Mapping[str, object]) -> str:

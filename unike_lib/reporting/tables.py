@@ -6,14 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from unike_lib.config import Config
-from unike_lib.io import atomic_path, write_csv
-from unike_lib.reporting.admission import read_verdicts
+from unike_lib.io import DECIMALS, atomic_path, write_csv
+from unike_lib.methods import resolve_method
+from unike_lib.reporting.admission import not_admitted, read_verdicts
 from unike_lib.reporting.markdown import markdown_table, rows_of
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, PAPER_VARIANTS, PaperCells, paper_cells
-from unike_lib.reporting.records import CRITERIA, EDIT, ROW, load_records
-from unike_lib.reporting.scores import score_table
-from unike_lib.reporting.table_text import TASK_TITLES, TableText
-from unike_lib.table_config import tasks_of
+from unike_lib.reporting.records import CELL, CRITERIA, EDIT, FAMILIES, ROW, SETTING, load_records
+from unike_lib.reporting.scores import PAIR, paired_differences, score_table
+from unike_lib.reporting.table_text import REFERENCE, TASK_TITLES, TableText
 from unike_lib.types import PORTABILITY, PROBE_KINDS, InputError
 
 DIAGNOSTIC_COLUMNS = ["backbone", "task", "set", "items", "exact", "token", "consistency"]
@@ -27,43 +27,52 @@ def write_table(
     config: Config,
     notes: Sequence[str] = (),
 ) -> None:
-    """Write one of Tables 1 to 4: one CSV a criterion with the paper's numbers beside ours, and Markdown.
+    """Write one of Tables 1 to 4: a CSV a criterion with the paper's numbers beside ours, differences, and Markdown.
 
     Args:
         name: `table1` one-step, `table2` sequential, `table3` cross-task editing, `table4` ablation.
         records: record files that hold every cell of the table, and no others.
-        admission: scores of the admission tests, a file a backbone; UniKE's rows are marked with the tasks on which
-            the backbone did not pass.
-        outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `markdown` -> Markdown path.
+        admission: scores of the admission tests, a file a backbone; rows of methods that read a memory are marked where
+            the backbone did not pass (column `admitted`).
+        outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `differences` -> CSV path, UniKE minus
+            each other method on the same edits, by `token` and `mmedit`; `markdown` -> Markdown path.
         config: the run; the table's section, `statistics` and `seed` are used.
         notes: sentences about the benchmark, such as what is left out of it.
 
     Raises:
         InputError: a cell of the table without records, or an output that is no criterion; see also `load_records`.
     """
-    unknown = sorted(set(outputs) - {*CRITERIA, "markdown"})
-    if unknown:
-        raise InputError(f"{name}: no output {unknown[0]!r}; known: {', '.join(CRITERIA)}, markdown")
+    check_outputs(name, outputs)
     frame = load_records(records, ["k"])
     verdicts = read_verdicts(admission, config.statistics, config.seed)
-    for backbone in config.tables[name].backbones:
-        if backbone not in verdicts:
-            raise InputError(f"{name}: no admission tests of backbone {backbone}, which is in the table")
-    wanted = {*outputs, "token", "mmedit"}
+    wanted = {*outputs, *FAMILIES}
     tables = {criterion: _table(name, frame, criterion, config) for criterion in CRITERIA if criterion in wanted}
-    for criterion in tables.keys() & outputs.keys():
-        table = tables[criterion]
-        admitted = [
-            all(verdicts[backbone].admits(part) for part in tasks_of(task))
-            for backbone, task in table[["backbone", "task"]].to_numpy()
-        ]
-        write_csv(outputs[criterion], table.assign(admitted=admitted))
+    for criterion, table in tables.items():
+        cells = table[CELL].itertuples(index=False, name=None)
+        table["admitted"] = [not not_admitted(verdicts, config.methods, cell) for cell in cells]
+        if criterion in outputs:
+            write_csv(outputs[criterion], table)
+    differences = _differences(name, frame, config)
+    if "differences" in outputs:
+        write_csv(outputs["differences"], differences)
     if "markdown" in outputs:
         text = TableText(
             name, config, {backbone: verdicts[backbone] for backbone in config.tables[name].backbones}, notes
         )
         with atomic_path(outputs["markdown"]) as temporary:
-            temporary.write_text(text.render(frame, tables), encoding="utf-8")
+            temporary.write_text(text.render(tables, differences), encoding="utf-8")
+
+
+def check_outputs(name: str, outputs: Mapping[str, Path]) -> None:
+    """Check that a table can write what it is asked for.
+
+    Raises:
+        InputError: an output that is none.
+    """
+    known = (*CRITERIA, "differences", "markdown")
+    unknown = sorted(set(outputs) - set(known))
+    if unknown:
+        raise InputError(f"{name}: no output {unknown[0]!r}; known: {', '.join(known)}")
 
 
 def write_diagnostics(tables: Sequence[Path], outputs: Mapping[str, Path]) -> None:
@@ -113,6 +122,7 @@ def cells_of(name: str, records: pd.DataFrame, config: Config) -> pd.DataFrame:
 
 
 def _table(name: PaperCells, records: pd.DataFrame, criterion: str, config: Config) -> pd.DataFrame:
+    """Return the table's numbers, rounded as its CSV has them, so that all that is made of them rounds alike."""
     table = cells_of(name, records, config)
     table = table.merge(score_table(records, criterion, config.statistics, config.seed, keys=ROW), on=ROW)
     # Clusters of one-step editing are facts; otherwise they are sessions, of which the last may be shorter.
@@ -120,10 +130,28 @@ def _table(name: PaperCells, records: pd.DataFrame, criterion: str, config: Conf
     table = table.merge(_paper_rows(name, table, config), on=ROW, how="left")
     asked = records[records.groupby(["file", *EDIT])["kind"].transform(lambda kinds: (kinds == PORTABILITY).any())]
     if asked.empty:
-        return table
+        return table.round(DECIMALS)
     ported = score_table(asked, criterion, config.statistics, config.seed, {"portability": (PORTABILITY,)}, ROW)
     ported = ported.drop(columns=["failed", "clusters"]).rename(columns={"edits": "portability_edits"})
-    return table.merge(ported, on=ROW, how="left")
+    return table.merge(ported, on=ROW, how="left").round(DECIMALS)
+
+
+def _differences(name: PaperCells, records: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Return UniKE minus each other editing method of the table: one row a criterion, method, backbone, task and K."""
+    rows = config.tables[name]
+    others = [method for method in rows.methods if resolve_method(config.methods, method).method != "base"]
+    others = [method for method in others if method != REFERENCE]
+    if REFERENCE not in rows.methods or not others:
+        return pd.DataFrame(columns=["criterion", *SETTING, *PAIR])
+    order = [(backbone, task, k) for backbone in rows.backbones for task, k in rows.settings]
+    parts = []
+    for criterion in FAMILIES:
+        for other in others:
+            pair = REFERENCE, other
+            part = paired_differences(records, criterion, pair, config.statistics, config.seed)
+            parts.append(part.set_index(SETTING).loc[order].reset_index().assign(criterion=criterion))
+    table = pd.concat(parts, ignore_index=True)
+    return table[["criterion", *table.columns.drop("criterion")]].round(DECIMALS)
 
 
 def _paper_rows(name: PaperCells, table: pd.DataFrame, config: Config) -> pd.DataFrame:
