@@ -7,15 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from torch.nn import functional
 
 from unike_lib.benchmark.answers import normalise_answer
+from unike_lib.editing.editor import answer_loss
+from unike_lib.editing.training import divergences_of
 from unike_lib.evaluation.metrics import (
     IGNORED,
     exact_match,
-    kl_locality,
-    mean_log_probability,
     ordered_agreement,
-    shift_labels,
     token_accuracy,
     top_ids,
     unchanged_targets,
@@ -44,13 +44,15 @@ def test_ordered_agreement_equals_public_implementations(golden, name, after):
 @golden_only
 def test_accuracy_and_log_probability_equal_public_implementations(golden):
     values, tensors = golden
-    logits, targets = tensors["pre"], shift_labels(tensors["labels"])
+    # Their labels name the token at a position, our targets the one after it.
+    logits, targets = tensors["pre"], functional.pad(tensors["labels"][:, 1:], (0, 1), value=IGNORED)
     counts = (targets != IGNORED).sum(-1)
     reference = values["acc/shift_multimodal"]
     assert int(counts.sum()) == reference["n_tokens"]
     rows = token_accuracy(logits.argmax(-1), targets)
     assert float((rows * counts).sum() / counts.sum()) == pytest.approx(reference["acc"], abs=1e-6)
-    assert float(mean_log_probability(logits, targets)) == pytest.approx(reference["log_prob"], abs=1e-5)
+    losses = answer_loss(logits[targets != IGNORED], targets)
+    assert float((losses * counts).sum() / counts.sum()) == pytest.approx(-reference["log_prob"], abs=1e-5)
     exact = exact_match(logits.argmax(-1), targets)
     assert float(exact.mean()) == values["acc/shift_multimodal_exact_match"]["acc"]
 
@@ -58,13 +60,11 @@ def test_accuracy_and_log_probability_equal_public_implementations(golden):
 @golden_only
 def test_kl_equals_public_implementation(golden):
     values, tensors = golden
-    found = kl_locality(tensors["pre"], tensors["post"], tensors["kl_mask"])
+    where = tensors["kl_mask"] != 0
+    before, after = (tensors[name][where].log_softmax(-1) for name in ("pre", "post"))
+    rows, counts = divergences_of(before, after, where), where.sum(1)
+    found = (rows * counts)[counts > 0].sum() / counts.sum()
     assert float(found) == pytest.approx(values["kl_loc_loss(pre,post,mask)"], abs=1e-5)
-
-
-def test_targets_name_the_token_predicted_at_a_position():
-    labels = torch.tensor([[IGNORED, 4, 5], [IGNORED, IGNORED, 6]])
-    assert shift_labels(labels).tolist() == [[4, 5, IGNORED], [IGNORED, 6, IGNORED]]
 
 
 def test_hand_computed_scores():
@@ -131,11 +131,12 @@ def test_top_ids_ranks_by_logit():
 
 
 def test_kl_of_two_known_distributions_ignores_masked_positions():
-    before = torch.tensor([[[0.5, 0.5], [0.9, 0.1]]]).log()
-    after = torch.tensor([[[0.25, 0.75], [0.1, 0.9]]]).log()
-    expected = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
-    assert float(kl_locality(before, after, torch.tensor([[1, 0]]))) == pytest.approx(expected, abs=1e-6)
-    assert float(kl_locality(before, before + 7, torch.tensor([[1, 1]]))) == pytest.approx(0, abs=1e-6)
+    """Two rows; of the second one position is read."""
+    before = torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.3, 0.7]]).log()
+    after = torch.tensor([[0.25, 0.75], [0.1, 0.9], [0.3, 0.7]]).log()
+    where = torch.tensor([[True, True, False], [False, True, False]])
+    kl = [0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75), 0.9 * math.log(9) + 0.1 * math.log(1 / 9)]
+    assert divergences_of(before, after, where).tolist() == pytest.approx([sum(kl) / 2, 0.0], abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,38 @@ def test_a_failed_edit_is_recorded_and_does_not_sink_the_run(backbone, cases):
     assert records["token"].notna().all()
 
 
+@dataclass(frozen=True)
+class Overflows:
+    """An editor whose change of one request's session is finite, but not what the model makes of it."""
+
+    backbone: object
+    bad: str
+
+    def start(self, sessions):
+        return Patch.identity(sessions)
+
+    def edit(self, requests, onto):
+        layer = self.backbone.decoder.layers[-1]
+        name = layer.names.ffn_matrices[-1]
+        sizes = torch.tensor([1e38 if request.id == self.bad else 0.0 for request in requests])
+        change = sizes[:, None, None] * torch.ones_like(layer.part(name).weight)
+        return Outcome(onto.with_deltas({layer.index: {name: change}}), (None,) * len(requests))
+
+
+@pytest.mark.parametrize("generate", [True, False])
+def test_answers_that_are_no_numbers_are_failures_and_score_nothing(backbone, cases, generate):
+    settings = SETTINGS.model_copy(update={"generate": generate})
+    records = scores_of(backbone, Overflows(backbone, "vqa-2"), cases, settings=settings)
+    broken = records["case"] == "vqa-2"
+    assert (records.loc[broken, "status"] == "failed: logits are not finite").all()
+    assert (records.loc[broken, ["token", "mmedit", "exact"]] == 0).all(axis=None)
+    assert (records.loc[broken, "generated"].fillna(0) == 0).all()
+    assert (records.loc[~broken, "status"] == "ok").all()
+    same = scores_of(backbone, NoEdit(), cases, settings=settings)
+    columns = ["token", "mmedit", "exact", "generated"]
+    pd.testing.assert_frame_equal(records.loc[~broken, columns], same.loc[~broken, columns])
+
+
 def test_records_and_answers_survive_the_disk(tmp_path, backbone, cases):
     before = answer_before(backbone, cases, SETTINGS)
     before.save(tmp_path / "b.parquet", "mark")

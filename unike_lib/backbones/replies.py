@@ -72,6 +72,11 @@ class Replies:
         return best
 
     @property
+    def finite(self) -> Tensor:
+        """Whether the logits of each row are numbers: one that is not spreads over its position's whole vocabulary."""
+        return torch.stack([part.isfinite().all() for part in self.logits[:, 0].split(self.where.sum(1).tolist())])
+
+    @property
     def given(self) -> list[list[int]]:
         """The answer tokens of each row."""
         return [row[row != IGNORED].tolist() for row in self.batch.targets]

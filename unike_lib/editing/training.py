@@ -75,6 +75,17 @@ def divergences(backbone: Backbone, trunk: Trunk, patch: Patch) -> Tensor:
     with torch.no_grad():
         before = backbone.head(trunk, where=where).log_softmax(-1)
     after = backbone.head(trunk, patch, where).log_softmax(-1)
+    return divergences_of(before, after, where)
+
+
+def divergences_of(before: Tensor, after: Tensor, where: Tensor) -> Tensor:
+    """Return KL(before || after), averaged over the positions of each row that are read, [row], in nats.
+
+    Args:
+        before: log-probabilities at the positions read, row after row, [position, vocabulary].
+        after: the same of another model.
+        where: the positions read, bool [row, token].
+    """
     return row_means((before.exp() * (before - after)).sum(-1), where)
 
 

@@ -12,22 +12,9 @@ Example:
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 IGNORED = -100
 IMAGE_RANKS = 10  # best ids compared at each position by M-Loc (MMEdit)
-
-
-def shift_labels(labels: Tensor) -> Tensor:
-    """Turn Hugging Face labels, which name the token AT a position, into targets, which name the one after it.
-
-    Args:
-        labels: [row, token] ids, IGNORED where nothing is asked.
-
-    Returns:
-        [row, token] targets; the last position has nothing to predict.
-    """
-    return functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
 
 
 def unchanged_targets(before: Tensor, targets: Tensor) -> Tensor:
@@ -117,36 +104,6 @@ def ordered_agreement(before: Tensor, after: Tensor) -> float:
     if length == 0 or before.shape[1] == 0:
         raise ValueError("no position or no rank to compare")
     return float((before[-length:] == after[-length:]).double().mean())
-
-
-def mean_log_probability(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean log-probability of the targets over all answer tokens of the batch, in nats.
-
-    Args:
-        logits: [row, token, vocabulary].
-        targets: [row, token].
-
-    Returns:
-        A scalar; minus the edit loss of the gradient methods.
-    """
-    return -functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-
-
-def kl_locality(before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
-    """Return KL(before || after) in nats, averaged over the masked positions (the locality loss of MEND and KE).
-
-    Args:
-        before: [row, token, vocabulary] logits of the unedited model.
-        after: [row, token, vocabulary] logits of the edited model.
-        mask: [row, token], nonzero where a position counts.
-
-    Returns:
-        A scalar >= 0.
-    """
-    log_before, log_after = before.log_softmax(-1), after.log_softmax(-1)
-    divergence = functional.kl_div(log_after, log_before, reduction="none", log_target=True).sum(-1)
-    weight = mask.to(divergence.dtype)
-    return (divergence * weight).sum() / weight.sum()
 
 
 def _count(targets: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Answers:
 
     best [row, token]: best id at every position read (0 elsewhere); answers and the position after them are read;
     targets [row, token]; tops: for locality kinds the best ids [position, rank] over every real position of each row;
-    generated: greedy answers as ids; alphas [row].
+    generated: greedy answers as ids; alphas [row]; finite [row]: whether the logits are numbers.
     """
 
     best: Tensor
@@ -43,6 +43,7 @@ class Answers:
     tops: list[Tensor]
     generated: list[list[int]]
     alphas: Tensor
+    finite: Tensor
 
 
 @torch.no_grad()
@@ -67,7 +68,7 @@ def ask(
     generated: list[list[int]] = [[] for _ in queries]
     if settings.generate:
         generated = generate(backbone, queries, drafts or replies.given, patch, settings.max_new_tokens, replies)
-    return Answers(best.cpu(), targets.cpu(), tops, generated, alphas.cpu())
+    return Answers(best.cpu(), targets.cpu(), tops, generated, alphas.cpu(), replies.finite.cpu())
 
 
 def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: EvaluationConfig) -> Before:
@@ -92,7 +93,8 @@ def run_edits(
     """Edit and score every case in sessions of k; a last partial session is scored with its true length.
 
     Where k > 1, the `rel` scores also say what the item scored right after its own edit. A session whose edit failed is
-    scored as it stands without that edit, and its status says why.
+    scored as it stands without that edit, and its status says why. A probe whose logits are not finite has failed too,
+    and scores 0.
     """
     sessions = [cases[start : start + k] for start in range(0, len(cases), k)]
     scores: list[Score] = []
@@ -188,7 +190,7 @@ def _score_group(
             scores += of_kind
     for score in scores:
         failure = edited.failures[score.position][score.session]
-        score.status = "ok" if failure is None else f"failed: {failure}"
+        score.status = score.status if failure is None else f"failed: {failure}"
         score.edit_seconds = edited.seconds
     return scores
 
@@ -230,8 +232,10 @@ def _score_kind(
         case_id, text = case.request.id, backbone.text(answers.generated[row])
         wanted = before.text(case_id, kind) if local else query.answer or ""
         same = float(normalise_answer(text) == normalise_answer(wanted)) if settings.generate else np.nan
-        token = float(tokens[row])
+        token, whole = float(tokens[row]), float(exact[row])
         mmedit = ordered_agreement(before.tops(case_id, kind), answers.tops[row]) if local else token
+        if broken := not answers.finite[row]:
+            token, mmedit, whole, same = 0.0, 0.0, 0.0, 0.0 * same  # NaN where nothing is generated
         scores.append(
             Score(
                 case=case_id,
@@ -239,13 +243,14 @@ def _score_kind(
                 kind=kind,
                 token=token,
                 mmedit=mmedit,
-                exact=float(exact[row]),
+                exact=whole,
                 generated=same,
                 answer_tokens=int((targets[row] != IGNORED).sum()),
                 target=query.answer or "",
                 text_before=before.text(case_id, kind),
                 text_after=text,
                 alpha=float(answers.alphas[row]),
+                status="failed: logits are not finite" if broken else "ok",
                 session=row // width,
                 position=row % width,
             )
@@ -264,7 +269,7 @@ def _recalled(
         best[row, targets[row] != IGNORED] = before.answer(case, of_kind)
     tops = [before.tops(case, of_kind) for case, of_kind in asked] if kind in RANKS else []
     generated = [before.generated_ids(case, of_kind) for case, of_kind in asked]
-    return Answers(best, targets, tops, generated, torch.full((len(asked),), np.nan))
+    return Answers(best, targets, tops, generated, torch.full((len(asked),), np.nan), torch.ones(len(asked)) > 0)
 
 
 def _scatter(before: Before, cases: Sequence[EditCase], kind: ProbeKind, targets: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ CRITERION_TITLES = {
 INTRODUCTION = """\
 In percent, with {confidence} bootstrap intervals over {intervals}. Rows in italics are the paper's, for the backbone \
 that ours stands in for. Embedded backbones are small and their benchmark is our own: **levels are not comparable with \
-the paper's**, only the pattern between methods is. A failed edit leaves the model unedited and is scored so."""
+the paper's**, only the pattern between methods is. A failed edit leaves the model unedited and is scored so; \
+an answer whose logits are not finite has failed too, and scores 0."""
 EDIT_INTERVALS = "edits (edits sharing a fact are resampled together; the choice of seed and backbone is not in them)"
 SESSION_INTERVALS = (
     "sessions (resampled whole, and too narrow where there are only a few; facts shared between sessions and the "
