@@ -101,6 +101,15 @@ def test_a_variant_without_a_row_in_the_paper_stands_alone(config, admission, sa
     assert lines[place + 1] == ""
 
 
+def test_a_table_without_unike_has_no_differences(config, admission, save, tmp_path):
+    rows = TableConfig(backbones=["left"], tasks=["vqa"], methods=["fine-tune", "t-patcher"])
+    paths = [save(make_records(("left", "vqa", name)), name) for name in rows.methods]
+    files = outputs(tmp_path) | {"differences": tmp_path / "differences.csv"}
+    write_table("table1", paths, admission, files, config.model_copy(update={"table1": rows}))
+    assert pd.read_csv(files["differences"]).columns.tolist() == ["criterion", "backbone", "task", "k", "first", "second"]
+    assert "minus each other method" not in files["markdown"].read_text()
+
+
 def test_facts_edits_and_failures_are_counted(save):
     table = score_table(load_records([save(make_records(("left", "vqa", "unike")))]), "token", QUICK, 0)
     assert table.loc[0, ["edits", "failed", "clusters"]].tolist() == [12, 1, 6 + 12]

@@ -96,7 +96,7 @@ def write_report(sources: ReportSources, out: Path, config: Config) -> None:
 def _in_words(tables: Mapping[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     """Return what the tables say: the paper's claims, order against the paper's, order between criteria.
 
-    `claims`: each with its text, and by criterion what is judged; `agreed`: whether both criteria say the same.
+    `claims`: each claim by criterion; `order` and `changes`: sentences by table.
     """
     kinds = {name: resolve_method(config.methods, name).method for name in config.methods}
     names = ["table1", *(name for name in ("table2", "table3", "table4") if name in tables)]
