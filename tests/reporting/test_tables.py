@@ -106,7 +106,14 @@ def test_a_table_without_unike_has_no_differences(config, admission, save, tmp_p
     paths = [save(make_records(("left", "vqa", name)), name) for name in rows.methods]
     files = outputs(tmp_path) | {"differences": tmp_path / "differences.csv"}
     write_table("table1", paths, admission, files, config.model_copy(update={"table1": rows}))
-    assert pd.read_csv(files["differences"]).columns.tolist() == ["criterion", "backbone", "task", "k", "first", "second"]
+    assert pd.read_csv(files["differences"]).columns.tolist() == [
+        "criterion",
+        "backbone",
+        "task",
+        "k",
+        "first",
+        "second",
+    ]
     assert "minus each other method" not in files["markdown"].read_text()
 
 

@@ -98,7 +98,7 @@ def _figure(points: pd.DataFrame, config: Config) -> Figure:
                 shift = 0.12 * (number - (len(methods) - 1) / 2)
                 _line(panel, drawn[drawn["method"] == method].sort_values("since"), aim, (method, number), shift)
             ranges = drawn[["since", "since_last"]].drop_duplicates().sort_values("since").to_numpy()
-            panel.set_xticks(range(len(ranges)), [str(a) if a == b else f"{a}-{b}" for a, b in ranges])
+            panel.set_xticks(range(len(ranges)), [str(a) if a == b else f"{a}-{b}" for a, b in ranges], fontsize=5.5)
             panel.set_xlim(-0.6, len(ranges) - 0.4)
             panel.set_ylim(-4, 104)
         row[0].set_ylabel(f"{backbone}\n{TASK_TITLES[task]}, K = {k}\n%")
