@@ -55,7 +55,7 @@ rehearsal: $(READY)
 	$(VENV)/bin/python tools/rehearsal.py costs .rehearsal
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 fault-test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m fuzz tests/faults
