@@ -110,14 +110,15 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _whole_digest(path: Path) -> str:
+def whole_digest(path: Path) -> str:
+    """Return the SHA-256 of all of a file, however large: what stays the same over versions of this library."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_checksums(folder: Path, files: Iterable[Path]) -> None:
     """Write the list of checksums of a folder's files, which readers check them by (`sha256sum --check` can too)."""
-    lines = [f"{_whole_digest(file)}  {file.name}\n" for file in sorted(files)]
+    lines = [f"{whole_digest(file)}  {file.name}\n" for file in sorted(files)]
     with atomic_path(folder / LIST) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
 

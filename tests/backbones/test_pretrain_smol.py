@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from unike_lib import io
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones import pretrain as stages
 from unike_lib.backbones import pretrain_smol
@@ -178,6 +179,16 @@ def test_the_fingerprint_follows_content_and_not_run_settings(recipe, tmp_path):
     with (tmp_path / "base" / "tokenizer.json").open("a") as file:
         file.write(" ")
     assert changed(recipe, base=tmp_path / "base").mark != recipe.mark
+
+
+def test_the_fingerprint_of_shipped_weights_reads_all_of_a_large_model(recipe, monkeypatch):
+    """The library's weights carry it: it must not follow how other digests of large files are taken."""
+    mark, model = recipe.mark, recipe.base / "model.safetensors"
+    whole = io.file_digest(model)
+    for name, value in {"WHOLE_BYTES": 1000, "BLOCKS": 2, "BLOCK_BYTES": 100}.items():
+        monkeypatch.setattr(io, name, value)
+    assert io.file_digest(model) != whole
+    assert recipe.mark == mark
 
 
 def test_the_assembled_folder_computes_what_was_trained(recipe, trained, tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ from unike_lib.backbones.tokenizer import IMAGE, token_id
 from unike_lib.backbones.tower import Blip2WithTower
 from unike_lib.checksum import check_folder
 from unike_lib.config import SmolConfig
-from unike_lib.io import file_digest, read_table, read_tensors, write_tensors
+from unike_lib.io import read_table, read_tensors, whole_digest, write_tensors
 from unike_lib.types import InputError
 
 SHIPPED = Path(__file__).parent / "weights" / "minigpt4_smol.safetensors"
@@ -68,7 +68,7 @@ class Recipe:
         """
         lessons = read_table(self.benchmark / "training.parquet").to_json(orient="records")
         scenes = training_scenes(self.benchmark).to_json(orient="records")
-        model = [file_digest(self.base / name) for name in ("model.safetensors", "tokenizer.json")]
+        model = [whole_digest(self.base / name) for name in ("model.safetensors", "tokenizer.json")]
         settings = self.settings.model_dump(mode="json", exclude=RUN_ONLY)
         choices = [self.backbone.family, self.backbone.vqa_prompt, settings, self.seed]
         return hashlib.sha256(json.dumps([lessons, scenes, model, choices], sort_keys=True).encode()).hexdigest()[:16]
