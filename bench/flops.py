@@ -12,7 +12,8 @@ import torch
 
 from bench.edit_loop import t_patcher
 from bench.subjects import Subject
-from unike_lib.backbones.base import IGNORED, Trunk
+from unike_lib.backbones.base import IGNORED
+from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.neurons import NeuronSource
 from unike_lib.editing.patch import Patch

@@ -12,9 +12,10 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import Blip2Config, Blip2ForConditionalGeneration, PreTrainedTokenizerFast
 
-from unike_lib.backbones.base import Backbone, Trunk
+from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.blip2 import BLIP2
 from unike_lib.backbones.load import FAMILIES, load_backbone, load_processor
+from unike_lib.backbones.rows import Trunk
 from unike_lib.backbones.visual import VisualStore, embed_images
 from unike_lib.benchmark.mmedit import load_image, read_cases
 from unike_lib.config import Config, load_config

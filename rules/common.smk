@@ -186,6 +186,17 @@ def of_its_tasks(pattern):
     ]
 
 
+def frozen_of(backbone, splits, tasks):
+    """What the layers of a backbone make of the questions of some splits and tasks, if it is kept on disk."""
+    kept = [backbone] * CONFIG.backbones[backbone].keep_frozen
+    return expand(f"{STAGES}/frozen/{{backbone}}/{{split}}_{{task}}.safetensors", backbone=kept, split=splits, task=tasks)
+
+
+def frozen_files(wildcards):
+    """The same for the job's split, by default the evaluation edits, and the tasks that its sessions have."""
+    return frozen_of(wildcards.backbone, [wildcards.get("split", "eval")], tasks_of(wildcards.task))
+
+
 def shard_numbers(wildcards):
     """Which shard of the edits of its cell the job makes, from 1, and how many there are."""
     return [int(number) for number in re.findall(r"\d+", wildcards.shard)] or [1, 1]

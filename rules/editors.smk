@@ -10,6 +10,7 @@ rule train_editor:
             folder=STAGES,
             split=["method", "dev"],
         ),
+        frozen=lambda wildcards: frozen_of(wildcards.backbone, ["method", "dev"], TASKS),
         backbone=backbone_files,
         questions=text_questions,
     output:

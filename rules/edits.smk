@@ -1,10 +1,37 @@
-# Editing and scoring: answers before any edit, records of every method, sweeps of one field, the search on dev edits.
+# Editing and scoring: the frozen layers' part of all questions, answers before any edit, records of every method, sweeps
+# of one field, the search on dev edits.
+
+
+rule frozen:
+    input:
+        cases=f"{BENCHMARK}/{{split}}_{{task}}.json",
+        visual=f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
+        backbone=backbone_files,
+        questions=text_questions,
+    output:
+        f"{STAGES}/frozen/{{backbone}}/{{split}}_{{task}}.safetensors",
+    log:
+        "logs/frozen/{backbone}/{split}_{task}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/frozen/{{backbone}}/{{split}}_{{task}}.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=4000,
+        gpu=gpus,
+    params:
+        code=lib("keep_frozen", data=TEXT_QUESTIONS),
+        folder=backbone_folder,
+        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
+        edits=edits_of_split,
+    script:
+        "../workflow_scripts/keep_frozen.py"
 
 
 rule base_answers:
     input:
         cases=f"{BENCHMARK}/{{split}}_{{task}}.json",
         visual=f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
+        frozen=frozen_files,
         backbone=backbone_files,
         questions=text_questions,
     output:
@@ -32,6 +59,7 @@ rule records:
         unpack(files_of_method),
         cases=of_its_tasks(f"{BENCHMARK}/{{split}}_{{task}}.json"),
         visual=f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
+        frozen=frozen_files,
         base=of_its_tasks(f"{STAGES}/base/{{backbone}}/{{split}}_{{task}}.parquet"),
         backbone=backbone_files,
         questions=text_questions,
@@ -64,6 +92,7 @@ rule sweep_records:
         unpack(files_of_method),
         cases=f"{BENCHMARK}/eval_{{task}}.json",
         visual=f"{STAGES}/visual/{{backbone}}/eval.safetensors",
+        frozen=frozen_files,
         base=f"{STAGES}/base/{{backbone}}/eval_{{task}}.parquet",
         backbone=backbone_files,
         questions=text_questions,
@@ -94,6 +123,7 @@ rule tuning_trials:
     input:
         unpack(files_of_trials),
         cases=expand(f"{BENCHMARK}/dev_{{task}}.json", task=CONFIG.table1.tasks),
+        frozen=lambda wildcards: frozen_of(wildcards.backbone, ["dev"], CONFIG.table1.tasks),
         base=expand(f"{STAGES}/base/{{{{backbone}}}}/dev_{{task}}.parquet", task=CONFIG.table1.tasks),
         backbone=backbone_files,
         questions=text_questions,

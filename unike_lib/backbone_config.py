@@ -46,6 +46,10 @@ class BackboneConfig(Section):
         None, description="Most evaluation edits a cell on this backbone; null: evaluation.edits decides alone."
     )
     shards: Count = Field(1, description="Jobs that share the edits of a cell of Tables 1 to 4, in whole sessions.")
+    keep_frozen: bool = Field(
+        False,
+        description="Keep on disk what the layers make of every question (SmolLM2-135M: 55 KB a token); speed only.",
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Dtype of the frozen weights.")
     device: str = Field(
         "cpu",

@@ -11,8 +11,7 @@ Example:
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,58 +20,13 @@ from unike_lib.backbones.decoder import Decoder, Edit, Place, Trace
 from unike_lib.backbones.family import Family
 from unike_lib.backbones.positions import grid_positions
 from unike_lib.backbones.room import naming_memory
+from unike_lib.backbones.rows import Batch, Tail, Trunk
 from unike_lib.types import InputError, Query
 
+if TYPE_CHECKING:
+    from unike_lib.backbones.frozen import FrozenStates
+
 IGNORED = -100
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Queries laid out as rows, padded on the right.
-
-    embeddings [row, token, d]; targets [row, token]: the answer token to be predicted AT each position (already
-    shifted), -100 elsewhere; last_prompt [row]: the token after which the answer starts; lengths [row], in tokens;
-    positions [3, row, token] of a model whose visual tokens have places on a grid, None: 0, 1, 2 ...
-    """
-
-    embeddings: Tensor
-    targets: Tensor
-    last_prompt: Tensor
-    lengths: Tensor
-    positions: Tensor | None = None
-
-    @property
-    def real(self) -> Tensor:
-        """Which positions are not padding: bool [row, token]."""
-        return torch.arange(self.embeddings.shape[1], device=self.lengths.device) < self.lengths[:, None]
-
-    @property
-    def answered(self) -> Tensor:
-        """Where an answer token, or what follows the answer, is predicted: bool [row, token]."""
-        positions = torch.arange(self.embeddings.shape[1], device=self.lengths.device)
-        return self.real & (positions >= self.last_prompt[:, None])
-
-
-@dataclass(frozen=True)
-class Trunk:
-    """States entering layer `first`, [row, token, d], with the batch they came from."""
-
-    hidden: Tensor
-    batch: Batch
-    first: int
-
-
-@dataclass(frozen=True)
-class Tail:
-    """What is left to do where logits are read: the last layer's FFN, the final norm, the projection.
-
-    states [row, read, d] enter that FFN, each row's positions read first, in their order; real [row, read] says which
-    are such.
-    """
-
-    states: Tensor
-    real: Tensor
-    place: Place
 
 
 class Backbone:
@@ -110,6 +64,7 @@ class Backbone:
         cards = sorted({str(layer.device) for layer in self.decoder.layers[self.layers[0] :]})
         if len(cards) > 1:
             raise InputError(f"device: the layers from the first edited one on lie on {', '.join(cards)}; expected one")
+        self.frozen: FrozenStates | None = None
         self._known: dict[tuple[tuple[Query, ...], int | None], Trunk] | None = None
 
     @property
@@ -237,11 +192,14 @@ class Backbone:
         return Trunk(hidden.to(self.device), batch, first)
 
     def trunk_of(self, queries: Sequence[Query], first: int | None = None) -> Trunk:
-        """Encode queries and run the frozen layers; within `remembering`, once for the same rows."""
+        """Encode queries and run the frozen layers, unless `frozen` keeps them; in `remembering`, once for the same."""
         known = {} if self._known is None else self._known
         rows = (tuple(queries), first)
         if rows not in known:
-            known[rows] = self.trunk(self.encode(queries), first)
+            batch = self.encode(queries)
+            first = self.layers[0] if first is None else first
+            kept = None if self.frozen is None else self.frozen.entering(queries, batch, first)
+            known[rows] = self.trunk(batch, first) if kept is None else Trunk(kept, batch, first)
         return known[rows]
 
     @contextmanager

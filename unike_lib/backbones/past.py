@@ -11,15 +11,24 @@ from unike_lib.backbones.room import naming_memory
 class Past:
     """Keys and values of the tokens that rows have seen.
 
-    `real` [row, token] says which of them count; `place` what an edit read at the last prompt tokens; `saved` [row] how
-    many positions a picture on a grid takes less than it has tokens.
+    `real` [row, token] says which of them count; `place` what an edit read at the last prompt tokens; `positions`
+    [3, row, token] are those of prompts with pictures on a grid, `saved` [row] how many positions such a picture takes
+    less than it has tokens.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, positions: Tensor | None = None) -> None:
         self.cache = DynamicCache()
         self.real = torch.zeros(len(place.last_prompt), 0, dtype=torch.bool, device=place.last_prompt.device)
-        self.place = place
+        self.place, self.positions = place, positions
         self.saved = torch.zeros_like(place.last_prompt)
+
+    def places(self, real: Tensor) -> Tensor:
+        """Return the positions [row, token] of new tokens, or [3, row, token] of prompts with pictures on a grid."""
+        if self.positions is None or self.real.shape[1]:
+            return (self.real.sum(1) - self.saved)[:, None] + torch.arange(real.shape[1], device=real.device)
+        last = real.sum(1) - 1
+        self.saved = last - self.positions[0].gather(1, last[:, None])[:, 0]
+        return self.positions
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows only, in ascending order [row]."""
@@ -32,39 +41,37 @@ class Past:
 
 def extend(
     decoder: Decoder,
-    embeddings: Tensor,
+    entering: Tensor,
     past: Past,
     real: Tensor,
     edit: Edit | None = None,
-    positions: Tensor | None = None,
+    layers: range | None = None,
 ) -> Tensor:
-    """Run new tokens through all layers, behind those that `past` has seen.
+    """Run new tokens through layers, behind those that `past` has seen.
 
     Args:
         decoder: the model.
-        embeddings: of the new tokens, [row, token, d], padded on the right; the first time with the whole prompts.
+        entering: of the new tokens, padded on the right, [row, token, d]: embeddings, or the states that enter the
+            first of `layers`. The first time these are the whole prompts; `past.positions` are those of rows with
+            pictures on a grid.
         past: what came before; the new tokens join it.
         real: which of them are not padding, bool [row, token].
         edit: the edit in force, the same each time.
-        positions: the first time, of rows with pictures on a grid; None: they count on.
+        layers: layers that follow each other; None: all.
 
     Returns:
-        The states that leave the last layer, [row, token, d].
+        The states that leave the last of the layers, [row, token, d].
     """
     rows, tokens = real.shape
-    first = not past.real.shape[1]
-    if positions is None:
-        positions = (past.real.sum(1) - past.saved)[:, None] + torch.arange(tokens, device=real.device)
-    else:
-        last = real.sum(1) - 1
-        past.saved = last - positions[0].gather(1, last[:, None])[:, 0]
-    hidden = decoder.start(embeddings, positions)
+    layers = range(len(decoder.layers)) if layers is None else layers
+    first, positions = not past.real.shape[1], past.places(real)
+    hidden = entering if layers.start else decoder.start(entering, positions)
     upto = torch.ones(tokens, tokens, dtype=torch.bool, device=real.device).tril()
     earlier = past.real[:, None].expand(rows, tokens, -1)
     sees = None if first else torch.cat([earlier, upto.expand(rows, -1, -1)], 2)
-    masks = decoder.masks(hidden, sees, positions)
+    masks = decoder.masks(hidden, sees, positions) | {"past_key_values": past.cache}
     with naming_memory(real):
-        for layer in decoder.layers:
-            hidden = layer.forward(hidden, {**masks, "past_key_values": past.cache}, edit, past.place)
+        for index in layers:
+            hidden = decoder.layers[index].forward(hidden, masks, edit, past.place)
     past.real = torch.cat([past.real, real], 1)
     return hidden

@@ -16,10 +16,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.base import IGNORED, Backbone, Batch
+from unike_lib.backbones.base import IGNORED, Backbone
 from unike_lib.backbones.decoder import Edit, Place, Trace
 from unike_lib.backbones.past import Past, extend
 from unike_lib.backbones.room import naming_memory
+from unike_lib.backbones.rows import Batch
 from unike_lib.types import Query
 
 
@@ -29,6 +30,10 @@ class SessionEdit(Edit, Protocol):
     @property
     def sessions(self) -> int:
         """Number of sessions."""
+
+    @property
+    def first_layer(self) -> int | None:
+        """The first layer that the edit acts in; None: it acts in none."""
 
     def select(self, sessions: Sequence[int]) -> "SessionEdit":
         """Return the edits of some of the sessions, in the order given."""
@@ -96,7 +101,7 @@ def reply(
     everywhere: bool = False,
     keep: bool = True,
 ) -> Replies:
-    """Ask rows of queries.
+    """Ask rows of queries; what the layers below the edit make of them is taken from disk where it is kept.
 
     Args:
         backbone: the model.
@@ -107,16 +112,20 @@ def reply(
         keep: keep keys and values. Without, and without `answers`, rows that the backbone remembers are run faster.
     """
     asked = queries if edit is None else edit.in_context(queries)
+    depth = len(backbone.decoder.layers)
+    first = depth if edit is None or edit.first_layer is None else edit.first_layer
     if keep or answers is not None:
         batch = backbone.encode(asked, answers)
-        past = Past(Place(batch.last_prompt))
+        past = Past(Place(batch.last_prompt), batch.positions)
         where = batch.real if everywhere else batch.answered
         with naming_memory(batch.real):
-            hidden = extend(backbone.decoder, batch.embeddings, past, batch.real, edit, batch.positions)
+            begun = None if backbone.frozen is None else backbone.frozen.begin(asked, batch, past, first)
+            entering, reached = begun or (batch.embeddings, 0)
+            hidden = extend(backbone.decoder, entering, past, batch.real, edit, range(reached, depth))
             logits = backbone.decoder.logits(backbone.decoder.finish(hidden[where]))
         alphas = [kept["alpha"] for kept in past.place.kept.values()]
     else:
-        trunk = backbone.trunk_of(asked)
+        trunk = backbone.trunk_of(asked, min(first, depth - 1))
         batch, past, trace = trunk.batch, None, Trace()
         where = batch.real if everywhere else batch.answered
         logits = backbone.head(trunk, edit, where, trace)

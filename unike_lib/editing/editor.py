@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from unike_lib.backbones.base import IGNORED, Backbone, Trunk
+from unike_lib.backbones.base import IGNORED, Backbone
 from unike_lib.backbones.decoder import Edit, Trace
+from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.patch import Patch
 from unike_lib.types import EditRequest, Query
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unike_lib.backbones.base import IGNORED, Backbone, Trunk
+from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import Outcome, edit_loss, request_trunk
 from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.optimise import failures

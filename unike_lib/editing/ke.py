@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from unike_lib.backbones.base import IGNORED, Backbone, Trunk
+from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.hypernetwork import EditNetwork, Matrix, NetworkEditor, last_matrices
 from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.objective import LOCALITY

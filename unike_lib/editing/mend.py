@@ -7,7 +7,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from unike_lib.backbones.base import Backbone, Trunk
+from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.hypernetwork import EditNetwork, Matrix, NetworkEditor, edit_gradients, last_matrices
 from unike_lib.editing.low_rank import LowRank

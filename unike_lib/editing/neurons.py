@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.base import IGNORED, Backbone, Trunk
+from unike_lib.backbones.base import IGNORED, Backbone
 from unike_lib.backbones.decoder import Trace
+from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import edit_loss
 from unike_lib.editing.optimise import descend
 from unike_lib.editing.patch import Neurons, Patch

@@ -101,6 +101,12 @@ class Patch:
         parts = (self.neurons, self.deltas, self.low_rank, self.slots, self.contexts)
         return self.shift is None and self.route is None and not any(parts)
 
+    @property
+    def first_layer(self) -> int | None:
+        """The first layer that the patch acts in; None: it acts in none."""
+        shifted = () if self.shift is None else self.shift.memory.layers
+        return min([*self.neurons, *self.deltas, *self.low_rank, *shifted], default=None)
+
     def shift_attention(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, place: Place) -> Tensor:
         """Return the attention output after the latent shift, if there is one at this layer."""
         if self.shift is None or not self.shift.covers(layer.index):

@@ -160,7 +160,7 @@ class Trainer:
     def train(self, batch: Callable[[], Sequence[EditCase]], loss: Loss, judge: Callable[[], float]) -> pd.DataFrame:
         """Return the losses: part, step, train, dev."""
         rate, check = self.settings.learning_rate, self.settings.check
-        optimiser = torch.optim.AdamW(self.model.parameters(), lr=rate)
+        optimiser = torch.optim.AdamW(self.model.parameters(), lr=rate, fused=True)
         rows: list[dict[str, object]] = []
         best, weights, total, since = float("inf"), self._weights(), 0.0, 0
         self.model.train()

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unike_lib.backbones.base import IGNORED, Backbone, Trunk
+from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import edit_loss, row_means
 from unike_lib.editing.hypernetwork import NetworkEditor
 from unike_lib.editing.objective import LOCALITY, objective, token_scores
@@ -58,7 +59,7 @@ class Recipe(ABC):
 
 def probe_trunk(backbone: Backbone, cases: Sequence[EditCase], kinds: Sequence[ProbeKind], first: int) -> Trunk:
     """Run the frozen part of some probes up to layer `first`; rows are ordered by case, then by kind."""
-    return backbone.trunk(backbone.encode([case.query(kind) for case in cases for kind in kinds]), first)
+    return backbone.trunk_of([case.query(kind) for case in cases for kind in kinds], first)
 
 
 def target_losses(backbone: Backbone, trunk: Trunk, patch: Patch) -> Tensor:

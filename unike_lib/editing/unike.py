@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.base import Backbone, Trunk
+from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.decoder import Trace
+from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import Outcome, request_trunk
 from unike_lib.editing.ike import Ike
 from unike_lib.editing.latent import LatentShift, Slots

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from unike_lib.backbones.base import IGNORED, Backbone, Batch
+from unike_lib.backbones.base import IGNORED, Backbone
 from unike_lib.backbones.decoder import Decoder
+from unike_lib.backbones.rows import Batch
 from unike_lib.types import Query
 
 SEPARATOR = ".\n"  # word-level tokenizers drop the newline, byte-level ones end the line as texts do

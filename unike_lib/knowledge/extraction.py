@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unike_lib.backbones.base import Backbone, Batch
+from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.decoder import Place, Trace
+from unike_lib.backbones.rows import Batch
 from unike_lib.io import table_writer, write_table
 from unike_lib.knowledge.states import STATE_COLUMNS, states_schema
 from unike_lib.knowledge.triplets import read_triplets
@@ -51,11 +52,13 @@ def _attention_inputs(backbone: Backbone, queries: Sequence[Query]) -> tuple[Bat
 
 
 @torch.no_grad()
-def _pass(backbone: Backbone, queries: Sequence[Query]) -> tuple[Batch, Trace]:
+def _ffn_inputs(backbone: Backbone, queries: Sequence[Query]) -> tuple[Batch, dict[int, Tensor]]:
+    """Return layer -> q = LN2(x) [row, token, d] of the edited layers; nothing behind the last of them is run."""
     batch, trace = backbone.encode(queries), Trace()
-    nowhere = torch.zeros_like(batch.targets, dtype=torch.bool)
-    backbone.head(backbone.trunk(batch), where=nowhere, trace=trace)
-    return batch, trace
+    layers = range(backbone.layers[0], backbone.layers[-1] + 1)
+    place = Place(batch.last_prompt, trace)
+    backbone.decoder.run(backbone.trunk(batch).hidden, layers, place=place, positions=batch.positions)
+    return batch, trace.ffn_inputs
 
 
 def _columns(
@@ -99,14 +102,12 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
     spaced over the pool.
     """
     kept: dict[int, list[Tensor]] = {layer: [] for layer in backbone.layers}
-    step = max(1, len(cases) * 2 // limit)
-    chosen = cases[::step]
-    for queries in _in_batches([probe.query for case in chosen for probe in case.probes if probe.kind in POOL_KINDS]):
-        batch, trace = _pass(backbone, queries)
-        positions = torch.arange(batch.targets.shape[1], device=batch.targets.device)
-        used = (positions >= batch.last_prompt[:, None]) & batch.real
+    # A question gives two states at least: its last prompt token, and one of its answer.
+    step = max(1, len(cases) * len(POOL_KINDS) * 2 // limit)
+    for queries in _in_batches(cases[::step]):
+        batch, inputs = _ffn_inputs(backbone, queries)
         for layer in backbone.layers:
-            kept[layer].append(trace.ffn_inputs[layer][used].float().cpu())
+            kept[layer].append(inputs[layer][batch.answered].float().cpu())
     rows = []
     for layer, parts in kept.items():
         states = torch.cat(parts)
@@ -117,6 +118,9 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
     write_table(out, table, mark, schema)
 
 
-def _in_batches(queries: Sequence[Query]) -> Iterator[Sequence[Query]]:
-    for start in tqdm(range(0, len(queries), ROWS), desc="ffn inputs", unit="batch"):
-        yield queries[start : start + ROWS]
+def _in_batches(cases: Sequence[EditCase]) -> Iterator[Sequence[Query]]:
+    """Yield questions of one kind, which are of similar length."""
+    for start in tqdm(range(0, len(cases), ROWS), desc="ffn inputs", unit="batch"):
+        part = cases[start : start + ROWS]
+        for kind in POOL_KINDS:
+            yield [probe.query for case in part for probe in case.probes if probe.kind == kind]

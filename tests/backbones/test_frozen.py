@@ -1,0 +1,166 @@
+"""States of frozen layers kept on disk: every pass that takes them gives what a pass without them gives."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_models import make_case, tiny_images
+
+from unike_lib.backbones.frozen import FrozenStates, edited_from, keep_frozen
+from unike_lib.backbones.generate import generate
+from unike_lib.backbones.replies import reply
+from unike_lib.config import EvaluationConfig
+from unike_lib.editing.fine_tune import FineTune
+from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.evaluation.records import Before
+from unike_lib.evaluation.sessions import answer_before, records_table, run_edits
+from unike_lib.methods import FineTuneMethod
+from unike_lib.types import InputError, Query
+
+QUESTIONS = [
+    Query("a.png", "what is this ?", "hot dog"),
+    Query("b.png", "which colour ?", "blue"),
+    Query(None, "who owns the cat ?", "red owl left"),
+    Query("a.png", "a photo of", "cat", style="plain"),
+]
+CLOSE = {"atol": 2e-5, "rtol": 2e-5}
+
+
+@pytest.fixture
+def windowed(family, make_backbone):
+    """Edited layers that are not the last four, so that the depths at which methods begin differ."""
+    return make_backbone(family, (1, 2))
+
+
+@pytest.fixture
+def kept(windowed, tmp_path):
+    keep_frozen(windowed, [*QUESTIONS, QUESTIONS[0]], tmp_path / "kept.safetensors", "mark")
+    return FrozenStates(windowed, [tmp_path / "kept.safetensors"])
+
+
+@pytest.fixture
+def ran(windowed, monkeypatch):
+    """The layers that were run, one entry a call."""
+    seen = []
+    for layer in windowed.decoder.layers:
+        forward = layer.forward
+
+        def counted(*args, index=layer.index, forward=forward):
+            seen.append(index)
+            return forward(*args)
+
+        monkeypatch.setattr(layer, "forward", counted)
+    return seen
+
+
+def random_neurons(backbone, layer, sessions):
+    torch.manual_seed(layer)
+    width, gated = backbone.width, backbone.decoder.names.gate is not None
+    parts = {"keys": (width, 3), "key_bias": (3,), "values": (3, width)}
+    parts |= {"up": (width, 3), "up_bias": (3,)} if gated else {}
+    return Neurons(**{name: torch.randn(sessions, *shape) for name, shape in parts.items()})
+
+
+@pytest.mark.parametrize("where", ["first edited", "last", "nowhere"])
+@pytest.mark.parametrize("keep", [True, False])
+def test_replies_and_answers_are_those_of_a_whole_pass(windowed, kept, ran, where, keep):
+    last = len(windowed.decoder.layers) - 1
+    begins = {"first edited": 1, "last": last, "nowhere": last + 1}[where]
+    patch = Patch(2) if where == "nowhere" else Patch(2, {begins: random_neurons(windowed, begins, 2)})
+    rows = QUESTIONS
+    whole = reply(windowed, rows, patch, everywhere=True, keep=keep)
+    answers = generate(windowed, rows, [[]] * 4, patch, 5)
+    windowed.frozen = kept
+    del ran[:]
+    taken = reply(windowed, rows, patch, everywhere=True, keep=keep)
+    assert set(ran) <= set(range(min(begins, last), last + 1))
+    torch.testing.assert_close(taken.logits, whole.logits, **CLOSE)
+    assert taken.along == whole.along
+    if keep:
+        assert generate(windowed, rows, taken.given, patch, 5, taken) == answers
+
+
+@pytest.mark.parametrize(("first", "left"), [(1, []), (2, [1]), (3, []), (5, [])])
+def test_another_answer_is_run_behind_the_kept_prompt(windowed, kept, ran, first, left):
+    rows = [
+        replace(QUESTIONS[0], answer="hot cat left"),
+        QUESTIONS[2],
+        replace(QUESTIONS[1], answer="red"),
+        QUESTIONS[1],
+    ]
+    batch = windowed.encode(rows)
+    wanted = windowed.trunk(batch, first).hidden
+    found = kept.entering(rows, batch, first)
+    torch.testing.assert_close(found[batch.real], wanted[batch.real], **CLOSE)
+    del ran[:]
+    kept.entering(QUESTIONS, windowed.encode(QUESTIONS), first)
+    assert ran == left
+
+
+def test_what_is_not_kept_is_run(windowed, kept):
+    stranger = Query("b.png", "what is this ?", "hot dog")
+    for rows in ([*QUESTIONS, stranger], [replace(QUESTIONS[0], context="new fact : cat . ")]):
+        batch = windowed.encode(rows)
+        assert kept.entering(rows, batch, 1) is None
+        windowed.frozen = None
+        wanted = windowed.trunk_of(rows).hidden
+        windowed.frozen = kept
+        torch.testing.assert_close(windowed.trunk_of(rows).hidden, wanted, atol=0, rtol=0)
+
+
+def test_the_prompt_of_the_closest_kept_answer_counts(windowed, tmp_path, ran):
+    """Two kept answers to one question: of a third, the longest common beginning is not run again."""
+    question = QUESTIONS[0]
+    keep_frozen(windowed, [question, replace(question, answer="red owl left")], tmp_path / "two", "mark")
+    kept = FrozenStates(windowed, [tmp_path / "two"])
+    rows = [replace(question, answer="red owl"), replace(question, answer="red owl left")]
+    batch = windowed.encode(rows)
+    del ran[:]
+    found = kept.entering(rows, batch, 3)
+    assert ran == []  # a beginning of a kept answer is kept
+    torch.testing.assert_close(found[batch.real], windowed.trunk(batch, 3).hidden[batch.real], **CLOSE)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_scores_of_sessions_are_the_same(windowed, tmp_path, k):
+    cases = [make_case(i, target) for i, target in enumerate(["hot dog", "cat", "red owl left", "blue"])]
+    settings = EvaluationConfig(sessions=4, max_new_tokens=5)
+    editor = FineTune(windowed, FineTuneMethod(method="fine-tune", steps=6, learning_rate=0.03))
+
+    def table():
+        before = answer_before(windowed, cases, settings)
+        before.save(tmp_path / "before.parquet", "mark")
+        scores = run_edits(windowed, editor, cases, Before.load(tmp_path / "before.parquet"), k, settings)
+        return records_table(scores, {}).drop(columns=["edit_seconds", "alpha"])
+
+    wanted = table()
+    keep_frozen(windowed, [probe.query for case in cases for probe in case.probes], tmp_path / "kept", "mark")
+    windowed.frozen = FrozenStates(windowed, [tmp_path / "kept"])
+    found = table()
+    assert wanted["token"].nunique() > 2
+    assert found.to_csv() == wanted.to_csv()
+
+
+def test_states_are_kept_where_methods_begin(windowed):
+    depth = len(windowed.decoder.layers)
+    assert edited_from(windowed) == sorted({1, depth - 3, depth - 1, depth} - {0})
+
+
+def test_files_of_others_are_refused(windowed, kept, tmp_path, make_backbone):
+    other = make_backbone("minigpt4")
+    other.decoder.layers.pop()
+    with pytest.raises(InputError, match="another backbone"):
+        FrozenStates(other, [tmp_path / "kept.safetensors"])
+    with pytest.raises(InputError, match=r"none.*no readable states"):
+        FrozenStates(windowed, [tmp_path / "none"])
+    content = bytearray((tmp_path / "kept.safetensors").read_bytes())
+    content[-9] ^= 1
+    (tmp_path / "kept.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        FrozenStates(windowed, [tmp_path / "kept.safetensors"])
+
+
+def test_pictures_are_part_of_a_question(windowed, kept):
+    assert tiny_images(["a.png"]).ne(tiny_images(["c.png"])).any()
+    rows = [replace(QUESTIONS[0], image="c.png")]
+    assert kept.entering(rows, windowed.encode(rows), 1) is None

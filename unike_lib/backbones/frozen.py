@@ -1,0 +1,206 @@
+"""What the frozen layers make of questions, kept on disk: methods that ask the same ones share a pass through them.
+
+Kept are keys and values of all layers, and the states that enter those layers where edits begin. They hold for every
+edit from such a layer on, and, up to its last prompt token, for a question with any other answer.
+
+Example:
+    >>> keep_frozen(backbone, queries, Path("eval_vqa.safetensors"), mark)  # doctest: +SKIP
+    >>> backbone.frozen = FrozenStates(backbone, [Path("eval_vqa.safetensors")])  # doctest: +SKIP
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+from transformers.cache_utils import DynamicCache
+
+from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.decoder import Place
+from unike_lib.backbones.past import Past, extend
+from unike_lib.backbones.room import naming_memory
+from unike_lib.backbones.rows import Batch
+from unike_lib.checksum import check_content
+from unike_lib.io import write_tensors
+from unike_lib.types import InputError, Query
+
+ROWS = 64
+INDEX = "index"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Where a question lies: its file, part and first token there; how long it is; its answer's ids."""
+
+    file: Any
+    part: str
+    start: int
+    tokens: int
+    answer: list[int]
+
+    def agrees(self, answer: Sequence[int]) -> int:
+        """Return up to how many tokens, prompt included, the row is that of this answer too."""
+        same = [one == other for one, other in zip(self.answer, answer, strict=False)]
+        return self.tokens - len(self.answer) + (same.index(False) if False in same else len(same))
+
+    def read(self, name: str, tokens: int, place: int | slice) -> Tensor:
+        """Return [token, ...] of a tensor whose second axis is taken at `place`."""
+        return self.file.get_slice(f"{name}.{self.part}")[self.start : self.start + tokens, place]
+
+
+class FrozenStates:
+    """The kept states of one backbone, read from files as they are asked for.
+
+    Raises:
+        InputError: a file is missing, broken or damaged, or another backbone's.
+    """
+
+    def __init__(self, backbone: Backbone, paths: Iterable[Path]) -> None:
+        self._decoder, self._device, self._width = backbone.decoder, backbone.device, backbone.width
+        self._rows: dict[tuple[str | None, str, str], list[_Row]] = {}
+        self._depths: list[int] = []
+        for path in paths:
+            try:
+                check_content(path)
+                file: Any = safe_open(path, framework="pt")
+                index = json.loads(bytes(file.get_tensor(INDEX).tolist()))
+            except (OSError, SafetensorError, ValueError) as error:
+                raise InputError(f"{path}: no readable states of frozen layers ({error})") from None
+            if (index["layers"], index["width"]) != (len(self._decoder.layers), self._width):
+                raise InputError(f"{path}: states of frozen layers of another backbone")
+            self._depths = index["depths"]
+            for row in index["rows"]:
+                question = (row["image"], row["prompt"], row["style"])
+                place = _Row(file, str(row["part"]), row["start"], row["tokens"], row["answer"])
+                self._rows.setdefault(question, []).append(place)
+
+    def entering(self, queries: Sequence[Query], batch: Batch, first: int) -> Tensor | None:
+        """Return the states that enter layer `first`, [row, token, d]; None if not all questions are kept.
+
+        What an answer has beyond the kept one is run through the frozen layers behind it.
+        """
+        found, depth = self._find(queries, batch), self._depth(first)
+        if found is None or not depth:
+            return None
+        counts = torch.tensor([tokens for _, tokens in found], device=batch.lengths.device)
+        hidden = self._states(found, depth, batch)
+        if bool((counts < batch.lengths).any()):
+            if batch.positions is not None:
+                return None
+            past = Past(Place(batch.last_prompt))
+            self._fill(past, found, depth, int(counts.max()))
+            past.real = torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
+            where = batch.real & (torch.arange(batch.real.shape[1], device=counts.device) >= counts[:, None])
+            fresh = batch.embeddings[where].split(where.sum(1).tolist())
+            real = torch.arange(max(map(len, fresh)), device=counts.device) < where.sum(1)[:, None]
+            with naming_memory(real):
+                left = extend(self._decoder, pad_sequence(list(fresh), True), past, real, layers=range(depth))
+            hidden[where] = left[real]
+        return self._decoder.run(hidden, range(depth, first), positions=batch.positions)
+
+    def begin(self, queries: Sequence[Query], batch: Batch, past: Past, first: int) -> tuple[Tensor, int] | None:
+        """Return states [row, token, d] and the layer, at most `first`, that they enter; None if a row is not kept.
+
+        `past` gets the keys and values of the layers below.
+        """
+        found, depth = self._find(queries, batch), self._depth(first)
+        if found is None or not depth or [tokens for _, tokens in found] != batch.lengths.tolist():
+            return None
+        self._fill(past, found, depth, batch.embeddings.shape[1])
+        return self._states(found, depth, batch), depth
+
+    def _depth(self, first: int) -> int:
+        return max((depth for depth in self._depths if depth <= first), default=0)
+
+    def _find(self, queries: Sequence[Query], batch: Batch) -> list[tuple[_Row, int]] | None:
+        """Return, for each question, the kept row that agrees with it longest, and how many tokens do."""
+        found = []
+        for query, targets in zip(queries, batch.targets, strict=True):
+            rows = [] if query.context else self._rows.get((query.image, query.prompt, query.style), [])
+            if not rows:
+                return None
+            answer = targets[targets != IGNORED].tolist()
+            found.append(max(((row, row.agrees(answer)) for row in rows), key=lambda pair: pair[1]))
+        return found
+
+    def _states(self, found: Sequence[tuple[_Row, int]], depth: int, batch: Batch) -> Tensor:
+        """Return the states that enter a layer, zeros where none are kept: [row, token, d]."""
+        place = self._depths.index(depth)
+        states = batch.embeddings.new_zeros(*batch.real.shape, self._width)
+        for row, (kept, tokens) in enumerate(found):
+            states[row, :tokens] = kept.read("states", tokens, place).to(self._device)
+        return states
+
+    def _fill(self, past: Past, found: Sequence[tuple[_Row, int]], depth: int, tokens: int) -> None:
+        """Give `past` the keys and values of the layers below `depth`, padded to so many tokens."""
+        parts = [kept.read("past", count, slice(0, depth)) for kept, count in found]
+        padded = parts[0].new_zeros(len(parts), tokens, *parts[0].shape[1:])
+        for row, part in enumerate(parts):
+            padded[row, : len(part)] = part
+        for index in range(depth):
+            layer = self._decoder.layers[index]
+            both = padded[:, :, index].to(layer.device).unflatten(-1, (-1, layer.attention.head_dim))
+            past.cache.update(both[:, :, 0].transpose(1, 2), both[:, :, 1].transpose(1, 2), index)
+
+
+def edited_from(backbone: Backbone) -> list[int]:
+    """Return the layers whose entering states are kept: where methods begin to edit, and the end.
+
+    These are the first edited layer, the last three (MEND, KE), the last (fine-tuning), none (SERAC).
+    """
+    depth = len(backbone.decoder.layers)
+    return sorted({layer for layer in (backbone.layers[0], depth - 3, depth - 1, depth) if layer >= backbone.layers[0]})
+
+
+@torch.no_grad()
+def keep_frozen(backbone: Backbone, queries: Sequence[Query], out: Path, mark: str) -> None:
+    """Run questions with their answers through the unedited model, and write what its layers make of them.
+
+    Args:
+        backbone: the unedited model.
+        queries: repeated ones are run once.
+        out: the safetensors file to write.
+        mark: its fingerprint.
+    """
+    unique = sorted(set(queries), key=lambda query: (query.image is None, len(query.prompt), str(query)))
+    depths, rows = edited_from(backbone), []
+    tensors: dict[str, Tensor] = {}
+    for start in tqdm(range(0, len(unique), ROWS), desc="frozen layers", unit="batch"):
+        asked, part = unique[start : start + ROWS], str(start // ROWS)
+        batch = backbone.encode(asked)
+        states, past = _run(backbone, batch, depths)
+        tensors |= {f"states.{part}": states[batch.real], f"past.{part}": past[batch.real]}
+        starts = (batch.lengths.cumsum(0) - batch.lengths).tolist()
+        answers = [targets[targets != IGNORED].tolist() for targets in batch.targets]
+        for query, first, tokens, answer in zip(asked, starts, batch.lengths.tolist(), answers, strict=True):
+            question = {"image": query.image, "prompt": query.prompt, "style": query.style}
+            rows.append(question | {"part": part, "start": first, "tokens": tokens, "answer": answer})
+    index = {"layers": len(backbone.decoder.layers), "width": backbone.width, "depths": depths, "rows": rows}
+    packed = torch.tensor(list(json.dumps(index).encode()), dtype=torch.uint8)
+    write_tensors(out, {**tensors, INDEX: packed}, mark)
+
+
+def _run(backbone: Backbone, batch: Batch, depths: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return the states that enter some layers [row, token, depth, d], and keys and values of all layers.
+
+    The latter are [row, token, layer, 2, heads * head_d].
+    """
+    decoder, cache = backbone.decoder, DynamicCache()
+    with naming_memory(batch.real):
+        hidden = decoder.start(batch.embeddings)
+        masks = decoder.masks(hidden, None, batch.positions) | {"past_key_values": cache}
+        entering = []
+        for layer in decoder.layers:
+            entering.append(hidden)
+            hidden = layer.forward(hidden, masks, None, None)
+        entering.append(hidden)
+    kept: Any = cache.layers
+    flat = [[part.transpose(1, 2).flatten(2).cpu() for part in (each.keys, each.values)] for each in kept]
+    past = torch.stack([torch.stack(pair, 2) for pair in flat], 2)
+    return torch.stack([entering[depth].cpu() for depth in depths], 2), past

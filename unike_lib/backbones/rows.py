@@ -1,0 +1,57 @@
+"""Rows of queries on their way through a backbone: laid out, behind the frozen layers, in front of the last FFN."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unike_lib.backbones.decoder import Place
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Queries laid out as rows, padded on the right.
+
+    embeddings [row, token, d]; targets [row, token]: the answer token to be predicted AT each position (already
+    shifted), -100 elsewhere; last_prompt [row]: the token after which the answer starts; lengths [row], in tokens;
+    positions [3, row, token] of a model whose visual tokens have places on a grid, None: 0, 1, 2 ...
+    """
+
+    embeddings: Tensor
+    targets: Tensor
+    last_prompt: Tensor
+    lengths: Tensor
+    positions: Tensor | None = None
+
+    @property
+    def real(self) -> Tensor:
+        """Which positions are not padding: bool [row, token]."""
+        return torch.arange(self.embeddings.shape[1], device=self.lengths.device) < self.lengths[:, None]
+
+    @property
+    def answered(self) -> Tensor:
+        """Where an answer token, or what follows the answer, is predicted: bool [row, token]."""
+        positions = torch.arange(self.embeddings.shape[1], device=self.lengths.device)
+        return self.real & (positions >= self.last_prompt[:, None])
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """States entering layer `first`, [row, token, d], with the batch they came from."""
+
+    hidden: Tensor
+    batch: Batch
+    first: int
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What is left to do where logits are read: the last layer's FFN, the final norm, the projection.
+
+    states [row, read, d] enter that FFN, each row's positions read first, in their order; real [row, read] says which
+    are such.
+    """
+
+    states: Tensor
+    real: Tensor
+    place: Place

@@ -1,0 +1,17 @@
+"""Run the questions of a split's cases through the unedited backbone and keep what its layers make of them."""
+
+from pathlib import Path
+
+from unike_lib.runtime import Stage, job_mark
+
+with Stage(snakemake) as config:
+    from unike_lib.backbones.frozen import keep_frozen
+    from unike_lib.backbones.load import load_backbone
+    from unike_lib.backbones.visual import VisualStore
+    from unike_lib.benchmark.mmedit import read_cases
+
+    settings = config.backbones[snakemake.wildcards.backbone]
+    backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
+    cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
+    queries = [probe.query for case in cases for probe in case.probes]
+    keep_frozen(backbone, queries, Path(snakemake.output[0]), job_mark(snakemake))
