@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers.cache_utils import DynamicCache
 
@@ -96,11 +95,10 @@ class FrozenStates:
             past = Past(Place(batch.last_prompt))
             self._fill(past, found, depth, int(counts.max()))
             past.real = torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
-            where = batch.real & (torch.arange(batch.real.shape[1], device=counts.device) >= counts[:, None])
-            fresh = batch.embeddings[where].split(where.sum(1).tolist())
-            real = torch.arange(max(map(len, fresh)), device=counts.device) < where.sum(1)[:, None]
+            fresh, real = batch.behind(counts)
             with naming_memory(real):
-                left = extend(self._decoder, pad_sequence(list(fresh), True), past, real, layers=range(depth))
+                left = extend(self._decoder, fresh, past, real, layers=range(depth))
+            where = batch.real & (torch.arange(batch.real.shape[1], device=counts.device) >= counts[:, None])
             hidden[where] = left[real]
         return self._decoder.run(hidden, range(depth, first), positions=batch.positions)
 

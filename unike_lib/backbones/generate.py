@@ -24,8 +24,8 @@ def generate(
 
     A pass checks a whole draft: the longest prefix that greedy decoding would have written stays, and the next token is
     the model's own. What follows is written behind kept keys and values, a token at a time, or as far as a draft that
-    begins with what is written proves right. Sessions whose rows are all finished leave the batch. The result does not
-    depend on the drafts.
+    begins with what is written proves right. Finished rows leave the batch, as far as sessions keep equal numbers of
+    rows. The result does not depend on the drafts.
 
     Args:
         backbone: the model.
@@ -47,7 +47,8 @@ def generate(
 class _Writing:
     """Answers under way: the tokens by row that are final.
 
-    `sessions` are those with an unfinished row, `rows` all their rows: sessions keep equal row counts.
+    `sessions` are those with an unfinished row; `rows` are as many of each as the one with most unfinished rows has:
+    finished rows fill up.
     """
 
     def __init__(self, drafts: Sequence[Sequence[int]], width: int, stops: frozenset[int], limit: int) -> None:
@@ -56,10 +57,7 @@ class _Writing:
         self._done = [False] * len(drafts)
         self.width, self._stops, self._limit = width, stops, limit
         self.sessions = list(range(len(drafts) // width))
-
-    @property
-    def rows(self) -> list[int]:
-        return [session * self.width + place for session in self.sessions for place in range(self.width)]
+        self.rows = list(range(len(drafts)))
 
     def guess(self, row: int) -> list[int]:
         """Return how the row's draft goes on after what is written; nothing if it began otherwise."""
@@ -74,8 +72,14 @@ class _Writing:
                 room = self._limit - len(self.answers[row])
                 more, self._done[row] = _accept(guess, predicted, self._stops, room)
                 self.answers[row] += more
-        spans = {session: slice(session * self.width, (session + 1) * self.width) for session in self.sessions}
-        self.sessions = [session for session, span in spans.items() if not all(self._done[span])]
+        under_way: dict[int, list[int]] = {session: [] for session in self.sessions}
+        for row in self.rows:
+            under_way[row // self.width].append(row)
+        # Unfinished rows first, so that what is cut off is finished.
+        groups = [sorted(group, key=lambda row: self._done[row]) for group in under_way.values()]
+        most = max(sum(not self._done[row] for row in group) for group in groups)
+        self.sessions = [group[0] // self.width for group in groups if not self._done[group[0]]]
+        self.rows = [row for group in groups if not self._done[group[0]] for row in sorted(group[:most])]
 
 
 def _behind_past(

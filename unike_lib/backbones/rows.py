@@ -34,6 +34,14 @@ class Batch:
         positions = torch.arange(self.embeddings.shape[1], device=self.lengths.device)
         return self.real & (positions >= self.last_prompt[:, None])
 
+    def behind(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what rows have behind so many tokens each [row]: embeddings [row, token, d], and which are real."""
+        positions = torch.arange(self.embeddings.shape[1], device=tokens.device)
+        where = self.real & (positions >= tokens[:, None])
+        parts = self.embeddings[where].split(where.sum(1).tolist())
+        padded = torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+        return padded, torch.arange(padded.shape[1], device=tokens.device) < where.sum(1)[:, None]
+
 
 @dataclass(frozen=True)
 class Trunk:

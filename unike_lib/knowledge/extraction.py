@@ -11,10 +11,11 @@ from tqdm import tqdm
 
 from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.decoder import Place, Trace
+from unike_lib.backbones.past import Past, extend
 from unike_lib.backbones.rows import Batch
 from unike_lib.io import table_writer, write_table
 from unike_lib.knowledge.states import STATE_COLUMNS, states_schema
-from unike_lib.knowledge.triplets import read_triplets
+from unike_lib.knowledge.triplets import Triplet, read_triplets
 from unike_lib.types import EditCase, Query
 
 POOL_KINDS = ("rel", "t_loc")
@@ -31,10 +32,9 @@ def extract_states(backbone: Backbone, triplets: Path, out: Path, mark: str) -> 
     with table_writer(out, states_schema(backbone.width), mark) as writer:
         for start in tqdm(range(0, len(table), ROWS), desc="states", unit="batch"):
             rows = table[start : start + ROWS]
-            positive = _attention_inputs(backbone, [Query(t.image, t.prompt, t.positive, t.style) for t in rows])
-            negative = _attention_inputs(backbone, [Query(t.image, t.prompt, t.negative, t.style) for t in rows])
+            states = _states_of(backbone, rows)
             for layer in backbone.layers:
-                columns = _columns(positive, negative, layer)
+                columns = states[layer]
                 ids = pa.array([t.id for t in rows])
                 arrays = [ids, pa.array([layer] * len(rows), pa.int32())]
                 arrays += [_fixed_lists(columns[name]) for name in STATE_COLUMNS]
@@ -42,13 +42,32 @@ def extract_states(backbone: Backbone, triplets: Path, out: Path, mark: str) -> 
 
 
 @torch.no_grad()
-def _attention_inputs(backbone: Backbone, queries: Sequence[Query]) -> tuple[Batch, dict[int, Tensor]]:
-    """Return layer -> s = LN1(h) [row, token, d] of the edited layers; nothing behind the last of them is run."""
-    batch, trace = backbone.encode(queries), Trace()
-    trunk, last = backbone.trunk(batch), backbone.layers[-1]
-    place = Place(batch.last_prompt, trace)
-    hidden = backbone.decoder.run(trunk.hidden, range(trunk.first, last), place=place, positions=batch.positions)
-    return batch, trace.attention_inputs | {last: backbone.decoder.layers[last].attention_input(hidden)}
+def _states_of(backbone: Backbone, triplets: Sequence[Triplet]) -> dict[int, dict[str, Tensor]]:
+    """Return layer -> STATE_COLUMNS [triplet, d]; both answers are run behind one pass of the question."""
+    positive, negative = (
+        backbone.encode([Query(t.image, t.prompt, getattr(t, answer), t.style) for t in triplets])
+        for answer in ("positive", "negative")
+    )
+    past = Past(Place(positive.last_prompt, Trace()), positive.positions)
+    of_positive = _attention_inputs(backbone, past, positive.embeddings, positive.real)
+    prompt = positive.last_prompt + 1
+    past.real &= torch.arange(past.real.shape[1], device=prompt.device) < prompt[:, None]
+    fresh, real = negative.behind(prompt)
+    past.place.trace = Trace()
+    of_negative = _attention_inputs(backbone, past, fresh, real)
+    last = torch.arange(len(real), device=real.device), real.sum(1) - 1
+    return {
+        layer: states_of_answers(positive, of_positive[layer]) | {"h_neg": of_negative[layer][last]}
+        for layer in backbone.layers
+    }
+
+
+def _attention_inputs(backbone: Backbone, past: Past, embeddings: Tensor, real: Tensor) -> dict[int, Tensor]:
+    """Return layer -> s = LN1(h) [row, token, d] of tokens behind `past`, up to the last edited layer."""
+    last = backbone.layers[-1]
+    hidden = extend(backbone.decoder, embeddings, past, real, layers=range(last))
+    inputs = {} if past.place.trace is None else past.place.trace.attention_inputs
+    return inputs | {last: backbone.decoder.layers[last].attention_input(hidden)}
 
 
 @torch.no_grad()
@@ -59,18 +78,6 @@ def _ffn_inputs(backbone: Backbone, queries: Sequence[Query]) -> tuple[Batch, di
     place = Place(batch.last_prompt, trace)
     backbone.decoder.run(backbone.trunk(batch).hidden, layers, place=place, positions=batch.positions)
     return batch, trace.ffn_inputs
-
-
-def _columns(
-    positive: tuple[Batch, dict[int, Tensor]], negative: tuple[Batch, dict[int, Tensor]], layer: int
-) -> dict[str, Tensor]:
-    batch, states = positive
-    negative_states = negative[1][layer]
-    rows = torch.arange(len(negative_states), device=negative_states.device)
-    return {
-        **states_of_answers(batch, states[layer]),
-        "h_neg": negative_states[rows, negative[0].lengths - 1],
-    }
 
 
 def states_of_answers(batch: Batch, states: Tensor) -> dict[str, Tensor]:

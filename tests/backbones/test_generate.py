@@ -1,0 +1,28 @@
+"""Greedy writing of answers: which rows are still run."""
+
+import pytest
+import torch
+from tiny_models import QUERIES, WIDTH
+
+from unike_lib.backbones import generate as module
+from unike_lib.backbones.generate import generate
+from unike_lib.editing.patch import Neurons, Patch
+
+
+@pytest.mark.parametrize("left", [{1: [0], 2: [3]}, {1: [0, 2], 2: [1]}, {2: [0, 1, 2, 3]}])
+def test_only_as_many_rows_a_session_are_run_as_have_most_to_write(backbone, monkeypatch, left):
+    """Three sessions of four questions: all drafts but those of some rows are what will be written."""
+    torch.manual_seed(0)
+    gated = {"up": torch.randn(3, WIDTH, 2), "up_bias": torch.randn(3, 2)}
+    parts = {"keys": torch.randn(3, WIDTH, 2), "key_bias": torch.randn(3, 2), "values": torch.randn(3, 2, WIDTH)}
+    parts |= gated if backbone.decoder.names.gate else {}
+    patch, rows = Patch(3, {backbone.layers[0]: Neurons(**parts)}), QUERIES[:4] * 3
+    monkeypatch.setattr(type(backbone), "stop_tokens", frozenset())
+    expected = generate(backbone, rows, [[]] * 12, patch, 6)
+    alone = [generate(backbone, QUERIES[:4], [[]] * 4, patch.select([session]), 6) for session in range(3)]
+    assert expected == [answer for answers in alone for answer in answers]
+    drafts = [[] if row % 4 in left.get(row // 4, []) else answer for row, answer in enumerate(expected)]
+    run, extend = [], module.extend
+    monkeypatch.setattr(module, "extend", lambda *args: (run.append(len(args[1])), extend(*args))[1])
+    assert generate(backbone, rows, drafts, patch, 6) == expected
+    assert run == [len(left) * max(map(len, left.values()))] * 5
