@@ -15,6 +15,7 @@ rule triplets:
         "logs/triplets/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/triplets/{{backbone}}.tsv"
+    priority: 1  # other jobs wait for it, or it is long
     threads: CONFIG.threads
     resources:
         mem_mb=2500,
@@ -39,6 +40,7 @@ rule states:
         "logs/states/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/states/{{backbone}}.tsv"
+    priority: 1  # other jobs wait for it, or it is long
     threads: CONFIG.threads
     resources:
         mem_mb=2500,
@@ -87,6 +89,7 @@ rule encoders:
         "logs/encoders/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/encoders/{{backbone}}.tsv"
+    priority: 1  # other jobs wait for it, or it is long
     threads: CONFIG.threads
     resources:
         mem_mb=2000,
@@ -107,6 +110,7 @@ rule memory:
         "logs/memory/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/memory/{{backbone}}.tsv"
+    priority: 1  # other jobs wait for it, or it is long
     threads: CONFIG.threads
     resources:
         mem_mb=2000,
