@@ -234,7 +234,6 @@ rule admission:
         f"{STAGES}/benchmarks/admission/{{backbone}}.tsv"
     # Long, and only the table waits for it: early, or it runs alone at the end.
     priority: 1
-    priority: 1  # other jobs wait for it, or it is long
     threads: CONFIG.threads
     resources:
         mem_mb=3000,

@@ -189,7 +189,9 @@ def of_its_tasks(pattern):
 def frozen_of(backbone, splits, tasks):
     """What the layers of a backbone make of the questions of some splits and tasks, if it is kept on disk."""
     kept = [backbone] * CONFIG.backbones[backbone].keep_frozen
-    return expand(f"{STAGES}/frozen/{{backbone}}/{{split}}_{{task}}.safetensors", backbone=kept, split=splits, task=tasks)
+    return expand(
+        f"{STAGES}/frozen/{{backbone}}/{{split}}_{{task}}.safetensors", backbone=kept, split=splits, task=tasks
+    )
 
 
 def frozen_files(wildcards):

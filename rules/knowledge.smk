@@ -15,7 +15,7 @@ rule triplets:
         "logs/triplets/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/triplets/{{backbone}}.tsv"
-    priority: 1  # other jobs wait for it, or it is long
+    priority: 1  # UniKE's records wait for it
     threads: CONFIG.threads
     resources:
         mem_mb=2500,
@@ -40,7 +40,7 @@ rule states:
         "logs/states/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/states/{{backbone}}.tsv"
-    priority: 1  # other jobs wait for it, or it is long
+    priority: 1  # UniKE's records wait for it
     threads: CONFIG.threads
     resources:
         mem_mb=2500,
@@ -89,7 +89,7 @@ rule encoders:
         "logs/encoders/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/encoders/{{backbone}}.tsv"
-    priority: 1  # other jobs wait for it, or it is long
+    priority: 1  # UniKE's records wait for it
     threads: CONFIG.threads
     resources:
         mem_mb=2000,
@@ -110,7 +110,7 @@ rule memory:
         "logs/memory/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/memory/{{backbone}}.tsv"
-    priority: 1  # other jobs wait for it, or it is long
+    priority: 1  # UniKE's records wait for it
     threads: CONFIG.threads
     resources:
         mem_mb=2000,
