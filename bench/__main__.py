@@ -37,11 +37,14 @@ def edits(options: argparse.Namespace) -> Iterator[str]:
 
 
 def deep(options: argparse.Namespace) -> Iterator[str]:
-    """Editing on a deep model of random weights."""
+    """Editing and scoring on a deep model of random weights."""
     subject = subjects.random(32, 256, EDITS)
     yield flops.measure(subject, SESSIONS, options.rounds)
     make = edit_loop.t_patcher(subject)
     yield timing.markdown(edit_loop.measure(subject, make, "T-Patcher", SESSIONS, options.rounds, ">= 5x"))
+    evaluation = subjects.default_config().evaluation
+    for name, each in {"T-Patcher": make, "fine-tuning": edit_loop.fine_tune()}.items():
+        yield timing.markdown(scoring.measure_kept(subject, each, name, SESSIONS, options.rounds, evaluation))
 
 
 def knowledge(options: argparse.Namespace) -> Iterator[str]:

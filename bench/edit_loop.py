@@ -13,6 +13,7 @@ from bench.subjects import Subject, default_config
 from bench.timing import Row, compare, in_turn
 from unike_lib.backbones.base import Backbone
 from unike_lib.editing.editor import Editor, edit_loss, request_trunk
+from unike_lib.editing.fine_tune import FineTune
 from unike_lib.editing.neurons import NeuronTrainer
 from unike_lib.editing.patch import Patch
 from unike_lib.editing.tpatcher import TPatcher
@@ -26,6 +27,12 @@ def t_patcher(subject: Subject, steps: int | None = None) -> MakeEditor:
     """A way to build T-Patcher with its default settings around either backbone of a subject."""
     settings = resolve_method(default_config().methods, "t-patcher", overrides={"steps": steps} if steps else None)
     return lambda backbone: TPatcher(NeuronTrainer(backbone, settings, subject.ffn_inputs, seed=0))
+
+
+def fine_tune(steps: int | None = None) -> MakeEditor:
+    """A way to build fine-tuning with its default settings."""
+    settings = resolve_method(default_config().methods, "fine-tune", overrides={"steps": steps} if steps else None)
+    return lambda backbone: FineTune(backbone, settings)
 
 
 def edit_all(editor: Editor, subject: Subject, size: int, most: int | None = None) -> list[Patch]:

