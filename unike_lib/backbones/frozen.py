@@ -9,7 +9,8 @@ Example:
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ INDEX = "index"
 class _Row:
     """Where a question lies: its file, part and first token there; how long it is; its answer's ids."""
 
-    file: Any
+    file: Path
     part: str
     start: int
     tokens: int
@@ -48,13 +49,15 @@ class _Row:
         same = [one == other for one, other in zip(self.answer, answer, strict=False)]
         return self.tokens - len(self.answer) + (same.index(False) if False in same else len(same))
 
-    def read(self, name: str, tokens: int, place: int | slice) -> Tensor:
-        """Return [token, ...] of a tensor whose second axis is taken at `place`."""
-        return self.file.get_slice(f"{name}.{self.part}")[self.start : self.start + tokens, place]
+    def read(self, files: Mapping[Path, Any], name: str, tokens: int, place: int | slice) -> Tensor:
+        """Return [token, ...] of a tensor whose second axis is taken at `place`, from files that are open."""
+        return files[self.file].get_slice(f"{name}.{self.part}")[self.start : self.start + tokens, place]
 
 
 class FrozenStates:
     """The kept states of one backbone, read from files as they are asked for.
+
+    A file is open for a batch only: what is read of it counts as the process's memory as long as it is.
 
     Raises:
         InputError: a file is missing, broken or damaged, or another backbone's.
@@ -67,8 +70,8 @@ class FrozenStates:
         for path in paths:
             try:
                 check_content(path)
-                file: Any = safe_open(path, framework="pt")
-                index = json.loads(bytes(file.get_tensor(INDEX).tolist()))
+                with safe_open(path, framework="pt") as file:
+                    index = json.loads(bytes(file.get_tensor(INDEX).tolist()))
             except (OSError, SafetensorError, ValueError) as error:
                 raise InputError(f"{path}: no readable states of frozen layers ({error})") from None
             if (index["layers"], index["width"]) != (len(self._decoder.layers), self._width):
@@ -76,7 +79,7 @@ class FrozenStates:
             self._depths = index["depths"]
             for row in index["rows"]:
                 question = (row["image"], row["prompt"], row["style"])
-                place = _Row(file, str(row["part"]), row["start"], row["tokens"], row["answer"])
+                place = _Row(path, str(row["part"]), row["start"], row["tokens"], row["answer"])
                 self._rows.setdefault(question, []).append(place)
 
     def entering(self, queries: Sequence[Query], batch: Batch, first: int) -> Tensor | None:
@@ -131,20 +134,29 @@ class FrozenStates:
         """Return the states that enter a layer, zeros where none are kept: [row, token, d]."""
         place = self._depths.index(depth)
         states = batch.embeddings.new_zeros(*batch.real.shape, self._width)
-        for row, (kept, tokens) in enumerate(found):
-            states[row, :tokens] = kept.read("states", tokens, place).to(self._device)
+        with _opened(found) as files:
+            for row, (kept, tokens) in enumerate(found):
+                states[row, :tokens] = kept.read(files, "states", tokens, place).to(self._device)
         return states
 
     def _fill(self, past: Past, found: Sequence[tuple[_Row, int]], depth: int, tokens: int) -> None:
         """Give `past` the keys and values of the layers below `depth`, padded to so many tokens."""
-        parts = [kept.read("past", count, slice(0, depth)) for kept, count in found]
-        padded = parts[0].new_zeros(len(parts), tokens, *parts[0].shape[1:])
-        for row, part in enumerate(parts):
-            padded[row, : len(part)] = part
+        with _opened(found) as files:
+            parts = [kept.read(files, "past", count, slice(0, depth)) for kept, count in found]
+            padded = parts[0].new_zeros(len(parts), tokens, *parts[0].shape[1:])
+            for row, part in enumerate(parts):
+                padded[row, : len(part)] = part
         for index in range(depth):
             layer = self._decoder.layers[index]
             both = padded[:, :, index].to(layer.device).unflatten(-1, (-1, layer.attention.head_dim))
             past.cache.update(both[:, :, 0].transpose(1, 2), both[:, :, 1].transpose(1, 2), index)
+
+
+@contextmanager
+def _opened(found: Sequence[tuple[_Row, int]]) -> Iterator[dict[Path, Any]]:
+    """Open the files of some rows."""
+    with ExitStack() as stack:
+        yield {path: stack.enter_context(safe_open(path, framework="pt")) for path in {row.file for row, _ in found}}
 
 
 def edited_from(backbone: Backbone) -> list[int]:

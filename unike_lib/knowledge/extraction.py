@@ -109,8 +109,7 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
     spaced over the pool.
     """
     kept: dict[int, list[Tensor]] = {layer: [] for layer in backbone.layers}
-    # A question gives two states at least: its last prompt token, and one of its answer.
-    step = max(1, len(cases) * len(POOL_KINDS) * 2 // limit)
+    step = max(1, len(cases) * len(POOL_KINDS) // limit)
     for queries in _in_batches(cases[::step]):
         batch, inputs = _ffn_inputs(backbone, queries)
         for layer in backbone.layers:
