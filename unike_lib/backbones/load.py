@@ -24,6 +24,7 @@ from unike_lib.backbones.family import Family, InputForm
 from unike_lib.backbones.idefics3 import IDEFICS3, SMOLVLM
 from unike_lib.backbones.llava import LLAVA
 from unike_lib.backbones.minigpt4 import MINIGPT4
+from unike_lib.backbones.packed import pack, packing_helps
 from unike_lib.backbones.positions import SquareProcessor, fit_image_size
 from unike_lib.backbones.qwen2_vl import QWEN2_VL
 from unike_lib.backbones.tokenizer import answer_prefix
@@ -131,7 +132,10 @@ def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[
         raise InputError(f"{folder}: tokenizer of {len(tokenizer)} tokens, but the model has embeddings of {rows}")
     family = replace(FAMILIES[config.family], form=input_form(config.family, tokenizer))
     layers = None if config.layers == "last_four" else config.layers
-    return Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
+    backbone = Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
+    if packing_helps(getattr(torch, config.dtype), config.device):
+        pack(backbone.decoder, backbone.layers[0])
+    return backbone
 
 
 def input_form(family: str, tokenizer: Any) -> InputForm:

@@ -15,7 +15,7 @@ from unike_lib.types import EditRequest
 
 BYTES_A_NUMBER = 16  # of what AdamW trains: value, gradient and two moments in float32
 OPTIMISER_BYTES = 4 * 10**9  # of a GPU
-ON_CPU = 4  # jobs on CPUs share the memory of a machine: each takes a quarter of that
+ON_CPU = 6  # jobs on CPUs share the memory of a machine: each takes a sixth of that
 
 
 @dataclass(frozen=True)

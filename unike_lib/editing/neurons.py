@@ -109,7 +109,7 @@ class NeuronTrainer:
                 total = total + weight * activation_loss(activations.flatten(1), self.settings.activation_top)
             weight = self.settings.memory_weight / len(neurons)
             if weight:
-                keys = group.keys.transpose(1, 2)
+                keys = group.keys.transpose(1, 2).contiguous()  # else the product's gradient is slow for one session
                 # One product for all sessions: [session * neuron, d] x [d, state].
                 unrelated = (keys.flatten(0, 1) @ self.ffn_inputs[layer].T).unflatten(0, keys.shape[:2])
                 unrelated = unrelated + group.key_bias[..., None]

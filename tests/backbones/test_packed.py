@@ -1,0 +1,71 @@
+"""Packed matrices give what torch's linear layers give, forward and backward."""
+
+import copy
+
+import pytest
+import torch
+from tiny_models import QUERIES
+
+from unike_lib.backbones import packed
+from unike_lib.backbones.packed import pack, packing_helps
+from unike_lib.types import Query
+
+pytestmark = pytest.mark.skipif(not packing_helps(torch.float32, "cpu"), reason="torch has no oneDNN here")
+
+
+@pytest.fixture
+def twins(backbone, monkeypatch):
+    """A backbone, and a copy whose last four layers and head are packed."""
+    monkeypatch.setattr(packed, "SMALLEST", 1)
+    other = copy.deepcopy(backbone)
+    pack(other.decoder, 2)
+    return backbone, other
+
+
+def test_logits_are_the_same_and_the_layers_below_stay_plain(twins, monkeypatch):
+    plain, ours = twins
+    products, product = [], packed._product
+    monkeypatch.setattr(packed, "_product", lambda *args: (products.append(args[0].shape), product(*args))[1])
+    batch = plain.encode(QUERIES)
+    torch.testing.assert_close(ours.trunk(batch).hidden, plain.trunk(batch).hidden, atol=0, rtol=0)
+    assert not products
+    logits = [each.head(each.trunk(batch)) for each in twins]
+    torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-5)
+    matrices = sum(type(m) is torch.nn.Linear for m in plain.decoder.layers[2].module.modules())
+    assert len(products) == 4 * matrices + 1
+
+
+def test_gradients_by_the_input_are_the_same(twins):
+    batch = twins[0].encode(QUERIES)
+    gradients = []
+    for each in twins:
+        hidden = each.trunk(batch).hidden.clone().requires_grad_(True)
+        states = each.decoder.run(hidden, range(2, 6))
+        each.decoder.logits(each.decoder.finish(states)).square().mean().backward()
+        gradients.append(hidden.grad)
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+    assert gradients[0].abs().max() > 1e-3
+
+
+def test_a_weight_that_was_written_to_is_laid_out_anew(twins):
+    plain, ours = twins
+    batch = plain.encode([Query(None, "what is this ?", "cat")])
+    before = ours.head(ours.trunk(batch))
+    with torch.no_grad():
+        for each in twins:
+            each.decoder.layers[-1].part(each.decoder.names.down).weight.mul_(3.0)
+    after = ours.head(ours.trunk(batch))
+    torch.testing.assert_close(after, plain.head(plain.trunk(batch)), atol=1e-5, rtol=1e-5)
+    assert (after - before).abs().max() > 0.01
+
+
+def test_no_rows_and_small_matrices_are_left_to_torch(twins, backbone, monkeypatch):
+    assert twins[1].decoder.logits(torch.zeros(0, backbone.width)).shape[0] == 0
+    monkeypatch.setattr(packed, "SMALLEST", 10**9)
+    pack(backbone.decoder, 0)
+    assert not [m for m in backbone.model.modules() if "forward" in vars(m)]
+
+
+def test_half_precision_and_other_devices_are_not_packed():
+    assert not packing_helps(torch.bfloat16, "cpu")
+    assert not packing_helps(torch.float32, "cuda")

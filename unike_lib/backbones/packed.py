@@ -1,0 +1,69 @@
+"""Frozen float32 matrices in the layout that oneDNN multiplies fastest, for products of few rows on a CPU.
+
+The library behind torch's linear layers brings a matrix into its own layout at every call. That costs as much as the
+product where rows are few: an edit's session has some fifty tokens, an answer fifteen. Frozen matrices are laid out
+once, when they are first used: forward, and transposed for gradients by the input. They take their memory again each.
+"""
+
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from unike_lib.backbones.decoder import Decoder
+
+SMALLEST = 2**18  # numbers of a matrix: smaller ones gain less than the call costs
+
+
+def packing_helps(dtype: torch.dtype, device: str) -> bool:
+    """Tell whether torch has such products for this dtype on this device."""
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return there and dtype == torch.float32 and device == "cpu"
+
+
+def pack(decoder: Decoder, first: int) -> None:
+    """Make the large linear layers of a decoder from layer `first` on, and its head, compute with packed matrices."""
+    parts = [*(layer.module for layer in decoder.layers[first:]), decoder.head]
+    for module in (module for part in parts for module in part.modules()):
+        if type(module) is nn.Linear and module.weight.numel() >= SMALLEST:
+            setattr(module, "forward", MethodType(_forward, module))  # noqa: B010  (mypy: a method)
+
+
+class _Packed(torch.autograd.Function):
+    """A linear layer over packed matrices; no gradient by them."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, module: Any) -> Tensor:
+        """Return x W^T + b."""
+        ctx.module = module
+        return _product(inputs, _laid_out(module, "weight"), module.bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient by x."""
+        return _product(gradients[0], _laid_out(ctx.module, "transposed"), None), None
+
+
+def _product(inputs: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, packed, bias, "none", [], "")
+    return product
+
+
+def _laid_out(module: Any, name: str) -> Tensor:
+    """Return a module's packed matrix, made anew when its weight was written to."""
+    version = module.weight._version
+    if getattr(module, f"packed_{name}", (None,))[0] != version:
+        weight = module.weight.detach()
+        laid = torch.ops.mkldnn._reorder_linear_weight(weight if name == "weight" else weight.t().contiguous())
+        setattr(module, f"packed_{name}", (version, laid))
+    packed: Tensor = getattr(module, f"packed_{name}")[1]
+    return packed
+
+
+def _forward(self: Any, inputs: Tensor) -> Tensor:
+    if not inputs.numel():
+        return linear(inputs, self.weight, self.bias)
+    product: Tensor = _Packed.apply(inputs, self)
+    return product
