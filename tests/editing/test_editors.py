@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from unike_lib.backbones.base import IGNORED
 from unike_lib.editing.editor import edit_loss, request_trunk
-from unike_lib.editing.fine_tune import FineTune
+from unike_lib.editing.fine_tune import ON_CPU, FineTune
 from unike_lib.editing.ike import Ike
 from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.neurons import NeuronTrainer, activation_loss, memory_loss
@@ -261,7 +261,7 @@ def test_fine_tuning_gives_the_same_however_many_sessions_are_trained_at_once(ba
     onto = editor.edit(requests, editor.start(5)).patch
     whole = editor.edit(again, onto)
     numbers = sum(value[0].numel() for changes in onto.deltas.values() for value in changes.values())
-    monkeypatch.setattr("unike_lib.editing.fine_tune.OPTIMISER_BYTES", 4 * 2 * 16 * numbers)
+    monkeypatch.setattr("unike_lib.editing.fine_tune.OPTIMISER_BYTES", ON_CPU * 2 * 16 * numbers)
     asked = []
     monkeypatch.setattr(
         "unike_lib.editing.fine_tune.request_trunk", lambda *args: asked.append(len(args[1])) or request_trunk(*args)
