@@ -16,9 +16,9 @@ from unike_lib.backbones.rows import Batch
 from unike_lib.io import table_writer, write_table
 from unike_lib.knowledge.states import STATE_COLUMNS, states_schema
 from unike_lib.knowledge.triplets import Triplet, read_triplets
-from unike_lib.types import EditCase, Query
+from unike_lib.types import EditCase, ProbeKind, Query
 
-POOL_KINDS = ("rel", "t_loc")
+POOL_KINDS: tuple[ProbeKind, ...] = ("rel", "t_loc")
 ROWS = 64
 
 
@@ -71,13 +71,16 @@ def _attention_inputs(backbone: Backbone, past: Past, embeddings: Tensor, real: 
 
 
 @torch.no_grad()
-def _ffn_inputs(backbone: Backbone, queries: Sequence[Query]) -> tuple[Batch, dict[int, Tensor]]:
-    """Return layer -> q = LN2(x) [row, token, d] of the edited layers; nothing behind the last of them is run."""
+def _ffn_inputs(backbone: Backbone, queries: Sequence[Query]) -> tuple[Tensor, dict[int, Tensor]]:
+    """Return where answers are predicted, bool [row, token], and layer -> q = LN2(x) [row, token, d].
+
+    The layers are the edited ones; nothing behind the last of them is run.
+    """
     batch, trace = backbone.encode(queries), Trace()
     layers = range(backbone.layers[0], backbone.layers[-1] + 1)
     place = Place(batch.last_prompt, trace)
     backbone.decoder.run(backbone.trunk(batch).hidden, layers, place=place, positions=batch.positions)
-    return batch, trace.ffn_inputs
+    return batch.answered, trace.ffn_inputs
 
 
 def states_of_answers(batch: Batch, states: Tensor) -> dict[str, Tensor]:
@@ -110,10 +113,11 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
     """
     kept: dict[int, list[Tensor]] = {layer: [] for layer in backbone.layers}
     step = max(1, len(cases) * len(POOL_KINDS) // limit)
-    for queries in _in_batches(cases[::step]):
-        batch, inputs = _ffn_inputs(backbone, queries)
+    for part in _in_batches(cases[::step]):
+        by_kind = [_ffn_inputs(backbone, [case.query(kind) for case in part]) for kind in POOL_KINDS]
         for layer in backbone.layers:
-            kept[layer].append(inputs[layer][batch.answered].float().cpu())
+            split = [inputs[layer][where].float().cpu().split(where.sum(1).tolist()) for where, inputs in by_kind]
+            kept[layer] += [states for of_case in zip(*split, strict=True) for states in of_case]
     rows = []
     for layer, parts in kept.items():
         states = torch.cat(parts)
@@ -124,9 +128,6 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
     write_table(out, table, mark, schema)
 
 
-def _in_batches(cases: Sequence[EditCase]) -> Iterator[Sequence[Query]]:
-    """Yield questions of one kind, which are of similar length."""
+def _in_batches(cases: Sequence[EditCase]) -> Iterator[Sequence[EditCase]]:
     for start in tqdm(range(0, len(cases), ROWS), desc="ffn inputs", unit="batch"):
-        part = cases[start : start + ROWS]
-        for kind in POOL_KINDS:
-            yield [probe.query for case in part for probe in case.probes if probe.kind == kind]
+        yield cases[start : start + ROWS]
