@@ -40,3 +40,12 @@ def test_a_sweep_runs_the_frozen_layers_once_and_scores_as_each_point_alone(back
     assert not alone[0]["token"].equals(alone[1]["token"])
     run_edits(backbone, editor_of(points[0]), cases, before, 1, quick)
     assert len(passes) == together + needed  # nothing is remembered after the sweep
+
+
+def test_the_first_edited_layer_is_one_place_by_default_and_by_number(backbone, cases, passes):
+    """What an edit asked up to its default layer is not run again for the score right after it, which names the layer."""
+    queries = [case.request.query for case in cases]
+    with backbone.remembering():
+        by_default = backbone.trunk_of(queries)
+        assert backbone.trunk_of(queries, backbone.layers[0]) is by_default
+    assert len(passes) == 1

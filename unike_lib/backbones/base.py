@@ -65,7 +65,7 @@ class Backbone:
         if len(cards) > 1:
             raise InputError(f"device: the layers from the first edited one on lie on {', '.join(cards)}; expected one")
         self.frozen: FrozenStates | None = None
-        self._known: dict[tuple[tuple[Query, ...], int | None], Trunk] | None = None
+        self._known: dict[tuple[tuple[Query, ...], int], Trunk] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -194,10 +194,10 @@ class Backbone:
     def trunk_of(self, queries: Sequence[Query], first: int | None = None) -> Trunk:
         """Encode queries and run the frozen layers, unless `frozen` keeps them; in `remembering`, once for the same."""
         known = {} if self._known is None else self._known
+        first = self.layers[0] if first is None else first
         rows = (tuple(queries), first)
         if rows not in known:
             batch = self.encode(queries)
-            first = self.layers[0] if first is None else first
             kept = None if self.frozen is None else self.frozen.entering(queries, batch, first)
             known[rows] = self.trunk(batch, first) if kept is None else Trunk(kept, batch, first)
         return known[rows]
