@@ -43,7 +43,7 @@ def test_a_sweep_runs_the_frozen_layers_once_and_scores_as_each_point_alone(back
 
 
 def test_the_first_edited_layer_is_one_place_by_default_and_by_number(backbone, cases, passes):
-    """What an edit asked up to its default layer is not run again for the score right after it, which names the layer."""
+    """What an edit asked up to its default layer is not run again for the score right after it, which names it."""
     queries = [case.request.query for case in cases]
     with backbone.remembering():
         by_default = backbone.trunk_of(queries)
