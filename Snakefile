@@ -19,7 +19,7 @@ wildcard_constraints:
     backbone="|".join(map(re.escape, CONFIG.backbones)),
     task="vqa|caption|cross",
     split="taught|pool|method|dev|eval",
-    k=r"\d+",
+    ks=r"\d+(-\d+)*",
     repeat=r"(\.seed\d+)?",
     shard=r"(\.\d+of\d+)?",
     method="|".join(map(re.escape, CONFIG.methods)),

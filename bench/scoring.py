@@ -19,8 +19,8 @@ def measure(subject: Subject, make: MakeEditor, sessions: int, rounds: int, sett
     one, many = (settings.model_copy(update={"sessions": size}) for size in (1, sessions))
     before = answer_before(subject.backbone, subject.cases, one)
     ways = {
-        "one at a time": lambda: run_edits(subject.backbone, editor, subject.cases, before, 1, one),
-        f"{sessions} side by side": lambda: run_edits(subject.backbone, editor, subject.cases, before, 1, many),
+        "one at a time": lambda: run_edits(subject.backbone, editor, {1: subject.cases}, before, one),
+        f"{sessions} side by side": lambda: run_edits(subject.backbone, editor, {1: subject.cases}, before, many),
     }
     return [compare(f"edit and score, {subject.name}", in_turn(ways, rounds), "", len(subject.cases))]
 
@@ -35,7 +35,7 @@ def measure_kept(
 
     def scores(frozen):
         backbone.frozen = frozen
-        return run_edits(backbone, editor, subject.cases, before, 1, batched)
+        return run_edits(backbone, editor, {1: subject.cases}, before, batched)
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kept.safetensors"

@@ -8,7 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from unike_lib.config import load_config
-from unike_lib.methods import IN_EDITING_ALONE, TRAINED, resolve_method
+from unike_lib.methods import IN_EDITING_ALONE, TRAINED, TRAINED_ON_TEXT, resolve_method
 from unike_lib.sources import code_digest
 from unike_lib.table_config import tasks_of
 from unike_lib.types import InputError
@@ -95,6 +95,17 @@ def training_fields(wildcards):
     return {name: value for name, value in method_fields(wildcards).items() if name not in IN_EDITING_ALONE}
 
 
+def trained_on_text(wildcards):
+    """Whether the training of the job's method variant does not run the backbone."""
+    return resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).method in TRAINED_ON_TEXT
+
+
+def training_edits(wildcards):
+    """How many edits a task an editor is trained on and stopped by, by split; None: all."""
+    most = None if trained_on_text(wildcards) else CONFIG.tuning.training_edits
+    return {"method": most, "dev": DEVELOPMENT_EDITS}
+
+
 def admission_method(wildcards):
     """Settings of the latent shift that the admission tests use on the job's backbone."""
     method = resolve_method(CONFIG.methods, CONFIG.admission.method, wildcards.backbone)
@@ -175,7 +186,7 @@ def evaluation_edits(wildcards, most=None):
 
 def edits_of_split(wildcards):
     """How many edits of the split are used; None: all."""
-    own = {"pool": None, "method": None, "dev": DEVELOPMENT_EDITS}
+    own = {"pool": None, "method": CONFIG.tuning.training_edits, "dev": DEVELOPMENT_EDITS}
     return own[wildcards.split] if wildcards.split in own else evaluation_edits(wildcards)
 
 
@@ -192,6 +203,11 @@ def frozen_of(backbone, splits, tasks):
     return expand(
         f"{STAGES}/frozen/{{backbone}}/{{split}}_{{task}}.safetensors", backbone=kept, split=splits, task=tasks
     )
+
+
+def frozen_of_training(wildcards):
+    """The same for the training of the job's method variant, if that runs the backbone."""
+    return [] if trained_on_text(wildcards) else frozen_of(wildcards.backbone, ["method", "dev"], TASKS)
 
 
 def frozen_files(wildcards):
@@ -216,11 +232,13 @@ def seed_of(wildcards):
 
 
 def records_of_cells(backbones, settings, methods, repeats=REPEATS):
-    """Records of every backbone, setting (task and K) and method, with every seed."""
+    """Records of every backbone, setting (task and K) and method, with every seed: a file has all K of a task, because
+    longer sessions begin with the edits of shorter ones."""
+    ks = {task: sorted({k for other, k in settings if other == task}) for task, _ in settings}
     return [
-        f"{STAGES}/records/{backbone}/eval_{task}/k{k}/{method}{repeat}{shard}.parquet"
+        f"{STAGES}/records/{backbone}/eval_{task}/k{'-'.join(map(str, ks[task]))}/{method}{repeat}{shard}.parquet"
         for backbone in backbones
-        for task, k in settings
+        for task in ks
         for method in methods
         for repeat in repeats
         for shard in shards_of(backbone)

@@ -10,7 +10,7 @@ rule train_editor:
             folder=STAGES,
             split=["method", "dev"],
         ),
-        frozen=lambda wildcards: frozen_of(wildcards.backbone, ["method", "dev"], TASKS),
+        frozen=frozen_of_training,
         backbone=backbone_files,
         questions=text_questions,
     output:
@@ -31,7 +31,7 @@ rule train_editor:
         folder=backbone_folder,
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=training_fields,
-        dev_edits=DEVELOPMENT_EDITS,
+        edits=training_edits,
         seed=seed_of,
     script:
         "../workflow_scripts/train_editor.py"

@@ -4,16 +4,16 @@
 
 rule frozen:
     input:
-        cases=f"{BENCHMARK}/{{split}}_{{task}}.json",
+        cases=expand("{folder}/{{split}}_{task}.json", folder=BENCHMARK, task=TASKS),
         visual=f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
         backbone=backbone_files,
         questions=text_questions,
     output:
-        f"{STAGES}/frozen/{{backbone}}/{{split}}_{{task}}.safetensors",
+        expand("{folder}/frozen/{{backbone}}/{{split}}_{task}.safetensors", folder=STAGES, task=TASKS),
     log:
-        "logs/frozen/{backbone}/{split}_{task}.log",
+        "logs/frozen/{backbone}/{split}.log",
     benchmark:
-        f"{STAGES}/benchmarks/frozen/{{backbone}}/{{split}}_{{task}}.tsv"
+        f"{STAGES}/benchmarks/frozen/{{backbone}}/{{split}}.tsv"
     threads: CONFIG.threads
     resources:
         mem_mb=4000,
@@ -64,11 +64,11 @@ rule records:
         backbone=backbone_files,
         questions=text_questions,
     output:
-        f"{STAGES}/records/{{backbone}}/{{split}}_{{task}}/k{{k}}/{{method}}{{repeat}}{{shard}}.parquet",
+        f"{STAGES}/records/{{backbone}}/{{split}}_{{task}}/k{{ks}}/{{method}}{{repeat}}{{shard}}.parquet",
     log:
-        "logs/records/{backbone}/{split}_{task}/k{k}/{method}{repeat}{shard}.log",
+        "logs/records/{backbone}/{split}_{task}/k{ks}/{method}{repeat}{shard}.log",
     benchmark:
-        f"{STAGES}/benchmarks/records/{{backbone}}/{{split}}_{{task}}/k{{k}}/{{method}}{{repeat}}{{shard}}.tsv"
+        f"{STAGES}/benchmarks/records/{{backbone}}/{{split}}_{{task}}/k{{ks}}/{{method}}{{repeat}}{{shard}}.tsv"
     threads: CONFIG.threads
     resources:
         mem_mb=4000,
@@ -146,7 +146,7 @@ rule tuning_trials:
         tasks=CONFIG.table1.tasks,
         trials=CONFIG.tuning.trials,
         edits=CONFIG.tuning.edits,
-        stopping_edits=DEVELOPMENT_EDITS,
+        training_edits=training_edits,
         grid=lambda wildcards: CONFIG.tuning.grids.get(wildcards.method, {}),
         seed=CONFIG.seeds[0],
     script:

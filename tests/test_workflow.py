@@ -88,13 +88,13 @@ def test_every_target_is_planned(tmp_path, names):
     assert status == 0, text
     jobs, table, figures = planned(text), config.table1, config.figures
     records = {
-        (backbone, setting, method)
+        (backbone, task, tuple(k for other, k in rows.settings if other == task), method)
         for rows in config.tables.values()
         for backbone in rows.backbones
-        for setting in rows.settings
+        for task, _ in rows.settings
         for method in rows.methods
     }
-    records |= {(b, (t, 1), m) for b in figures.backbones for t in figures.tasks for m in figures.fig2a}
+    records |= {(b, t, (1,), m) for b in figures.backbones for t in figures.tasks for m in figures.fig2a}
     assert jobs["records"] == len(records) * len(config.seeds)
     assert (jobs["table"], jobs["table5"], jobs["forgetting"]) == (4, 1, 1)
     sweeps = [figures.sweep(name) for name in figures.sweeps]

@@ -233,6 +233,7 @@ class KeMethod(NetworkMethod):
 
 
 TRAINED = ("mend", "ke", "serac")  # methods whose editor is trained before any edit
+TRAINED_ON_TEXT = ("serac",)  # those of them whose training does not run the backbone
 IN_EDITING_ALONE = {"strength", "scope_radius"}  # their settings that the training does not read
 
 MethodSettings = (

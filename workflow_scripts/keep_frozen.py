@@ -1,4 +1,4 @@
-"""Run the questions of a split's cases through the unedited backbone and keep what its layers make of them."""
+"""Run the questions of a split's cases through the unedited backbone and keep what its layers make of them, by task."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ with Stage(snakemake) as config:
 
     settings = config.backbones[snakemake.wildcards.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
-    queries = [probe.query for case in cases for probe in case.probes]
-    keep_frozen(backbone, queries, Path(snakemake.output[0]), job_mark(snakemake))
+    for path, out in zip(snakemake.input.cases, snakemake.output, strict=True):
+        cases = read_cases(path, text_locality=settings.text_locality)[: snakemake.params.edits]
+        queries = [probe.query for case in cases for probe in case.probes]
+        keep_frozen(backbone, queries, Path(out), job_mark(snakemake))

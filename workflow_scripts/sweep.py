@@ -26,6 +26,6 @@ with Stage(snakemake) as config:
     points = snakemake.params.points
     swept = sweep(backbone, editor_of, cases, before, points, config.evaluation.without_generation())
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
-    labels |= {"k": 1, "seed": snakemake.params.seed, "mark": mark}
+    labels |= {"seed": snakemake.params.seed, "mark": mark}
     table = pd.concat([records_table(scores, labels).assign(**point) for point, scores in swept])
     write_table(snakemake.output[0], table, mark, SWEEP_SCHEMA)

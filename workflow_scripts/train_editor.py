@@ -18,12 +18,11 @@ with Stage(snakemake) as config:
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(*map(Path, inputs.visual)))
     backbone.frozen = FrozenStates(backbone, map(Path, inputs.frozen))
     method = resolve_method(config.methods, names.method, names.backbone)
-    cases = [case for path in inputs.cases for case in read_cases(path, text_locality=settings.text_locality)]
-    dev = [
-        case
-        for path in inputs.dev
-        for case in read_cases(path, text_locality=settings.text_locality)[: snakemake.params.dev_edits]
-    ]
+    most = snakemake.params.edits
+    cases, dev = (
+        [case for path in paths for case in read_cases(path, text_locality=settings.text_locality)[: most[split]]]
+        for split, paths in {"method": inputs.cases, "dev": inputs.dev}.items()
+    )
     weights, losses = train_editor(method, backbone, cases, dev, snakemake.params.seed)
     with atomic_path(snakemake.output.losses) as temporary:
         losses.to_csv(temporary, index=False, float_format="%.6g")

@@ -130,7 +130,7 @@ def test_scores_of_sessions_are_the_same(windowed, tmp_path, k):
     def table():
         before = answer_before(windowed, cases, settings)
         before.save(tmp_path / "before.parquet", "mark")
-        scores = run_edits(windowed, editor, cases, Before.load(tmp_path / "before.parquet"), k, settings)
+        scores = run_edits(windowed, editor, {k: cases}, Before.load(tmp_path / "before.parquet"), settings)
         return records_table(scores, {}).drop(columns=["edit_seconds", "alpha"])
 
     wanted = table()

@@ -47,7 +47,7 @@ def test_sessions_in_half_precision_decide_as_in_single(family, make_backbone, c
     tables = []
     for backbone in (make_backbone(family, layers), in_dtype(make_backbone(family, layers), dtype)):
         before = answer_before(backbone, cases, SETTINGS)
-        tables.append(run_edits(backbone, ALL[name](backbone), cases, before, 2, SETTINGS))
+        tables.append(run_edits(backbone, ALL[name](backbone), {2: cases}, before, SETTINGS))
     single, half = tables
     assert [score.status for score in half] == [score.status for score in single] == ["ok"] * len(half)
     same = [one.token == other.token for one, other in zip(single, half, strict=True)]

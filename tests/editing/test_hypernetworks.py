@@ -279,7 +279,7 @@ def test_training_stops_where_the_objective_no_longer_rises(backbone, cases, mon
 def test_token_scores_are_those_of_the_evaluation(backbone, cases):
     editor = EDITORS["mend"](backbone)
     settings = EvaluationConfig(generate=False)
-    scores = run_edits(backbone, editor, cases, answer_before(backbone, cases, settings), 1, settings)
+    scores = run_edits(backbone, editor, {1: cases}, answer_before(backbone, cases, settings), settings)
     found = token_scores(backbone, editor, cases, 2)
     for kind in PROBE_KINDS:
         expected = [score.token for score in scores if score.kind == kind]

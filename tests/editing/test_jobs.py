@@ -67,7 +67,7 @@ def test_a_search_trains_an_editor_for_every_setting_that_training_reads(
 ):
     backbone, (job, config) = make_backbone("minigpt4"), job_and_config
     job.input |= {"training": [tmp_path / "method_vqa.json"], "stopping": [tmp_path / "dev_vqa.json"]}
-    job.params.stopping_edits = 2
+    job.params.training_edits = {"method": None, "dev": 2}
     training, stopping = (read_cases(tmp_path / f"{name}_vqa.json") for name in ("method", "dev"))
     found, editor_of = {}, editors_of_job(job, config, backbone)
     for rate in (0.05, 0.2):

@@ -24,8 +24,8 @@ class KilledError(Exception):
 class Job:
     """The body of workflow_scripts/run_edits.py, which may be killed after some parts; counts the parts it edits."""
 
-    def __init__(self, edit, cases, k, folder):
-        self.edit, self.cases, self.k, self.output = edit, cases, k, folder / "m.parquet"
+    def __init__(self, edit, cases, folder):
+        self.edit, self.cases, self.output = edit, cases, folder / "m.parquet"
         self.chunks, self.done = folder / ".m.parquet.chunks", 0
 
     def run(self, mark="mark", most=99):
@@ -38,13 +38,13 @@ class Job:
             return self.edit(part)
 
         with kept_chunks(self.output, mark) as chunks:
-            self.write(self.output, chunks.run(edit, self.cases, self.k, SETTINGS.sessions), mark)
+            self.write(self.output, chunks.run(edit, self.cases, SETTINGS.sessions), mark)
         return self.output.read_bytes()
 
     def write(self, path, scores, mark="mark"):
         for score in scores:
             score.edit_seconds = 0.5  # measured: the only column in which two runs differ
-        write_table(path, records_table(scores, LABELS | {"k": self.k}), mark, RECORD_SCHEMA)
+        write_table(path, records_table(scores, LABELS), mark, RECORD_SCHEMA)
 
 
 def made_up_scores(part):
@@ -64,28 +64,30 @@ def made_up_scores(part):
             text_after=" ",
             alpha=float("nan"),
         )
-        for row, case in enumerate(part)
+        for row, case in enumerate(part[1])
     ]
 
 
 @pytest.fixture
 def job(cases, tmp_path):
     """Five parts of one session of one case."""
-    return Job(made_up_scores, cases, 1, tmp_path)
+    return Job(made_up_scores, {1: cases}, tmp_path)
 
 
-@pytest.mark.parametrize("k", [1, 2])
-def test_parts_make_the_same_scores_as_one_run(make_backbone, cases, tmp_path, k):
-    """Five sessions of one case, or three of which the last is shorter; half of the parts are read from their files."""
+@pytest.mark.parametrize("ks", [(1,), (2,), (1, 2)])
+def test_parts_make_the_same_scores_as_one_run(make_backbone, cases, tmp_path, ks):
+    """Five sessions of one case, three of which the last is shorter, or both; some parts are read from their files."""
     backbone = make_backbone("blip2")
     editor = FineTune(backbone, FineTuneMethod(method="fine-tune", steps=1, learning_rate=0.03))
     before = answer_before(backbone, cases, SETTINGS)
-    job = Job(partial(run_edits, backbone, editor, before=before, k=k, settings=SETTINGS), cases, k, tmp_path)
-    job.write(tmp_path / "whole", job.edit(cases))
+    edit = partial(run_edits, backbone, editor, before=before, settings=SETTINGS)
+    job = Job(edit, dict.fromkeys(ks, cases), tmp_path)
+    job.write(tmp_path / "whole", job.edit(job.cases))
     with pytest.raises(KilledError):
         job.run(most=2)
     assert job.run() == (tmp_path / "whole").read_bytes()
-    assert read_table(job.output)["session"].nunique() == -(-5 // k)
+    sessions = read_table(job.output).groupby("k")["session"].nunique()
+    assert sessions.to_dict() == {k: -(-5 // k) for k in ks}
 
 
 @pytest.mark.parametrize("finished", [0, 2])
@@ -132,5 +134,6 @@ def test_a_damaged_part_is_computed_again_with_a_warning(job, damage, caplog):
 
 def test_batches_of_another_size_do_not_share_parts(cases, tmp_path):
     chunks = Chunks(tmp_path, "mark")
-    assert chunks._file(cases, 1, 4) != chunks._file(cases, 1, 8)
-    assert chunks._file(cases, 1, 4) != chunks._file(cases[:4], 1, 4)
+    assert chunks._file({1: cases}, 4) != chunks._file({1: cases}, 8)
+    assert chunks._file({1: cases}, 4) != chunks._file({1: cases[:4]}, 4)
+    assert chunks._file({1: cases}, 4) != chunks._file({2: cases}, 4)

@@ -1,5 +1,6 @@
 """Sessions that mix tasks: equal shares, every case at most once, the same for the same seed."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -62,16 +63,19 @@ def test_shares_must_be_equal():
         session_cases(tasks(9, 9), 5, None, 0)
 
 
-@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 12))
-def test_shards_are_the_whole_in_runs_of_whole_sessions(edits, k, shards):
+@given(st.integers(1, 40), st.sets(st.integers(1, 6), min_size=1, max_size=2), st.integers(1, 12))
+def test_shards_are_the_whole_in_runs_of_whole_sessions(edits, ks, shards):
     whole, _ = tasks(edits, 0)
-    parts = [shard_cases(whole, k, number, shards) for number in range(1, shards + 1)]
-    assert [case for part, _ in parts for case in part] == whole
-    earlier = [sum(len(part) for part, _ in parts[:number]) for number in range(shards)]
-    assert [min(first * k, edits) for _, first in parts] == earlier
-    sessions = [-(-len(part) // k) for part, _ in parts]
-    assert max(sessions) - min(sessions) <= 1
-    assert sessions[0] > 0
+    parts = [shard_cases(dict.fromkeys(ks, whole), number, shards) for number in range(1, shards + 1)]
+    block = math.lcm(*ks)
+    for k in ks:
+        assert [case for part, _ in parts for case in part[k]] == whole
+        earlier = [sum(len(part[k]) for part, _ in parts[:number]) for number in range(shards)]
+        assert [min(first, edits) for _, first in parts] == earlier
+        blocks = [-(-len(part[k]) // block) for part, _ in parts]
+        assert max(blocks) - min(blocks) <= 1
+        assert blocks[0] > 0
+        assert all(first % k == 0 for _, first in parts)
 
 
 def test_answers_before_the_edits_are_those_of_each_task(backbone, tmp_path):
@@ -82,7 +86,7 @@ def test_answers_before_the_edits_are_those_of_each_task(backbone, tmp_path):
         answer_before(backbone, cases, settings).save(path, "mark")
     before = Before.load_all(paths)
     assert len(before.rows) == 6 * 5
-    scores = run_edits(backbone, NoEdit(), session_cases(both, 4, None, 0), before, 4, settings)
+    scores = run_edits(backbone, NoEdit(), {4: session_cases(both, 4, None, 0)}, before, settings)
     sessions = [{score.case for score in scores if score.session == number} for number in range(2)]
     assert [len(session) for session in sessions] == [4, 2]
     assert all(score.token == 1 for score in scores if score.kind in {"t_loc", "m_loc"})

@@ -29,7 +29,7 @@ def test_a_sweep_runs_the_frozen_layers_once_and_scores_as_each_point_alone(back
     alone = []
     for point in points:
         del passes[:]
-        alone.append(frame(run_edits(backbone, editor_of(point), cases, before, 1, quick)))
+        alone.append(frame(run_edits(backbone, editor_of(point), {1: cases}, before, quick)))
         needed = len(passes)
     del passes[:]
     swept = sweep(backbone, editor_of, cases, before, points, quick)
@@ -38,7 +38,7 @@ def test_a_sweep_runs_the_frozen_layers_once_and_scores_as_each_point_alone(back
     for (_, scores), wanted in zip(swept, alone, strict=True):
         pd.testing.assert_frame_equal(frame(scores).drop(columns="edit_seconds"), wanted.drop(columns="edit_seconds"))
     assert not alone[0]["token"].equals(alone[1]["token"])
-    run_edits(backbone, editor_of(points[0]), cases, before, 1, quick)
+    run_edits(backbone, editor_of(points[0]), {1: cases}, before, quick)
     assert len(passes) == together + needed  # nothing is remembered after the sweep
 
 

@@ -1,6 +1,7 @@
 """Sessions on a tiny backbone: scores against a loop that asks one question at a time."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -27,7 +28,7 @@ from unike_lib.types import PROBE_KINDS, Probe, Query
 
 RIGHT_AFTER = ["token_right_after", "mmedit_right_after", "exact_right_after"]
 SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=5)
-LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "k": 1, "seed": 0, "mark": "x"}
+LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "mark": "x"}
 
 
 def strong_fine_tune(backbone, **settings):
@@ -39,7 +40,7 @@ def frame(scores):
 
 
 def scores_of(backbone, editor, cases, k=1, settings=SETTINGS):
-    return frame(run_edits(backbone, editor, cases, answer_before(backbone, cases, settings), k, settings))
+    return frame(run_edits(backbone, editor, {k: cases}, answer_before(backbone, cases, settings), settings))
 
 
 def test_base_scores_are_the_unedited_accuracy_and_full_locality(backbone, cases):
@@ -92,6 +93,41 @@ def test_batches_of_sessions_do_not_change_the_scores(backbone, cases, k):
     first, second = (table.sort_values(keys).reset_index(drop=True) for table in tables)
     same = [*keys, "session", "position", "token", "exact", "generated", "text_after", "status", *RIGHT_AFTER]
     pd.testing.assert_frame_equal(first[same], second[same])
+
+
+class Counting:
+    """An editor that counts the edits it is asked for, by request."""
+
+    def __init__(self, editor):
+        self.editor, self.start, self.made = editor, editor.start, Counter()
+
+    def edit(self, requests, onto):
+        self.made.update(request.id for request in requests)
+        return self.editor.edit(requests, onto)
+
+
+@pytest.mark.parametrize(
+    ("ks", "made"),
+    [
+        ((2, 4), [1, 1, 2, 2, 1]),  # sessions of 2 begin at 0, 2, 4, of 4 at 0, 4
+        ((2, 3), [1, 1, 2, 2, 2]),  # 0, 2, 4 and 0, 3
+        ((1, 5), [1, 2, 2, 2, 2]),
+    ],
+)
+@pytest.mark.parametrize("sessions", [1, 4])
+def test_sessions_that_begin_alike_share_their_edits(backbone, cases, ks, made, sessions):
+    """Scores are those of every K alone; the third edit fails, and the scores say so in every session that has it."""
+    settings = SETTINGS.model_copy(update={"sessions": sessions})
+    before = answer_before(backbone, cases, settings)
+    shared = Counting(FailsOn("vqa-2", strong_fine_tune(backbone, steps=3)))
+    together = frame(run_edits(backbone, shared, dict.fromkeys(ks, cases), before, settings))
+    assert [shared.made[case.request.id] for case in cases] == made
+    alone = [frame(run_edits(backbone, shared.editor, {k: cases}, before, settings)) for k in ks]
+    keys = ["k", "session", "position", "kind"]
+    same = [*keys, "case", "token", "exact", "generated", "text_after", "status", *RIGHT_AFTER]
+    one, other = (table.sort_values(keys, ignore_index=True)[same] for table in (together, pd.concat(alone)))
+    pd.testing.assert_frame_equal(one, other)
+    assert (together["status"] != "ok").sum() == 5 * len(ks)
 
 
 def test_a_last_partial_session_is_scored_with_its_true_length(backbone, cases):
@@ -151,7 +187,7 @@ def test_passes_stay_small_however_long_sessions_are(backbone, cases, monkeypatc
     settings = SETTINGS.model_copy(update={"sessions": sessions})
     before, encode, rows = answer_before(backbone, cases, settings), backbone.encode, []
     monkeypatch.setattr(backbone, "encode", lambda queries, *rest: rows.append(len(queries)) or encode(queries, *rest))
-    run_edits(backbone, NoEdit(), cases, before, k, settings)
+    run_edits(backbone, NoEdit(), {k: cases}, before, settings)
     assert max(rows) <= most
 
 
@@ -204,15 +240,19 @@ def test_batches_change_no_context_and_no_route(backbone, cases, k, kind):
 
 @dataclass(frozen=True)
 class FailsOn:
-    """An editor that reports a failure for one request."""
+    """An editor that reports a failure for one request; it does what another does, by default nothing."""
 
     bad: str
+    editor: object = NoEdit()
 
     def start(self, sessions):
-        return Patch.identity(sessions)
+        return self.editor.start(sessions)
 
     def edit(self, requests, onto):
-        return Outcome(onto, tuple("loss is not finite" if r.id == self.bad else None for r in requests))
+        return Outcome(
+            self.editor.edit(requests, onto).patch,
+            tuple("loss is not finite" if r.id == self.bad else None for r in requests),
+        )
 
 
 def test_a_failed_edit_is_recorded_and_does_not_sink_the_run(backbone, cases):
@@ -260,7 +300,7 @@ def test_records_and_answers_survive_the_disk(tmp_path, backbone, cases):
     before.save(tmp_path / "b.parquet", "mark")
     loaded = Before.load(tmp_path / "b.parquet", "mark")
     editor = strong_fine_tune(backbone, steps=2)
-    runs = [frame(run_edits(backbone, editor, cases, answers, 1, SETTINGS)) for answers in (before, loaded)]
+    runs = [frame(run_edits(backbone, editor, {1: cases}, answers, SETTINGS)) for answers in (before, loaded)]
     drop = ["edit_seconds"]
     pd.testing.assert_frame_equal(*(run.drop(columns=drop) for run in runs))
     write_table(tmp_path / "r.parquet", runs[0], "mark", RECORD_SCHEMA)
@@ -353,7 +393,7 @@ def test_passes_are_cut_by_tokens_too_and_scores_stay(backbone, cases, monkeypat
     monkeypatch.setattr("unike_lib.evaluation.sessions.MOST_TOKENS", 1)
     before = answer_before(backbone, cases, settings)
     del rows[:]
-    cut = frame(run_edits(backbone, told, cases, before, 2, settings))
+    cut = frame(run_edits(backbone, told, {2: cases}, before, settings))
     assert sorted(set(rows)) == [1, 2, 4]  # two sessions of two are edited together, and asked one after the other
     one, other = (
         table.drop(columns="edit_seconds").sort_values(["case", "kind"], ignore_index=True) for table in (whole, cut)

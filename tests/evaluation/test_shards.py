@@ -23,13 +23,13 @@ def made(request, make_backbone, cases, tmp_path):
     backbone, k = make_backbone("blip2"), request.param
     editor = FineTune(backbone, FineTuneMethod(method="fine-tune", steps=3, learning_rate=0.03))
     before = answer_before(backbone, cases, SETTINGS)
-    labels = {"backbone": "tiny", "task": "vqa", "method": "m", "k": k, "seed": 0, "mark": "x"}
+    labels = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "mark": "x"}
 
     def make(shards):
         files = [tmp_path / f"m.{number}of{shards}.parquet" for number in range(1, shards + 1)]
         for number, file in enumerate(files, 1):
-            part, first = shard_cases(cases, k, number, shards)
-            scores = run_edits(backbone, editor, part, before, k, SETTINGS)
+            part, first = shard_cases({k: cases}, number, shards)
+            scores = run_edits(backbone, editor, part, before, SETTINGS)
             write_table(file, records_table(scores, labels, first), "x", RECORD_SCHEMA)
         return files
 

@@ -2,15 +2,16 @@
 
 The library behind torch's linear layers brings a matrix into its own layout at every call. That costs as much as the
 product where rows are few: an edit's session has some fifty tokens, an answer fifteen. Frozen matrices are laid out
-once, when they are first used: forward, and transposed for gradients by the input. They take their memory again each.
+once: forward and, for gradients by the input, transposed. That takes their memory again each; below the edited layers,
+where no gradient runs, the laid out matrix takes the place of the weight.
 """
 
+from collections.abc import Iterator
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from unike_lib.backbones.decoder import Decoder
 
@@ -24,11 +25,22 @@ def packing_helps(dtype: torch.dtype, device: str) -> bool:
 
 
 def pack(decoder: Decoder, first: int) -> None:
-    """Make the large linear layers of a decoder from layer `first` on, and its head, compute with packed matrices."""
-    parts = [*(layer.module for layer in decoder.layers[first:]), decoder.head]
-    for module in (module for part in parts for module in part.modules()):
-        if type(module) is nn.Linear and module.weight.numel() >= SMALLEST:
+    """Make the large linear layers of a decoder and its head compute with packed matrices.
+
+    Those below layer `first` keep no other: nothing is edited there, and no gradient runs.
+    """
+    for layer in decoder.layers[:first]:
+        for module in _large(layer.module):
+            _laid_out(module, "weight")
+            module.weight.data = module.weight.new_empty(0)
             setattr(module, "forward", MethodType(_forward, module))  # noqa: B010  (mypy: a method)
+    for part in [*(layer.module for layer in decoder.layers[first:]), decoder.head]:
+        for module in _large(part):
+            setattr(module, "forward", MethodType(_forward, module))  # noqa: B010
+
+
+def _large(part: Any) -> Iterator[Any]:
+    return (module for module in part.modules() if type(module) is nn.Linear and module.weight.numel() >= SMALLEST)
 
 
 class _Packed(torch.autograd.Function):
@@ -64,6 +76,6 @@ def _laid_out(module: Any, name: str) -> Tensor:
 
 def _forward(self: Any, inputs: Tensor) -> Tensor:
     if not inputs.numel():
-        return linear(inputs, self.weight, self.bias)
+        return inputs.new_zeros(*inputs.shape[:-1], self.out_features)
     product: Tensor = _Packed.apply(inputs, self)
     return product

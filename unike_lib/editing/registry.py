@@ -131,9 +131,10 @@ def editors_of_job(job: Job, config: Config, backbone: Backbone) -> Callable[[Ma
     names, files, params = job.wildcards, job.input, job.params
     source = config.backbones[names.backbone].text_locality
     sources = EditorSources(Path(params.knowledge), files.get("demonstrations", ()), source, files.get("trained"))
+    most = params.get("training_edits", {})
     training, stopping = (
-        [case for path in files.get(name, ()) for case in read_cases(path, None, source)[:most]]
-        for name, most in (("training", None), ("stopping", params.get("stopping_edits")))
+        [case for path in files.get(name, ()) for case in read_cases(path, None, source)[: most.get(split)]]
+        for name, split in (("training", "method"), ("stopping", "dev"))
     )
 
     known: dict[str, dict[str, Tensor]] = {}

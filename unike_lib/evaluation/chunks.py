@@ -6,8 +6,9 @@ in every column but `edit_seconds`, of which each part was measured when it was 
 """
 
 import logging
+import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -34,34 +35,40 @@ class Chunks:
     mark: str
 
     def run(
-        self, edit: Callable[[Sequence[EditCase]], list[Score]], cases: Sequence[EditCase], k: int, sessions: int
+        self,
+        edit: Callable[[Mapping[int, Sequence[EditCase]]], list[Score]],
+        cases: Mapping[int, Sequence[EditCase]],
+        sessions: int,
     ) -> list[Score]:
-        """Return the scores of all cases in sessions of k; parts that were finished earlier are read, not edited again.
+        """Return the scores of all cases in sessions of every K; parts finished earlier are read, not edited again.
 
         Args:
-            edit: edits and scores some cases in sessions of k (`run_edits`), numbering the sessions from 0.
-            cases: all cases; a part is `sessions` whole sessions, so that batches are those of a single run.
-            k: edits a session.
+            edit: edits and scores some cases (`run_edits`), numbering the sessions from 0.
+            cases: K -> all cases; a part is whole sessions of every K, `sessions` of the longest where these end
+                together with the others.
             sessions: sessions edited as one batch.
         """
-        size = k * sessions
-        parts = [cases[start : start + size] for start in range(0, len(cases), size)]
-        files = [self._file(part, k, sessions) for part in parts]
+        block, longest = math.lcm(*cases), max(cases)
+        size = block * max(1, longest * sessions // block)
+        starts = range(0, max(map(len, cases.values())), size)
+        parts = [{k: every[start : start + size] for k, every in cases.items()} for start in starts]
+        files = [self._file(part, sessions) for part in parts]
         self._forget_all_but(files)
         scores: list[Score] = []
-        for number, (part, file) in enumerate(zip(parts, files, strict=True)):
+        for start, part, file in zip(starts, parts, files, strict=True):
             found = self._read(file)
             if found is None:
                 found = edit(part)
                 write_table(file, pd.DataFrame([vars(score) for score in found]), file.stem, SCORE_SCHEMA)
             for score in found:
-                score.session += number * sessions
+                score.session += start // score.k
             scores += found
         return scores
 
-    def _file(self, part: Sequence[EditCase], k: int, sessions: int) -> Path:
-        """Name a part by what its scores depend on: the job, the cases, and the batch."""
-        return self.folder / f"{fingerprint(self.mark, k, sessions, [case.request.id for case in part])}.parquet"
+    def _file(self, part: Mapping[int, Sequence[EditCase]], sessions: int) -> Path:
+        """Name a part by what its scores depend on: the job, the cases of every K, and the batch."""
+        names = [[k, [case.request.id for case in every]] for k, every in part.items()]
+        return self.folder / f"{fingerprint(self.mark, sessions, names)}.parquet"
 
     def _forget_all_but(self, files: Sequence[Path]) -> None:
         """Remove what other settings, code or inputs left here, and what a killed write did."""

@@ -3,8 +3,9 @@
 And which sessions make a shard, the part of a cell that one job edits.
 """
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from unike_lib.types import EditCase, InputError
 
@@ -41,18 +42,20 @@ def session_cases(tasks: Sequence[Sequence[EditCase]], k: int, edits: int | None
     return cases
 
 
-def shard_cases(cases: Sequence[EditCase], k: int, shard: int, shards: int) -> tuple[Sequence[EditCase], int]:
-    """Return the cases of one shard, and the number of its first session among all.
+def shard_cases(
+    cases: Mapping[int, Sequence[EditCase]], shard: int, shards: int
+) -> tuple[dict[int, Sequence[EditCase]], int]:
+    """Return the cases of one shard by K, and how many cases lie before them.
 
-    Shards are runs of whole sessions, as equal as can be, whatever the sessions a batch. Where shards are more than
-    sessions, some are empty, but never the first.
+    Shards are runs of whole sessions of every K, as equal as can be, whatever the sessions a batch. Where shards are
+    more than such runs, some are empty, but never the first.
 
     Args:
-        cases: all cases in the order of editing (`session_cases`).
-        k: edits a session.
+        cases: K -> all cases in the order of editing (`session_cases`).
         shard: which one, from 1.
         shards: how many there are.
     """
-    sessions = -(-len(cases) // k)
-    first, end = (-(-sessions * number // shards) for number in (shard - 1, shard))
-    return cases[first * k : end * k], first
+    block = math.lcm(*cases)
+    blocks = -(-max(map(len, cases.values())) // block)
+    first, end = (-(-blocks * number // shards) * block for number in (shard - 1, shard))
+    return {k: every[first:end] for k, every in cases.items()}, first

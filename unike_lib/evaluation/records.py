@@ -38,8 +38,8 @@ SWEEP_SCHEMA = RECORD_SCHEMA.append(pa.field("field", TEXT)).append(pa.field("va
 class Score:
     """One probe of one case after a session's edits; scores are in [0, 1] and mean "unchanged" for locality kinds.
 
-    `token_right_after` ...: the same scores right after the case's own edit, before the later ones of its session; only
-    of kind `rel` in sessions of several edits, else NaN.
+    k: edits of a session; the last one may have fewer. `token_right_after` ...: the same scores right after the case's
+    own edit, before the later ones of its session; only of kind `rel` in sessions of several edits, else NaN.
     """
 
     case: str
@@ -54,6 +54,7 @@ class Score:
     text_before: str
     text_after: str
     alpha: float
+    k: int = 1
     session: int = 0
     position: int = 0
     edit_seconds: float = 0.0

@@ -4,8 +4,9 @@ One-step editing is K = 1. All K cases of a session are scored after its K edits
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -88,120 +89,167 @@ def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: Evalu
 
 
 def run_edits(
-    backbone: Backbone, editor: Editor, cases: Sequence[EditCase], before: Before, k: int, settings: EvaluationConfig
+    backbone: Backbone,
+    editor: Editor,
+    cases: Mapping[int, Sequence[EditCase]],
+    before: Before,
+    settings: EvaluationConfig,
 ) -> list[Score]:
-    """Edit and score every case in sessions of k; a last partial session is scored with its true length.
+    """Edit and score cases in sessions of K, for every K; a last partial session is scored with its true length.
 
-    Where k > 1, the `rel` scores also say what the item scored right after its own edit. A session whose edit failed is
-    scored as it stands without that edit, and its status says why. A probe whose logits are not finite has failed too,
-    and scores 0.
+    Sessions that begin with the same edits share them: those of 20 are scored after 10 edits too, if one of 10 begins
+    where they do. Where K > 1, the `rel` scores also say what the item scored right after its own edit. A session whose
+    edit failed is scored as it stands without that edit, and its status says why. A probe whose logits are not finite
+    has failed too, and scores 0.
+
+    Args:
+        backbone: the model.
+        editor: the method.
+        cases: K -> the cases in the order of editing, each K of them a session.
+        before: the unedited backbone's answers to their probes.
+        settings: how many sessions are edited side by side, and what is asked.
     """
-    sessions = [cases[start : start + k] for start in range(0, len(cases), k)]
+    runs = _runs(cases)
     scores: list[Score] = []
-    progress = tqdm(total=2 * len(cases), desc="edits made, then scored", unit="edit")
-    first = 0
-    for group in _equal_groups(sessions, settings.sessions):
-        edited = _edit_group(backbone, editor, group, before, settings, progress)
-        of_group = _score_group(backbone, group, edited, before, settings)
-        if k > 1:
-            _add_right_after(of_group, edited.right_after)
-        for score in of_group:
-            score.session += first
-        scores += of_group
-        first += len(group)
-        progress.update(sum(map(len, group)))
-    progress.close()
+    amount = sum(len(run.cases) + sum(run.sessions) for run in runs)
+    with tqdm(total=amount, desc="edits made, then scored", unit="edit") as progress:
+        for start in range(0, len(runs), settings.sessions):
+            scores += _edit_side_by_side(
+                backbone, editor, runs[start : start + settings.sessions], before, settings, progress
+            )
     return scores
 
 
-def _equal_groups(sessions: Sequence[Sequence[EditCase]], size: int) -> Iterator[Sequence[Sequence[EditCase]]]:
-    full = [session for session in sessions if len(session) == len(sessions[0])]
-    for start in range(0, len(full), size):
-        yield full[start : start + size]
-    if len(full) < len(sessions):
-        yield sessions[len(full) :]
+@dataclass
+class _Run:
+    """Edits made one after the other, for all sessions that begin with them, and what came of them so far.
 
-
-@dataclass(frozen=True)
-class _Edited:
-    """A group of sessions after all their edits.
-
-    failures [position][session]; seconds: editing time an edit; right_after [position][session]: `rel` scores of each
-    item with its own edit as the last one, for all positions but the last.
+    sessions: how many edits they have -> what they are, as K and number; failures: of each edit, None if it worked;
+    right_after: the `rel` score of each item with its own edit as the last one, for all items but the last; seconds: of
+    editing.
     """
 
-    patch: Patch
-    failures: list[tuple[str | None, ...]]
-    seconds: float
-    right_after: list[list[Score]]
+    cases: Sequence[EditCase]
+    sessions: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    failures: list[str | None] = field(default_factory=list)
+    right_after: list[Score] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def begins_with(self, cases: Sequence[EditCase]) -> bool:
+        return all(mine.request.id == other.request.id for mine, other in zip(self.cases, cases, strict=False))
 
 
-def _edit_group(
+def _runs(cases: Mapping[int, Sequence[EditCase]]) -> list[_Run]:
+    """Return the runs of edits that all sessions of every K need, the longest first."""
+    sessions = [
+        (k, number, every[start : start + k])
+        for k, every in cases.items()
+        for number, start in enumerate(range(0, len(every), k))
+    ]
+    by_first: defaultdict[str, list[_Run]] = defaultdict(list)
+    runs: list[_Run] = []
+    for k, number, session in sorted(sessions, key=lambda each: -len(each[2])):
+        alike = by_first[session[0].request.id]
+        run = next((run for run in alike if run.begins_with(session)), None)
+        if run is None:
+            run = _Run(session)
+            runs.append(run)
+            alike.append(run)
+        run.sessions.setdefault(len(session), []).append((k, number))
+    return runs
+
+
+def _edit_side_by_side(
     backbone: Backbone,
     editor: Editor,
-    group: Sequence[Sequence[EditCase]],
+    runs: Sequence[_Run],
     before: Before,
     settings: EvaluationConfig,
     progress: "tqdm[Any]",
-) -> _Edited:
-    patch, width, seconds = editor.start(len(group)), len(group[0]), 0.0
-    failures: list[tuple[str | None, ...]] = []
-    right_after: list[list[Score]] = []
-    for position in range(width):
+) -> list[Score]:
+    """Make the edits of some runs, the longest first, position by position; score a session when its edits are made."""
+    patch, quick = editor.start(len(runs)), settings.without_generation()
+    scores: list[Score] = []
+    for position in range(len(runs[0].cases)):
+        editing = [run for run in runs if len(run.cases) > position]
+        going_on = [run for run in runs if len(run.cases) > position + 1]
         with backbone.remembering():  # the request is asked again right after its edit
             started = time.perf_counter()
-            outcome = editor.edit([session[position].request for session in group], patch)
-            seconds += time.perf_counter() - started
+            outcome = editor.edit([run.cases[position].request for run in editing], patch.select(range(len(editing))))
+            seconds = (time.perf_counter() - started) / len(editing)
             patch = outcome.patch
-            failures.append(outcome.failures)
-            if position < width - 1:
-                items = [session[position : position + 1] for session in group]
-                quick = settings.without_generation()
-                right_after.append(_score_kind(backbone, items, "rel", patch, before, quick))
-        progress.update(len(group))
-    return _Edited(patch, failures, seconds / (len(group) * width), right_after)
+            for run, failure in zip(editing, outcome.failures, strict=True):
+                run.failures.append(failure)
+                run.seconds += seconds
+            if going_on:
+                items, earlier = [run.cases[position : position + 1] for run in going_on], range(len(going_on))
+                for run, score in zip(
+                    going_on, _score_kind(backbone, items, "rel", patch.select(earlier), before, quick), strict=True
+                ):
+                    run.right_after.append(score)
+        progress.update(len(editing))
+        ended = [number for number, run in enumerate(editing) if position + 1 in run.sessions]
+        if ended:
+            scores += _score_ended(
+                backbone, [editing[number] for number in ended], patch.select(ended), before, settings
+            )
+            progress.update(len(ended) * (position + 1))
+    return scores
+
+
+def _score_ended(
+    backbone: Backbone, runs: Sequence[_Run], patch: Patch, before: Before, settings: EvaluationConfig
+) -> list[Score]:
+    """Score the sessions that are the edits made so far, equally many of each run, for every K that has them."""
+    edits = len(runs[0].failures)
+    scores = []
+    for score in _score_group(backbone, [run.cases[:edits] for run in runs], patch, before, settings):
+        run = runs[score.session]
+        failure = run.failures[score.position]
+        score.status = score.status if failure is None else f"failed: {failure}"
+        score.edit_seconds = run.seconds / edits
+        scores += [_of_session(score, run, k, number) for k, number in run.sessions[edits]]
+    return scores
+
+
+def _of_session(score: Score, run: _Run, k: int, number: int) -> Score:
+    """Return a score as that of a session of K; of a last edit, the score right after it is the same."""
+    score = replace(score, k=k, session=number)
+    if k == 1 or score.kind != "rel":
+        return score
+    own = run.right_after[score.position] if score.position < len(run.failures) - 1 else score
+    score.token_right_after, score.mmedit_right_after = own.token, own.mmedit
+    score.exact_right_after = own.exact
+    return score
 
 
 def _score_group(
     backbone: Backbone,
     group: Sequence[Sequence[EditCase]],
-    edited: _Edited,
+    edited: Patch,
     before: Before,
     settings: EvaluationConfig,
 ) -> list[Score]:
-    """Score every case of a group after all edits; sessions are numbered within the group.
+    """Score every case of sessions of equal length after all their edits; sessions are numbered within the group.
 
     Whole sessions are asked together, as many as keep a pass at `settings.sessions` rows and at MOST_TOKENS: what a
     pass needs in memory does not grow with the length of sessions, nor with that of contexts.
     """
     width = len(group[0])
-    asked = edited.patch.in_context([probe_query(case, "rel") for session in group for case in session])
+    asked = edited.in_context([probe_query(case, "rel") for session in group for case in session])
     starts = range(0, len(asked), settings.sessions)
     longest = max(int(backbone.encode(asked[s : s + settings.sessions]).lengths.max()) for s in starts)
     size = max(1, min(settings.sessions, MOST_TOKENS // longest) // width)
     scores: list[Score] = []
     for start in range(0, len(group), size):
         numbers = range(start, min(start + size, len(group)))
-        part, patch = [group[number] for number in numbers], edited.patch.select(numbers)
+        part, patch = [group[number] for number in numbers], edited.select(numbers)
         for kind in _kinds_of([case for session in part for case in session]):
             of_kind = _score_kind(backbone, part, kind, patch, before, settings)
             for score in of_kind:
                 score.session += start
             scores += of_kind
-    for score in scores:
-        failure = edited.failures[score.position][score.session]
-        score.status = score.status if failure is None else f"failed: {failure}"
-        score.edit_seconds = edited.seconds
     return scores
-
-
-def _add_right_after(scores: Sequence[Score], right_after: Sequence[Sequence[Score]]) -> None:
-    """Write the earlier scores [position][session] into the `rel` scores; of the last edits, the two are the same."""
-    for score in scores:
-        if score.kind == "rel":
-            own = right_after[score.position][score.session] if score.position < len(right_after) else score
-            score.token_right_after, score.mmedit_right_after = own.token, own.mmedit
-            score.exact_right_after = own.exact
 
 
 def _score_kind(
@@ -290,11 +338,12 @@ def probe_query(case: EditCase, kind: ProbeKind) -> Query:
     return case.query(kind)
 
 
-def records_table(scores: Sequence[Score], labels: dict[str, object], first_session: int = 0) -> pd.DataFrame:
-    """Return one row a score, with the run's labels (backbone, task, method, k, seed, mark) in front.
+def records_table(scores: Sequence[Score], labels: dict[str, object], first: int = 0) -> pd.DataFrame:
+    """Return one row a score, session by session, with the run's labels (backbone, task, method, seed, mark) in front.
 
-    `first_session` is added to the numbers of sessions, for scores that are a shard of a run.
+    `first`: how many cases of the cell lie before a shard's; sessions are numbered in the whole cell.
     """
     frame = pd.DataFrame([vars(score) for score in scores], columns=[field.name for field in fields(Score)])
-    frame["session"] += first_session
+    frame["session"] += first // frame["k"]
+    frame = frame.sort_values(["k", "session"], kind="stable", ignore_index=True)
     return pd.concat([pd.DataFrame([labels] * len(frame), columns=list(labels)), frame], axis=1)

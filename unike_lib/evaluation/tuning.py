@@ -47,7 +47,7 @@ def search(
         for number, trial in enumerate(tqdm(trials, desc="settings tried", unit="trial")):
             editor = editor_of(trial)
             for task, edits in cases.items():
-                scores = run_edits(backbone, editor, edits, before, 1, settings)
+                scores = run_edits(backbone, editor, {1: edits}, before, settings)
                 means: dict[str, float] = {kind: _mean(scores, kind) for kind in PROBE_KINDS}
                 failed = sum(score.status != "ok" for score in scores if score.kind == "rel")
                 seconds = sum(score.edit_seconds for score in scores if score.kind == "rel") / len(edits)
@@ -73,7 +73,7 @@ def sweep(
         for point in points:
             ((field, value),) = point.items() or {("", "")}
             labels = {"field": field, "value": setting_text(value)}
-            swept.append((labels, run_edits(backbone, editor_of(dict(point)), cases, before, 1, settings)))
+            swept.append((labels, run_edits(backbone, editor_of(dict(point)), {1: cases}, before, settings)))
     return swept
 
 

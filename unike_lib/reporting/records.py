@@ -66,10 +66,15 @@ def _check_kinds(path: Path, records: pd.DataFrame) -> None:
     unknown = sorted(found - set(known))
     if unknown:
         raise InputError(f"{path}: unknown probe kind {unknown[0]!r}; expected one of {', '.join(known)}")
-    kinds = records["kind"].where(records["kind"] != PORTABILITY).groupby([records[name] for name in EDIT]).nunique()
+    kinds = (
+        records["kind"]
+        .where(records["kind"] != PORTABILITY)
+        .groupby([records[name] for name in ("k", *EDIT)])
+        .nunique()
+    )
     short = kinds[kinds < len(PROBE_KINDS)]
     if len(short):
-        case = dict(zip(EDIT, short.index[0], strict=True))["case"]
+        case = short.index[0][-1]
         here = set(records.loc[records["case"] == case, "kind"])
         absent = [kind for kind in PROBE_KINDS if kind not in here]
         raise InputError(f"{path}: case {case}: no record of kind {', '.join(absent) or 'one of the five'}")
