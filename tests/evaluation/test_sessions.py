@@ -192,8 +192,8 @@ def test_passes_stay_small_however_long_sessions_are(backbone, cases, monkeypatc
 
 
 def test_editing_time_does_not_hold_the_time_of_scoring(backbone, cases, monkeypatch):
-    slow = sessions_module._score_kind
-    monkeypatch.setattr(sessions_module, "_score_kind", lambda *rest: time.sleep(0.05) or slow(*rest))
+    slow = sessions_module._score_kinds
+    monkeypatch.setattr(sessions_module, "_score_kinds", lambda *rest: time.sleep(0.05) or slow(*rest))
     records = scores_of(backbone, NoEdit(), cases, k=5)
     assert 0 <= records["edit_seconds"].max() < 0.01
 

@@ -98,7 +98,7 @@ def reply(
     queries: Sequence[Query],
     edit: SessionEdit | None = None,
     answers: Sequence[Sequence[int]] | None = None,
-    everywhere: bool = False,
+    everywhere: bool | Sequence[bool] = False,
     keep: bool = True,
 ) -> Replies:
     """Ask rows of queries; what the layers below the edit make of them is taken from disk where it is kept.
@@ -108,7 +108,7 @@ def reply(
         queries: rows in the edit's session order.
         edit: the edit in force; None is the unedited model.
         answers: token ids that take the place of the queries' own answers.
-        everywhere: read all real positions, not only those from the last prompt token on.
+        everywhere: read all real positions, not only those from the last prompt token on; of all rows or of some.
         keep: keep keys and values. Without, and without `answers`, rows that the backbone remembers are run faster.
     """
     asked = queries if edit is None else edit.in_context(queries)
@@ -116,8 +116,7 @@ def reply(
     first = depth if edit is None or edit.first_layer is None else edit.first_layer
     if keep or answers is not None:
         batch = backbone.encode(asked, answers)
-        past = Past(Place(batch.last_prompt), batch.positions)
-        where = batch.real if everywhere else batch.answered
+        past, where = Past(Place(batch.last_prompt), batch.positions), _read(batch, everywhere)
         with naming_memory(batch.real):
             begun = None if backbone.frozen is None else backbone.frozen.begin(asked, batch, past, first)
             entering, reached = begun or (batch.embeddings, 0)
@@ -127,7 +126,7 @@ def reply(
     else:
         trunk = backbone.trunk_of(asked, min(first, depth - 1))
         batch, past, trace = trunk.batch, None, Trace()
-        where = batch.real if everywhere else batch.answered
+        where = _read(batch, everywhere)
         logits = backbone.head(trunk, edit, where, trace)
         alphas = list(trace.alphas.values())
     shares = torch.stack(alphas).mean(0) if alphas else torch.full((len(where),), torch.nan)
@@ -135,3 +134,10 @@ def reply(
     if edit is None:
         return replies
     return replace(replies, logits=edit.routed(queries, replies.given, where.sum(1).tolist(), logits))
+
+
+def _read(batch: Batch, everywhere: bool | Sequence[bool]) -> Tensor:
+    """Return which positions are read, bool [row, token]."""
+    if isinstance(everywhere, bool):
+        return batch.real if everywhere else batch.answered
+    return batch.answered | (batch.real & torch.tensor(everywhere, device=batch.real.device)[:, None])

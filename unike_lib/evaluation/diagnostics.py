@@ -54,7 +54,7 @@ def _answers(
     tokens: list[float] = []
     for start in range(0, len(cases), ROWS):
         queries = [probe_query(case, kind) for case in cases[start : start + ROWS]]
-        answers = ask(backbone, queries, kind, None, settings)
+        answers = ask(backbone, queries, [kind] * len(queries), None, settings)
         texts += [normalise_answer(backbone.text(ids)) for ids in answers.generated]
         tokens += token_accuracy(answers.best, answers.targets).tolist()
     return texts, tokens

@@ -5,7 +5,7 @@ One-step editing is K = 1. All K cases of a session are scored after its K edits
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -27,16 +27,18 @@ from unike_lib.evaluation.records import Before, Score
 from unike_lib.types import PORTABILITY, PROBE_KINDS, EditCase, ProbeKind, Query
 
 RANKS: dict[ProbeKind, int] = {"t_loc": 1, "m_loc": 10}
+NOTHING = torch.zeros(0, 0, dtype=torch.long)
+Named = tuple[str, ProbeKind]  # a case's id, and which of its probes
 MOST_TOKENS = 4096  # tokens of a pass whose logits are kept: 0.8 GB with a vocabulary of 49,152
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a backbone, edited or not, answers to rows of queries of one probe kind.
+    """What a backbone, edited or not, answers to rows of queries.
 
     best [row, token]: best id at every position read (0 elsewhere); answers and the position after them are read;
-    targets [row, token]; tops: for locality kinds the best ids [position, rank] over every real position of each row;
-    generated: greedy answers as ids; alphas [row]; finite [row]: whether the logits are numbers.
+    targets [row, token]; tops: of rows of a locality kind the best ids [position, rank] over every real position, of
+    others nothing; generated: greedy answers as ids; alphas [row]; finite [row]: whether the logits are numbers.
     """
 
     best: Tensor
@@ -51,21 +53,22 @@ class Answers:
 def ask(
     backbone: Backbone,
     queries: Sequence[Query],
-    kind: ProbeKind,
+    kinds: Sequence[ProbeKind],
     patch: Patch | None,
     settings: EvaluationConfig,
     drafts: Sequence[Sequence[int]] | None = None,
 ) -> Answers:
-    """Ask one kind of probe; rows are in the patch's session order.
+    """Ask probes, each of its kind; rows are in the patch's session order.
 
     `drafts` are guesses of the greedy answers where they are not the queries' own: a matter of speed alone.
     """
-    ranks = RANKS.get(kind)
-    replies = reply(backbone, queries, patch, everywhere=ranks is not None, keep=settings.generate)
+    everywhere = [kind in RANKS for kind in kinds]
+    replies = reply(backbone, queries, patch, everywhere=everywhere, keep=settings.generate)
     best, targets, alphas = replies.best, replies.batch.targets, replies.alphas
-    tops: list[Tensor] = []
-    if ranks is not None:
-        tops = list(top_ids(replies.logits, ranks).cpu().split(replies.batch.lengths.tolist()))
+    parts = replies.logits.split(replies.where.sum(1).tolist())
+    tops = [
+        top_ids(part, RANKS[kind]).cpu() if kind in RANKS else NOTHING for part, kind in zip(parts, kinds, strict=True)
+    ]
     generated: list[list[int]] = [[] for _ in queries]
     if settings.generate:
         generated = generate(backbone, queries, drafts or replies.given, patch, settings.max_new_tokens, replies)
@@ -79,12 +82,13 @@ def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: Evalu
         part = cases[start : start + settings.sessions]
         for kind in _kinds_of(part):
             asking = [case for case in part if case.asks(kind)]
-            answers = ask(backbone, [probe_query(case, kind) for case in asking], kind, None, settings)
+            queries = [probe_query(case, kind) for case in asking]
+            answers = ask(backbone, queries, [kind] * len(queries), None, settings)
             for row, case in enumerate(asking):
                 asked = answers.targets[row] != IGNORED
                 ids = answers.generated[row]
-                tops = answers.tops[row] if answers.tops else torch.zeros(0, 0, dtype=torch.long)
-                before.add(case.request.id, kind, answers.best[row][asked], tops, ids, backbone.text(ids))
+                best, tops = answers.best[row][asked], answers.tops[row]
+                before.add(case.request.id, kind, best, tops, ids, backbone.text(ids))
     return before
 
 
@@ -184,7 +188,7 @@ def _edit_side_by_side(
             if going_on:
                 items, earlier = [run.cases[position : position + 1] for run in going_on], range(len(going_on))
                 for run, score in zip(
-                    going_on, _score_kind(backbone, items, "rel", patch.select(earlier), before, quick), strict=True
+                    going_on, _score_kinds(backbone, items, ("rel",), patch.select(earlier), before, quick), strict=True
                 ):
                     run.right_after.append(score)
         progress.update(len(editing))
@@ -232,56 +236,68 @@ def _score_group(
 ) -> list[Score]:
     """Score every case of sessions of equal length after all their edits; sessions are numbered within the group.
 
-    Whole sessions are asked together, as many as keep a pass at `settings.sessions` rows and at MOST_TOKENS: what a
-    pass needs in memory does not grow with the length of sessions, nor with that of contexts.
+    Whole sessions, and of these several kinds of probes, are asked together, as many as keep a pass at
+    `settings.sessions` rows and at MOST_TOKENS: what a pass needs in memory does not grow with the length of sessions,
+    nor with that of contexts.
     """
     width = len(group[0])
     asked = edited.in_context([probe_query(case, "rel") for session in group for case in session])
     starts = range(0, len(asked), settings.sessions)
     longest = max(int(backbone.encode(asked[s : s + settings.sessions]).lengths.max()) for s in starts)
-    size = max(1, min(settings.sessions, MOST_TOKENS // longest) // width)
+    rows = min(settings.sessions, MOST_TOKENS // longest)
+    size = max(1, rows // width)
     scores: list[Score] = []
     for start in range(0, len(group), size):
         numbers = range(start, min(start + size, len(group)))
         part, patch = [group[number] for number in numbers], edited.select(numbers)
-        for kind in _kinds_of([case for session in part for case in session]):
-            of_kind = _score_kind(backbone, part, kind, patch, before, settings)
-            for score in of_kind:
+        kinds = _kinds_of([case for session in part for case in session])
+        for together in _asked_together(kinds, rows // (len(part) * width)):
+            of_kinds = _score_kinds(backbone, part, together, patch, before, settings)
+            for score in of_kinds:
                 score.session += start
-            scores += of_kind
+            scores += of_kinds
     return scores
 
 
-def _score_kind(
+def _asked_together(kinds: Sequence[ProbeKind], most: int) -> Iterator[Sequence[ProbeKind]]:
+    """Yield kinds of probes that are asked in one pass; questions without a picture are shorter, and asked alone."""
+    pictured = [kind for kind in kinds if kind != "t_loc"]
+    yield ("t_loc",)
+    for start in range(0, len(pictured), max(1, most)):
+        yield pictured[start : start + max(1, most)]
+
+
+def _score_kinds(
     backbone: Backbone,
     group: Sequence[Sequence[EditCase]],
-    kind: ProbeKind,
+    kinds: Sequence[ProbeKind],
     patch: Patch,
     before: Before,
     settings: EvaluationConfig,
 ) -> list[Score]:
-    width, cases = len(group[0]), [case for session in group for case in session]
-    # Sessions keep equal row counts: a case without a question of this kind is asked its own edit, which is not scored.
-    queries = [probe_query(case, kind if case.asks(kind) else "rel") for case in cases]
-    local = kind in RANKS
+    """Score probes of some kinds of sessions of equal length, session by session, kind by kind."""
+    rows = [(case, kind) for session in group for kind in kinds for case in session]
+    # Sessions keep equal row counts: a case without a question of a kind is asked its own edit, which is not scored.
+    asked = [kind if case.asks(kind) else "rel" for case, kind in rows]
+    places = [(case.request.id, kind) for (case, _), kind in zip(rows, asked, strict=True)]
+    queries = [probe_query(case, kind) for (case, _), kind in zip(rows, asked, strict=True)]
     if patch.empty:
-        answers = _recalled(backbone, queries, kind, cases, before)
+        answers = _recalled(backbone, queries, places, before)
     else:
-        drafts = [before.generated_ids(case.request.id, kind if case.asks(kind) else "rel") for case in cases]
-        answers = ask(backbone, queries, kind, patch, settings, drafts)
-    targets = answers.targets
-    if local:
-        targets = unchanged_targets(_scatter(before, cases, kind, targets), targets)
+        answers = ask(backbone, queries, asked, patch, settings, [before.generated_ids(*place) for place in places])
+    local = torch.tensor([kind in RANKS for kind in asked])
+    unchanged = unchanged_targets(_scatter(before, places, answers.targets), answers.targets)
+    targets = torch.where(local[:, None], unchanged, answers.targets)
     tokens, exact = token_accuracy(answers.best, targets), exact_match(answers.best, targets)
-    scores = []
-    for row, (case, query) in enumerate(zip(cases, queries, strict=True)):
+    scores, width = [], len(group[0])
+    for row, ((case, kind), query) in enumerate(zip(rows, queries, strict=True)):
         if not case.asks(kind):
             continue
         case_id, text = case.request.id, backbone.text(answers.generated[row])
-        wanted = before.text(case_id, kind) if local else query.answer or ""
+        wanted = before.text(case_id, kind) if local[row] else query.answer or ""
         same = float(normalise_answer(text) == normalise_answer(wanted)) if settings.generate else np.nan
         token, whole = float(tokens[row]), float(exact[row])
-        mmedit = ordered_agreement(before.tops(case_id, kind), answers.tops[row]) if local else token
+        mmedit = ordered_agreement(before.tops(case_id, kind), answers.tops[row]) if local[row] else token
         if broken := not answers.finite[row]:
             token, mmedit, whole, same = 0.0, 0.0, 0.0, 0.0 * same  # NaN where nothing is generated
         scores.append(
@@ -299,32 +315,27 @@ def _score_kind(
                 text_after=text,
                 alpha=float(answers.alphas[row]),
                 status="failed: logits are not finite" if broken else "ok",
-                session=row // width,
+                session=row // (width * len(kinds)),
                 position=row % width,
             )
         )
     return scores
 
 
-def _recalled(
-    backbone: Backbone, queries: Sequence[Query], kind: ProbeKind, cases: Sequence[EditCase], before: Before
-) -> Answers:
+def _recalled(backbone: Backbone, queries: Sequence[Query], places: Sequence[Named], before: Before) -> Answers:
     """Return what the unedited backbone answered, without asking it again."""
-    asked: list[tuple[str, ProbeKind]] = [(case.request.id, kind if case.asks(kind) else "rel") for case in cases]
     targets = backbone.encode(queries).targets.cpu()
-    best = torch.zeros_like(targets)
-    for row, (case, of_kind) in enumerate(asked):
-        best[row, targets[row] != IGNORED] = before.answer(case, of_kind)
-    tops = [before.tops(case, of_kind) for case, of_kind in asked] if kind in RANKS else []
-    generated = [before.generated_ids(case, of_kind) for case, of_kind in asked]
-    return Answers(best, targets, tops, generated, torch.full((len(asked),), np.nan), torch.ones(len(asked)) > 0)
+    best = _scatter(before, places, targets)
+    tops = [before.tops(*place) if place[1] in RANKS else NOTHING for place in places]
+    generated = [before.generated_ids(*place) for place in places]
+    return Answers(best, targets, tops, generated, torch.full((len(places),), np.nan), torch.ones(len(places)) > 0)
 
 
-def _scatter(before: Before, cases: Sequence[EditCase], kind: ProbeKind, targets: Tensor) -> Tensor:
+def _scatter(before: Before, places: Sequence[Named], targets: Tensor) -> Tensor:
     """Lay the unedited answers out at the answer positions of `targets` [row, token]."""
     laid = torch.zeros_like(targets)
-    for row, case in enumerate(cases):
-        laid[row, targets[row] != IGNORED] = before.answer(case.request.id, kind)
+    for row, place in enumerate(places):
+        laid[row, targets[row] != IGNORED] = before.answer(*place)
     return laid
 
 
