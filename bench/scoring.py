@@ -11,7 +11,8 @@ from bench.subjects import Subject
 from bench.timing import Row, compare, in_turn
 from unike_lib.backbones.frozen import FrozenStates, keep_frozen
 from unike_lib.config import EvaluationConfig
-from unike_lib.evaluation.sessions import answer_before, run_edits
+from unike_lib.evaluation.probes import answer_before
+from unike_lib.evaluation.sessions import run_edits
 
 
 def measure(subject: Subject, make: MakeEditor, sessions: int, rounds: int, settings: EvaluationConfig) -> list[Row]:

@@ -12,8 +12,9 @@ from unike_lib.backbones.replies import reply
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.fine_tune import FineTune
 from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.records import Before
-from unike_lib.evaluation.sessions import answer_before, records_table, run_edits
+from unike_lib.evaluation.sessions import records_table, run_edits
 from unike_lib.methods import FineTuneMethod
 from unike_lib.types import InputError, Query
 

@@ -12,7 +12,8 @@ from torch.nn.functional import cosine_similarity
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.serac import Serac, SeracModels
-from unike_lib.evaluation.sessions import answer_before, run_edits
+from unike_lib.evaluation.probes import answer_before
+from unike_lib.evaluation.sessions import run_edits
 from unike_lib.methods import SeracMethod
 
 SETTINGS = EvaluationConfig(sessions=2, max_new_tokens=3)

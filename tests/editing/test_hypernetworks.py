@@ -18,7 +18,8 @@ from unike_lib.editing.mend import FactorTransform, MendRecipe, Moments, build_m
 from unike_lib.editing.objective import token_scores
 from unike_lib.editing.registry import EditorSources, build_editor, train_editor
 from unike_lib.editing.training import Split, _batches, fit, made_together
-from unike_lib.evaluation.sessions import answer_before, run_edits
+from unike_lib.evaluation.probes import answer_before
+from unike_lib.evaluation.sessions import run_edits
 from unike_lib.io import write_tensors
 from unike_lib.methods import FineTuneMethod, KeMethod, MendMethod
 from unike_lib.types import PROBE_KINDS, InputError

@@ -8,8 +8,9 @@ import pytest
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.fine_tune import FineTune
 from unike_lib.evaluation.chunks import Chunks, kept_chunks
+from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.records import RECORD_SCHEMA, Score
-from unike_lib.evaluation.sessions import answer_before, records_table, run_edits
+from unike_lib.evaluation.sessions import records_table, run_edits
 from unike_lib.io import read_table, write_table
 from unike_lib.methods import FineTuneMethod
 

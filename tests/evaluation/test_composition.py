@@ -11,8 +11,9 @@ from tiny_models import make_case
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit
 from unike_lib.evaluation.composition import session_cases, shard_cases
+from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.records import Before
-from unike_lib.evaluation.sessions import answer_before, run_edits
+from unike_lib.evaluation.sessions import run_edits
 from unike_lib.types import InputError
 
 

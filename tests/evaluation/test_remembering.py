@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from test_sessions import SETTINGS, frame, strong_fine_tune
 
-from unike_lib.evaluation.sessions import answer_before, run_edits
+from unike_lib.evaluation.probes import answer_before
+from unike_lib.evaluation.sessions import run_edits
 from unike_lib.evaluation.tuning import sweep
 
 

@@ -19,8 +19,9 @@ from unike_lib.editing.patch import Patch
 from unike_lib.editing.serac import Serac, SeracModels
 from unike_lib.evaluation import sessions as sessions_module
 from unike_lib.evaluation.diagnostics import diagnose
+from unike_lib.evaluation.probes import answer_before, probe_query
 from unike_lib.evaluation.records import RECORD_SCHEMA, SWEEP_SCHEMA, Before
-from unike_lib.evaluation.sessions import answer_before, probe_query, records_table, run_edits
+from unike_lib.evaluation.sessions import records_table, run_edits
 from unike_lib.evaluation.tuning import grid_trials, search, sweep
 from unike_lib.io import read_table, write_table
 from unike_lib.methods import FineTuneMethod, IkeMethod, SeracMethod
@@ -192,8 +193,8 @@ def test_passes_stay_small_however_long_sessions_are(backbone, cases, monkeypatc
 
 
 def test_editing_time_does_not_hold_the_time_of_scoring(backbone, cases, monkeypatch):
-    slow = sessions_module._score_kinds
-    monkeypatch.setattr(sessions_module, "_score_kinds", lambda *rest: time.sleep(0.05) or slow(*rest))
+    slow = sessions_module.score_kinds
+    monkeypatch.setattr(sessions_module, "score_kinds", lambda *rest: time.sleep(0.05) or slow(*rest))
     records = scores_of(backbone, NoEdit(), cases, k=5)
     assert 0 <= records["edit_seconds"].max() < 0.01
 

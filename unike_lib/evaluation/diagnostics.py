@@ -8,7 +8,7 @@ from unike_lib.backbones.base import Backbone
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.config import EvaluationConfig
 from unike_lib.evaluation.metrics import token_accuracy
-from unike_lib.evaluation.sessions import ask, probe_query
+from unike_lib.evaluation.probes import ask, probe_query
 from unike_lib.types import EditCase, ProbeKind
 
 SETS: dict[str, ProbeKind] = {"": "rel", "_rephrased_text": "t_gen", "_rephrased_image": "m_gen"}

@@ -9,87 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from unike_lib.backbones.base import IGNORED, Backbone
-from unike_lib.backbones.generate import generate
-from unike_lib.backbones.replies import reply
-from unike_lib.benchmark.answers import normalise_answer
+from unike_lib.backbones.base import Backbone
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.patch import Patch
-from unike_lib.evaluation.metrics import exact_match, ordered_agreement, token_accuracy, top_ids, unchanged_targets
+from unike_lib.evaluation.probes import kinds_of, probe_query, score_kinds
 from unike_lib.evaluation.records import Before, Score
-from unike_lib.types import PORTABILITY, PROBE_KINDS, EditCase, ProbeKind, Query
+from unike_lib.types import EditCase, ProbeKind
 
-RANKS: dict[ProbeKind, int] = {"t_loc": 1, "m_loc": 10}
-NOTHING = torch.zeros(0, 0, dtype=torch.long)
-Named = tuple[str, ProbeKind]  # a case's id, and which of its probes
 MOST_TOKENS = 4096  # tokens of a pass whose logits are kept: 0.8 GB with a vocabulary of 49,152
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a backbone, edited or not, answers to rows of queries.
-
-    best [row, token]: best id at every position read (0 elsewhere); answers and the position after them are read;
-    targets [row, token]; tops: of rows of a locality kind the best ids [position, rank] over every real position, of
-    others nothing; generated: greedy answers as ids; alphas [row]; finite [row]: whether the logits are numbers.
-    """
-
-    best: Tensor
-    targets: Tensor
-    tops: list[Tensor]
-    generated: list[list[int]]
-    alphas: Tensor
-    finite: Tensor
-
-
-@torch.no_grad()
-def ask(
-    backbone: Backbone,
-    queries: Sequence[Query],
-    kinds: Sequence[ProbeKind],
-    patch: Patch | None,
-    settings: EvaluationConfig,
-    drafts: Sequence[Sequence[int]] | None = None,
-) -> Answers:
-    """Ask probes, each of its kind; rows are in the patch's session order.
-
-    `drafts` are guesses of the greedy answers where they are not the queries' own: a matter of speed alone.
-    """
-    everywhere = [kind in RANKS for kind in kinds]
-    replies = reply(backbone, queries, patch, everywhere=everywhere, keep=settings.generate)
-    best, targets, alphas = replies.best, replies.batch.targets, replies.alphas
-    parts = replies.logits.split(replies.where.sum(1).tolist())
-    tops = [
-        top_ids(part, RANKS[kind]).cpu() if kind in RANKS else NOTHING for part, kind in zip(parts, kinds, strict=True)
-    ]
-    generated: list[list[int]] = [[] for _ in queries]
-    if settings.generate:
-        generated = generate(backbone, queries, drafts or replies.given, patch, settings.max_new_tokens, replies)
-    return Answers(best.cpu(), targets.cpu(), tops, generated, alphas.cpu(), replies.finite.cpu())
-
-
-def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: EvaluationConfig) -> Before:
-    """Return the unedited backbone's answers to every probe; all methods share them."""
-    before = Before()
-    for start in tqdm(range(0, len(cases), settings.sessions), desc="answers before", unit="batch"):
-        part = cases[start : start + settings.sessions]
-        for kind in _kinds_of(part):
-            asking = [case for case in part if case.asks(kind)]
-            queries = [probe_query(case, kind) for case in asking]
-            answers = ask(backbone, queries, [kind] * len(queries), None, settings)
-            for row, case in enumerate(asking):
-                asked = answers.targets[row] != IGNORED
-                ids = answers.generated[row]
-                best, tops = answers.best[row][asked], answers.tops[row]
-                before.add(case.request.id, kind, best, tops, ids, backbone.text(ids))
-    return before
 
 
 def run_edits(
@@ -188,7 +119,7 @@ def _edit_side_by_side(
             if going_on:
                 items, earlier = [run.cases[position : position + 1] for run in going_on], range(len(going_on))
                 for run, score in zip(
-                    going_on, _score_kinds(backbone, items, ("rel",), patch.select(earlier), before, quick), strict=True
+                    going_on, score_kinds(backbone, items, ("rel",), patch.select(earlier), before, quick), strict=True
                 ):
                     run.right_after.append(score)
         progress.update(len(editing))
@@ -250,9 +181,9 @@ def _score_group(
     for start in range(0, len(group), size):
         numbers = range(start, min(start + size, len(group)))
         part, patch = [group[number] for number in numbers], edited.select(numbers)
-        kinds = _kinds_of([case for session in part for case in session])
+        kinds = kinds_of([case for session in part for case in session])
         for together in _asked_together(kinds, rows // (len(part) * width)):
-            of_kinds = _score_kinds(backbone, part, together, patch, before, settings)
+            of_kinds = score_kinds(backbone, part, together, patch, before, settings)
             for score in of_kinds:
                 score.session += start
             scores += of_kinds
@@ -265,88 +196,6 @@ def _asked_together(kinds: Sequence[ProbeKind], most: int) -> Iterator[Sequence[
     yield ("t_loc",)
     for start in range(0, len(pictured), max(1, most)):
         yield pictured[start : start + max(1, most)]
-
-
-def _score_kinds(
-    backbone: Backbone,
-    group: Sequence[Sequence[EditCase]],
-    kinds: Sequence[ProbeKind],
-    patch: Patch,
-    before: Before,
-    settings: EvaluationConfig,
-) -> list[Score]:
-    """Score probes of some kinds of sessions of equal length, session by session, kind by kind."""
-    rows = [(case, kind) for session in group for kind in kinds for case in session]
-    # Sessions keep equal row counts: a case without a question of a kind is asked its own edit, which is not scored.
-    asked = [kind if case.asks(kind) else "rel" for case, kind in rows]
-    places = [(case.request.id, kind) for (case, _), kind in zip(rows, asked, strict=True)]
-    queries = [probe_query(case, kind) for (case, _), kind in zip(rows, asked, strict=True)]
-    if patch.empty:
-        answers = _recalled(backbone, queries, places, before)
-    else:
-        answers = ask(backbone, queries, asked, patch, settings, [before.generated_ids(*place) for place in places])
-    local = torch.tensor([kind in RANKS for kind in asked])
-    unchanged = unchanged_targets(_scatter(before, places, answers.targets), answers.targets)
-    targets = torch.where(local[:, None], unchanged, answers.targets)
-    tokens, exact = token_accuracy(answers.best, targets), exact_match(answers.best, targets)
-    scores, width = [], len(group[0])
-    for row, ((case, kind), query) in enumerate(zip(rows, queries, strict=True)):
-        if not case.asks(kind):
-            continue
-        case_id, text = case.request.id, backbone.text(answers.generated[row])
-        wanted = before.text(case_id, kind) if local[row] else query.answer or ""
-        same = float(normalise_answer(text) == normalise_answer(wanted)) if settings.generate else np.nan
-        token, whole = float(tokens[row]), float(exact[row])
-        mmedit = ordered_agreement(before.tops(case_id, kind), answers.tops[row]) if local[row] else token
-        if broken := not answers.finite[row]:
-            token, mmedit, whole, same = 0.0, 0.0, 0.0, 0.0 * same  # NaN where nothing is generated
-        scores.append(
-            Score(
-                case=case_id,
-                facts=list(case.facts),
-                kind=kind,
-                token=token,
-                mmedit=mmedit,
-                exact=whole,
-                generated=same,
-                answer_tokens=int((targets[row] != IGNORED).sum()),
-                target=query.answer or "",
-                text_before=before.text(case_id, kind),
-                text_after=text,
-                alpha=float(answers.alphas[row]),
-                status="failed: logits are not finite" if broken else "ok",
-                session=row // (width * len(kinds)),
-                position=row % width,
-            )
-        )
-    return scores
-
-
-def _recalled(backbone: Backbone, queries: Sequence[Query], places: Sequence[Named], before: Before) -> Answers:
-    """Return what the unedited backbone answered, without asking it again."""
-    targets = backbone.encode(queries).targets.cpu()
-    best = _scatter(before, places, targets)
-    tops = [before.tops(*place) if place[1] in RANKS else NOTHING for place in places]
-    generated = [before.generated_ids(*place) for place in places]
-    return Answers(best, targets, tops, generated, torch.full((len(places),), np.nan), torch.ones(len(places)) > 0)
-
-
-def _scatter(before: Before, places: Sequence[Named], targets: Tensor) -> Tensor:
-    """Lay the unedited answers out at the answer positions of `targets` [row, token]."""
-    laid = torch.zeros_like(targets)
-    for row, place in enumerate(places):
-        laid[row, targets[row] != IGNORED] = before.answer(*place)
-    return laid
-
-
-def _kinds_of(cases: Sequence[EditCase]) -> tuple[ProbeKind, ...]:
-    """Return the probe kinds that the cases ask: those of every edit, and portability where a case has it."""
-    return (*PROBE_KINDS, PORTABILITY) if any(case.asks(PORTABILITY) for case in cases) else PROBE_KINDS
-
-
-def probe_query(case: EditCase, kind: ProbeKind) -> Query:
-    """Return the question of one probe kind of a case."""
-    return case.query(kind)
 
 
 def records_table(scores: Sequence[Score], labels: dict[str, object], first: int = 0) -> pd.DataFrame:
