@@ -173,7 +173,7 @@ rule visual:
         folder=backbone_folder,
         image_roots=IMAGE_ROOTS,
         backbone=backbone_fields("family", "dtype", "image_size"),
-        edits=edits_of_split,
+        edits=pictured_edits,
     script:
         "../workflow_scripts/extract_visual.py"
 

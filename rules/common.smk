@@ -66,7 +66,6 @@ SHOWN = list(dict.fromkeys(name for names in CONFIG.shown.values() for name in n
 TRAINED_VARIANTS = [name for name in CONFIG.methods if resolve_method(CONFIG.methods, name).method in TRAINED]
 # What tells apart the records of a cell made with another seed than the first.
 REPEATS = ["", *(f".seed{seed}" for seed in CONFIG.seeds[1:])]
-DEVELOPMENT_EDITS = max(CONFIG.tuning.edits, CONFIG.admission.items)
 
 
 def named(names):
@@ -102,8 +101,8 @@ def trained_on_text(wildcards):
 
 def training_edits(wildcards):
     """How many edits a task an editor is trained on and stopped by, by split; None: all."""
-    most = None if trained_on_text(wildcards) else CONFIG.tuning.training_edits
-    return {"method": most, "dev": DEVELOPMENT_EDITS}
+    most = None if trained_on_text(wildcards) else CONFIG.backbones[wildcards.backbone].training_edits
+    return {"method": most, "dev": CONFIG.tuning.edits}
 
 
 def admission_method(wildcards):
@@ -186,8 +185,14 @@ def evaluation_edits(wildcards, most=None):
 
 def edits_of_split(wildcards):
     """How many edits of the split are used; None: all."""
-    own = {"pool": None, "method": CONFIG.tuning.training_edits, "dev": DEVELOPMENT_EDITS}
+    own = {"pool": None, "method": CONFIG.backbones[wildcards.backbone].training_edits, "dev": CONFIG.tuning.edits}
     return own[wildcards.split] if wildcards.split in own else evaluation_edits(wildcards)
+
+
+def pictured_edits(wildcards):
+    """Of how many edits of the split the pictures are seen: on development edits a backbone is tested for admission, too."""
+    edits = edits_of_split(wildcards)
+    return max(edits, CONFIG.admission.items) if wildcards.split == "dev" else edits
 
 
 def of_its_tasks(pattern):

@@ -45,6 +45,9 @@ class BackboneConfig(Section):
     edits: Count | None = Field(
         None, description="Most evaluation edits a cell on this backbone; null: evaluation.edits decides alone."
     )
+    training_edits: Count | None = Field(
+        None, description="Edits a task that MEND and KE are trained on; null: all of the method-training split."
+    )
     shards: Count = Field(1, description="Jobs that share the edits of a cell of Tables 1 to 4, in whole sessions.")
     keep_frozen: bool = Field(
         False,

@@ -123,9 +123,6 @@ class TuningConfig(Section):
 
     trials: Count = Field(12, description="Settings tried a method.")
     edits: Count = Field(80, description="Development edits a trial.")
-    training_edits: Count | None = Field(
-        None, description="Method-training edits a task that MEND and KE are trained on; null: all."
-    )
     grids: dict[str, dict[str, tuple[Value, ...]]] = Field(description="Method name -> field -> values.")
 
 

@@ -69,17 +69,15 @@ def ask(
 def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: EvaluationConfig) -> Before:
     """Return the unedited backbone's answers to every probe; all methods share them."""
     before = Before()
-    for start in tqdm(range(0, len(cases), settings.sessions), desc="answers before", unit="batch"):
-        part = cases[start : start + settings.sessions]
-        for kind in kinds_of(part):
-            asking = [case for case in part if case.asks(kind)]
-            queries = [probe_query(case, kind) for case in asking]
-            answers = ask(backbone, queries, [kind] * len(queries), None, settings)
-            for row, case in enumerate(asking):
-                asked = answers.targets[row] != IGNORED
-                ids = answers.generated[row]
-                best, tops = answers.best[row][asked], answers.tops[row]
-                before.add(case.request.id, kind, best, tops, ids, backbone.text(ids))
+    asked = [(case, kind) for kind in kinds_of(cases) for case in cases if case.asks(kind)]
+    asked.sort(key=lambda row: row[1] == "t_loc")  # questions without a picture are shorter
+    for start in tqdm(range(0, len(asked), settings.sessions), desc="answers before", unit="batch"):
+        part = asked[start : start + settings.sessions]
+        queries, kinds = [probe_query(case, kind) for case, kind in part], [kind for _, kind in part]
+        answers = ask(backbone, queries, kinds, None, settings)
+        for row, (case, kind) in enumerate(part):
+            best, ids = answers.best[row][answers.targets[row] != IGNORED], answers.generated[row]
+            before.add(case.request.id, kind, best, answers.tops[row], ids, backbone.text(ids))
     return before
 
 
