@@ -86,12 +86,12 @@ class Route:
             return logits
         given = [answers[row] for row in rows]
         said = self.router.answer([queries[row] for row in rows], [best[row] for row in rows], given)
-        ends, places, second = list(itertools.accumulate(read)), [], []
+        ends, shares = list(itertools.accumulate(read)), scores.to(logits.device)
+        # Row by row: copies of the logits of a whole pass would be most of the memory that a job takes.
         for row, part in zip(rows, said.split([len(answer) + 1 for answer in given]), strict=True):
-            second.append(part[-min(len(part), read[row]) :])
-            places += [(row, place) for place in range(ends[row] - len(second[-1]), ends[row])]
-        of_rows, index = torch.tensor(places, device=logits.device).T
-        logits[index] = mix_probabilities(logits[index], torch.cat(second), scores.to(logits.device)[of_rows])
+            second = part[-min(len(part), read[row]) :]
+            span = slice(ends[row] - len(second), ends[row])
+            logits[span] = mix_probabilities(logits[span], second, shares[row].expand(len(second)))
         return logits
 
     def _best_edits(self, queries: Sequence[Query]) -> tuple[Tensor, dict[int, Query]]:
