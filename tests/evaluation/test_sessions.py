@@ -84,7 +84,7 @@ def test_locality_equals_a_loop_over_single_questions(backbone, cases):
     assert records[records["kind"] == "m_loc"]["mmedit"].mean() < 1
 
 
-@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("k", [1, 2, 5])
 def test_batches_of_sessions_do_not_change_the_scores(backbone, cases, k):
     tables = [
         scores_of(backbone, strong_fine_tune(backbone, steps=3), cases, k, SETTINGS.model_copy(update={"sessions": n}))
@@ -183,7 +183,7 @@ def test_one_step_editing_has_no_scores_of_its_own_right_after(backbone, cases):
     assert scores_of(backbone, NoEdit(), cases[:2])[RIGHT_AFTER].isna().all(axis=None)
 
 
-@pytest.mark.parametrize(("k", "sessions", "most"), [(2, 4, 4), (2, 3, 3), (2, 1, 2), (1, 3, 3)])
+@pytest.mark.parametrize(("k", "sessions", "most"), [(2, 4, 4), (2, 3, 3), (2, 1, 1), (5, 2, 2), (1, 3, 3)])
 def test_passes_stay_small_however_long_sessions_are(backbone, cases, monkeypatch, k, sessions, most):
     settings = SETTINGS.model_copy(update={"sessions": sessions})
     before, encode, rows = answer_before(backbone, cases, settings), backbone.encode, []

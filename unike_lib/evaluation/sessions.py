@@ -3,6 +3,7 @@
 One-step editing is K = 1. All K cases of a session are scored after its K edits, against the unedited backbone.
 """
 
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -167,26 +168,26 @@ def _score_group(
 ) -> list[Score]:
     """Score every case of sessions of equal length after all their edits; sessions are numbered within the group.
 
-    Whole sessions, and of these several kinds of probes, are asked together, as many as keep a pass at
-    `settings.sessions` rows and at MOST_TOKENS: what a pass needs in memory does not grow with the length of sessions,
+    As many cases of a session, sessions and kinds of probes are asked together as keep a pass at `settings.sessions`
+    rows and at MOST_TOKENS: what a pass needs in memory does not grow with the length of sessions,
     nor with that of contexts.
     """
     width = len(group[0])
     asked = edited.in_context([probe_query(case, "rel") for session in group for case in session])
     starts = range(0, len(asked), settings.sessions)
     longest = max(int(backbone.encode(asked[s : s + settings.sessions]).lengths.max()) for s in starts)
-    rows = min(settings.sessions, MOST_TOKENS // longest)
-    size = max(1, rows // width)
+    rows = max(1, min(settings.sessions, MOST_TOKENS // longest))
+    size, cases = max(1, rows // width), min(width, rows)
     scores: list[Score] = []
-    for start in range(0, len(group), size):
+    for start, first in itertools.product(range(0, len(group), size), range(0, width, cases)):
         numbers = range(start, min(start + size, len(group)))
-        part, patch = [group[number] for number in numbers], edited.select(numbers)
+        part, patch = [group[number][first : first + cases] for number in numbers], edited.select(numbers)
         kinds = kinds_of([case for session in part for case in session])
-        for together in _asked_together(kinds, rows // (len(part) * width)):
-            of_kinds = score_kinds(backbone, part, together, patch, before, settings)
-            for score in of_kinds:
+        for together in _asked_together(kinds, rows // (len(part) * len(part[0]))):
+            for score in score_kinds(backbone, part, together, patch, before, settings):
                 score.session += start
-            scores += of_kinds
+                score.position += first
+                scores.append(score)
     return scores
 
 
