@@ -17,6 +17,7 @@ TAG, ZEROS = b"unike-sha256:", b"0" * 64
 UNSEALED = (TAG + ZEROS).decode()
 DAMAGED = "{}: damaged after it was written (its content does not fit its checksum); delete it"
 LIST = "checksums.sha256"
+BLOCK = 2**25  # bytes hashed at once
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
@@ -96,10 +97,17 @@ def _digest(path: Path) -> tuple[int | None, str]:
             return None, ""
         place, end = found.start() + len(TAG), found.end()
         del found  # a match holds on to the map
-        with memoryview(content) as view, view[:place] as before, view[end:] as behind:
-            for part in (before, ZEROS, behind):
-                digest.update(part)
+        _hash_span(digest, content, 0, place)
+        digest.update(ZEROS)
+        _hash_span(digest, content, end, len(content))
     return place, digest.hexdigest()
+
+
+def _hash_span(digest: "hashlib._Hash", content: mmap.mmap, start: int, end: int) -> None:
+    """Hash bytes block by block, and let go of each: what is mapped counts as the process's memory."""
+    for first in range(start, end, BLOCK):
+        digest.update(content[first : min(first + BLOCK, end)])
+        content.madvise(mmap.MADV_DONTNEED)
 
 
 def without_checksum(entry: str) -> str:
