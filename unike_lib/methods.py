@@ -47,7 +47,7 @@ class NeuronMethod(GradientMethod):
     memory_weight: float = Field(5.0, ge=0, description="Weight of the memory loss (T-Patcher: 5).")
     memory_margin: float = Field(-3.0, description="Unrelated states' activations go below this (T-Patcher: -3).")
     difference_margin: float = Field(3.0, description="Distance kept from the edit's own activation (T-Patcher: 3).")
-    activation_top: Count = Field(5, description="Activations the activation loss averages over (T-Patcher: 5).")
+    activation_top: Count = Field(5, description="Neurons, the least activated, in the activation loss (T-Patcher: 5).")
     memory_top: Count = Field(1000, description="Activations the memory loss averages over (T-Patcher: 1000).")
 
 

@@ -216,8 +216,13 @@ def test_a_session_that_explodes_fails_alone(backbone, cases):
 
 
 def test_activation_loss_by_hand():
-    values = torch.tensor([[2.0, -1.0, 0.5, -torch.inf]])
-    assert float(activation_loss(values, 2)) == pytest.approx((math.exp(-2) + math.exp(-0.5)) / 2)
+    """exp(-u) first, then the k largest: the two least activated of three neurons."""
+    values = torch.tensor([[2.0, -1.0, 0.5]])
+    assert (
+        float(activation_loss(values, 2))
+        == pytest.approx((math.exp(1) + math.exp(-0.5)) / 2)
+        == pytest.approx(1.6624, abs=1e-4)
+    )
     assert float(activation_loss(values, 5)) == pytest.approx((math.exp(-2) + math.exp(1) + math.exp(-0.5)) / 3)
 
 

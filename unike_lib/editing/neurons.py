@@ -20,14 +20,12 @@ from unike_lib.types import EditRequest
 KEY_NOISE = 0.1
 
 
-def activation_loss(activations: Tensor, top: int) -> Tensor:
-    """Return exp(-u) averaged over the `top` largest activations before the non-linearity (T-Patcher, l_a), [session].
+def activation_loss(own: Tensor, top: int) -> Tensor:
+    """Return the mean of the `top` largest exp(-u): the least activated neurons are woken (T-Patcher, l_a), [session].
 
-    activations: u = q k + b at the edit's answer tokens, [session, any]; padded places hold -inf.
+    own: u = q k + b before the non-linearity, each neuron at its own answer token (`own_tokens`), [session, neuron].
     """
-    largest = activations.topk(min(top, activations.shape[1]), dim=1).values
-    present = torch.isfinite(largest)
-    return (torch.where(present, -largest, -torch.inf).exp()).sum(1) / present.sum(1)
+    return _mean_exp(-own, top)
 
 
 def memory_loss(memory: Tensor, own: Tensor, settings: NeuronMethod) -> Tensor:
@@ -37,7 +35,7 @@ def memory_loss(memory: Tensor, own: Tensor, settings: NeuronMethod) -> Tensor:
 
     Args:
         memory: activations u_m of unrelated states before the non-linearity, [session, neuron, state].
-        own: each neuron's largest activation u_e on the edit's answer tokens, [session, neuron].
+        own: each neuron's activation u_e at its own answer token (`own_tokens`), [session, neuron].
         settings: margins and k.
     """
     bounded = _mean_exp(memory.flatten(1), settings.memory_top) * math.exp(-settings.memory_margin)
@@ -48,6 +46,20 @@ def memory_loss(memory: Tensor, own: Tensor, settings: NeuronMethod) -> Tensor:
 def _mean_exp(values: Tensor, top: int) -> Tensor:
     """Return exp averaged over the `top` largest values [session, any]; their order does not matter."""
     return values.topk(min(top, values.shape[1]), dim=1, sorted=False).values.exp().mean(1)
+
+
+def own_tokens(answers: Tensor, count: int) -> Tensor:
+    """Return the token that each neuron is made for, by number in its row, [session, neuron].
+
+    Reading: T-Patcher makes one neuron per answer token; with another number of neurons, neuron j takes answer token
+    j mod length.
+
+    Args:
+        answers: where a row predicts an answer token, bool [session, token].
+        count: number of neurons.
+    """
+    places = (~answers).int().argsort(dim=1, stable=True)  # answer tokens first, in order
+    return places.gather(1, torch.arange(count, device=answers.device) % answers.sum(1, keepdim=True))
 
 
 @dataclass(frozen=True)
@@ -65,9 +77,8 @@ class NeuronTrainer:
     def new_neurons(self, requests: Sequence[EditRequest], trunk: Trunk, onto: Patch) -> dict[int, Neurons]:
         """Return fresh trainable neurons of every edited layer.
 
-        Reading: keys start at h / |h|^2 of the FFN inputs h that predict the answer (neuron j takes answer token j mod
-        length), with 10% noise so that neurons of one token differ; values start at zero; a gated FFN's extra factor
-        starts at one.
+        Reading: keys start at h / |h|^2 of the FFN input h of the neuron's own token (`own_tokens`), with 10% noise so
+        that neurons of one token differ; values start at zero; a gated FFN's extra factor starts at one.
         """
         trace = Trace()
         with torch.no_grad():
@@ -77,12 +88,11 @@ class NeuronTrainer:
 
     def _fresh(self, requests: Sequence[EditRequest], inputs: Tensor, where: Tensor, layer: int) -> Neurons:
         count, gated = self.settings.neurons, self.backbone.decoder.names.gate is not None
-        columns = []
+        columns, own = [], own_tokens(where, count)
         for row, request in enumerate(requests):
             noise = torch.randn(count, inputs.shape[2], generator=_generator(request.id, layer, self.seed))
             noise = (noise / inputs.shape[2] ** 0.5).to(inputs.device)
-            tokens = inputs[row][where[row]].float()
-            states = tokens[torch.arange(count, device=inputs.device) % len(tokens)]
+            states = inputs[row][own[row]].float()
             if self.settings.key_init == "random":
                 states, noise = noise * states.norm(dim=1, keepdim=True), torch.zeros_like(noise)
             length = states.norm(dim=1, keepdim=True)
@@ -100,20 +110,19 @@ class NeuronTrainer:
         """Return cross-entropy + weighted activation and memory losses (averaged over layers), [session]."""
         trace = Trace()
         total = edit_loss(self.backbone, trunk, onto.with_neurons(neurons), trace)
-        where = trunk.batch.targets != IGNORED
+        places = own_tokens(trunk.batch.targets != IGNORED, self.settings.neurons)[:, None]
         for layer, group in neurons.items():
-            activations = group.before_activation(trace.ffn_inputs[layer].float())
-            activations = activations.masked_fill(~where[..., None], -torch.inf)
+            own = group.before_activation(trace.ffn_inputs[layer].float()).gather(1, places)[:, 0]
             weight = self.settings.activation_weight / len(neurons)
             if weight:
-                total = total + weight * activation_loss(activations.flatten(1), self.settings.activation_top)
+                total = total + weight * activation_loss(own, self.settings.activation_top)
             weight = self.settings.memory_weight / len(neurons)
             if weight:
                 keys = group.keys.transpose(1, 2).contiguous()  # else the product's gradient is slow for one session
                 # One product for all sessions: [session * neuron, d] x [d, state].
                 unrelated = (keys.flatten(0, 1) @ self.ffn_inputs[layer].T).unflatten(0, keys.shape[:2])
                 unrelated = unrelated + group.key_bias[..., None]
-                total = total + weight * memory_loss(unrelated, activations.amax(1), self.settings)
+                total = total + weight * memory_loss(unrelated, own, self.settings)
         return total
 
     def train(self, parameters: Sequence[Tensor], trunk: Trunk, onto: Patch, neurons: "NeuronSource") -> Tensor:
