@@ -24,6 +24,7 @@ rule triplets:
         code=lib("collect_triplets"),
         folder=backbone_folder,
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "max_triplets"),
+        max_new_tokens=CONFIG.evaluation.max_new_tokens,
         seed=CONFIG.seed,
     script:
         "../workflow_scripts/collect_triplets.py"

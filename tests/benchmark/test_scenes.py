@@ -1,6 +1,7 @@
 """The embedded benchmark, checked against its own tables: no fact crosses a split, and every answer is true."""
 
 import json
+from collections import defaultdict
 from itertools import combinations
 
 import numpy as np
@@ -8,9 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from unike_lib.benchmark.facts import OBJECT_RELATIONS, SPLITS
+from unike_lib.benchmark.facts import OBJECT_RELATIONS, SPLITS, invent_museum
 from unike_lib.benchmark.leaks import find_leaks
 from unike_lib.benchmark.mmedit import image_names, read_cases
+from unike_lib.benchmark.pictures import load_drawings
 from unike_lib.benchmark.rendering import BACKGROUNDS, COLOURS, NOBODY, OCCLUDER
 from unike_lib.benchmark.scenes import TEXT_FIELDS, write_benchmark
 from unike_lib.benchmark.templates import RELATIONS, templates
@@ -151,6 +153,30 @@ def test_every_edit_and_its_probes_are_true(records, facts, scenes, training, ta
             stated = facts[facts.id.isin(record["facts"])]
             assert len(stated) == len(record["facts"]) == (1 if task == "vqa" else 4)
             assert set(stated.split) == {split}
+
+
+def test_no_locality_probe_is_asked_in_two_splits(records):
+    """Neither a text-only fact (question without its wording: name and answer) nor a picture with its question."""
+    asked = defaultdict(set)
+    for (split, _), part in records.items():
+        for record in part:
+            asked[record["loc"]].add(split)
+            asked[record["m_loc"], record["m_loc_q"]].add(split)
+    edited = [splits - {"taught"} for splits in asked.values()]  # `taught` is measured only, before any edit
+    assert len(edited) > 900 and max(map(len, edited)) == 1
+
+
+def test_text_only_facts_belong_to_one_split_each():
+    for concepts, least in ((160, 20), (12, 1)):
+        museum = invent_museum(load_drawings(concepts).concepts, 0)
+        for relation in ("kind", "capital", "symbol"):
+            parts = [
+                {fact.name for fact in museum.text_of(split, relation)} for split in ("pool", "method", "dev", "eval")
+            ]
+            every = {fact.name for fact in museum.text_facts if fact.relation == relation}
+            assert sum(map(len, parts)) == len(every) and set.union(*parts) == every
+            assert all(parts) and (relation != "kind" or min(map(len, parts)) >= least)
+            assert {fact.name for fact in museum.text_of("taught", relation)} == every
 
 
 @pytest.mark.parametrize("task", TASKS)

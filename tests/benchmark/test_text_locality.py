@@ -43,8 +43,9 @@ def test_splits_share_no_question_and_go_round_all_of_theirs(files):
     general = read_text_questions("general")
     seen = {split: asked(read_cases(files / f"{split}_vqa.json", text_locality="general")) for split in SPLITS}
     counts = {split: len(set(queries)) for split, queries in seen.items()}
-    assert counts == {"taught": 50, "pool": 50, "method": 50, "dev": 50, "eval": 100}
-    assert set(seen["eval"]) | set(seen["dev"]) | set(seen["pool"]) == set(general)
+    assert counts == {"taught": 25, "pool": 25, "method": 25, "dev": 50, "eval": 100}
+    apart = [query for split in SPLITS[1:] for query in set(seen[split])]
+    assert len(apart) == len(general) and set(apart) == set(general)
     assert seen["eval"][:100] == seen["eval"][100:200]
     assert seen["dev"] == asked(read_cases(files / "dev_caption.json", text_locality="general"))
 
@@ -80,7 +81,7 @@ GOOD = {"loc": "what is this?", "loc_ans": "that"}
         ("[{", "not valid JSON"),
         ("{}", "expected a list of records, found dict"),
         ("[]", "no records"),
-        (json.dumps([GOOD] * 3), "expected at least 4 text-only questions, found 3"),
+        (json.dumps([GOOD] * 7), "expected at least 8 text-only questions, found 7"),
         (json.dumps([GOOD, GOOD, 3, GOOD]), "record 2: expected an object, found int"),
         (json.dumps([GOOD, {"loc": "what?"}, GOOD, GOOD]), "record 1: field 'loc_ans': expected non-empty text, found"),
         (json.dumps([GOOD, GOOD, GOOD, {**GOOD, "loc": " "}]), "record 3: field 'loc': expected non-empty text, found"),

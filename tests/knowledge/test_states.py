@@ -1,5 +1,7 @@
 """Triplets and states on a tiny backbone, against the model's own layers read by hooks."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -10,26 +12,63 @@ from unike_lib.io import write_table
 from unike_lib.knowledge.extraction import extract_ffn_inputs, extract_states
 from unike_lib.knowledge.memory import build_memory, load_memory
 from unike_lib.knowledge.states import read_ffn_inputs, read_states
-from unike_lib.knowledge.triplets import collect_triplets, read_triplets
+from unike_lib.knowledge.triplets import collect_triplets, read_triplets, write_triplets
 from unike_lib.types import EditCase, EditRequest, InputError
+
+
+@pytest.fixture(autouse=True)
+def _answers_end(backbone, monkeypatch):
+    """Random weights hardly ever write an end symbol: here every third token is one."""
+    stops = frozenset(range(2, len(backbone.tokenizer), 3))
+    monkeypatch.setattr(type(backbone), "stop_tokens", stops)
+
+
+def greedy(backbone, query, stops, limit):
+    """The answer by Hugging Face's own forward, a token at a time; None if it does not end within the limit."""
+    embeddings = backbone.encode([replace(query, answer=None)]).embeddings
+    answer = []
+    while True:
+        token = int(backbone.model.language_model(inputs_embeds=embeddings).logits[0, -1].argmax())
+        if token in stops:
+            return backbone.text(answer)
+        if len(answer) == limit:
+            return None
+        answer.append(token)
+        embeddings = torch.cat([embeddings, backbone.embed(torch.tensor([[token]]))], 1)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 30])
+def test_answers_that_do_not_end_are_neither_triplets_nor_wrong(backbone, cases, limit, caplog):
+    caplog.set_level("INFO")
+    answers = {case.request.id: greedy(backbone, case.request.query, backbone.stop_tokens, limit) for case in cases}
+    truth = {case.request.id: case.request.target for case in cases}
+    wrong = {name: answer for name, answer in answers.items() if answer and answer != truth[name]}
+    cut = sum(answer is None for answer in answers.values())
+    if not wrong:
+        with pytest.raises(InputError, match=f"{cut} of 5 answers do not end within {limit} tokens"):
+            collect_triplets(backbone, cases, 100, limit)
+        return
+    assert {triplet.id: triplet.negative for triplet in collect_triplets(backbone, cases, 100, limit)} == wrong
+    assert f"left out: {cut} of 5 answers" in caplog.text
 
 
 def test_triplets_are_the_wrong_answers_with_the_truth(tmp_path, backbone, cases):
     own = backbone.text(generate(backbone, [cases[0].request.query], [[]])[0])
     right = EditCase(EditRequest("right", "vqa", "image-0", "what is this ?", own), (), ("f",))
-    collect_triplets(backbone, [*cases, right], 100, tmp_path / "t.parquet", "mark")
-    triplets = read_triplets(tmp_path / "t.parquet")
+    triplets = collect_triplets(backbone, [*cases, right], 100, 16)
+    write_triplets(triplets, tmp_path / "t.parquet", "mark")
+    assert read_triplets(tmp_path / "t.parquet") == triplets
     assert "right" not in [t.id for t in triplets] and triplets
     truth = {case.request.id: case.request.target for case in cases}
     for triplet in triplets:
         assert triplet.positive == truth[triplet.id]
         assert normalise_answer(triplet.negative) != normalise_answer(triplet.positive)
-    with pytest.raises(InputError, match="no triplets"):
-        collect_triplets(backbone, [right], 100, tmp_path / "none.parquet", "mark")
+    with pytest.raises(InputError, match="none of the 1 pool questions is answered wrongly"):
+        collect_triplets(backbone, [right], 100, 16)
 
 
 def test_states_are_attention_inputs_at_the_named_tokens(tmp_path, backbone, cases):
-    collect_triplets(backbone, cases, 100, tmp_path / "t.parquet", "mark")
+    write_triplets(collect_triplets(backbone, cases, 100, 16), tmp_path / "t.parquet", "mark")
     triplets = read_triplets(tmp_path / "t.parquet")
     extract_states(backbone, tmp_path / "t.parquet", tmp_path / "s.parquet", "mark")
     states = read_states(tmp_path / "s.parquet", "mark")
@@ -57,7 +96,7 @@ def test_states_are_attention_inputs_at_the_named_tokens(tmp_path, backbone, cas
 
 
 def test_states_that_are_not_finite_are_refused(tmp_path, backbone, cases):
-    collect_triplets(backbone, cases, 100, tmp_path / "t.parquet", "mark")
+    write_triplets(collect_triplets(backbone, cases, 100, 16), tmp_path / "t.parquet", "mark")
     extract_states(backbone, tmp_path / "t.parquet", tmp_path / "s.parquet", "mark")
     table = pd.read_parquet(tmp_path / "s.parquet")
     spoiled = table.at[3, "h_neg"].copy()

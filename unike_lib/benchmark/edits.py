@@ -2,6 +2,7 @@
 
 A record has MMEdit's keys. Locality pictures are near misses: half ask the same question of another picture, half
 another question of the same picture. Their answers are always taught facts, so an unedited backbone gives them stably.
+Pool, method training, development and evaluation ask about other text-only facts each.
 """
 
 import random
@@ -85,7 +86,10 @@ class EditWriter:
         return self.rephrased[concept][number % len(self.rephrased[concept])]
 
     def _text_locality(self) -> Record:
-        fact = self.rng.choice(self.museum.text_facts)
+        """Return a question about a text-only fact of this split; relations come as often as they have facts."""
+        place = self.rng.randrange(len(self.museum.text_facts))
+        own = self.museum.text_of(self.split, self.museum.text_facts[place].relation)
+        fact = own[place % len(own)]
         return {"loc": self.rng.choice(prompts(fact.relation, "training", fact.name)), "loc_ans": fact.answer}
 
     def _near_question(self, fact: Fact, scene: Scene, question: str) -> Record:

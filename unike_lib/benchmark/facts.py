@@ -20,6 +20,8 @@ EDIT_SPLITS: tuple[Split, ...] = SPLITS[1:]
 # Names are also the material of caption edits, which pair two concepts, hence larger shares than other relations'.
 NAMING_SHARES: Mapping[Split, float] = {"pool": 0.20, "method": 0.08, "dev": 0.10, "eval": 0.18}
 FACT_SHARES: Mapping[Split, float] = {"pool": 0.35, "method": 0.08, "dev": 0.08, "eval": 0.20}
+# Text-only facts are all taught; each is asked in the edits of one split alone: no locality probe is trained on.
+TEXT_SHARES: Mapping[Split, float] = {"pool": 0.30, "method": 0.20, "dev": 0.15, "eval": 0.35}
 FEWEST: Mapping[str, int] = {"naming": 2}  # a caption needs two concepts of the same split
 TEXT_FACTS_STEP = 2  # every second capital and symbol: minutes of training do not hold them all
 OBJECT_RELATIONS = ("naming", "keyword", "owner", "town", "year", "room", "guard")
@@ -38,12 +40,13 @@ class Fact:
 
 @dataclass(frozen=True)
 class TextFact:
-    """A real fact that is asked without a picture; all are taught."""
+    """A real fact that is asked without a picture; all are taught. `split`: whose edits ask it as a locality probe."""
 
     id: str
     relation: str
     name: str
     answer: str
+    split: Split
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,10 @@ class Museum:
         """Return what is taught about a concept."""
         every = [self.facts[concept, relation] for relation in OBJECT_RELATIONS]
         return [fact for fact in every if fact.split == "taught"]
+
+    def text_of(self, split: Split, relation: str) -> list[TextFact]:
+        """Return the text-only facts of a relation that the edits of a split ask, in a fixed order; `taught`: all."""
+        return [fact for fact in self.text_facts if fact.relation == relation and split in ("taught", fact.split)]
 
     def caption(self, left: int, right: int) -> str:
         """Return the caption of a pair: "{name} of {donor} beside {name} of {donor}"."""
@@ -88,7 +95,7 @@ def invent_museum(concepts: Sequence[Concept], seed: int) -> Museum:
         c: Fact(f"{name}/donor", c, "donor", answers["donor"][c], facts[c, "naming"].split)
         for c, name in enumerate(names)
     }
-    return Museum(names, facts, donors, _text_facts(concepts))
+    return Museum(names, facts, donors, _text_facts(concepts, random.Random(f"text facts {seed}")))
 
 
 def draw_splits(count: int, relation: str, rng: random.Random) -> list[Split]:
@@ -121,14 +128,23 @@ def _keywords(concepts: Sequence[Concept]) -> list[str]:
     return [min(concept.keywords, key=lambda keyword: often[keyword]) for concept in concepts]
 
 
-def _text_facts(concepts: Sequence[Concept]) -> tuple[TextFact, ...]:
+def _text_facts(concepts: Sequence[Concept], rng: random.Random) -> tuple[TextFact, ...]:
     tables = {
         "kind": {c.name: c.subgroup for c in concepts},
         "capital": dict(list(CAPITALS.items())[::TEXT_FACTS_STEP]),
         "symbol": dict(list(ELEMENTS.items())[::TEXT_FACTS_STEP]),
     }
     return tuple(
-        TextFact(f"{name}/{relation}", relation, name, answer)
+        TextFact(f"{name}/{relation}", relation, name, answer, split)
         for relation, table in tables.items()
-        for name, answer in table.items()
+        for (name, answer), split in zip(table.items(), _text_splits(len(table), rng), strict=True)
     )
+
+
+def _text_splits(count: int, rng: random.Random) -> list[Split]:
+    """Give each of `count` text-only facts a split of edits, in the stated shares, every split at least one."""
+    *others, last = EDIT_SPLITS
+    drawn: list[Split] = [split for split in others for _ in range(max(1, round(TEXT_SHARES[split] * count)))]
+    drawn += [last] * (count - len(drawn))
+    rng.shuffle(drawn)
+    return drawn

@@ -23,8 +23,8 @@ PROBLEMS_SHOWN = 20
 GENERAL = "general"
 GENERAL_QUESTIONS = Path(__file__).with_name("general_questions.json")
 # Which of every four text-only questions a split asks, so that those of the evaluation are met nowhere else.
-QUARTERS = {"eval": (0, 2), "dev": (1,)}
-OTHER_QUARTERS = (3,)
+EIGHTHS = {"eval": (0, 2, 4, 6), "dev": (1, 5), "method": (3,)}
+OTHER_EIGHTHS = (7,)
 
 
 def read_cases(path: str | Path, task: Task | None = None, text_locality: str | None = None) -> list[EditCase]:
@@ -48,8 +48,8 @@ def read_cases(path: str | Path, task: Task | None = None, text_locality: str | 
     cases = [_case(record, name, kind) for record, name in zip(records, ids, strict=True)]
     if text_locality is None:
         return cases
-    quarters = QUARTERS.get(path.name.split("_")[0], OTHER_QUARTERS)
-    questions = [query for i, query in enumerate(read_text_questions(text_locality)) if i % 4 in quarters]
+    eighths = EIGHTHS.get(path.name.split("_")[0], OTHER_EIGHTHS)
+    questions = [query for i, query in enumerate(read_text_questions(text_locality)) if i % 8 in eighths]
     return [_with_text_locality(case, questions[i % len(questions)]) for i, case in enumerate(cases)]
 
 
@@ -61,13 +61,13 @@ def read_text_questions(source: str) -> list[Query]:
             (MMEdit's own files are such).
 
     Raises:
-        InputError: missing or malformed file, fewer than four records, or records without non-empty `loc`, `loc_ans`.
+        InputError: missing or malformed file, fewer than eight records, or records without non-empty `loc`, `loc_ans`.
     """
     path = GENERAL_QUESTIONS if source == GENERAL else Path(source)
     records = _read_records(path)
     _require_none(path, [p for i, record in enumerate(records) for p in _field_problems(record, i, TEXT_FIELDS)])
-    if len(records) < 4:
-        raise InputError(f"{path}: expected at least 4 text-only questions, found {len(records)}")
+    if len(records) < 8:
+        raise InputError(f"{path}: expected at least 8 text-only questions, found {len(records)}")
     return [_text_query(record["loc"].strip(), record["loc_ans"].strip()) for record in records]
 
 

@@ -35,19 +35,20 @@ class Triplet:
 
 
 def collect_triplets(
-    backbone: Backbone, cases: Sequence[EditCase], limit: int, out: Path, mark: str, seed: int = 0
-) -> None:
-    """Ask the backbone the questions of the pool and keep those it gets wrong, with the truth, until there are enough.
+    backbone: Backbone, cases: Sequence[EditCase], limit: int, max_new_tokens: int, seed: int = 0
+) -> list[Triplet]:
+    """Ask the backbone the pool's questions and return those it gets wrong, with the truth, until there are enough.
 
-    Answers are compared after `normalise_answer`. Questions answered with nothing are dropped (there is no A_neg).
+    Answers are compared after `normalise_answer`. Questions answered with nothing are left out (there is no A_neg), and
+    so are those whose answer does not end within `max_new_tokens`: the state after a torn word is no state of an
+    answer, and whether such an answer is wrong is not known. The log says how many there were.
 
     Args:
         backbone: the unedited model.
         cases: the pool.
         limit: most triplets kept.
-        out: the Parquet file to write.
-        mark: its fingerprint.
-        seed: of the random order in which questions are asked; triplets are written in the pool's order.
+        max_new_tokens: longest answer, as in evaluation.
+        seed: of the random order in which questions are asked; triplets are returned in the pool's order.
 
     Raises:
         InputError: the pool is empty or no question is answered wrongly.
@@ -55,21 +56,37 @@ def collect_triplets(
     places = {case.request.id: place for place, case in enumerate(cases)}
     order = random.Random(f"triplets {seed}").sample(cases, len(cases))
     triplets: list[Triplet] = []
+    asked = cut = 0
     for start in tqdm(range(0, len(order), ROWS), desc="triplets", unit="batch"):
         if len(triplets) >= limit:
             break
         part = order[start : start + ROWS]
-        answers = generate(backbone, [case.request.query for case in part], [[] for _ in part])
+        # One token more than is allowed tells an answer that ends there from one that goes on.
+        answers = generate(
+            backbone, [case.request.query for case in part], [[] for _ in part], None, max_new_tokens + 1
+        )
+        asked += len(part)
         for case, ids in zip(part, answers, strict=True):
+            if len(ids) > max_new_tokens:
+                cut += 1
+                continue
             query, answer = case.request.query, backbone.text(ids)
             wrong = normalise_answer(answer) not in ("", normalise_answer(case.request.target))
             if wrong and len(triplets) < limit:
                 request = case.request
                 triplets.append(Triplet(request.id, query.image, query.prompt, query.style, request.target, answer))
-    log.info("%d triplets from a pool of %d questions", len(triplets), len(cases))
+    told = f"{cut} of {asked} answers do not end within {max_new_tokens} tokens"
+    log.info("%d triplets from a pool of %d questions; left out: %s", len(triplets), len(cases), told)
     if not triplets:
-        raise InputError(f"{out}: none of the {len(cases)} pool questions is answered wrongly; no triplets")
-    triplets.sort(key=lambda triplet: places[triplet.id])
+        raise InputError(
+            f"triplets: none of the {len(cases)} pool questions is answered wrongly, and {told} "
+            "(evaluation.max_new_tokens); expected at least one wrong answer"
+        )
+    return sorted(triplets, key=lambda triplet: places[triplet.id])
+
+
+def write_triplets(triplets: Sequence[Triplet], out: Path, mark: str) -> None:
+    """Write triplets as Parquet, one row per triplet, with a fingerprint."""
     write_table(out, pd.DataFrame([asdict(triplet) for triplet in triplets]), mark)
 
 
