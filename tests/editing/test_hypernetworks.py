@@ -84,6 +84,7 @@ def test_untrained_mend_is_a_gradient_step(family, make_backbone, cases):
 
 
 def test_factor_transform_by_hand():
+    """MEND Eq. 3: h = z + relu(s1 (U1 V1 z + b) + t1), g = h + relu(s2 (U2 V2 h + b2) + t2)."""
     transform = shaken(FactorTransform(outputs=3, inputs=2, rank=2, matrices=2))
     draw = torch.Generator().manual_seed(0)
     factors = LowRank(torch.randn(2, 4, 3, generator=draw), torch.randn(2, 4, 2, generator=draw))
@@ -95,12 +96,72 @@ def test_factor_transform_by_hand():
     transform.measure(moments)
     changed = transform(factors, 1)
     values = (tokens - tokens.mean(0)) / tokens.std(0)
-    for layer, activated in zip(transform.layers, (True, False), strict=True):
+    for layer in transform.layers:
         added = [layer.scale[1] * (layer.up @ (layer.down @ value) + layer.bias) + layer.shift[1] for value in values]
-        values = values + (torch.stack(added).relu() if activated else torch.stack(added))
+        assert 3 < (torch.stack(added) < 0).sum() < 32  # so that the ReLU of this layer matters
+        values = values + torch.stack(added).relu()
     found = torch.cat([changed.inputs, changed.outputs], -1).flatten(0, 1)
     torch.testing.assert_close(found[[0, 1, 2, 4, 5, 6, 7]], values, atol=1e-5, rtol=1e-4)
     assert not found[3].any()
+
+
+# One call of MEND's own GradientTransform (eric-mitchell/mend e04fdb9, algs/mend.py and nn.py; combined, shared, IDMLP
+# with one hidden layer, rank 2) in training, which takes means and deviations from these very tokens; random numbers.
+MEND_GOLDEN = {
+    "inputs": [[-0.26, -0.81], [-1.95, -0.37], [-0.81, 0.02], [0.26, -0.22], [-0.32, -1.49]],
+    "deltas": [[-1.71, 0.41, 0.3], [0.49, 0.72, -0.69], [0, 0, 0], [1.08, -0.47, 0.91], [0.86, -0.03, 0.36]],
+    "up": [
+        [[0.61, 0.68], [0.41, 0.03], [-0.03, 1.46], [3.79, 0.27], [0.4, -0.61]],
+        [[-0.79, 0.54], [-0.43, -0.25], [0.15, -1.02], [0.17, -2.13], [0.93, 0.27]],
+    ],
+    "down": [
+        [[0.38, 0.49, -1.97, -2.03, 0.57], [-0.12, -0.92, -0.74, 0.17, 0.01]],
+        [[-1.37, 1.09, 0.62, 0.88, 0.96], [0.34, -1.11, -2.43, 0.01, 0.01]],
+    ],
+    "bias": [[0.13, -0.47, -1.33, -1.71, 0.12], [-1.67, 0.87, -2.25, -0.5, -0.54]],
+    "scale": [
+        [[-0.05, -0.37, 1.01, 1.36, -0.6], [-1.23, -0.02, -0.53, -0.55, -1.07]],
+        [[-0.22, -1.12, -0.51, 0.07, 0.09], [0.64, 0.25, 0.46, -0.14, -1.09]],
+    ],
+    "shift": [
+        [[1.52, -0.02, -1.09, 0.1, 0.64], [-0.4, 0.46, -1.88, -0.61, 0.2]],
+        [[-0.32, -1.53, -0.12, -1.45, -0.16], [0.7, 0.29, 1.06, -0.09, 1.4]],
+    ],
+    "new_inputs": [[1.342026, 0.644046], [1.110159, 1.118784], [0.864001, 1.963158], [0.258417, -0.495207]],
+    "new_deltas": [
+        [-1.472762, 1.479823, 1.611087],
+        [1.453154, 9.184157, 0.024208],
+        [2.397785, -1.208314, 3.24264],
+        [0.743731, 1.426836, 1.795592],
+    ],
+}
+
+
+def test_factor_transform_equals_mends_own_code():
+    golden = {name: torch.tensor(value, dtype=torch.float32) for name, value in MEND_GOLDEN.items()}
+    transform = FactorTransform(outputs=3, inputs=2, rank=2, matrices=2)
+    for number, layer in enumerate(transform.layers):
+        layer.load_state_dict({name: golden[name][number] for name in layer.state_dict()})
+    factors = LowRank(golden["deltas"][None], golden["inputs"][None])
+    moments = Moments()
+    moments.add(factors)
+    transform.measure(moments)
+    changed, real = transform(factors, 1), [0, 1, 3, 4]  # the third token has no gradient
+    torch.testing.assert_close(changed.inputs[0, real], golden["new_inputs"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(changed.outputs[0, real], golden["new_deltas"], atol=1e-5, rtol=0)
+
+
+def test_training_starts_in_both_layers_of_a_transform():
+    """The identity at the start adds exactly 0, where torch's relu has no gradient."""
+    torch.manual_seed(0)
+    transform = FactorTransform(outputs=3, inputs=2, rank=2, matrices=1)
+    factors = LowRank(torch.rand(1, 4, 3) + 0.1, torch.rand(1, 4, 2) + 0.1)
+    changed = transform(factors, 0)
+    torch.testing.assert_close((changed.inputs, changed.outputs), (factors.inputs, factors.outputs))
+    (changed.inputs.sum() + changed.outputs.sum()).backward()
+    for layer in transform.layers:
+        for name in ("up", "bias", "shift"):
+            assert layer.get_parameter(name).grad.abs().min() > 0, name
 
 
 def test_ke_update_by_hand(backbone):

@@ -22,14 +22,14 @@ EPSILON = 1.0e-7
 
 
 class IdentityLayer(nn.Module):
-    """x + s_m (U V x + b) + t_m, low-rank, the identity at the start; matrix m has its own scale s and shift t.
+    """x + relu(s_m (U V x + b) + t_m), low-rank, the identity at the start (MEND Eq. 3).
 
-    Reading: as in MEND's code, the non-linearity (ReLU, in the hidden layer) acts on what is added to x.
+    Matrix m has its own scale s and shift t. Reading: both layers have a bias b, as in MEND's code; the paper prints it
+    in the first alone, but the second's shifts are biases too.
     """
 
-    def __init__(self, width: int, rank: int, matrices: int, activated: bool) -> None:
+    def __init__(self, width: int, rank: int, matrices: int) -> None:
         super().__init__()
-        self.activated = activated
         self.up = nn.Parameter(torch.zeros(width, min(rank, width)))
         self.down = nn.Parameter(torch.randn(min(rank, width), width))
         self.bias = nn.Parameter(torch.zeros(width))
@@ -40,8 +40,8 @@ class IdentityLayer(nn.Module):
         """Return the layer's output, [..., width]."""
         added = values @ self.down.T @ self.up.T + self.bias
         added = added * self.scale[matrix] + self.shift[matrix]
-        # Unlike relu, clamp has gradient 1 at 0, where all training starts.
-        return values + (added.clamp(min=0) if self.activated else added)
+        # Unlike relu, clamp has gradient 1 at 0, where all training starts (so does MEND's code).
+        return values + added.clamp(min=0)
 
 
 class Moments:
@@ -66,7 +66,7 @@ class Moments:
 
 
 class FactorTransform(nn.Module):
-    """Normalises factors (u, delta) and maps them through an IDMLP shared by the matrices of one shape (MEND Eq. 3).
+    """Normalises factors (u, delta) and maps them through two layers shared by the matrices of one shape (MEND Eq. 3).
 
     Reading: means and deviations are those of the training edits on the unedited backbone, taken once before training
     (`measure`); MEND's code keeps running ones. Until then nothing is normalised.
@@ -79,7 +79,7 @@ class FactorTransform(nn.Module):
         super().__init__()
         self.inputs = inputs
         width = inputs + outputs
-        self.layers = nn.ModuleList([IdentityLayer(width, rank, matrices, activated) for activated in (True, False)])
+        self.layers = nn.ModuleList([IdentityLayer(width, rank, matrices) for _ in range(2)])
         self.register_buffer("means", torch.zeros(width))
         self.register_buffer("deviations", torch.ones(width))
 
