@@ -3,14 +3,16 @@
 import os
 import re
 import time
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from unike_lib.config import load_config
-from unike_lib.methods import IN_EDITING_ALONE, TRAINED, TRAINED_ON_TEXT, resolve_method
+from unike_lib.methods import resolve_method
 from unike_lib.sources import code_digest
 from unike_lib.table_config import tasks_of
+from unike_lib.trained_methods import IN_EDITING_ALONE, TRAINED, TRAINED_ON_TEXT
 from unike_lib.types import InputError
 
 STARTED = time.time()
@@ -91,7 +93,20 @@ def method_fields(wildcards):
 
 def training_fields(wildcards):
     """Those of them that the training of an editor reads."""
-    return {name: value for name, value in method_fields(wildcards).items() if name not in IN_EDITING_ALONE}
+    return training_settings(wildcards.method, wildcards.backbone)
+
+
+@cache
+def training_settings(variant, backbone):
+    """The settings of a method variant on a backbone that the training of its editor reads."""
+    settings = resolve_method(CONFIG.methods, variant, backbone).model_dump(mode="json")
+    return {name: value for name, value in settings.items() if name not in IN_EDITING_ALONE}
+
+
+def trained_for(wildcards):
+    """The first method variant whose training is that of the job's: one training serves all that differ in editing."""
+    own = training_settings(wildcards.method, wildcards.backbone)
+    return next(name for name in TRAINED_VARIANTS if training_settings(name, wildcards.backbone) == own)
 
 
 def trained_on_text(wildcards):
@@ -159,7 +174,7 @@ def files_of_method(wildcards):
     files = {name.split(".")[0]: f"{STAGES}/knowledge/{wildcards.backbone}/{name}" for name in names}
     if settings.method in TRAINED:
         repeat = wildcards.get("repeat", "")
-        files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{wildcards.method}{repeat}.safetensors"
+        files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{trained_for(wildcards)}{repeat}.safetensors"
     if settings.method == "ike" or getattr(settings, "in_context", False):
         files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in TASKS]
     return files

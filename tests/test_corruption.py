@@ -37,7 +37,7 @@ from unike_lib.knowledge.encoders import KINDS, Encoder, load_encoders
 from unike_lib.knowledge.memory import load_memory
 from unike_lib.knowledge.states import STATE_COLUMNS, read_ffn_inputs, read_states, states_schema
 from unike_lib.knowledge.triplets import read_triplets
-from unike_lib.methods import MendMethod
+from unike_lib.trained_methods import MendMethod
 from unike_lib.types import InputError
 
 FLIPS, CUTS = 60, 12

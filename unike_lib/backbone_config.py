@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from unike_lib.methods import Count, Section
+from unike_lib.section import Count, Section
 
 
 class OriginalConfig(Section):

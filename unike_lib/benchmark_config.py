@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from unike_lib.methods import Section
+from unike_lib.section import Section
 from unike_lib.types import TASKS, Task
 
 

@@ -12,8 +12,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.figure_settings import FiguresConfig, Value
-from unike_lib.methods import IN_EDITING_ALONE, TRAINED, Count, Fraction, Positive, Section, resolve_method
+from unike_lib.methods import resolve_method
+from unike_lib.section import Count, Fraction, Positive, Section
 from unike_lib.table_config import CrossTaskConfig, RowsConfig, SequentialConfig, TableConfig
+from unike_lib.trained_methods import IN_EDITING_ALONE, TRAINED
 from unike_lib.types import TASKS, InputError
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from unike_lib.methods import Count, Positive, Section
+from unike_lib.section import Count, Positive, Section
 from unike_lib.types import Task
 
 Value = float | int | bool | str | None

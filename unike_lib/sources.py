@@ -8,7 +8,8 @@ from pathlib import Path
 
 LIBRARY = Path(__file__).parent
 # Rules name the settings that shape their results as parameters; these modules change nothing by themselves.
-LEFT_OUT = {"unike_lib.config", "unike_lib.backbone_config", "unike_lib.methods", "unike_lib.runtime"}
+SETTINGS = {"unike_lib.config", "unike_lib.backbone_config", "unike_lib.methods", "unike_lib.trained_methods"}
+LEFT_OUT = SETTINGS | {"unike_lib.section", "unike_lib.runtime"}
 
 
 def code_digest(script: Path, data: Sequence[str] = (), library: Path = LIBRARY) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from unike_lib.methods import Section
+from unike_lib.section import Section
 from unike_lib.types import TASKS, Task
 
 CROSS = "cross"

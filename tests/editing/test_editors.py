@@ -158,7 +158,7 @@ def test_intrin_and_ike_train_neurons_behind_the_context(backbone, cases):
     context = edited(told, requests).patch
     assert outcome.patch.contexts == context.contexts and outcome.patch.shift is None
     for session, request in enumerate(requests):
-        asked = replace(request.query, context=context.contexts[session])
+        asked = replace(request.query, context=context.contexts[session], style="plain")
         batch, group = backbone.encode([asked]), outcome.patch.select([session])
         logits = [backbone.head(backbone.trunk(batch), patch)[0] for patch in (None, group)]
         before, after = (cross_entropy(each, batch.targets[0], ignore_index=IGNORED) for each in logits)
@@ -171,7 +171,7 @@ def test_intrin_and_ike_train_neurons_behind_the_context(backbone, cases):
 
 def test_behind_long_contexts_sessions_are_edited_in_parts(backbone, cases, monkeypatch):
     """Two edits a session, one session at a time and all at once."""
-    told = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1), cases)
+    told = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=0), cases)
     scoped = {"edit_slots": True, "retrieval_temperature": 0.5, "alpha": "scoped"}
     editor = replace(unike(backbone, steps=1, **scoped), ike=told)
     found = []
@@ -181,6 +181,7 @@ def test_behind_long_contexts_sessions_are_edited_in_parts(backbone, cases, monk
         found.append(editor.edit([case.request for case in cases[1:4]], first.patch))
     whole, parts = found
     assert whole.failures == parts.failures and whole.patch.contexts == parts.patch.contexts
+    assert whole.patch.plain and parts.patch.plain
     assert whole.patch.sessions == parts.patch.sessions == 3
     for layer, group in whole.patch.neurons.items():
         for name, value in group.tensors().items():

@@ -14,7 +14,7 @@ from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.serac import Serac, SeracModels
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
-from unike_lib.methods import SeracMethod
+from unike_lib.trained_methods import SeracMethod
 
 SETTINGS = EvaluationConfig(sessions=2, max_new_tokens=3)
 SERAC = SeracMethod(method="serac", width=16, heads=2, scope_layers=1, counterfactual_layers=1)

@@ -21,7 +21,8 @@ from unike_lib.editing.training import Split, _batches, fit, made_together
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
 from unike_lib.io import write_tensors
-from unike_lib.methods import FineTuneMethod, KeMethod, MendMethod
+from unike_lib.methods import FineTuneMethod
+from unike_lib.trained_methods import KeMethod, MendMethod
 from unike_lib.types import PROBE_KINDS, InputError
 
 MEND = MendMethod(method="mend", rank=4, steps=4, batch=3, check_every=2, edit_rate=0.05)

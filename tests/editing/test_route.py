@@ -12,6 +12,7 @@ from unike_lib.editing.patch import Patch
 from unike_lib.editing.route import Route
 from unike_lib.types import InputError, Query
 
+REACH = 4  # positions in front of the last prompt token that the second model has something to say about
 EDITS = tuple(Query(None, prompt, answer) for prompt, answer in [("name it", "owl"), ("a photo of", "red cat")])
 
 
@@ -24,20 +25,20 @@ class HandMade:
     def scope(self, queries, edits):
         return torch.tensor([self.scores[edit.prompt] for edit in edits])
 
-    def answer(self, queries, edits, answers):
-        rows = []
-        for query, edit, answer in zip(queries, edits, answers, strict=True):
+    def answer(self, queries, edits, answers, read):
+        for query, edit, answer, count in zip(queries, edits, answers, read, strict=True):
+            rows = [self.one(query, edit, [place]) for place in range(-REACH, 0)]
             rows += [self.one(query, edit, answer[:given]) for given in range(len(answer) + 1)]
-        return torch.stack(rows)
+            yield torch.stack(rows[-count:])
 
     def one(self, query, edit, given):
         seed = sum(map(ord, query.prompt + edit.prompt + edit.answer)) * 31 + sum(i * t for i, t in enumerate(given, 7))
         return 4 * torch.randn(len(VOCABULARY), generator=torch.Generator().manual_seed(seed))
 
 
-def routed(scores, edits=EDITS, sessions=2):
+def routed(scores, edits=EDITS, sessions=2, **say):
     router = HandMade(dict(zip((edit.prompt for edit in EDITS), scores, strict=True)))
-    return Patch(sessions, route=Route(router, ((edits[:1]), (edits[1:]))[:sessions]))
+    return Patch(sessions, route=Route(router, ((edits[:1]), (edits[1:]))[:sessions], **say))
 
 
 def positions(replies):
@@ -46,33 +47,63 @@ def positions(replies):
         yield index, row, token - int(replies.batch.last_prompt[row])
 
 
+def second_at(patch, backbone, row, step):
+    """The second model's logits a number of steps after the last prompt token; None where it has none."""
+    query, edit = QUERIES[row], EDITS[row // 2]
+    if step < 0:
+        return patch.route.router.one(query, edit, [step]) if step >= -REACH else None
+    return patch.route.router.one(query, edit, backbone.answer_ids(query.answer)[:step] if query.answer else [])
+
+
 @pytest.mark.parametrize("everywhere", [False, True])
-def test_probabilities_are_mixed_from_the_last_prompt_token_on(backbone, everywhere):
+@pytest.mark.parametrize("reach", ["all", "answer"])
+def test_soft_mixes_probabilities_by_the_score(backbone, everywhere, reach):
     scores = (0.3, 0.8)
-    patch = routed(scores)
+    patch = routed(scores, positions=reach)
     plain, mixed = (reply(backbone, QUERIES, p, everywhere=everywhere) for p in (Patch.identity(2), patch))
+    seen = set()
     for index, row, step in positions(mixed):
-        before = plain.logits[index]
-        if step < 0:
+        before, share = plain.logits[index], scores[row // 2]
+        other = second_at(patch, backbone, row, step)
+        seen.add((step < 0, other is None))
+        if other is None or (step < 0 and reach == "answer"):
             assert torch.equal(mixed.logits[index], before)
             continue
-        session = row // 2
-        given = backbone.answer_ids(QUERIES[row].answer)[:step] if QUERIES[row].answer else []
-        other = patch.route.router.one(QUERIES[row], EDITS[session], given)
-        expected = (1 - scores[session]) * before.softmax(-1) + scores[session] * other.softmax(-1)
+        expected = (1 - share) * before.softmax(-1) + share * other.softmax(-1)
         torch.testing.assert_close(mixed.logits[index].softmax(-1), expected, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(mixed.logits[index].exp().sum(), torch.tensor(1.0))
+    assert seen == ({(False, False), (True, False), (True, True)} if everywhere else {(False, False)})
+
+
+@pytest.mark.parametrize("reach", ["all", "answer"])
+def test_hard_takes_whole_rows_above_a_half(backbone, reach):
+    """A score of exactly 0.5 keeps the backbone (the toolkit's own comparison)."""
+    scores = (0.5, 0.5000001)
+    patch = routed(scores, mixture="hard", positions=reach)
+    plain, switched = (reply(backbone, QUERIES, p, everywhere=True) for p in (None, patch))
+    for index, row, step in positions(switched):
+        other = second_at(patch, backbone, row, step)
+        keeps = row < 2 or other is None or (step < 0 and reach == "answer")
+        assert torch.equal(switched.logits[index], plain.logits[index] if keeps else other)
+
+
+def test_some_rows_read_whole_and_others_from_their_last_prompt_token_on(backbone):
+    patch, whole = routed((0.3, 0.8)), [True, False, False, True]
+    everywhere, mixed = (reply(backbone, QUERIES, patch, everywhere=rows) for rows in (True, whole))
+    wanted = [
+        index for index, row, step in positions(everywhere) if whole[row] or step >= 0
+    ]  # answers alone of the others
+    torch.testing.assert_close(mixed.logits, everywhere.logits[wanted], atol=1e-5, rtol=1e-5)
 
 
 def test_score_zero_is_the_backbone_and_score_one_the_second_model(backbone):
     patch = routed((0.0, 1.0))
     plain, mixed = (reply(backbone, QUERIES, p, everywhere=True) for p in (None, patch))
     for index, row, step in positions(mixed):
-        if row < 2 or step < 0:
+        other = second_at(patch, backbone, row, step)
+        if row < 2 or other is None:
             assert torch.equal(mixed.logits[index], plain.logits[index])
         else:
-            given = backbone.answer_ids(QUERIES[row].answer)[:step] if QUERIES[row].answer else []
-            other = patch.route.router.one(QUERIES[row], EDITS[1], given)
             torch.testing.assert_close(mixed.logits[index], other.log_softmax(-1), atol=1e-6, rtol=0)
 
 
@@ -113,13 +144,16 @@ def test_generation_is_step_by_step_argmax_of_the_mixture(backbone):
 
 
 def test_patches_keep_contexts_and_routes(tmp_path, backbone):
-    patch = replace(routed((0.3, 0.8)), contexts=("red owl ", "on the left "))
+    patch = replace(routed((0.3, 0.8), mixture="hard", positions="answer"), contexts=("red owl ", "on the left "))
     whole = reply(backbone, QUERIES, patch)
     half = reply(backbone, QUERIES[2:], patch.select([1]))
     torch.testing.assert_close(half.logits, whole.logits[whole.where.nonzero()[:, 0] >= 2], atol=1e-5, rtol=0)
     patch.save(tmp_path / "patch.safetensors", "mark")
     loaded = Patch.load(tmp_path / "patch.safetensors", router=patch.route.router)
-    assert (loaded.contexts, loaded.route) == (patch.contexts, patch.route)
+    assert (loaded.contexts, loaded.route, loaded.plain) == (patch.contexts, patch.route, False)
+    plain = replace(patch, plain=True)
+    plain.save(tmp_path / "patch.safetensors", "mark")
+    assert Patch.load(tmp_path / "patch.safetensors", router=patch.route.router).plain
     with pytest.raises(InputError, match="second model answers"):
         Patch.load(tmp_path / "patch.safetensors")
     Patch.identity(3).save(tmp_path / "empty.safetensors", "mark")

@@ -1,6 +1,8 @@
 """SERAC's two models and their training against loops over single texts."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +11,10 @@ from torch.nn.functional import cross_entropy
 
 from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.replies import reply
+from unike_lib.editing.route import Route
 from unike_lib.editing.serac import Serac, SeracModels, load_router
 from unike_lib.editing.serac_training import CounterfactualLoss, ScopeLoss, train_serac
-from unike_lib.methods import SeracMethod
+from unike_lib.trained_methods import SeracMethod
 from unike_lib.types import InputError, Probe, Query
 
 SHAPE = {"width": 32, "heads": 2, "scope_layers": 1, "counterfactual_layers": 2}
@@ -51,28 +54,86 @@ def test_the_classifier_reads_the_answer_only_if_asked_to(models):
     assert replace(models, leak_answer=True).text(replace(query, answer=None)) == "name it"
 
 
-def test_the_counterfactual_model_reads_edit_and_question(models):
-    backbone, queries = models.backbone, QUERIES[:3]
-    edit = Query(None, "name it", "red owl")
-    answers = [[5], [6, 7, 8], []]
-    logits = models.answer(queries, [edit] * 3, answers)
-    words, end, mark = backbone.tokenizer, 2, len(VOCABULARY)
-    expected = []
-    for query, answer in zip(queries, answers, strict=True):
-        asked = f"question : {query.prompt} short answer :" if query.style == "question" else query.prompt
-        told = words("question : name it short answer :")["input_ids"]
-        edited = [*told, mark, *words("red owl")["input_ids"], end]
-        ids = [*edited, *words(asked)["input_ids"], mark, *answer]
-        marks = [index for index, token in enumerate(ids) if token == mark]
-        places = [128 + index - marks[index >= len(edited)] for index in range(len(ids))]
-        states = models.counterfactual.model(
-            input_ids=torch.tensor([ids]),
-            position_ids=torch.tensor([places]),
-            attention_mask=torch.ones(1, len(ids)),
-        ).last_hidden_state[0]
-        table = models.counterfactual.model.wte.weight[:mark]
-        expected.append((states @ table.T)[len(ids) - len(answer) - 1 :])
-    torch.testing.assert_close(logits, torch.cat(expected), atol=1e-5, rtol=0)
+@pytest.mark.parametrize("mixture", ["soft", "hard"])
+def test_scope_and_answers_are_those_of_the_toolkit(models, mixture, monkeypatch):
+    """Rows that EasyEdit's own SERAC_MULTI made of random vectors and logits (serac_golden.json names the commit)."""
+    golden = json.loads((Path(__file__).parent / "serac_golden.json").read_text())[mixture]
+    edits = (Query(None, "0", "a"), Query(None, "1", "b"))
+    models = replace(models, radius=1 / golden["scale"])
+    for case in golden["queries"]:
+        known = dict(zip("01q", torch.tensor([*golden["edits"], case["embedding"]]), strict=True))
+        asked = []
+
+        def vectors(_, texts, known=known):
+            return torch.stack([known[text] for text in texts])
+
+        def answer(_, queries, edits, answers, read, case=case, asked=asked):
+            asked.extend(edits)
+            return [torch.tensor(case["replacement"])[-read[0] :]]
+
+        monkeypatch.setattr(SeracModels, "vectors", vectors)
+        monkeypatch.setattr(SeracModels, "answer", answer)
+        query, base = Query(None, "q"), torch.tensor(case["base"])
+        scores = models.scope([query, query], edits)
+        assert float(scores.max()) == pytest.approx(case["probability"], abs=1e-4)
+        found = Route(models, (edits,), mixture, "all").mixed([query], [[]], [len(base)], base.clone())
+        wanted = torch.tensor(case["logits"])
+        if mixture == "soft":  # the toolkit adds a constant that keeps its logarithm finite
+            found, wanted = found.exp(), wanted.exp() - torch.finfo(torch.float32).eps
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-3)
+        assert asked == ([edits[case["nearest"]]] if case["probability"] > 0.5 else [])
+
+
+def sequence_of(models, query, answer):
+    """Token ids of [edit, end, question, mark, answer], and their last states by GPT-2's own forward."""
+    words, end, mark = models.backbone.tokenizer, 2, len(VOCABULARY)
+    asked = f"question : {query.prompt} short answer :" if query.style == "question" else query.prompt
+    told = words("question : name it short answer :")["input_ids"]
+    edited = [*told, mark, *words("red owl")["input_ids"], end]
+    prompt = words(asked)["input_ids"]
+    ids = [*edited, *prompt, mark, *answer]
+    marks = [index for index, token in enumerate(ids) if token == mark]
+    places = [128 + index - marks[index >= len(edited)] for index in range(len(ids))]
+    states = models.counterfactual.model(
+        input_ids=torch.tensor([ids]), position_ids=torch.tensor([places]), attention_mask=torch.ones(1, len(ids))
+    ).last_hidden_state[0]
+    return states @ models.counterfactual.model.wte.weight[:mark].T, len(edited), len(prompt)
+
+
+@pytest.mark.parametrize("read", ["answer", "prompt", "everything"])
+def test_the_counterfactual_model_reads_edit_and_question(models, read):
+    """Its logits after the question's tokens are those of the same tokens; the mark stands for the last of them."""
+    queries, answers, expected = QUERIES[:3], [[5], [6, 7, 8], []], []
+    counts = [{"answer": len(answer) + 1, "prompt": len(answer) + 3, "everything": 99}[read] for answer in answers]
+    found = models.answer(queries, [Query(None, "name it", "red owl")] * 3, answers, counts)
+    for query, answer, count, logits in zip(queries, answers, counts, found, strict=True):
+        whole, edit, prompt = sequence_of(models, query, answer)
+        tail = [*whole[edit : edit + prompt - 1], *whole[edit + prompt :]]
+        expected = torch.stack([*whole[:edit], *tail][-count:])
+        assert len(tail) == prompt + len(answer) and len(expected) == min(count, edit + len(tail))
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("positions", ["all", "answer"])
+def test_every_place_of_a_row_is_mixed_or_those_from_the_answer_on(models, positions):
+    """A twin: the backbone's own logits and the counterfactual model's, laid on each other with the ends together."""
+    backbone, request = models.backbone, make_case(0, "red owl").request
+    request, query = replace(request, prompt="name it"), QUERIES[0]
+    editor = Serac(replace(models, positions=positions, radius=100.0))
+    patch = editor.edit([request], editor.start(1)).patch
+    plain, mixed = (reply(backbone, [query], each, everywhere=True).logits for each in (None, patch))
+    whole, edit, prompt = sequence_of(models, query, backbone.answer_ids(query.answer))
+    second = torch.stack([*whole[: edit + prompt - 1], *whole[edit + prompt :]])
+    if positions == "answer":
+        second = second[-1 - len(backbone.answer_ids(query.answer)) :]
+    u, v = (models.vectors([text])[0] for text in ("name it", query.prompt))
+    share = torch.exp(-((u - v) ** 2).sum() / 100.0)
+    assert 0.05 < float(share.detach()) < 0.95
+    kept = max(0, len(plain) - len(second))
+    second = second[-(len(plain) - kept) :]
+    expected = (1 - share) * plain[kept:].softmax(-1) + share * second.softmax(-1)
+    torch.testing.assert_close(mixed[kept:].softmax(-1), expected, atol=1e-6, rtol=1e-4)
+    assert torch.equal(mixed[:kept], plain[:kept]) and (kept > 0) == (positions == "answer")
 
 
 def mixed_cases():
@@ -115,7 +176,7 @@ def test_counterfactual_loss_equals_a_loop(models):
         wanted = [*models.backbone.answer_ids(case.request.target), 2]
         for kind in ("rel", "t_gen"):
             query = next(probe.query for probe in case.probes if probe.kind == kind)
-            logits = models.answer([query], [case.request.query], [wanted[:-1]])
+            (logits,) = models.answer([query], [case.request.query], [wanted[:-1]], [len(wanted)])
             losses += [cross_entropy(row, torch.tensor(token)) for row, token in zip(logits, wanted, strict=True)]
     torch.testing.assert_close(loss, torch.stack(losses).mean(), atol=1e-5, rtol=0)
 

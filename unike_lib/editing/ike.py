@@ -10,6 +10,10 @@ A context shows how facts are used, by demonstrations from the method-training s
 
     New Fact: {new question} {new answer}
     Prompt: {the question that is asked}
+
+As in EasyEdit ("mmedit"), similar demonstrations are found by the new fact's own copy demonstration, which then stands
+behind them, and the question is asked as it stands, like theirs. The other reading ("wrapped") finds training edits by
+question and answer, has no copy of the new fact, and asks the question in the backbone's template.
 """
 
 from collections.abc import Sequence
@@ -29,8 +33,15 @@ SHOWN: tuple[ProbeKind, ...] = ("rel", "t_gen", "t_loc")  # copy, rephrase, loca
 def demonstrations_of(case: EditCase) -> list[str]:
     """Return the three demonstrations of one training edit, in their fixed order."""
     asked = {probe.kind: probe.query for probe in case.probes}
-    fact = _fact(case.request)
-    return [f"{fact}{PROMPT}{asked[kind].prompt} {asked[kind].answer}{GAP}" for kind in SHOWN]
+    return [_demonstration(case.request, f"{asked[kind].prompt} {asked[kind].answer}") for kind in SHOWN]
+
+
+def _demonstration(request: EditRequest, said: str) -> str:
+    return f"{_fact(request)}{PROMPT}{said}{GAP}"
+
+
+def _copy(request: EditRequest) -> str:
+    return _demonstration(request, _sentence(request))
 
 
 def _fact(request: EditRequest) -> str:
@@ -38,29 +49,41 @@ def _fact(request: EditRequest) -> str:
 
 
 def _sentence(request: EditRequest) -> str:
-    """Return what retrieval compares: question and answer."""
+    """Return question and answer."""
     return f"{request.prompt} {request.target}"
+
+
+def _with_copy(context: str, request: EditRequest) -> str:
+    """Return a context with the fact's copy behind all demonstrations, that is in front of the facts told so far."""
+    facts = context.rindex(GAP + FACT) + len(GAP) if context.endswith(PROMPT) else len(context)
+    return context[:facts] + _copy(request) + context[facts:]
 
 
 @dataclass(frozen=True)
 class Ike:
     """Demonstrations of the training edits most similar to the new one, the new fact, then the question.
 
-    Reading: `demonstrations` counts single demonstrations, three a training edit, nearest edit first (the released code
-    counts sentences of its store, of which a training edit has three). The paper uses one-step editing only; in longer
-    sessions the new facts follow each other, in the order of the edits, behind the demonstrations of the first.
+    `demonstrations` counts single demonstrations, of which a training edit has three; the nearest stand first. Reading:
+    the paper uses one-step editing only; in longer sessions the new facts follow each other, in the order of the edits,
+    behind the demonstrations of the first (and, by `mmedit`, behind their own copies). Nor is the question before the
+    edit asked without its template, as in EasyEdit: all methods share the answers before.
+
+    shown: what is found together: single demonstrations (`mmedit`), or the three of a training edit.
     """
 
     count: int
     shown: Sequence[Sequence[str]]
     index: TextIndex
+    mmedit: bool
 
     @classmethod
     def from_cases(cls, backbone: Backbone, settings: ContextSettings, cases: Sequence[EditCase]) -> "Ike":
         """Return the editor with the training split's edits as its store."""
-        encoder = text_encoder(settings.retriever, backbone)
-        index = TextIndex(encoder, [_sentence(case.request) for case in cases])
-        return cls(settings.demonstrations, [demonstrations_of(case) for case in cases], index)
+        encoder, shown = text_encoder(settings.retriever, backbone), [demonstrations_of(case) for case in cases]
+        if settings.prompt == "mmedit":
+            lines = [line for of_case in shown for line in of_case]
+            return cls(settings.demonstrations, [[line] for line in lines], TextIndex(encoder, lines), True)
+        return cls(settings.demonstrations, shown, TextIndex(encoder, [_sentence(c.request) for c in cases]), False)
 
     def start(self, sessions: int) -> Patch:
         """Return the identity."""
@@ -72,10 +95,20 @@ class Ike:
 
     def told(self, requests: Sequence[EditRequest], onto: Patch) -> Patch:
         """Return the patch whose contexts tell one more fact a session."""
-        earlier = onto.contexts
-        if not earlier:
-            found = self.index.nearest([_sentence(request) for request in requests], -(-self.count // len(SHOWN)))
-            lines = [[line for near in nearest for line in self.shown[near]] for nearest in found]
-            earlier = tuple("".join(some[: self.count]) for some in lines)
-        contexts = zip(earlier, requests, strict=True)
-        return replace(onto, contexts=tuple(old.removesuffix(PROMPT) + _fact(new) + PROMPT for old, new in contexts))
+        earlier = list(onto.contexts) or [""] * len(requests)
+        fresh = [session for session, context in enumerate(earlier) if not context]
+        for session, shown in zip(fresh, self._demonstrations([requests[each] for each in fresh]), strict=True):
+            earlier[session] = shown
+        if self.mmedit:
+            earlier = [_with_copy(old, new) for old, new in zip(earlier, requests, strict=True)]
+        contexts = [old.removesuffix(PROMPT) + _fact(new) + PROMPT for old, new in zip(earlier, requests, strict=True)]
+        return replace(onto, contexts=tuple(contexts), plain=self.mmedit)
+
+    def _demonstrations(self, requests: Sequence[EditRequest]) -> list[str]:
+        """Return the demonstrations for each request, as one text."""
+        if not requests or not self.count:
+            return [""] * len(requests)
+        sought = [_copy(request) if self.mmedit else _sentence(request) for request in requests]
+        found = self.index.nearest(sought, -(-self.count // len(self.shown[0])))
+        lines = [[line for near in nearest for line in self.shown[near]] for nearest in found]
+        return ["".join(some[: self.count]) for some in lines]

@@ -16,7 +16,7 @@ from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.objective import LOCALITY
 from unike_lib.editing.patch import Patch
 from unike_lib.editing.training import Recipe, Split, divergences, fit, probe_trunk, target_losses
-from unike_lib.methods import KeMethod
+from unike_lib.trained_methods import KeMethod
 from unike_lib.types import EditCase, EditRequest, ProbeKind, Query
 
 EDITED: tuple[ProbeKind, ...] = ("rel", "t_gen", "m_gen")

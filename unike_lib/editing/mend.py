@@ -15,7 +15,7 @@ from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.objective import LOCALITY
 from unike_lib.editing.patch import Patch
 from unike_lib.editing.training import Recipe, Split, divergences, fit, probe_trunk, target_losses
-from unike_lib.methods import MendMethod
+from unike_lib.trained_methods import MendMethod
 from unike_lib.types import EditCase, EditRequest, ProbeKind
 
 EPSILON = 1.0e-7

@@ -77,8 +77,8 @@ class Patch:
 
     deltas: layer -> matrix name -> change of its weight [session, out, in]; low_rank: layer -> matrix name -> factors
     of a further change; slots: layer -> entries beside the shift's shared memory; contexts: a text a session that goes
-    before every prompt (none at all: no context); route: a second model that answers what is in the scope of a
-    session's edits.
+    before every prompt (none at all: no context); plain: the prompt behind a context has no template; route: a second
+    model that answers what is in the scope of a session's edits.
     """
 
     sessions: int
@@ -89,6 +89,7 @@ class Patch:
     low_rank: Factors = field(default_factory=dict)
     contexts: tuple[str, ...] = ()
     route: Route | None = None
+    plain: bool = False
 
     @classmethod
     def identity(cls, sessions: int) -> "Patch":
@@ -135,7 +136,8 @@ class Patch:
         if not self.contexts:
             return queries
         width = len(queries) // self.sessions
-        return [replace(query, context=self.contexts[row // width]) for row, query in enumerate(queries)]
+        told = [replace(query, context=self.contexts[row // width]) for row, query in enumerate(queries)]
+        return [replace(query, style="plain") if self.plain and query.context else query for query in told]
 
     def routed(
         self, queries: Sequence[Query], answers: Sequence[Sequence[int]], read: Sequence[int], logits: Tensor
@@ -250,9 +252,10 @@ class Patch:
             tensors |= {f"low_rank_inputs.{layer}.{name}": factors.inputs for name, factors in factored.items()}
         for layer, group in self.slots.items():
             tensors |= {f"slots.{layer}.{name}": part for name, part in vars(group).items()}
-        tensors[CONTEXTS] = _packed(self.contexts)
+        tensors[CONTEXTS] = _packed([self.contexts, self.plain])
         if self.route is not None:
-            tensors[ROUTED] = _packed([[vars(edit) for edit in edits] for edits in self.route.edits])
+            edits = [[vars(edit) for edit in edits] for edits in self.route.edits]
+            tensors[ROUTED] = _packed([edits, self.route.mixture, self.route.positions])
         write_tensors(path, {"sessions": torch.tensor(self.sessions), **tensors}, mark)
 
     @classmethod
@@ -263,13 +266,13 @@ class Patch:
         tensors = read_tensors(path, mark)
         if "sessions" not in tensors:
             raise InputError(f"{path}: not a patch (no entry 'sessions')")
-        contexts = tuple(_unpacked(tensors.pop(CONTEXTS)))
+        contexts, plain = _unpacked(tensors.pop(CONTEXTS))
         route = None
         if ROUTED in tensors:
             if router is None:
                 raise InputError(f"{path}: holds edits that a second model answers: expected that model (router)")
-            edits = _unpacked(tensors.pop(ROUTED))
-            route = Route(router, tuple(tuple(Query(**edit) for edit in session) for session in edits))
+            edits, *say = _unpacked(tensors.pop(ROUTED))
+            route = Route(router, tuple(tuple(Query(**edit) for edit in session) for session in edits), *say)
         read: defaultdict[str, dict[int, dict[str, Tensor]]] = defaultdict(dict)
         sessions = int(tensors.pop("sessions"))
         for name, value in tensors.items():
@@ -281,7 +284,7 @@ class Patch:
             layer: {name: LowRank(outputs, read["low_rank_inputs"][layer][name]) for name, outputs in parts.items()}
             for layer, parts in read["low_rank_outputs"].items()
         }
-        return cls(sessions, neurons, read["deltas"], shift, slots, low_rank, contexts, route)
+        return cls(sessions, neurons, read["deltas"], shift, slots, low_rank, tuple(contexts), route, plain)
 
 
 def _packed(value: Any) -> Tensor:

@@ -25,19 +25,16 @@ from unike_lib.editing.training import Split
 from unike_lib.editing.unike import Unike
 from unike_lib.io import read_tensors, write_tensors
 from unike_lib.methods import (
-    IN_EDITING_ALONE,
     ContextSettings,
     FineTuneMethod,
     IkeMethod,
-    KeMethod,
-    MendMethod,
     MethodSettings,
-    SeracMethod,
     TPatcherMethod,
     UnikeMethod,
     resolve_method,
 )
 from unike_lib.runtime import Job
+from unike_lib.trained_methods import IN_EDITING_ALONE, KeMethod, MendMethod, SeracMethod
 from unike_lib.types import EditCase, InputError
 
 

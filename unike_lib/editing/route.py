@@ -1,18 +1,23 @@
 """Edits kept as text beside the model, and a second model that answers what falls in their scope (SERAC's inference).
 
-The backbone stays as it is; where a query is in the scope of a stored edit, the second model's probabilities are mixed
-into the backbone's: p = (1 - s) p_backbone + s p_second, s in [0, 1].
+The backbone stays as it is; where a query is in the scope of a stored edit, the second model has its say: its
+probabilities are mixed into the backbone's, p = (1 - s) p_backbone + s p_second, s in [0, 1] ("soft"), or it answers
+alone where s > 0.5 ("hard").
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from unike_lib.types import Query
+
+Mixture = Literal["soft", "hard"]
+Positions = Literal["all", "answer"]
+SWITCH = 0.5  # a score above it, not one equal to it, is in scope (hard)
 
 
 class Router(Protocol):
@@ -21,37 +26,48 @@ class Router(Protocol):
     def scope(self, queries: Sequence[Query], edits: Sequence[Query]) -> Tensor:
         """Return how surely each query is in the scope of the edit beside it, [pair] in [0, 1]."""
 
-    def answer(self, queries: Sequence[Query], edits: Sequence[Query], answers: Sequence[Sequence[int]]) -> Tensor:
+    def answer(
+        self,
+        queries: Sequence[Query],
+        edits: Sequence[Query],
+        answers: Sequence[Sequence[int]],
+        read: Sequence[int],
+    ) -> Iterable[Tensor]:
         """Return the second model's logits for each query, given the edit beside it.
 
         Args:
             queries: the questions.
             edits: one edit a question, with its target as the answer.
             answers: token ids that follow each question.
+            read: how many positions of each row are wanted: the last ones of edit, prompt and answer.
 
         Returns:
-            Row after row, after the last prompt token and after each answer token: [position, vocabulary].
+            Row after row, after each such token [position, vocabulary]; fewer where the row has no more.
         """
 
 
 def mix_probabilities(base: Tensor, second: Tensor, share: Tensor) -> Tensor:
     """Return log((1 - s) p_base + s p_second), [position, vocabulary].
 
+    MMEdit's toolkit adds 1.2e-7 to the probabilities before the logarithm, which ranks none otherwise.
+
     Args:
         base: logits [position, vocabulary].
         second: logits [position, vocabulary].
-        share: s in (0, 1], [position].
+        share: s in (0, 1], a number.
     """
-    remains = base.log_softmax(-1) + torch.log1p(-share)[:, None]
-    return torch.logaddexp(remains, second.log_softmax(-1) + share.log()[:, None])
+    remains = base.log_softmax(-1) + torch.log1p(-share)
+    return torch.logaddexp(remains, second.log_softmax(-1) + share.log())
 
 
 @dataclass(frozen=True)
 class Route:
-    """The edits of each session, oldest first, and the models that answer for them."""
+    """The edits of each session, oldest first, the models that answer for them, and how they have their say."""
 
     router: Router
     edits: tuple[tuple[Query, ...], ...]
+    mixture: Mixture = "soft"
+    positions: Positions = "all"
 
     def joined(self, more: Sequence[Query]) -> "Route":
         """Return this route with one more edit a session."""
@@ -69,10 +85,14 @@ class Route:
     def mixed(
         self, queries: Sequence[Query], answers: Sequence[Sequence[int]], read: Sequence[int], logits: Tensor
     ) -> Tensor:
-        """Return the backbone's logits [position read, vocabulary] with the second model's probabilities mixed in.
+        """Return the backbone's logits [position read, vocabulary] after the second model had its say.
 
-        Reading: from the last prompt token on; the positions of the prompt are the backbone's own. Rows whose scope
-        score is exactly 0 keep the backbone's logits, bit for bit.
+        Rows out of scope (score 0, hard: up to 0.5) keep the backbone's logits, bit for bit; hard rows in scope get the
+        second model's own. Reading of `all`, as in MMEdit's toolkit: what the second model reads, the edit and then the
+        question, is laid on the row with the ends together. The question so meets itself (but for chat marks behind
+        it), and the places in front of it, those of a picture among them, meet the edit; places that it does not reach
+        keep the backbone's logits. (In the toolkit it reads the picture too, in front of all, and so reaches every
+        place.) `answer` (ours): from the last prompt token on; the places of the prompt are the backbone's own.
 
         Args:
             queries: the rows.
@@ -81,17 +101,18 @@ class Route:
             logits: the backbone's, row after row; changed in place.
         """
         scores, best = self._best_edits(queries)
-        rows = [row for row, edit in best.items() if scores[row] > 0]
+        rows = [row for row in best if scores[row] > (SWITCH if self.mixture == "hard" else 0)]
         if not rows:
             return logits
+        asked, edits = [queries[row] for row in rows], [best[row] for row in rows]
         given = [answers[row] for row in rows]
-        said = self.router.answer([queries[row] for row in rows], [best[row] for row in rows], given)
+        most = [read[row] if self.positions == "all" else min(read[row], len(answers[row]) + 1) for row in rows]
         ends, shares = list(itertools.accumulate(read)), scores.to(logits.device)
         # Row by row: copies of the logits of a whole pass would be most of the memory that a job takes.
-        for row, part in zip(rows, said.split([len(answer) + 1 for answer in given]), strict=True):
-            second = part[-min(len(part), read[row]) :]
+        for row, second in zip(rows, self.router.answer(asked, edits, given, most), strict=True):
             span = slice(ends[row] - len(second), ends[row])
-            logits[span] = mix_probabilities(logits[span], second, shares[row].expand(len(second)))
+            hard = self.mixture == "hard"
+            logits[span] = second if hard else mix_probabilities(logits[span], second, shares[row])
         return logits
 
     def _best_edits(self, queries: Sequence[Query]) -> tuple[Tensor, dict[int, Query]]:

@@ -5,7 +5,7 @@ A small counterfactual language model reads the best matching edit and the quest
 the same question about another picture is in scope for them. `serac_training` trains them; `route` mixes the answers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,8 @@ from transformers import DistilBertConfig, DistilBertModel, GPT2Config, GPT2Mode
 from unike_lib.backbones.base import Backbone
 from unike_lib.editing.editor import Outcome
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.route import Route
-from unike_lib.methods import SeracMethod
+from unike_lib.editing.route import Mixture, Positions, Route
+from unike_lib.trained_methods import SeracMethod
 from unike_lib.types import EditRequest, InputError, Query
 
 SCOPE, COUNTERFACTUAL = "scope", "counterfactual"
@@ -95,9 +95,19 @@ class CounterfactualModel(nn.Module):
         Returns:
             [position, vocabulary].
         """
-        embeddings = self.model.wte.weight
+        rows = self.states(heads, answers)
+        read = [states[len(states) - len(answer) - 1 :] for states, answer in zip(rows, answers, strict=True)]
+        return self.logits(torch.cat(read))
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Return the logits [position, vocabulary] of last states [position, width]; the mark is no answer."""
+        return states @ self.model.wte.weight[: self.mark].T
+
+    def states(self, heads: Sequence[Head], answers: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Return the last states of each row's tokens, [token, width]."""
         parts = [(edit, [*asked, *answer]) for (edit, asked), answer in zip(heads, answers, strict=True)]
-        rows = [torch.tensor([*edit, *asked], device=embeddings.device) for edit, asked in parts]
+        device = self.model.wte.weight.device
+        rows = [torch.tensor([*edit, *asked], device=device) for edit, asked in parts]
         places = [torch.tensor([*self._places(edit), *self._places(asked)]) for edit, asked in parts]
         ids = pad_sequence(rows, batch_first=True)
         states = self.model(
@@ -106,10 +116,7 @@ class CounterfactualModel(nn.Module):
             attention_mask=torch.ones_like(ids),  # causal rows padded on the right: no real token sees padding
             use_cache=False,
         ).last_hidden_state
-        read = [
-            row[len(ids) - len(answer) - 1 : len(ids)] for row, ids, answer in zip(states, rows, answers, strict=True)
-        ]
-        return torch.cat(read) @ embeddings[: self.mark].T
+        return [states[index, : len(row)] for index, row in enumerate(rows)]
 
     def _places(self, part: Sequence[int]) -> list[int]:
         """Return positions that count from the part's mark, which has REACH; far tokens share the outermost ones."""
@@ -126,6 +133,8 @@ class SeracModels:
     counterfactual: CounterfactualModel
     leak_answer: bool
     radius: float = 1.0
+    mixture: Mixture = "soft"
+    positions: Positions = "all"
 
     @classmethod
     def untrained(cls, backbone: Backbone, settings: SeracMethod) -> "SeracModels":
@@ -139,7 +148,8 @@ class SeracModels:
         vocabulary = int(backbone.decoder.head.get_parameter("weight").shape[0])
         scope, counterfactual = ScopeEncoder(vocabulary, settings), CounterfactualModel(vocabulary, settings)
         device = backbone.device
-        return cls(backbone, scope.to(device), counterfactual.to(device), settings.leak_answer, settings.scope_radius)
+        say = settings.leak_answer, settings.scope_radius, settings.mixture, settings.positions
+        return cls(backbone, scope.to(device), counterfactual.to(device), *say)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -177,11 +187,25 @@ class SeracModels:
         return (-distances / self.radius).exp()
 
     @torch.no_grad()
-    def answer(self, queries: Sequence[Query], edits: Sequence[Query], answers: Sequence[Sequence[int]]) -> Tensor:
-        """Return the counterfactual model's logits after the prompt and each answer token, [position, vocabulary]."""
+    def answer(
+        self,
+        queries: Sequence[Query],
+        edits: Sequence[Query],
+        answers: Sequence[Sequence[int]],
+        read: Sequence[int],
+    ) -> Iterator[Tensor]:
+        """Yield the counterfactual model's logits after the last tokens of each row, [position, vocabulary].
+
+        The mark stands in the place of the last prompt token, which both models have, so that every token of the
+        question meets itself in the backbone's row.
+        """
         targets = [self.backbone.answer_ids(edit.answer or "") for edit in edits]
         heads = [self.head(edit, target, query) for edit, target, query in zip(edits, targets, queries, strict=True)]
-        return self.counterfactual(heads, answers)
+        rows = self.counterfactual.states(heads, answers)
+        for (edited, asked), states, count in zip(heads, rows, read, strict=True):
+            last_prompt = len(edited) + len(asked) - 2
+            shared = torch.cat([states[:last_prompt], states[last_prompt + 1 :]])
+            yield self.counterfactual.logits(shared[max(0, len(shared) - count) :])
 
     def head(self, edit: Query, target: Sequence[int], query: Query) -> Head:
         """Return [edit's prompt, mark, target, end] and [query's prompt, mark] as token ids."""
@@ -219,10 +243,13 @@ class Serac:
 
     def start(self, sessions: int) -> Patch:
         """Return the patch of empty memories."""
-        return Patch(sessions, route=Route(self.models, ((),) * sessions))
+        return Patch(sessions, route=self._empty(sessions))
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Store one request a session, as text."""
         edits = [replace(request.query, image=None) for request in requests]
-        route = onto.route or Route(self.models, ((),) * onto.sessions)
+        route = onto.route or self._empty(onto.sessions)
         return Outcome(replace(onto, route=route.joined(edits)), (None,) * len(requests))
+
+    def _empty(self, sessions: int) -> Route:
+        return Route(self.models, ((),) * sessions, self.models.mixture, self.models.positions)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from unike_lib.backbones.base import Backbone
 from unike_lib.editing.serac import COUNTERFACTUAL, SCOPE, SeracModels
-from unike_lib.methods import SeracMethod
+from unike_lib.trained_methods import SeracMethod
 from unike_lib.types import EditCase, InputError, ProbeKind, Query
 
 IN_SCOPE: tuple[ProbeKind, ...] = ("rel", "t_gen")

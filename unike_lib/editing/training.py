@@ -18,7 +18,7 @@ from unike_lib.editing.editor import edit_loss, row_means
 from unike_lib.editing.hypernetwork import NetworkEditor
 from unike_lib.editing.objective import LOCALITY, objective, token_scores
 from unike_lib.editing.patch import Patch
-from unike_lib.methods import NetworkMethod
+from unike_lib.trained_methods import NetworkMethod
 from unike_lib.types import PROBE_KINDS, EditCase, InputError, ProbeKind
 
 

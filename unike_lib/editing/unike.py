@@ -167,6 +167,7 @@ def _beside(onto: Patch, parts: Sequence[Outcome]) -> Outcome:
         },
         slots={layer: Slots(**joined([vars(each.slots[layer]) for each in patches])) for layer in patches[0].slots},
         contexts=tuple(context for each in patches for context in each.contexts),
+        plain=patches[0].plain,
     )
     return Outcome(patch, tuple(failure for part in parts for failure in part.failures))
 
