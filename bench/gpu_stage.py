@@ -12,7 +12,7 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 from bench.subjects import NaiveBackbone
 from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.load import FAMILIES, input_form
-from unike_lib.backbones.random_models import byte_tokenizer, geometry, random_model
+from unike_lib.backbones.random_models import START, byte_tokenizer, geometry, random_model
 from unike_lib.backbones.visual import embed_images
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.fine_tune import FineTune
@@ -76,7 +76,7 @@ def build_stage(name: str, tiny: bool, device: str) -> Stage:
     """Make a random backbone on the device, and its twin that sees pixels."""
     config: Any = geometry(name, tiny)
     model = random_model(config, torch.bfloat16, device)
-    tokenizer = byte_tokenizer(TEXTS, config.text_config.vocab_size)
+    tokenizer = byte_tokenizer(TEXTS, config.text_config.vocab_size, START[name])
     side = config.vision_config.image_size
     processor = BlipImageProcessorPil(size={"height": side, "width": side})
     picture = Image.effect_noise((320, 240), 60).convert("RGB")

@@ -29,7 +29,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_model(family: str, seed: int = 0) -> Blip2ForConditionalGeneration:
+def tiny_model(family: str, seed: int = 0, **text) -> Blip2ForConditionalGeneration:
     torch.manual_seed(seed)
     shared = {
         "vocab_size": len(VOCABULARY), "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": 4,
@@ -43,7 +43,7 @@ def tiny_model(family: str, seed: int = 0) -> Blip2ForConditionalGeneration:
     config = Blip2Config(
         vision_config={**small, "image_size": 8, "patch_size": 4, "initializer_range": 0.02},
         qformer_config={**small, "encoder_hidden_size": 16, "vocab_size": 8},
-        text_config={**shared, **(opt if family == "blip2" else llama)},
+        text_config={**shared, **(opt if family == "blip2" else llama), **text},
         num_query_tokens=VISUAL_TOKENS,
     )
     model = Blip2ForConditionalGeneration(config).eval()

@@ -6,8 +6,9 @@ changed, only the places where it downloads pretrained parts lead to tiny random
     python tools/lavis_reference.py tests/backbones/lavis
 
 Writes eva_vit_g.pth (a ViT at another picture size, with a block and heads that BLIP-2 drops), checkpoint_0.pth (saved
-by LAVIS's runner), language_model/ (OPT), expected.safetensors (pixels, logits, how many tokens each text has) and
-texts.json.
+by LAVIS's runner), language_model/ (OPT, with a tokenizer as OPT's own is saved), expected.safetensors and texts.json
+(prompt and answer of each text). Expected are `pixels` and what LAVIS's OPT was given and said: the text's token `ids`,
+special ones included, the `mask` over visual and text tokens, and `logits`.
 """
 
 import argparse
@@ -31,15 +32,19 @@ from lavis.models.blip2_models.Qformer import BertConfig, BertLMHeadModel  # noq
 from lavis.runners.runner_base import RunnerBase  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
-from tokenizers.models import WordLevel  # noqa: E402
-from tokenizers.pre_tokenizers import Sequence, Split  # noqa: E402
-from transformers import OPTConfig, PreTrainedTokenizerFast  # noqa: E402
+from tokenizers.models import BPE  # noqa: E402
+from tokenizers.pre_tokenizers import ByteLevel  # noqa: E402
+from tokenizers.trainers import BpeTrainer  # noqa: E402
+from transformers import OPTConfig  # noqa: E402
 
 WIDTH, HEADS, LAYERS, QUERIES = 32, 2, 3, 4
 OLD_SIDE, SIDE, PATCH = 42, 28, 14
-TEXTS = ["Question: what is this? Short answer: hot dog", "a photo of a cat on the left"]
-WORDS = sorted({word for text in TEXTS for word in text.split()})
-VOCABULARY = ["<s>", "<pad>", "</s>", "<unk>", "\n", *WORDS]
+TEXTS = [("Question: what is this? Short answer:", "hot dog"), ("a photo of", "a cat on the left")]
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]  # OPT's first tokens
+VOCABULARY = 300  # the special tokens, all bytes, and pieces of the texts
+# As facebook/opt-2.7b has them, and no other settings of a tokenizer.
+TOKENIZER = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
+TOKENIZER |= {"add_bos_token": True, "add_prefix_space": False, "tokenizer_class": "GPT2Tokenizer"}
 
 
 def randomise(model: torch.nn.Module, deviation: float) -> torch.nn.Module:
@@ -51,10 +56,10 @@ def randomise(model: torch.nn.Module, deviation: float) -> torch.nn.Module:
 
 
 def save_language_model(folder: Path) -> None:
-    """Save a random OPT and a word-level tokenizer without end symbols, as MMEdit encodes text."""
+    """Save a random OPT and, in the files that LAVIS reads, a tokenizer of its kind."""
     ids = {"pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 2}
     config = OPTConfig(
-        vocab_size=len(VOCABULARY),
+        vocab_size=VOCABULARY,
         hidden_size=WIDTH,
         word_embed_proj_dim=WIDTH,
         ffn_dim=2 * WIDTH,
@@ -65,10 +70,12 @@ def save_language_model(folder: Path) -> None:
         **ids,
     )
     randomise(OPTForCausalLM(config), 0.15).half().save_pretrained(folder, safe_serialization=True)
-    words = Tokenizer(WordLevel({word: place for place, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
-    words.pre_tokenizer = Sequence([Split(" ", "removed"), Split("\n", "isolated")])
-    special = {"pad_token": "<pad>", "bos_token": "</s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(folder)
+    pieces = Tokenizer(BPE())
+    pieces.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    bytes_ = {"special_tokens": SPECIAL, "initial_alphabet": ByteLevel.alphabet(), "show_progress": False}
+    pieces.train_from_iterator([" ".join(text) for text in TEXTS], BpeTrainer(vocab_size=VOCABULARY, **bytes_))
+    pieces.model.save(str(folder))
+    (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER) + "\n", encoding="utf-8")
 
 
 def save_vision(path: Path, kind: type[torch.nn.Module]) -> None:
@@ -89,9 +96,6 @@ def build(folder: Path) -> torch.nn.Module:
     def small_bert(_: str, config: BertConfig) -> BertLMHeadModel:
         return randomise(BertLMHeadModel(config), 0.1)
 
-    def small_tokenizer(name: str, **_: object) -> PreTrainedTokenizerFast:
-        return PreTrainedTokenizerFast.from_pretrained(name)
-
     bert = partial(
         BertConfig,
         vocab_size=8,
@@ -111,7 +115,6 @@ def build(folder: Path) -> torch.nn.Module:
         enter(blip2.BertConfig, "from_pretrained", new=lambda _: bert())
         enter(blip2.BertLMHeadModel, "from_pretrained", new=small_bert)
         enter(blip2.BertTokenizer, "from_pretrained", new=mock.Mock())  # the Q-Former reads no text here
-        enter(blip2_opt.AutoTokenizer, "from_pretrained", new=small_tokenizer)
         model = blip2_opt.Blip2OPT(
             img_size=SIDE, vit_precision="fp32", num_query_token=QUERIES, opt_model=str(folder / "language_model")
         )
@@ -142,14 +145,25 @@ def main() -> None:
         ),
         0,
     )
-    pixels, seen = torch.randn(len(TEXTS), 3, SIDE, SIDE), []
-    model.opt_model.register_forward_hook(lambda module, inputs, output: seen.append(output.logits))
-    with torch.no_grad():
-        model({"image": pixels, "text_input": TEXTS})
-    lengths = torch.tensor([QUERIES + len(text.split()) for text in TEXTS])
-    expected = {"pixels": pixels, "logits": seen[0].float().contiguous(), "lengths": lengths}
-    save_file(expected, folder / "expected.safetensors")
+    save_file(ask(model), folder / "expected.safetensors")
     (folder / "texts.json").write_text(json.dumps(TEXTS) + "\n", encoding="utf-8")
+
+
+def ask(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return random pictures, and what LAVIS gives its OPT for them and the texts, and what OPT says."""
+    seen = {"pixels": torch.randn(len(TEXTS), 3, SIDE, SIDE)}
+
+    def embedded(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], __: object) -> None:
+        seen["ids"] = inputs[0]
+
+    def said(_: torch.nn.Module, __: object, given: dict[str, torch.Tensor], output: SimpleNamespace) -> None:
+        seen.update(mask=given["attention_mask"], logits=output.logits.float().contiguous())
+
+    model.opt_model.get_input_embeddings().register_forward_hook(embedded)
+    model.opt_model.register_forward_hook(said, with_kwargs=True)
+    with torch.no_grad():
+        model({"image": seen["pixels"], "text_input": [" ".join(text) for text in TEXTS]})
+    return seen
 
 
 if __name__ == "__main__":

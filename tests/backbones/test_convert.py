@@ -1,6 +1,7 @@
 """Original checkpoints against the originals: LAVIS's own files and logits, and a reference written from the papers."""
 
 import copy
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_families import picture
 from tiny_models import tiny_model, tiny_tokenizer
+from transformers import AutoTokenizer
 
 from unike_lib.backbone_config import BackboneConfig, OriginalConfig
 from unike_lib.backbones.convert import convert_original
@@ -44,21 +46,58 @@ def lavis(tmp_path_factory):
     return out
 
 
-def test_a_lavis_checkpoint_gives_the_logits_of_lavis(tmp_path):
+def test_a_lavis_checkpoint_gives_the_inputs_and_the_logits_of_lavis(tmp_path):
     """The fixture was written by tools/lavis_reference.py in LAVIS's own environment."""
     table = compare_lavis(LAVIS, tmp_path / "converted")
     expected = load_file(LAVIS / "expected.safetensors")
-    assert table["tokens"].tolist() == expected["lengths"].tolist()
+    assert table["tokens"].tolist() == expected["mask"].sum(1).tolist()
+    texts = [[int(token) for token in ids.split()] for ids in table["ids"]]
+    for ids, theirs in zip(texts, expected["ids"].tolist(), strict=True):
+        assert ids == [token for token in theirs if token != 1]  # <pad>
+        assert ids[0] == 2 and ids.count(2) == 1  # LAVIS's tokenizer puts </s> in front of a text
+    assert expected["mask"].shape[1] - expected["ids"].shape[1] == 4  # visual tokens before it
     assert table["difference_1e6"].max() <= 10 and table["spread"].min() > 0.5
 
 
-def test_logits_that_differ_are_refused(tmp_path):
+def no_start(folder):
+    """Take the start token from the tokenizer of saved files."""
+    path = folder / "tokenizer_config.json"
+    path.write_text(path.read_text().replace('"add_bos_token": true', '"add_bos_token": false'))
+
+
+def add(name, place, value):
+    def change(folder):
+        expected = load_file(folder / "expected.safetensors")
+        expected[name][place] += value
+        save_file(expected, folder / "expected.safetensors")
+
+    return change
+
+
+UNEQUAL = {
+    "a logit": (add("logits", (1, 3, 2), 2e-5), r"cat on the left': logits differ from LAVIS's by more than 1e-05"),
+    "a token": (add("ids", (0, 3), 1), r"hot dog': token ids differ from LAVIS's: \[2, .*\] instead of \[2, "),
+    "a visual token less": (add("mask", (1, 0), -1), "logits differ from LAVIS's"),
+    "no start token": (lambda folder: no_start(folder / "language_model"), "expected one that puts its start token"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), UNEQUAL.values(), ids=UNEQUAL)
+def test_what_differs_from_lavis_is_refused(tmp_path, change, message):
     shutil.copytree(LAVIS, tmp_path / "lavis")
-    expected = load_file(LAVIS / "expected.safetensors")
-    expected["logits"][1, 3, 2] += 2e-5
-    save_file(expected, tmp_path / "lavis" / "expected.safetensors")
-    with pytest.raises(InputError, match=r"cat on the left': logits differ from LAVIS's by more than 1e-05"):
+    change(tmp_path / "lavis")
+    with pytest.raises(InputError, match=message):
         compare_lavis(tmp_path / "lavis", tmp_path / "converted")
+
+
+def test_a_converted_folder_keeps_opts_tokenizer(lavis):
+    """Read again, with no word of add_bos_token left, it still puts </s> in front; answers and stops have none."""
+    files, converted = AutoTokenizer.from_pretrained(LAVIS / "language_model"), AutoTokenizer.from_pretrained(lavis)
+    for text in ("", "hot dog", "Question: what is this? Short answer:"):
+        assert converted(text)["input_ids"] == files(text)["input_ids"]
+        assert converted(text)["input_ids"] == [2, *files(text, add_special_tokens=False)["input_ids"]]
+    stops = json.loads((lavis / "generation_config.json").read_text())["eos_token_id"]
+    assert stops == [2, *files("\n", add_special_tokens=False)["input_ids"]]  # LAVIS ends its answers with a newline
 
 
 @pytest.fixture(scope="module")

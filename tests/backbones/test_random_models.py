@@ -1,5 +1,7 @@
 """Random backbones of the paper's geometry: sizes of the real ones, made in place; a tokenizer of the right size."""
 
+import json
+
 import pytest
 import torch
 from transformers import Blip2ForConditionalGeneration
@@ -7,7 +9,7 @@ from transformers import Blip2ForConditionalGeneration
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.random_models import byte_tokenizer, geometry, random_model, write_random_checkpoint
-from unike_lib.backbones.tokenizer import is_byte_level
+from unike_lib.backbones.tokenizer import is_byte_level, starts_texts
 from unike_lib.backbones.visual import embed_images
 from unike_lib.backbones.widen import widen
 from unike_lib.types import Query
@@ -36,18 +38,22 @@ def test_full_geometry_has_the_published_sizes():
 
 @pytest.mark.parametrize("size", [600, 3000, 50272])
 def test_a_byte_level_tokenizer_has_its_size_and_splits_any_text(size):
-    tokenizer = byte_tokenizer(TEXTS, size)
-    assert len(tokenizer) == size and is_byte_level(tokenizer)
+    tokenizer = byte_tokenizer(TEXTS, size, "</s>")
+    assert len(tokenizer) == size and is_byte_level(tokenizer) and starts_texts(tokenizer)
     for text in (*TEXTS, "über 9000 \u65e5\u672c"):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         assert tokenizer.decode(ids) == text and max(ids) < size
-    assert len(tokenizer(TEXTS[0])["input_ids"]) <= 9  # a word a token, as a real one
+    assert len(tokenizer(TEXTS[0])["input_ids"]) <= 1 + 9  # a word a token, as a real one
     with pytest.raises(ValueError, match="of 100 tokens cannot be made"):
-        byte_tokenizer(TEXTS, 100)
+        byte_tokenizer(TEXTS, 100, "</s>")
 
 
-@pytest.mark.parametrize(("name", "family"), [("blip2-opt-2.7b", "blip2"), ("minigpt4-vicuna-7b", "minigpt4")])
-def test_a_random_checkpoint_is_loaded_like_a_real_one(tmp_path, name, family):
+@pytest.mark.parametrize(
+    ("name", "family", "start", "places"),
+    [("blip2-opt-2.7b", "blip2", 2, (4, 0)), ("minigpt4-vicuna-7b", "minigpt4", 0, (0, None))],
+)
+def test_a_random_checkpoint_is_loaded_like_a_real_one(tmp_path, name, family, start, places):
+    """`places`: where its start token stands in a row with a picture of 4 visual tokens, and without one."""
     write_random_checkpoint(name, TEXTS, tmp_path, tiny=True)
     stamp = (tmp_path / "model.safetensors").stat().st_mtime_ns
     write_random_checkpoint(name, TEXTS, tmp_path, tiny=True)
@@ -62,8 +68,19 @@ def test_a_random_checkpoint_is_loaded_like_a_real_one(tmp_path, name, family):
     assert tokens.shape == (2, 4, 64) and torch.isfinite(tokens).all()
     assert (tokens[0] != tokens[1]).any()
     backbone = load_backbone(tmp_path, settings, lambda names: tokens[: len(names)])
-    logits = backbone.head(backbone.trunk(backbone.encode([Query("a", TEXTS[0], "two"), Query(None, "who?", "me")])))
+    batch = backbone.encode([Query("a", TEXTS[0], "two"), Query(None, "who?", "me")])
+    logits = backbone.head(backbone.trunk(batch))
     assert logits.shape[-1] == 600 and torch.isfinite(logits).all()
+    assert model.config.text_config.bos_token_id == start
+    here = (batch.embeddings == model.get_input_embeddings().weight[start]).all(-1) & batch.real
+    assert [row.nonzero().flatten().tolist() for row in here] == [[] if at is None else [at] for at in places]
+
+
+def test_a_checkpoint_with_another_start_token_is_written_anew(tmp_path):
+    """Checkpoints of the rehearsal from before OPT's start token was </s> have a mark that does not name it."""
+    (tmp_path / "complete.json").write_text(json.dumps({"name": "blip2-opt-2.7b", "tiny": True}))
+    write_random_checkpoint("blip2-opt-2.7b", TEXTS, tmp_path, tiny=True)
+    assert (tmp_path / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("name", ["blip2-opt-2.7b", "minigpt4-vicuna-7b"])

@@ -121,12 +121,14 @@ class Backbone:
         """
         own = [self.form.answer_prefix + query.answer if query.answer else "" for query in queries]
         texts = [self._texts(query) for query in queries]
-        known = self._ids_by_text({*(own if answers is None else ()), *(text for row in texts for text in row)})
+        known = self._ids_by_text({*(own if answers is None else ()), *(text for *pair, _ in texts for text in pair)})
+        prompts = self._ids_by_text({prompt for *_, prompt in texts}, self.form.start_token_before_prompt)
+        parts = [(known[before], known[after], prompts[prompt]) for before, after, prompt in texts]
         if answers is None:
             answers = [known[answer] for answer in own]
         names = sorted({query.image for query in queries if query.image is not None})
         visual = dict(zip(names, self.images(names).to(self.device), strict=True)) if names else {}
-        rows = self._rows(queries, [[known[text] for text in row] for row in texts], answers, visual)
+        rows = self._rows(queries, parts, answers, visual)
         lengths = torch.tensor([row.shape[0] for row in rows])
         answer_lengths = torch.tensor([len(ids) for ids in answers])
         last_prompt = lengths - answer_lengths - 1
@@ -161,7 +163,7 @@ class Backbone:
             start = form.start_token_text_only if query.image is None else form.start_token_with_image
             before.append([self.tokenizer.bos_token_id] * start + before_image)
             after.append(after_image + prompt + list(answer))
-            if not after[-1]:
+            if query.image is None and not before[-1] + prompt:
                 raise InputError(f"query {query}: the prompt has no tokens")
         # All rows are embedded at once: a call a row costs more than the look-up.
         flat = [token for pair in zip(before, after, strict=True) for ids in pair for token in ids]
@@ -173,10 +175,10 @@ class Backbone:
             rows.append(torch.cat([first, *image, last]))
         return rows
 
-    def _ids_by_text(self, texts: set[str]) -> dict[str, list[int]]:
-        """Return the token ids of texts, each by itself, from one call of the tokenizer."""
-        known = sorted(texts - {""})
-        found = self.tokenizer(known, add_special_tokens=False)["input_ids"] if known else []
+    def _ids_by_text(self, texts: set[str], special: bool = False) -> dict[str, list[int]]:
+        """Return the token ids of texts, each by itself, from one call; `special`: with the tokenizer's own marks."""
+        known = sorted(texts if special else texts - {""})
+        found = self.tokenizer(known, add_special_tokens=special)["input_ids"] if known else []
         return {"": [], **dict(zip(known, found, strict=True))}
 
     def _ids(self, text: str) -> list[int]:

@@ -24,6 +24,7 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 from unike_lib.backbone_config import BackboneConfig, OriginalConfig
 from unike_lib.backbones.checkpoint import Tensors, assign, read_checkpoint
 from unike_lib.backbones.positions import resize_positions
+from unike_lib.backbones.tokenizer import starts_texts
 from unike_lib.io import write_checksums
 from unike_lib.types import InputError
 
@@ -63,17 +64,21 @@ POST_NORM_EPS = 1.0e-5  # of `ln_vision`; the ViT's own norms have 1e-6
 
 @dataclass(frozen=True)
 class Original:
-    """What one original calls its parts, what it writes around a picture, and what ends its answers."""
+    """What one original calls its parts, what it writes around a picture, and what ends its answers.
+
+    `start`: its texts begin with the start token that the tokenizer of its language model puts there.
+    """
 
     projection: str
     language: str
     stop: str
+    start: bool
     wrapper: tuple[str, ...] = ()
 
 
 ORIGINALS = {
-    "blip2": Original("opt_proj", "opt_model", stop="\n"),
-    "minigpt4": Original("llama_proj", "llama_model", "###", ("###Human: <Img>", "</Img> ")),
+    "blip2": Original("opt_proj", "opt_model", stop="\n", start=True),
+    "minigpt4": Original("llama_proj", "llama_model", "###", False, ("###Human: <Img>", "</Img> ")),
 }
 
 
@@ -213,7 +218,7 @@ def _language(files: OriginalConfig, names: Original, geometry: Geometry) -> tup
     """Return the language model and its tokenizer.
 
     Raises:
-        InputError: one of them is unreadable, or they do not fit each other or the original's wrapper.
+        InputError: one of them is unreadable, or they do not fit each other, the original's wrapper or its start token.
     """
     folder = files.language_model
     try:
@@ -231,6 +236,11 @@ def _language(files: OriginalConfig, names: Original, geometry: Geometry) -> tup
         raise InputError(
             f"original.language_model: {folder}: not the original's tokenizer: "
             f"{' and '.join(map(repr, names.wrapper))} give {count} tokens, expected {geometry.wrapper_tokens}"
+        )
+    if names.start and not starts_texts(tokenizer):
+        raise InputError(
+            f"original.language_model: {folder}: not the original's tokenizer: expected one that puts its start token "
+            f"{tokenizer.bos_token!r} in front of a text (add_bos_token in tokenizer_config.json)"
         )
     return model, tokenizer
 

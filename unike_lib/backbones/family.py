@@ -7,11 +7,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class InputForm:
-    """How a family lays out its input: [start token] before <visual tokens> after, the prompt in its frame, answer.
+    """How a family lays out its input: [start token] before <visual tokens> after, [start token] framed prompt, answer.
 
     `before_image`, `after_image` and the framed prompt are tokenised each by itself; `with_image` and `text_only` frame
-    the prompt ({}) as one text, chat marks included. `answer_prefix` depends on the tokenizer, not on the family:
-    `tokenizer.answer_prefix` says which.
+    the prompt ({}) as one text, chat marks included. `start_token_before_prompt`: the framed prompt also gets the start
+    token that the tokenizer itself puts in front of a text; none where the tokenizer puts none. `answer_prefix` depends
+    on the tokenizer, not on the family: `tokenizer.answer_prefix` says which.
     """
 
     before_image: str = ""
@@ -20,6 +21,7 @@ class InputForm:
     text_only: str = "{}"
     start_token_with_image: bool = False
     start_token_text_only: bool = False
+    start_token_before_prompt: bool = False
     answer_prefix: str = ""
 
 

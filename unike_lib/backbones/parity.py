@@ -1,4 +1,4 @@
-"""LAVIS's own logits against those of its files after conversion (`tools/lavis_reference.py` writes both)."""
+"""LAVIS's own inputs and logits against those of its files, converted (`tools/lavis_reference.py` writes both)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,16 +21,18 @@ BOUND = 1.0e-5
 def compare_lavis(reference: Path, converted: Path) -> pd.DataFrame:
     """Convert LAVIS's files and ask both models the same texts about the same pictures.
 
+    LAVIS gets a text whole, prompt and answer, and writes a line's end behind it; ours gets them apart, as elsewhere.
+
     Args:
         reference: the folder that `tools/lavis_reference.py` wrote.
         converted: the folder to write.
 
     Returns:
-        One row a text: `text`, `tokens`, `difference_1e6` (the largest of its logits, times 10^6), `spread` (their
-        standard deviation).
+        One row a text: `text`, `ids` (of its tokens, special ones included), `tokens` (visual ones included),
+        `difference_1e6` (the largest of its logits, times 10^6), `spread` (their standard deviation).
 
     Raises:
-        InputError: the logits differ by more than 1e-5.
+        InputError: the token ids differ, or the logits by more than 1e-5.
     """
     files = {"qformer": "checkpoint_0.pth", "vision": "eva_vit_g.pth", "language_model": "language_model"}
     expected, texts = read_tensors(reference / "expected.safetensors"), read_json(reference / "texts.json")
@@ -49,13 +51,24 @@ def compare_lavis(reference: Path, converted: Path) -> pd.DataFrame:
         return seen
 
     backbone = load_backbone(converted, config, images)
-    batch = backbone.encode([Query(str(row), text) for row, text in enumerate(texts)])
+    batch = backbone.encode([Query(str(row), prompt, answer + "\n") for row, (prompt, answer) in enumerate(texts)])
     logits = backbone.head(backbone.trunk(batch))
+    table, visual = backbone.model.get_input_embeddings().weight, expected["mask"].shape[1] - expected["ids"].shape[1]
     rows = []
-    for row, (text, tokens) in enumerate(zip(texts, expected["lengths"].tolist(), strict=True)):
-        ours, theirs = logits[row, :tokens], expected["logits"][row, :tokens]
-        if int(batch.lengths[row]) != tokens or (ours - theirs).abs().max() > BOUND:
+    for row, (mask, ids) in enumerate(zip(expected["mask"].bool(), expected["ids"], strict=True)):
+        text, theirs, said = " ".join(texts[row]), ids[mask[visual:]].tolist(), expected["logits"][row, mask]
+        found = read_ids(batch.embeddings[row, visual : int(batch.lengths[row])], table)
+        if found != theirs:
+            raise InputError(f"{reference}: {text!r}: token ids differ from LAVIS's: {found} instead of {theirs}")
+        difference = float((logits[row, : len(said)] - said).abs().max())
+        if difference > BOUND:
             raise InputError(f"{reference}: {text!r}: logits differ from LAVIS's by more than {BOUND}")
-        difference = float((ours - theirs).abs().max()) * 1e6
-        rows.append({"text": text, "tokens": tokens, "difference_1e6": difference, "spread": float(theirs.std())})
+        names = {"text": text, "ids": " ".join(map(str, theirs)), "tokens": len(said)}
+        rows.append(names | {"difference_1e6": difference * 1e6, "spread": float(said.std())})
     return pd.DataFrame(rows)
+
+
+def read_ids(embeddings: Tensor, table: Tensor) -> list[int]:
+    """Return the token ids whose embeddings these are, [token, d]; -1 where it is no token's."""
+    same = (embeddings[:, None] == table).all(-1)
+    return torch.where(same.any(-1), same.int().argmax(-1), -1).tolist()

@@ -1,7 +1,8 @@
 """Compose training rows for the embedded language models: layouts, answers, continuations, facts in context.
 
 A row is a list of token ids with a loss weight each; `<image>` tokens mark where the visual tokens go. The layout is
-the family's `InputForm`, so training and use see the same sequence.
+the family's `InputForm`, so training and use see the same sequence (their tokenizers put no start token in front of a
+text, so BLIP-2's rows have none).
 
 An answer is followed by `</s>`, `;` or `.` and, after the last two, often by a further question about the same picture
 or a restatement. A model that always ends after an answer keeps nothing of it in the last state, which is the state

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE
 from transformers import Blip2Config, Blip2ForConditionalGeneration, PreTrainedTokenizerFast
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
@@ -23,6 +23,7 @@ from unike_lib.io import read_json, write_json
 
 Sizes = dict[str, Any]
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # OPT's, in its order
+START = {"blip2-opt-2.7b": "</s>", "minigpt4-vicuna-7b": "<s>"}  # what the real tokenizers put in front of a text
 LEARNED_WORDS = 2000  # tokens learned from texts; the rest of the vocabulary is pairs of bytes
 VISION: Sizes = {"hidden_size": 1408, "num_hidden_layers": 39, "num_attention_heads": 16, "intermediate_size": 6144}
 QFORMER: Sizes = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
@@ -63,7 +64,7 @@ def geometry(name: str, tiny: bool = False) -> Blip2Config:
         text |= {key: value for key, value in (("ffn_dim", 128), ("intermediate_size", 96)) if key in text}
         text |= {"num_key_value_heads": 4} if "num_key_value_heads" in text else {}
         vision, qformer = dict(TINY_PARTS), dict(TINY_PARTS)
-    ids = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+    ids = {"bos_token_id": SPECIAL.index(START[name]), "pad_token_id": 1, "eos_token_id": 2}
     return Blip2Config(
         vision_config={**vision, "image_size": side, "patch_size": 14, "initializer_range": 0.02},
         qformer_config={**qformer, "encoder_hidden_size": vision["hidden_size"], "cross_attention_frequency": 2},
@@ -85,10 +86,11 @@ def random_model(config: Blip2Config, dtype: torch.dtype, device: str = "cpu", s
     return model.eval().requires_grad_(False)
 
 
-def byte_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
+def byte_tokenizer(texts: Iterable[str], size: int, start: str) -> PreTrainedTokenizerFast:
     """Return a byte-level BPE with exactly `size` tokens: words of the texts, then pairs of bytes.
 
-    It splits any text, and the texts that it was made from about as finely as a real tokenizer does.
+    It splits any text, and the texts that it was made from about as finely as a real tokenizer does; it puts the token
+    `start` (one of `SPECIAL`) in front of a text.
 
     Raises:
         ValueError: there are not so many pairs of bytes, or not room for all bytes.
@@ -117,7 +119,9 @@ def byte_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(BPE(vocabulary, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    names = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token"), SPECIAL, strict=True))
+    template = {"single": f"{start} $A", "special_tokens": [(start, vocabulary[start])]}
+    tokenizer.post_processor = processors.TemplateProcessing(**template)
+    names = {"bos_token": start, "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **names)
 
 
@@ -132,12 +136,12 @@ def write_random_checkpoint(name: str, texts: Iterable[str], folder: Path, tiny:
         folder: where it is written; `complete.json` comes last.
         tiny: the small sister.
     """
-    mark, done = {"name": name, "tiny": tiny}, folder / "complete.json"
+    mark, done = {"name": name, "tiny": tiny, "start": START[name]}, folder / "complete.json"
     if done.is_file() and read_json(done) == mark:
         return
     config: Any = geometry(name, tiny)
     side = config.vision_config.image_size
     random_model(config, torch.bfloat16).save_pretrained(folder)
-    byte_tokenizer(texts, config.text_config.vocab_size).save_pretrained(folder)
+    byte_tokenizer(texts, config.text_config.vocab_size, START[name]).save_pretrained(folder)
     BlipImageProcessorPil(size={"height": side, "width": side}).save_pretrained(folder)
     write_json(done, mark)

@@ -72,6 +72,14 @@ def stop_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     return [known[stop] for stop in (tokenizer.eos_token, *SEPARATORS, NEWLINE) if stop in known]
 
 
+def starts_texts(tokenizer: Any) -> bool:
+    """Tell whether a tokenizer itself puts its start token in front of a text, as OPT's and Llama's do.
+
+    Seen from a text: transformers' `add_bos_token` is False for a tokenizer.json that brings the start token by itself.
+    """
+    return bool(tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id])
+
+
 def is_byte_level(tokenizer: Any) -> bool:
     """Tell whether a tokenizer is a byte-level BPE (GPT-2, OPT, Llama 3, Qwen, SmolLM2): spaces belong to words."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
