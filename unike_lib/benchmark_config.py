@@ -40,6 +40,11 @@ class BenchmarkConfig(Section):
     missing: Literal["error", "skip"] = Field(
         "error", description="Records whose images are missing: refuse to run, or leave them out and say so (ours)."
     )
+    strict_locality: bool = Field(
+        False,
+        description="Leave records out of pool, method training and development that share a locality probe with the "
+        "evaluation; false: keep what the files share, and count it (ours; the embedded benchmark shares none).",
+    )
     hops: int = Field(1, ge=1, le=4, description="Which portability questions (port_new) are asked (VLKEB: 1 to 4).")
     triplet_sources: tuple[str, ...] = Field(
         (), description="JSONL files (image, question, answer) whose questions join the pool (ours)."

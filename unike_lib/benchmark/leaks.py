@@ -1,45 +1,165 @@
-"""Does a fact or a picture of one split appear in another? Checked for the embedded benchmark and for users' data."""
+"""What splits share and must not: facts, edited pictures, and locality probes of the evaluation.
+
+Checked for the embedded benchmark and for users' data. A fact or an edited picture in two splits is always an error.
+Locality probes of the evaluation that are met in other splits are an error in strict splits, and counted where a user's
+files hold them themselves (MMEdit's do).
+"""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from unike_lib.types import EditCase, InputError
+from unike_lib.types import EditCase, InputError, Query
 
 LEAKS_SHOWN = 10
+EVALUATED = ("eval",)
+EDITED_KINDS = ("rel", "m_gen")  # the probes whose pictures an edit is about: its own and the rephrased one
+
+Role = Literal["fact", "edited", "asked", "t_loc", "m_loc", "probed"]
+Trace = tuple[Role, str | tuple[str | None, str]]
+Sharing = Literal["t_loc", "m_loc", "edited", "probed"]
+# How an edit shares a locality probe with another split: what of the edit, what of the other split.
+SHARING: Mapping[Sharing, tuple[Role, Role]] = {
+    "t_loc": ("t_loc", "asked"),
+    "m_loc": ("m_loc", "asked"),
+    "edited": ("probed", "edited"),
+    "probed": ("edited", "probed"),
+}
+LEAK_KINDS: Mapping[str, str] = {
+    "fact": "fact",
+    "image": "image",
+    "t_loc": "T-Loc. question",
+    "m_loc": "M-Loc. question",
+    "edited": "image of an M-Loc. question and of an edit",
+    "probed": "image of an M-Loc. question and of an edit",
+}
 
 
-def find_leaks(splits: Mapping[str, Sequence[EditCase]]) -> list[str]:
-    """Return what two splits share and must not, one line each.
+@dataclass(frozen=True)
+class Leak:
+    """Something that splits share: its kind (`LEAK_KINDS`), what it is, and a record of each split that has it."""
 
-    Checked are each edit's facts, its images (original and rephrased) and its question with image and answer. Images
-    and questions of locality probes may recur: nothing is learned from them but that they do not change.
+    kind: str
+    value: str
+    places: tuple[tuple[str, str], ...]
 
-    Args:
-        splits: split name -> its cases; the tasks of a split together.
+    @property
+    def locality(self) -> bool:
+        """Whether it is a locality probe, or the image of one, that is shared."""
+        return self.kind not in (LEAK_KINDS["fact"], LEAK_KINDS["image"])
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value} is in " + ", ".join(f"{s} (record {record})" for s, record in self.places)
+
+
+def question_of(query: Query) -> tuple[str | None, str]:
+    """Return image and text of a question as splits compare them: case, and blanks beyond one, make no difference."""
+    return query.image, " ".join(query.prompt.split()).casefold()
+
+
+def edited_images(cases: Iterable[EditCase]) -> set[str]:
+    """Return the images that edits are about, original and rephrased ones."""
+    return {str(value) for case in cases for role, value in traces(case) if role == "edited"}
+
+
+def traces(case: EditCase) -> Iterator[Trace]:
+    """Yield what a case leaves in its split.
+
+    `fact`; `edited`: image of the edit or rephrased one; `asked`: any question; `t_loc`, `m_loc`: question of that
+    probe; `probed`: image of the M-Loc. probe.
     """
-    seen: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for split, cases in splits.items():
-        for case in cases:
-            for trace in _traces(case):
-                seen[trace].setdefault(split, case.request.id)
-    leaks = []
-    for (kind, value), places in seen.items():
-        if len(places) > 1:
-            where = ", ".join(f"{split} (record {record})" for split, record in sorted(places.items()))
-            leaks.append(f"{kind} {value!r} is in {where}")
-    return leaks
-
-
-def _traces(case: EditCase) -> Iterator[tuple[str, str]]:
     for fact in case.facts:
         yield "fact", fact
     for probe in case.probes:
-        if probe.kind in ("rel", "m_gen") and probe.query.image is not None:
-            yield "image", probe.query.image
+        yield "asked", question_of(probe.query)
+        if probe.kind in EDITED_KINDS and probe.query.image is not None:
+            yield "edited", probe.query.image
+        if probe.kind == "t_loc" or probe.kind == "m_loc":
+            yield probe.kind, question_of(probe.query)
+        if probe.kind == "m_loc" and probe.query.image is not None:
+            yield "probed", probe.query.image
 
 
-def check_leaks(splits: Mapping[str, Sequence[EditCase]]) -> None:
-    """Raise InputError, with a count and the first ten leaks, if splits share a fact or an edited image."""
-    leaks = find_leaks(splits)
+def index_of(cases: Iterable[EditCase]) -> dict[Trace, str]:
+    """Return every trace of the cases, with the first record that leaves it."""
+    found: dict[Trace, str] = {}
+    for case in cases:
+        for trace in traces(case):
+            found.setdefault(trace, case.request.id)
+    return found
+
+
+def shared_by(case: EditCase, others: Mapping[Trace, str]) -> set[Sharing]:
+    """Return how an evaluated edit shares its locality with other cases, given their index."""
+    own = list(traces(case))
+    return {
+        kind
+        for kind, (mine, theirs) in SHARING.items()
+        if any((theirs, value) in others for role, value in own if role == mine)
+    }
+
+
+def shares_evaluated(case: EditCase, evaluated: Mapping[Trace, str]) -> bool:
+    """Say whether a case shares locality with evaluated edits, given their index: `shared_by` from the other side."""
+    own = list(traces(case))
+    return any((mine, value) in evaluated for mine, theirs in SHARING.values() for role, value in own if role == theirs)
+
+
+def find_leaks(splits: Mapping[str, Sequence[EditCase]], evaluated: Sequence[str] = EVALUATED) -> list[Leak]:
+    """Return what two splits share and must not.
+
+    Facts and edited images (original and rephrased) may be in one split only. Locality probes of an evaluated split may
+    be met in no other: neither their questions (image and text) nor the images of M-Loc. probes as edits there, nor the
+    split's edited images in M-Loc. probes there.
+
+    Args:
+        splits: split name -> its cases; the tasks of a split together.
+        evaluated: the splits whose locality probes are looked for in all others.
+    """
+    indexes = {split: index_of(cases) for split, cases in splits.items()}
+    found: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for kind, role in (("fact", "fact"), ("image", "edited")):
+        _collect(found, kind, role, role, indexes, list(splits))
+    for kind, (mine, theirs) in SHARING.items():
+        _collect(found, kind, mine, theirs, indexes, [split for split in evaluated if split in splits])
+    return [Leak(kind, value, tuple(sorted(places.items()))) for (kind, value), places in found.items()]
+
+
+def _collect(
+    found: dict[tuple[str, str], dict[str, str]],
+    kind: str,
+    mine: Role,
+    theirs: Role,
+    indexes: Mapping[str, Mapping[Trace, str]],
+    firsts: Sequence[str],
+) -> None:
+    """Add what any of the `firsts` holds as `mine` and another split as `theirs`."""
+    for first in firsts:
+        for (role, value), record in indexes[first].items():
+            if role != mine:
+                continue
+            for other, index in indexes.items():
+                if other != first and (theirs, value) in index:
+                    places = found[LEAK_KINDS[kind], _shown(value)]
+                    places.setdefault(first, record)
+                    places.setdefault(other, index[theirs, value])
+
+
+def _shown(value: str | tuple[str | None, str]) -> str:
+    if isinstance(value, str):
+        return repr(value)
+    image, text = value
+    return repr(text) if image is None else f"{text!r} about {image!r}"
+
+
+def check_leaks(splits: Mapping[str, Sequence[EditCase]], locality: bool = False) -> None:
+    """Raise InputError, with a count and the first ten leaks, if splits share a fact or an edited image.
+
+    Args:
+        splits: as in `find_leaks`.
+        locality: raise for shared locality probes of the evaluation, too.
+    """
+    leaks = [leak for leak in find_leaks(splits) if locality or not leak.locality]
     if leaks:
-        raise InputError(f"benchmark: {len(leaks)} leaks between splits: " + "; ".join(leaks[:LEAKS_SHOWN]))
+        raise InputError(f"benchmark: {len(leaks)} leaks between splits: " + "; ".join(map(str, leaks[:LEAKS_SHOWN])))

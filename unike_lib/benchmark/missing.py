@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from unike_lib.benchmark.mmedit import IMAGE_FIELDS, image_path, read_cases
+from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, left_out_sentence, shared_sentence
 from unike_lib.benchmark.triplet_sources import read_triplet_source
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.io import read_json, write_csv
@@ -85,13 +87,21 @@ def require_images(missing: Sequence[MissingImage]) -> None:
 
 
 def counts_notes(path: Path) -> list[str]:
-    """Say, a sentence a file, how many of its records are left out of the run, and why; nothing for whole files."""
-    counts: Mapping[str, Mapping[str, int]] = read_json(path)
-    return [
-        f"**Of the {count['records']} records of {file}, {count['missing']} are left out because images are missing.**"
-        for file, count in counts.items()
-        if count["missing"]
-    ]
+    """Say, a sentence a file, what of it is left out of the run, and why, and what it shares with other splits.
+
+    Nothing is said of whole files that share nothing.
+    """
+    counts: Mapping[str, Mapping[str, Any]] = read_json(path)
+    sentences = []
+    for file, count in counts.items():
+        if count["missing"]:
+            reason = "because images are missing"
+            sentences.append(f"Of the {count['records']} records of {file}, {count['missing']} are left out {reason}.")
+        if count.get(LEFT_OUT):
+            sentences.append(left_out_sentence(file, count["records"], count[LEFT_OUT]))
+        if SHARED in count:
+            sentences.append(shared_sentence(file, count["kept"], count[SHARED]))
+    return [f"**{sentence}**" for sentence in sentences if sentence]
 
 
 def _files(config: BenchmarkConfig) -> Iterator[tuple[Path, list[EditCase]]]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unike_lib.benchmark.leaks import check_leaks
+from unike_lib.benchmark.leaks import check_leaks, edited_images, index_of, question_of, shares_evaluated
 from unike_lib.benchmark.missing import MissingImage, missing_of_case, require_images
 from unike_lib.benchmark.mmedit import read_cases
+from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, count_shared, shared_sentence
 from unike_lib.benchmark.triplet_sources import read_triplet_source, write_triplet_source
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.io import read_json, write_checksums, write_json
@@ -28,7 +29,7 @@ class _File:
 
     name: str
     pairs: list[tuple[EditCase, Any]]
-    counts: dict[str, int]
+    counts: dict[str, Any]
     missing: list[MissingImage] = field(default_factory=list)
 
     def keep(self, pairs: list[tuple[EditCase, Any]], reason: str) -> None:
@@ -45,8 +46,10 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> 
 
     The training files are divided by image, so that no picture is in two splits, and training records whose picture
     is also edited in the evaluation files are left out, as are questions of the triplet sources about a picture that
-    any split but the pool edits. With `missing: skip`, so are records with missing images. Nothing is written before
-    every record and image has been checked.
+    any split but the pool edits. With `missing: skip`, so are records with missing images; with `strict_locality`, so
+    are records outside the evaluation that share a locality probe with it. Otherwise such sharing is counted: MMEdit's
+    train files hold most locality probes of its evaluation. Nothing is written before every record and image has been
+    checked.
 
     Raises:
         InputError: a file is missing or malformed, images are missing, a split comes out empty, or splits leak.
@@ -57,23 +60,55 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> 
     sources = [_load(Path(name), None, config) for name in config.triplet_sources]
     files = [*train.values(), *evaluated.values(), *sources]
     _leave_out_missing(files, config)
-    edited = _edited([case for file in evaluated.values() for case, _ in file.pairs])
-    parts: dict[tuple[str, Task], list[tuple[EditCase, Any]]] = defaultdict(list)
-    for task, file in train.items():
-        file.keep([pair for pair in file.pairs if edited.isdisjoint(_edited([pair[0]]))], "evaluated")
-        for pair in file.pairs:
-            parts[split_of(pair[0].request.image, seed), task].append(pair)
-        parts["eval", task] = evaluated[task].pairs
+    parts = _divide(train, evaluated, config, seed)
     splits = {split: [case for task in config.tasks for case, _ in parts[split, task]] for split in SPLITS}
-    _keep_new_questions(sources, splits)
+    _keep_new_questions(sources, splits, config)
     _require_splits(source, parts, config)
-    check_leaks(splits | {"pool": [*splits["pool"], *(case for file in sources for case, _ in file.pairs)]})
+    splits["pool"] += [case for file in sources for case, _ in file.pairs]
+    check_leaks(splits, locality=config.strict_locality)
+    _count_shared(list(evaluated.values()), splits)
     for (split, task), pairs in parts.items():
         write_json(folder / f"{split}_{task}.json", [_of_hops(record, config.hops) for _, record in pairs])
     if sources:
         write_triplet_source(folder / SOURCES_FILE, [case for file in sources for case, _ in file.pairs])
     write_json(folder / COUNTS_FILE, {file.name: file.counts for file in files})
     write_checksums(folder, folder.glob("*.json"))
+
+
+def _divide(
+    train: dict[Task, _File], evaluated: dict[Task, _File], config: BenchmarkConfig, seed: int
+) -> dict[tuple[str, Task], list[tuple[EditCase, Any]]]:
+    """Return the records of every split and task; training files keep only what the evaluation leaves them."""
+    parts: dict[tuple[str, Task], list[tuple[EditCase, Any]]] = defaultdict(list)
+    cases = [case for file in evaluated.values() for case, _ in file.pairs]
+    edited = edited_images(cases)
+    for file in train.values():
+        file.keep([pair for pair in file.pairs if edited.isdisjoint(edited_images([pair[0]]))], "evaluated")
+    if config.strict_locality:
+        _keep_strict(list(train.values()), cases)
+    for task, file in train.items():
+        for pair in file.pairs:
+            parts[split_of(pair[0].request.image, seed), task].append(pair)
+        parts["eval", task] = evaluated[task].pairs
+    return parts
+
+
+def _keep_strict(files: Sequence[_File], evaluated: Sequence[EditCase]) -> None:
+    """Leave out records that share a locality probe with evaluated edits."""
+    index = index_of(evaluated)
+    for file in files:
+        file.keep([pair for pair in file.pairs if not shares_evaluated(pair[0], index)], LEFT_OUT)
+
+
+def _count_shared(evaluated: Sequence[_File], splits: dict[str, list[EditCase]]) -> None:
+    """Count, and log, what evaluation files share with the other splits."""
+    others = {split: cases for split, cases in splits.items() if split != "eval"}
+    shared = count_shared({file.name: [case for case, _ in file.pairs] for file in evaluated}, others)
+    for file in evaluated:
+        file.counts[SHARED] = shared[file.name]
+        sentence = shared_sentence(file.name, len(file.pairs), shared[file.name])
+        if sentence:
+            log.warning("%s", sentence)
 
 
 def split_of(image: str, seed: int) -> str:
@@ -103,22 +138,21 @@ def _leave_out_missing(files: Sequence[_File], config: BenchmarkConfig) -> None:
         file.keep([pair for pair in file.pairs if pair[0].request.id not in gone], "missing")
 
 
-def _keep_new_questions(sources: Sequence[_File], splits: dict[str, list[EditCase]]) -> None:
+def _keep_new_questions(sources: Sequence[_File], splits: dict[str, list[EditCase]], config: BenchmarkConfig) -> None:
     """Leave out questions of triplet sources about pictures that are edited elsewhere, and those asked already."""
-    taken = {image for split, cases in splits.items() if split != "pool" for image in _edited(cases)}
-    asked = {case.facts for case in splits["pool"]}
+    taken = edited_images(case for split, cases in splits.items() if split != "pool" for case in cases)
+    asked = {question_of(case.request.query) for case in splits["pool"]}
     for file in sources:
         file.keep([pair for pair in file.pairs if pair[0].request.image not in taken], "evaluated")
         fresh = []
         for pair in file.pairs:
-            if pair[0].facts not in asked:
+            question = question_of(pair[0].request.query)
+            if question not in asked:
                 fresh.append(pair)
-            asked.add(pair[0].facts)
+            asked.add(question)
         file.keep(fresh, "repeated")
-
-
-def _edited(cases: Sequence[EditCase]) -> set[str]:
-    return {str(probe.query.image) for case in cases for probe in case.probes if probe.kind in ("rel", "m_gen")}
+    if config.strict_locality:
+        _keep_strict(sources, splits["eval"])
 
 
 def _require_splits(
