@@ -145,6 +145,7 @@ rule report_page:
             *["results/figures/contact_sheet.png"] * EMBEDDED,
         ],
         settings=f"{workflow.basedir}/config.yaml",
+        counts=COUNTS,
         examples="results/qualitative.html",
     output:
         report(

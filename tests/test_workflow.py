@@ -316,6 +316,8 @@ def test_a_users_benchmark_is_planned_with_its_report_of_missing_images(tmp_path
     )
     reads = {rule for rule, files in re.findall(r"rule (\w+):\n +input: (.+)\n", text) if "pool_sources" in files}
     assert reads == {"visual", "triplets"}
+    reads = {rule for rule, files in re.findall(r"rule (\w+):\n +input: (.+)\n", text) if "counts.json" in files}
+    assert reads == {"table", "table5", "report_page"}
     status, text = snakemake(tmp_path, "-n", "--configfile", tmp_path / "mine.yaml", "--", "results/missing_images.csv")
     assert status == 0 and planned(text) == {"missing_images": 1}, text
 

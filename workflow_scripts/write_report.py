@@ -5,6 +5,7 @@ from pathlib import Path
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as config:
+    from unike_lib.benchmark.missing import counts_notes
     from unike_lib.reporting.report import ReportSources, write_report
 
     inputs, params = snakemake.input, snakemake.params
@@ -18,4 +19,5 @@ with Stage(snakemake) as config:
         settings=Path(inputs.settings),
         benchmarks=Path(params.benchmarks),
     )
-    write_report(sources, Path(snakemake.output[0]), config)
+    notes = [note for path in inputs.counts for note in counts_notes(Path(path))]
+    write_report(sources, Path(snakemake.output[0]), config, notes)

@@ -90,7 +90,7 @@ def sources(table_cells, config, admission, tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(sources, config, tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(sources, out, config)
+    write_report(sources, out, config, ["**Of its 31 edits, `method` has 17 & more.**"])
     return out.read_text(encoding="utf-8")
 
 
@@ -112,6 +112,7 @@ def test_the_page_says_what_its_tables_say(page, sources):
     assert "The embedded backbones are small." in text and "Levels are not comparable with the paper's" in text
     assert "right did not pass the admission tests (vqa, caption): UniKE's rows there say nothing about UniKE." in text
     assert "left did not pass" not in text
+    assert "Of its 31 edits, method has 17 & more." in text
     table = pd.read_csv(sources.tables[0])
     row = table[(table["backbone"] == "left") & (table["task"] == "vqa") & (table["method"] == "t-patcher")].iloc[0]
     assert f"{row['rel']:.1f}{row['rel_low']:.1f} to {row['rel_high']:.1f}" in text

@@ -60,8 +60,8 @@ class ReportSources:
     benchmarks: Path
 
 
-def write_report(sources: ReportSources, out: Path, config: Config) -> None:
-    """Write the report.
+def write_report(sources: ReportSources, out: Path, config: Config, notes: Sequence[str] = ()) -> None:
+    """Write the report; `notes` are the sentences about the benchmark that tables repeat.
 
     Raises:
         InputError: no Table 1 under both criteria `token` and `mmedit` among the tables.
@@ -75,6 +75,7 @@ def write_report(sources: ReportSources, out: Path, config: Config) -> None:
     page = render_page(
         "report.html",
         tables=[_section(name, tables, config) for name in sorted(tables) if name in TABLE_TITLES],
+        notes=[note.replace("*", "").replace("`", "") for note in notes],
         admission=admission,
         doubted=doubted(admission),
         embedded=[name for name in shown if config.backbones[name].folder is None],
