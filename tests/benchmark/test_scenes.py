@@ -67,7 +67,8 @@ def test_the_reader_takes_every_split_and_finds_no_leak(folder):
     splits = {split: [c for task in TASKS for c in read_cases(folder / f"{split}_{task}.json")] for split in SPLITS}
     for cases in splits.values():
         assert all((folder / name).is_file() for name in image_names(cases))
-    assert find_leaks(splits) == []
+    edited = {split: cases for split, cases in splits.items() if split != "taught"}  # `taught` is measured only
+    assert find_leaks(edited, evaluated=list(edited)) == []
     listed = {line.split()[1] for line in (folder / "checksums.sha256").read_text().splitlines()}
     assert listed == {path.name for path in folder.glob("*.json")}
 

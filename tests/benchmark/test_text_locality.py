@@ -50,6 +50,20 @@ def test_splits_share_no_question_and_go_round_all_of_theirs(files):
     assert seen["dev"] == asked(read_cases(files / "dev_caption.json", text_locality="general"))
 
 
+def test_a_question_that_a_file_asks_twice_is_asked_in_one_split(files):
+    """Ten facts, each asked twice in other words' case and blanks, at places that belong to different splits."""
+    again = [{"loc": text, "loc_ans": "x"} for n in range(10) for text in (f"Who wrote {n} ?", f"who  wrote {n} ? ")]
+    (files / "questions.json").write_text(json.dumps(again))
+    seen = {
+        split: {
+            " ".join(q.prompt.lower().split()) for q in asked(read_cases(files / f"{split}_vqa.json", None, source))
+        }
+        for source in [str(files / "questions.json")]
+        for split in SPLITS[1:]
+    }
+    assert sum(map(len, seen.values())) == len(set().union(*seen.values())) == 10
+
+
 def test_packaged_questions_are_short_distinct_facts():
     records = json.loads(GENERAL_QUESTIONS.read_text())
     assert all(list(record) == ["loc", "loc_ans"] for record in records)
@@ -81,7 +95,10 @@ GOOD = {"loc": "what is this?", "loc_ans": "that"}
         ("[{", "not valid JSON"),
         ("{}", "expected a list of records, found dict"),
         ("[]", "no records"),
-        (json.dumps([GOOD] * 7), "expected at least 8 text-only questions, found 7"),
+        (
+            json.dumps([GOOD | {"loc": f"what is {number}?"} for number in range(7)] + [GOOD | {"loc": "What  is 3?"}]),
+            "expected at least 8 text-only questions, found 7",
+        ),
         (json.dumps([GOOD, GOOD, 3, GOOD]), "record 2: expected an object, found int"),
         (json.dumps([GOOD, {"loc": "what?"}, GOOD, GOOD]), "record 1: field 'loc_ans': expected non-empty text, found"),
         (json.dumps([GOOD, GOOD, GOOD, {**GOOD, "loc": " "}]), "record 3: field 'loc': expected non-empty text, found"),

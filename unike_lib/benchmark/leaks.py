@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from unike_lib.benchmark.mmedit import plain_text
 from unike_lib.types import EditCase, InputError, Query
 
 LEAKS_SHOWN = 10
@@ -54,8 +55,8 @@ class Leak:
 
 
 def question_of(query: Query) -> tuple[str | None, str]:
-    """Return image and text of a question as splits compare them: case, and blanks beyond one, make no difference."""
-    return query.image, " ".join(query.prompt.split()).casefold()
+    """Return image and text of a question as splits compare them (`plain_text`)."""
+    return query.image, plain_text(query.prompt)
 
 
 def edited_images(cases: Iterable[EditCase]) -> set[str]:

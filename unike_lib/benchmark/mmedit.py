@@ -22,7 +22,7 @@ PLAIN_PREFIX = "nq question"  # MMEdit's text-only questions bring their own wor
 PROBLEMS_SHOWN = 20
 GENERAL = "general"
 GENERAL_QUESTIONS = Path(__file__).with_name("general_questions.json")
-# Which of every four text-only questions a split asks, so that those of the evaluation are met nowhere else.
+# Which of every eight text-only questions a split asks, so that those of the evaluation are met nowhere else.
 EIGHTHS = {"eval": (0, 2, 4, 6), "dev": (1, 5), "method": (3,)}
 OTHER_EIGHTHS = (7,)
 
@@ -58,17 +58,27 @@ def read_text_questions(source: str) -> list[Query]:
 
     Args:
         source: "general", the packaged set of plain facts; or a JSON file, a list of records with `loc` and `loc_ans`
-            (MMEdit's own files are such).
+            (MMEdit's own files are such). A question that a file asks twice counts once, so that splits share none.
 
     Raises:
-        InputError: missing or malformed file, fewer than eight records, or records without non-empty `loc`, `loc_ans`.
+        InputError: missing or malformed file, fewer than eight questions, or records without non-empty `loc` and
+            `loc_ans`.
     """
     path = GENERAL_QUESTIONS if source == GENERAL else Path(source)
     records = _read_records(path)
     _require_none(path, [p for i, record in enumerate(records) for p in _field_problems(record, i, TEXT_FIELDS)])
-    if len(records) < 8:
-        raise InputError(f"{path}: expected at least 8 text-only questions, found {len(records)}")
-    return [_text_query(record["loc"].strip(), record["loc_ans"].strip()) for record in records]
+    questions: dict[str, Query] = {}
+    for record in records:
+        query = _text_query(record["loc"].strip(), record["loc_ans"].strip())
+        questions.setdefault(plain_text(query.prompt), query)
+    if len(questions) < 8:
+        raise InputError(f"{path}: expected at least 8 text-only questions, found {len(questions)}")
+    return list(questions.values())
+
+
+def plain_text(text: str) -> str:
+    """Return a question as questions are compared: case, and blanks beyond one, make no difference."""
+    return " ".join(text.split()).casefold()
 
 
 def _with_text_locality(case: EditCase, query: Query) -> EditCase:
@@ -134,7 +144,9 @@ def _port_parts(entry: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 def _is_text(value: Any) -> bool:
     """Say whether a value is text that is not blank and can be written: JSON may hold halves of surrogate pairs."""
-    return isinstance(value, str) and bool(value.strip()) and not any("\ud800" <= char <= "\udfff" for char in value)
+    if not isinstance(value, str) or not value.strip():
+        return False
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _shown(record: dict[str, Any], name: str) -> str:
