@@ -207,7 +207,7 @@ def edits_of_split(wildcards):
 def pictured_edits(wildcards):
     """Of how many edits of the split the pictures are seen: on development edits a backbone is tested for admission, too."""
     edits = edits_of_split(wildcards)
-    return max(edits, CONFIG.admission.items) if wildcards.split == "dev" else edits
+    return max(edits, CONFIG.admission.candidates) if wildcards.split == "dev" else edits
 
 
 def of_its_tasks(pattern):

@@ -112,12 +112,17 @@ class AdmissionConfig(Section):
     """Admission tests: can a backbone show UniKE at all? On development edits (all ours)."""
 
     method: str = Field("unike", description="UniKE variant whose memory, attention and top_k are tested.")
-    items: int = Field(40, ge=2, description="Development edits a task.")
+    items: int = Field(40, ge=2, description="Development edits a task behind the verdict.")
     alphas: tuple[Fraction, ...] = Field((0.1, 0.2, 0.4, 0.6, 0.8), min_length=1, description="Fixed shares of h_know.")
     visible_points: int = Field(5, ge=2, description="Layers from which on a context becomes visible, in the scan.")
-    window_items: int = Field(20, ge=1, description="Development edits a task in the scans over layers.")
+    window_items: int = Field(20, ge=2, description="Other development edits a task, for the scans over layers.")
     window_step: Count = Field(2, description="Layers between the starts of two windows of four.")
     window_alphas: tuple[Fraction, ...] = Field((0.2, 0.4), min_length=1, description="Fixed shares in the windows.")
+
+    @property
+    def candidates(self) -> int:
+        """Development edits a task among which both are found: an edit with facts of both kinds is used for neither."""
+        return 2 * (self.items + self.window_items)
 
 
 class TuningConfig(Section):

@@ -19,7 +19,7 @@ with Stage(snakemake) as config:
     backbone = load_backbone(snakemake.params.folder, config.backbones[name], VisualStore(Path(inputs.visual)))
     method = resolve_method(config.methods, settings.method, name)
     shift = build_shift(backbone, method, Path(snakemake.params.knowledge), load_encoders(Path(inputs.encoders)))
-    cases = [case for path in inputs.cases for case in read_cases(path)[: settings.items]]
+    cases = [case for path in inputs.cases for case in read_cases(path)[: settings.candidates]]
     answers = [triplet.positive for triplet in read_triplets(Path(inputs.triplets))]
     scores, readout = Admission(backbone, shift, method.h_pos, settings).run(cases, answers)
     for table in (scores, readout):

@@ -10,11 +10,12 @@ from unike_lib.config import AdmissionConfig
 from unike_lib.editing.latent import LatentShift
 from unike_lib.evaluation import admission
 from unike_lib.evaluation.admission import Admission, other_facts, scan_starts, window_layers
+from unike_lib.evaluation.admission_parts import parts_of
 from unike_lib.evaluation.demonstrations import answer_scores, behind, run_visible
 from unike_lib.evaluation.readout import decode_answers, variance_share
 from unike_lib.evaluation.slots import OwnSlots, demonstration_states, run_shifted, states_entering
 from unike_lib.knowledge.memory import Memory
-from unike_lib.types import InputError, Query
+from unike_lib.types import EditCase, InputError, Query
 
 DEMONSTRATIONS = [Query("image-1", "name it", "hot dog"), Query(None, "what is a cat ?", "red")]
 QUESTIONS = [Query("image-1", "what is this ?", "dog"), Query("image-2", "a photo of", "a cat on", "plain")]
@@ -137,55 +138,64 @@ def run_layer(backbone, layer, hidden, batch, shift):
     return mixed + part.ffn(part.part(part.names.ffn_norm)(mixed))
 
 
-SETTINGS = AdmissionConfig(alphas=(0.0, 0.5), visible_points=2, window_items=2, window_alphas=(0.5,))
+ALPHA = 0.3
+SETTINGS = AdmissionConfig(alphas=(0.0, ALPHA), visible_points=2, items=3, window_items=2, window_alphas=(ALPHA,))
+PARTS = {"verdict": [0, 2, 4], "scan": [1, 3]}  # of the five cases, which share nothing
 
 
 def run(backbone, cases, rows=16):
+    """The method's own alpha, scale and convention are none of the tests'."""
     memory = pool_memory(backbone)
-    tests = Admission(backbone, LatentShift(memory, {}, top_k=3, alpha=0.1), "last", SETTINGS)
+    shift = LatentShift(memory, {}, top_k=3, alpha=0.9, alpha_scale=0.2, alpha_convention="printed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(admission, "ROWS", rows)
-        return tests.run(cases, ["hot dog"] * len(memory))
+        return Admission(backbone, shift, "last", SETTINGS).run(cases, ["hot dog"] * len(memory))
 
 
-def test_every_case_meets_every_condition_and_scans_use_the_first_ones(backbone, cases):
+def test_every_case_of_a_part_meets_every_condition_of_that_part(backbone, cases):
     scores, readout = run(backbone, cases)
-    counts = scores.groupby(["test", "layers", "memory", "alpha"]).size()
-    scanned = scores["test"].eq("window") | scores["layers"].str.startswith("from")
-    assert set(scores[scanned]["case"]) == {"vqa-0", "vqa-1"}
-    assert set(counts[~counts.index.get_level_values("layers").str.contains("from|-")]) == {len(cases)}
-    assert set(scores[scores["test"] == "window"]["layers"]) == set(window_layers(LAYERS, 2)) == {"2-5"}
-    by_condition = scores.set_index(["test", "memory", "alpha", "layers", "case"])["log_probability"].sort_index()
-    for name in ("same fact", "other fact", "general pool", "general pool + same fact"):
-        unshifted = by_condition["latent", name, 0.0, "edited"]
-        assert unshifted.to_dict() == pytest.approx(by_condition["none", "none", 0.0, "none"].to_dict(), abs=1e-5)
-    last = by_condition["latent", "same fact", 0.5, "edited"]
-    window = by_condition["window", "same fact", 0.5, "2-5"]
-    assert window.to_dict() == pytest.approx(last[window.index].to_dict(), abs=1e-5)
+    conditions = {
+        "verdict": {("none", "none"), ("context", "all"), ("context", "edited"), ("latent", "edited")},
+        "scan": {("none", "none"), ("context", "from 2"), ("context", "from 5"), ("window", "2-5")},
+    }
+    for part, places in PARTS.items():
+        rows = scores[scores["part"] == part]
+        assert set(rows[["test", "layers"]].itertuples(index=False, name=None)) == conditions[part]
+        met = rows.groupby(["test", "layers", "memory", "alpha"])["case"].agg(list)
+        assert all(names == [f"vqa-{place}" for place in places] for names in met)
+    memories = scores[scores["test"] == "latent"].groupby("memory")["alpha"].agg(set).to_dict()
+    named = ("same fact", "other fact", "general pool", "general pool + same fact")
+    assert memories == {name: {0.0, ALPHA} for name in named}
+    assert readout["items"].tolist() == [5] * LAYERS
     assert readout["edited"].tolist() == [False, False, True, True, True, True]
     assert readout["h_know"].notna().tolist() == readout["edited"].tolist()
 
 
-def test_the_same_fact_is_the_rephrased_question_and_the_other_is_anothers(backbone, cases):
-    scores, _ = run(backbone, cases)
-    places = {"same fact": range(len(cases)), "other fact": other_facts(cases)}
-    for name, sources in places.items():
-        known = scores[scores["memory"] == name].set_index("case")
-        context, latent = known.query("layers == 'all'"), known.query("test == 'latent' and alpha == 0.5")
-        for case, source in zip(cases, sources, strict=True):
-            question, demonstration = case.request.query, cases[source].probes[1].query
-            assert demonstration.prompt == "name it"
-            batch, before = behind(backbone, [demonstration], [question])
-            ((_, hidden),) = run_visible(backbone.decoder, batch, before, {"all": range(LAYERS)})
-            expected = answer_scores(backbone, hidden, batch)[0]["log_probability"]
-            assert context.loc[case.request.id, "log_probability"] == pytest.approx(expected, abs=1e-5)
-            stored = demonstration_states(backbone, [demonstration], "last")
-            slots = OwnSlots({layer: stored[layer] for layer in backbone.layers})
-            batch = backbone.encode([question])
-            entering = states_entering(backbone, batch, [backbone.layers[0]])
-            hidden = run_shifted(backbone, entering, batch, LatentShift(slots, {}, top_k=1, alpha=0.5))
-            expected = answer_scores(backbone, hidden, batch)[0]["log_probability"]
-            assert latent.loc[case.request.id, "log_probability"] == pytest.approx(expected, abs=1e-5)
+def test_scores_are_those_of_each_case_asked_alone(backbone, cases):
+    """The same fact is the rephrased question of the case, the other that of the next case of its part."""
+    scores = run(backbone, cases)[0].set_index(["case", "memory", "test", "layers", "alpha"])["log_probability"]
+    seen = {"all": range(LAYERS), "edited": range(2, 6), "from 2": range(2, 6), "from 5": range(5, 6)}
+    for part, places in PARTS.items():
+        for place, following in zip(places, [*places[1:], places[0]], strict=True):
+            question, name = cases[place].request.query, f"vqa-{place}"
+            alone = backbone.encode([question])
+            entering = states_entering(backbone, alone, [2, LAYERS])
+            expected = {("none", "none", "none", 0.0): answer_scores(backbone, entering[LAYERS], alone)}
+            for memory, source in (("same fact", place), ("other fact", following)):
+                demonstration = Query(f"image-{source}", "name it", cases[source].request.target)
+                batch, before = behind(backbone, [demonstration], [question])
+                for layers in ("all", "edited") if part == "verdict" else ("from 2", "from 5"):
+                    ((_, hidden),) = run_visible(backbone.decoder, batch, before, {layers: seen[layers]})
+                    expected[memory, "context", layers, 0.0] = answer_scores(backbone, hidden, batch)
+                stored = demonstration_states(backbone, [demonstration], "last")
+                slots = OwnSlots({layer: stored[layer] for layer in range(2, 6)})
+                test = ("latent", "edited") if part == "verdict" else ("window", "2-5")
+                hidden = run_shifted(backbone, entering, alone, LatentShift(slots, {}, top_k=1, alpha=ALPHA))
+                expected[memory, *test, ALPHA] = answer_scores(backbone, hidden, alone)
+                if part == "verdict":
+                    expected[memory, *test, 0.0] = expected["none", "none", "none", 0.0]
+            for condition, (score,) in expected.items():
+                assert scores[name, *condition] == pytest.approx(score["log_probability"], abs=1e-5), (name, condition)
 
 
 def test_the_result_does_not_depend_on_the_batches(backbone, cases):
@@ -205,6 +215,62 @@ def test_the_other_fact_shares_neither_fact_nor_answer():
     assert other_facts([*cases[:2], caption, make_case(4, "blue")]) == [3, 3, 3, 0]
     with pytest.raises(InputError, match="case vqa-0: field 'facts'"):
         other_facts(cases[:2])
+
+
+def shared(first, second):
+    """What two groups of cases have in common: facts, and pictures of what an edit must reach."""
+    used = []
+    for group in (first, second):
+        pictures = {probe.query.image for case in group for probe in case.probes[:3]}
+        used.append(pictures | {f"fact {name}" for case in group for name in case.facts})
+    return used[0] & used[1]
+
+
+def with_facts(index, facts, task="vqa", picture=None):
+    case = make_case(index)
+    request = dataclasses.replace(case.request, id=f"{task}-{index}", task=task)
+    other = dataclasses.replace(case.probes[2], query=Query(picture or f"other-{index}", "what", "dog"))
+    return EditCase(request, (*case.probes[:2], other, *case.probes[3:]), tuple(facts))
+
+
+def test_the_parts_share_no_fact_and_no_picture():
+    """Pairs of 16 things, each in many pairs, as the captions of the embedded benchmark are; and single facts."""
+    generator = torch.Generator().manual_seed(1)
+    pairs = [torch.randperm(16, generator=generator)[:2].tolist() for _ in range(60)]
+    captions = [with_facts(100 + i, [f"thing {j}" for j in pair], "caption") for i, pair in enumerate(pairs)]
+    singles = [with_facts(i, [f"thing {i % 16}" if i % 8 == 0 else f"single {i}"]) for i in range(60)]
+    parts = parts_of([*singles, *captions], {"verdict": 12, "scan": 8})
+    assert shared(parts["verdict"], parts["scan"]) == set()
+    counts = {name: [each.request.task for each in part].count("vqa") for name, part in parts.items()}
+    assert counts == {"verdict": 12, "scan": 8}
+    captions_of = {name: len(part) - counts[name] for name, part in parts.items()}
+    assert captions_of["scan"] == 8 and 8 <= captions_of["verdict"] <= 12
+    assert [case.request.id for case in parts_of(singles, {"verdict": 4, "scan": 2})["verdict"][:2]] == [
+        "vqa-0",
+        "vqa-2",
+    ]
+
+
+def test_a_shared_picture_keeps_cases_in_one_part():
+    cases = [with_facts(0, ["a"], picture="p"), with_facts(1, ["b"]), with_facts(2, ["c"]), with_facts(3, ["d"])]
+    cases.append(with_facts(4, ["e"], picture="p"))
+    parts = parts_of(cases, {"verdict": 3, "scan": 3})
+    assert [[case.request.id for case in part] for part in parts.values()] == [
+        ["vqa-0", "vqa-2", "vqa-4"],
+        ["vqa-1", "vqa-3"],
+    ]
+    between = with_facts(5, ["a", "b"])
+    assert parts_of([*cases, between], {"verdict": 3, "scan": 3}) == parts
+    assert parts_of([*cases, with_facts(6, ["b", "f"])], {"verdict": 3, "scan": 3})["scan"][-1].facts == ("b", "f")
+
+
+def test_too_few_edits_for_two_parts_are_one_clear_line():
+    with pytest.raises(InputError, match="admission: part 'scan' has 1 of 3 development edits, expected 2 or more"):
+        parts_of([make_case(i) for i in range(3)], {"verdict": 40, "scan": 20})
+    assert [len(part) for part in parts_of([make_case(i) for i in range(4)], {"verdict": 40, "scan": 20}).values()] == [
+        2,
+        2,
+    ]
 
 
 def test_scans_cover_the_upper_two_thirds():

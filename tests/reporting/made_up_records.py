@@ -60,25 +60,26 @@ GAINS = {
     "window": {"same fact": 0.5, "other fact": 0.0},
 }
 LAYERS = {"none": ["none"], "context": ["all", "edited"], "latent": ["edited"], "window": ["2-5", "4-7"]}
+PARTS = {"verdict": ["none", "context", "latent"], "scan": ["none", "window"]}
 ALPHAS = {"none": [0.0], "context": [0.0], "latent": [0.2, 0.4], "window": [0.4]}
 
 
 def admission_scores(backbone, edits=12, **changes):
     """Return scores of the admission tests: mean log-probabilities -2 + gain, a little more at alpha 0.4 and in 2-5."""
     rows = []
-    for test, gains in GAINS.items():
-        for memory, gain in {**gains, **changes.get(test, {})}.items():
+    for part, test in [(part, test) for part, tests in PARTS.items() for test in tests]:
+        for memory, gain in {**GAINS[test], **changes.get(test, {})}.items():
             for layers, alpha in [(layers, alpha) for layers in LAYERS[test] for alpha in ALPHAS[test]]:
                 bonus = 0.001 * (memory == "same fact") * ((alpha == 0.4) + (layers == "2-5"))
-                condition = {"test": test, "memory": memory, "layers": layers, "alpha": alpha}
+                condition = {"part": part, "test": test, "memory": memory, "layers": layers, "alpha": alpha}
                 # The noise of a task's edits sums to zero, so that mean differences are exact.
                 noise = 0.2 * np.random.default_rng(len(rows)).permutation(np.linspace(-1, 1, edits))
                 rows += [
                     {
                         "backbone": backbone,
                         "task": task,
-                        "case": f"{task}-{edit}",
-                        "facts": [f"{task} fact {edit // 2}"],
+                        "case": f"{task}-{part}-{edit}",
+                        "facts": [f"{task} {part} fact {edit // 2}"],
                         **condition,
                         "token": float(gain > 0.5),
                         "exact": 0.0,

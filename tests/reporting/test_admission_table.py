@@ -50,8 +50,20 @@ def test_a_task_may_fail_alone():
     assert not verdict(context={"same fact": 0.0}).admits("vqa")
 
 
+def test_the_scan_has_no_say_in_the_verdict():
+    """Edits of the scan that know everything, or nothing, leave the verdict and its numbers as they are."""
+    scores = admission_scores("left")
+    found = verdict()
+    words = verdict_lines({"left": found})
+    scan = scores.assign(log_probability=scores["log_probability"].where(scores["part"] == "verdict", -9.0))
+    scan.loc[scan["part"] == "scan", "token"] = 1.0
+    assert verdict_lines(verdicts(summarise(scan, STATISTICS, 0))) == words
+    blind = scores.assign(log_probability=scores["log_probability"].where(scores["part"] == "scan", -2.0))
+    assert found.passed and not verdicts(summarise(blind, STATISTICS, 0))["left"].passed
+
+
 def test_differences_are_paired_and_intervals_clustered():
-    scores = admission_scores("left").query("layers in ('edited', 'none')")
+    scores = admission_scores("left").query("part == 'verdict' and layers in ('edited', 'none')")
     summary = summarise(scores, STATISTICS, 5)
     row = summary.query("task == 'vqa' and test == 'context' and memory == 'same fact'").iloc[0]
     wide = scores[scores["task"] == "vqa"].pivot_table("log_probability", "case", ["test", "memory"], sort=False)
@@ -86,9 +98,11 @@ def test_tables_and_text(tmp_path):
     text = outputs["markdown"].read_text()
     assert "- left: passes. " in text and "- right: DOES NOT PASS (slot). " in text
     assert "Clearest window: 2-5 at alpha 0.4" in text
+    assert "no fact and no picture of the scan is in the verdict" in text
     assert "| 4 (edited) | 0.25 | 0.50 | - | 0.20 | 60.0 | 10.0 |" in text
     windows = pd.read_csv(outputs["windows"][1])
     assert set(windows["backbone"]) == {"right"} and set(windows["layers"]) == {"2-5", "4-7"}
+    assert set(windows["part"]) == {"scan"}
 
 
 def test_other_files_are_refused(tmp_path):

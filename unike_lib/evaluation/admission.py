@@ -2,7 +2,8 @@
 
 UniKE stores hidden states of facts and lets the edited layers attend to them. A backbone can show it only where those
 layers read a demonstration of the very fact from a context, and read it from a memory slot that holds its state. Both
-are tested on facts that the backbone was not taught, without neurons and without training.
+are tested on facts that the backbone was not taught, without neurons and without training. Which layers are edited is
+chosen by a scan over windows of them, on other edits than those of the tests.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from unike_lib.backbones.base import Backbone
 from unike_lib.config import AdmissionConfig
 from unike_lib.editing.latent import LatentShift
+from unike_lib.evaluation.admission_parts import SCAN, VERDICT, parts_of
 from unike_lib.evaluation.demonstrations import Score, answer_scores, behind, run_visible
 from unike_lib.evaluation.probes import probe_query
 from unike_lib.evaluation.readout import readout_table
@@ -34,6 +36,7 @@ ADMISSION_SCHEMA = pa.schema(
         ("task", pa.string()),
         ("case", pa.string()),
         ("facts", pa.list_(pa.string())),
+        ("part", pa.string()),
         ("test", pa.string()),
         ("memory", pa.string()),
         ("layers", pa.string()),
@@ -81,8 +84,9 @@ class Admission:
     """The tests of one backbone.
 
     Reading: the demonstration of a case's fact is its rephrased question (probe `t_gen`: same image, other words) with
-    the true answer, in the context and as a memory slot alike; "other fact" is that of the next case of the task
-    that shares neither fact nor answer.
+    the true answer, in the context and as a memory slot alike; "other fact" is that of the next case of its part and
+    task that shares neither fact nor answer. A share of h_know is fixed at each alpha in turn, whatever the method's
+    own alpha, alpha_scale and alpha_convention are.
 
     Args:
         backbone: the unedited model.
@@ -98,43 +102,48 @@ class Admission:
 
     @torch.no_grad()
     def run(self, cases: Sequence[EditCase], answers: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return scores, one row a case and condition, and `readout_table`.
+        """Return scores, one row a case and condition, and `readout_table` over the cases of both parts.
 
         Args:
-            cases: cases that the backbone was not taught, of all tasks.
+            cases: cases that the backbone was not taught, of all tasks; `parts_of` says which are used for what.
             answers: the true answer of each entry of the general memory.
 
         Raises:
-            InputError: a case shares a fact with every other.
+            InputError: too few cases, or a case that shares a fact with every other of its part.
         """
-        others = other_facts(cases)
-        demonstrations = [probe_query(case, "t_gen") for case in cases]
-        parts = [demonstration_states(self.backbone, part, self.h_pos) for part in _in_parts(demonstrations)]
-        stored = {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
+        parts = parts_of(cases, {VERDICT: self.settings.items, SCAN: self.settings.window_items})
         rows: list[dict[str, object]] = []
-        for part, scan in tqdm(self._parts(cases), desc="admission", unit="batch"):
+        states = []
+        for name, part in parts.items():
+            demonstrations = [probe_query(case, "t_gen") for case in part]
+            stored = self._states(demonstrations)
+            states.append(stored)
+            rows += [{"part": name, **row} for row in self._part(part, demonstrations, stored, name == SCAN)]
+        questions = _in_parts([case.request.query for part in parts.values() for case in part])
+        joined = {layer: torch.cat([stored[layer] for stored in states]) for layer in states[0]}
+        return pd.DataFrame(rows), readout_table(self.backbone, questions, joined, self.shift, answers)
+
+    def _states(self, demonstrations: Sequence[Query]) -> dict[int, Tensor]:
+        parts = [demonstration_states(self.backbone, part, self.h_pos) for part in _in_parts(demonstrations)]
+        return {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
+
+    def _part(
+        self, cases: Sequence[EditCase], demonstrations: Sequence[Query], stored: dict[int, Tensor], scan: bool
+    ) -> Iterator[dict[str, object]]:
+        others = other_facts(cases)
+        for part in tqdm(_in_parts(range(len(cases))), desc="admission", unit="batch"):
             pair = (Known(demonstrations, stored, part), Known(demonstrations, stored, [others[row] for row in part]))
             scored = self._score([cases[row].request.query for row in part], pair, scan)
-            rows += _rows([cases[row] for row in part], scored)
-        questions = _in_parts([case.request.query for case in cases])
-        return pd.DataFrame(rows), readout_table(self.backbone, questions, stored, self.shift, answers)
-
-    def _parts(self, cases: Sequence[EditCase]) -> list[tuple[Sequence[int], bool]]:
-        """Return batches of case numbers; True for those that the scans use, the first `window_items` of each task."""
-        tasks = [case.request.task for case in cases]
-        rank = [tasks[:row].count(task) for row, task in enumerate(tasks)]
-        scanned = [row for row, place in enumerate(rank) if place < self.settings.window_items]
-        others = [row for row, place in enumerate(rank) if place >= self.settings.window_items]
-        return [(part, True) for part in _in_parts(scanned)] + [(part, False) for part in _in_parts(others)]
+            yield from _rows([cases[row] for row in part], scored)
 
     def _score(self, queries: Sequence[Query], pair: tuple[Known, Known], scan: bool) -> Scored:
         yield from self._in_context(queries, pair, scan)
         batch, depth = self.backbone.encode(queries), len(self.backbone.decoder.layers)
-        windows = window_layers(depth, self.settings.window_step) if scan else {}
-        starts = {self.shift.memory.layers[0], depth, *(layers[0] for layers in windows.values())}
+        conditions = list(self._windows(pair) if scan else self._latent_conditions(pair))
+        starts = {depth, *(memory.layers[0] for _, memory in conditions)}
         entering = states_entering(self.backbone, batch, starts)
         yield Condition(), answer_scores(self.backbone, entering[depth], batch)
-        for condition, memory in self._latent_conditions(pair, windows):
+        for condition, memory in conditions:
             shift = replace(self.shift, memory=memory, alpha=condition.alpha, alpha_convention="text")
             yield condition, answer_scores(self.backbone, run_shifted(self.backbone, entering, batch, shift), batch)
 
@@ -142,15 +151,13 @@ class Admission:
         depth, edited = len(self.backbone.decoder.layers), self.shift.memory.layers
         visible: dict[str, Collection[int]] = {"all": range(depth), "edited": edited}
         if scan:
-            visible |= {f"from {v}": range(v, depth) for v in scan_starts(depth, self.settings.visible_points)}
+            visible = {f"from {v}": range(v, depth) for v in scan_starts(depth, self.settings.visible_points)}
         for name, known in zip(("same fact", "other fact"), pair, strict=True):
             batch, context = behind(self.backbone, known.chosen_demonstrations(), queries)
             for layers, hidden in run_visible(self.backbone.decoder, batch, context, visible):
                 yield Condition("context", name, layers), answer_scores(self.backbone, hidden, batch)
 
-    def _latent_conditions(
-        self, pair: tuple[Known, Known], windows: Mapping[str, Sequence[int]]
-    ) -> Iterator[tuple[Condition, Memory]]:
+    def _latent_conditions(self, pair: tuple[Known, Known]) -> Iterator[tuple[Condition, Memory]]:
         pool, (same, other) = self.shift.memory, pair
         memories = {
             "same fact": OwnSlots(same.slots(pool.layers)),
@@ -161,8 +168,11 @@ class Admission:
         for name, memory in memories.items():
             for alpha in self.settings.alphas:
                 yield Condition("latent", name, "edited", alpha), memory
+
+    def _windows(self, pair: tuple[Known, Known]) -> Iterator[tuple[Condition, Memory]]:
+        windows = window_layers(len(self.backbone.decoder.layers), self.settings.window_step)
         for window, layers in windows.items():
-            for name, known in (("same fact", same), ("other fact", other)):
+            for name, known in zip(("same fact", "other fact"), pair, strict=True):
                 for alpha in self.settings.window_alphas:
                     yield Condition("window", name, window, alpha), OwnSlots(known.slots(layers))
 
@@ -179,8 +189,8 @@ def other_facts(cases: Sequence[EditCase]) -> list[int]:
         apart = [number for number in later if _apart(case, cases[number])]
         if not apart:
             raise InputError(
-                f"case {case.request.id}: field 'facts': every other of the {len(cases)} cases of the admission tests "
-                "shares its fact or answer, expected one that does not"
+                f"case {case.request.id}: field 'facts': every other of the {len(cases)} cases of its part of the "
+                "admission tests shares its fact or answer, expected one that does not"
             )
         found.append(min(apart, key=lambda number: cases[number].request.task != case.request.task))
     return found

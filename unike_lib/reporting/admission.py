@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 
 from unike_lib.config import StatisticsConfig
+from unike_lib.evaluation.admission_parts import SCAN, VERDICT
 from unike_lib.io import atomic_path, read_table, write_csv
 from unike_lib.methods import UnikeMethod, resolve_method
 from unike_lib.reporting.bootstrap import cluster_weights, count_clusters, percentile_interval
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
+from unike_lib.reporting.readout_text import READOUT_TEXT, readout_table
 from unike_lib.table_config import tasks_of
 from unike_lib.types import InputError
 
-CONDITION = ["test", "layers", "alpha", "memory"]
+CONDITION = ["part", "test", "layers", "alpha", "memory"]
 COLUMNS = ["backbone", "task", "case", "facts", *CONDITION, "token", "exact", "log_probability"]
 # What a memory is compared with, besides none.
 REFERENCE = {"same fact": "other fact", "general pool + same fact": "general pool"}
@@ -28,7 +30,10 @@ with the true answer) makes the answer likelier than nothing does and than anoth
 only the edited layers see and as the one slot of a latent memory. "Likelier" means that the bootstrap interval of the \
 paired difference lies above zero (edits sharing a fact are resampled together; {confidence} for the context, and for \
 the slot the same after Bonferroni over its values of alpha). Differences are in nats an answer token. A backbone that \
-does not pass has nothing for UniKE's latent half to read: its UniKE rows say nothing about UniKE."""
+does not pass has nothing for UniKE's latent half to read: its UniKE rows say nothing about UniKE.
+
+Layers other than the paper's last four are chosen by a scan of windows, on development edits of its own: no fact and \
+no picture of the scan is in the verdict (an edit with facts of both is in neither), so the choice does not help it."""
 
 
 @dataclass(frozen=True)
@@ -125,14 +130,15 @@ def summarise(scores: pd.DataFrame, statistics: StatisticsConfig, seed: int) -> 
     for task in [*dict.fromkeys(scores["task"]), ALL_TASKS]:
         part = scores if task == ALL_TASKS else scores[scores["task"] == task]
         groups = {key: group.set_index("case") for key, group in part.groupby(CONDITION, sort=False)}
-        alphas = {alpha for test, _, alpha, _ in groups if test == "latent"}
+        alphas = {alpha for _, test, _, alpha, _ in groups if test == "latent"}
         for key, group in groups.items():
             labels = {"backbone": group["backbone"].iloc[0], "task": task, **dict(zip(CONDITION, key, strict=True))}
             # The slot is tested at several alphas and may pass at any of them: Bonferroni.
             tried = len(alphas) if labels["test"] == "latent" else 1
             level = statistics.model_copy(update={"confidence": 1 - (1 - statistics.confidence) / tried})
             reference = REFERENCE.get(labels["memory"], "")
-            against = {"gain": groups["none", "none", 0.0, "none"], "difference": groups.get((*key[:3], reference))}
+            nothing = groups[labels["part"], "none", "none", 0.0, "none"]
+            against = {"gain": nothing, "difference": groups.get((*key[:-1], reference))}
             rows.append(labels | {"reference": reference} | _scores(group, against, level, seed))
     return pd.DataFrame(rows)
 
@@ -157,9 +163,9 @@ def _scores(
 
 
 def verdicts(summary: pd.DataFrame) -> dict[str, Verdict]:
-    """Return each backbone's verdict, on all tasks together and on each alone, from the rows of `summarise`."""
+    """Return each backbone's verdict, on all tasks together and on each alone: what `summarise` says of its part."""
     found = {}
-    for backbone, rows in summary.groupby("backbone", sort=False):
+    for backbone, rows in summary[summary["part"] == VERDICT].groupby("backbone", sort=False):
         tasks = {str(task): _verdict(part) for task, part in rows.groupby("task", sort=False)}
         whole = tasks.pop(ALL_TASKS)
         found[str(backbone)] = replace(whole, tasks=tasks)
@@ -207,7 +213,7 @@ def read_verdicts(scores: Sequence[Path], statistics: StatisticsConfig, seed: in
         InputError: a file without one of the columns.
     """
     tables = [_read_scores(path) for path in scores]
-    tested = [table[(table["test"] != "window") & table["layers"].isin(["none", "edited"])] for table in tables]
+    tested = [table[(table["part"] == VERDICT) & table["layers"].isin(["none", "edited"])] for table in tables]
     return verdicts(pd.concat([summarise(table, statistics, seed) for table in tested], ignore_index=True))
 
 
@@ -219,12 +225,13 @@ def admission_text(summary: pd.DataFrame, readout: pd.DataFrame, statistics: Sta
         verdict_lines(verdicts(summary)),
     ]
     for backbone, rows in summary.groupby("backbone", sort=False):
-        whole = rows[rows["task"] == ALL_TASKS]
+        whole, scan = (rows[(rows["task"] == ALL_TASKS) & (rows["part"] == name)] for name in (VERDICT, SCAN))
         parts.append(f"## {backbone}")
-        parts += ["### A demonstration in the context", _table(whole, ["none", "context"])]
-        parts += ["### The latent shift alone, in the edited layers", _table(whole, ["none", "latent"])]
-        parts += ["### The latent shift alone, in other windows of layers", _window_text(whole)]
-        parts += ["### What the states carry", READOUT_TEXT, _readout_table(readout, str(backbone))]
+        parts += ["### Verdict: a demonstration in the context", _table(whole, ["none", "context"])]
+        parts += ["### Verdict: the latent shift alone, in the edited layers", _table(whole, ["none", "latent"])]
+        parts += ["### Scan, on other edits: a context from a layer on", _table(scan, ["none", "context"])]
+        parts += ["### Scan, on other edits: the latent shift alone, in windows of layers", _window_text(scan)]
+        parts += ["### What the states carry", READOUT_TEXT, readout_table(readout, str(backbone))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -266,29 +273,5 @@ def _window_text(rows: pd.DataFrame) -> str:
     word = "It is clear of both" if best["above"] else "It is not clear of both, nor is any other"
     return (
         f"Clearest window: {best['layers']} at alpha {best['alpha']:g}, {_numbers(best)}. {word}. (Chosen among "
-        f"many on few items: set `layers` to it, and the tests above decide.)\n\n{_table(rows, ['window'])}"
+        f"many on few items: set `layers` to it, and the verdict's own edits decide.)\n\n{_table(rows, ['window'])}"
     )
-
-
-READOUT_TEXT = (
-    "Shares of variance, 1 - |mean|^2 / mean |x|^2, of h_pos, of ordinary attention outputs and of h_know over the "
-    "items, and of h_pos over the memory; and how often a linear probe reads an answer's first token from h_pos in the "
-    "memory (answers of at least two tokens whose first occurs five times or more; five parts, by case)."
-)
-
-
-def _readout_table(readout: pd.DataFrame, backbone: str) -> str:
-    names = {
-        "h_pos": "h_pos",
-        "attention": "attention",
-        "h_know": "h_know",
-        "memory": "memory",
-        "decoded": "read right %",
-        "chance": "most frequent %",
-    }
-    lines = []
-    for row in rows_of(readout[readout["backbone"] == backbone]):
-        shares = ["-" if pd.isna(row[name]) else f"{row[name]:.2f}" for name in list(names)[:4]]
-        percents = ["-" if pd.isna(row[name]) else f"{100 * row[name]:.1f}" for name in list(names)[4:]]
-        lines.append([f"{row['layer']}{' (edited)' if row['edited'] else ''}", *shares, *percents])
-    return markdown_table(["Layer", *names.values()], lines)
