@@ -1,6 +1,5 @@
 """Editors against autograd twins that change a real copy of the model, one session at a time."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,7 @@ from unike_lib.editing.editor import edit_loss, request_trunk
 from unike_lib.editing.fine_tune import ON_CPU, FineTune
 from unike_lib.editing.ike import Ike
 from unike_lib.editing.latent import LatentShift
-from unike_lib.editing.neurons import NeuronTrainer, activation_loss, memory_loss
+from unike_lib.editing.neurons import NeuronTrainer
 from unike_lib.editing.patch import Patch
 from unike_lib.editing.tpatcher import TPatcher
 from unike_lib.editing.unike import Unike, zeta_and_map
@@ -101,22 +100,13 @@ def test_fine_tuning_equals_adamw_on_the_real_weights(family, make_backbone, cas
 @pytest.mark.parametrize("name", EDITORS)
 def test_editing_lowers_the_loss_and_a_session_does_not_depend_on_its_batch(backbone, cases, name):
     requests = [case.request for case in cases]
-    editor = EDITORS[name](backbone, steps=20, **({"memory_weight": 0.0} if name != "fine-tune" else {}))
+    editor = EDITORS[name](backbone, steps=20, **({"memory_weight": 0.05} if name != "fine-tune" else {}))
     outcome = edited(editor, requests)
     after = loss_after(backbone, requests, outcome.patch)
     assert outcome.failures == (None,) * 5
     assert (after < loss_after(backbone, requests, editor.start(5)) - 0.1).all()
     alone = loss_after(backbone, requests[2:3], edited(editor, requests[2:3]).patch)
     torch.testing.assert_close(alone[0], after[2], atol=2e-2, rtol=0)
-
-
-def test_unike_without_its_external_half_is_t_patcher(backbone, cases):
-    requests = [case.request for case in cases]
-    ours = edited(unike(backbone, latent=False, zeta="off"), requests).patch
-    theirs = edited(tpatcher(backbone, learning_rate=1e-2), requests).patch
-    for layer in LAYERS:
-        for name, value in theirs.neurons[layer].tensors().items():
-            torch.testing.assert_close(ours.neurons[layer].tensors()[name], value, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["random", "semantic", "truthfulness"])
@@ -153,7 +143,7 @@ def test_only_latent_edits_nothing_intrinsic(backbone, cases):
 def test_intrin_and_ike_train_neurons_behind_the_context(backbone, cases):
     requests = [case.request for case in cases[:2]]
     told = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1), cases[2:])
-    editor = replace(unike(backbone, latent=False, zeta="off", memory_weight=0.0, steps=20), ike=told)
+    editor = replace(unike(backbone, latent=False, zeta="off", memory_weight=0.05, steps=20), ike=told)
     outcome = edited(editor, requests)
     context = edited(told, requests).patch
     assert outcome.patch.contexts == context.contexts and outcome.patch.shift is None
@@ -214,27 +204,6 @@ def test_a_session_that_explodes_fails_alone(backbone, cases):
     after = loss_after(backbone, requests, outcome.patch)
     torch.testing.assert_close(after[0], before[0], atol=1e-5, rtol=0)
     torch.testing.assert_close(after[1], loss_after(backbone, requests, good.patch)[1], atol=1e-3, rtol=0)
-
-
-def test_activation_loss_by_hand():
-    """exp(-u) first, then the k largest: the two least activated of three neurons."""
-    values = torch.tensor([[2.0, -1.0, 0.5]])
-    assert (
-        float(activation_loss(values, 2))
-        == pytest.approx((math.exp(1) + math.exp(-0.5)) / 2)
-        == pytest.approx(1.6624, abs=1e-4)
-    )
-    assert float(activation_loss(values, 5)) == pytest.approx((math.exp(-2) + math.exp(1) + math.exp(-0.5)) / 3)
-
-
-def test_memory_loss_by_hand():
-    memory, own = torch.randn(2, 3, 4), torch.randn(2, 3)
-    method = TPatcherMethod(method="t-patcher", memory_top=5, memory_margin=-2.0, difference_margin=1.5)
-    for session, loss in enumerate(memory_loss(memory, own, method)):
-        bound = sorted((float(u) + 2.0 for u in memory[session].flatten()), reverse=True)[:5]
-        apart = sorted(float(memory[session, j, i] - own[session, j]) + 1.5 for i in range(4) for j in range(3))[-5:]
-        expected = sum(map(math.exp, bound)) / 5 + sum(map(math.exp, apart)) / 5
-        assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("h_pos", ["last", "answer_mean"])
