@@ -1,19 +1,22 @@
 """Triplets and states on a tiny backbone, against the model's own layers read by hooks."""
 
+import itertools
 from dataclasses import replace
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
+from tiny_models import WIDTH
 
 from unike_lib.backbones.generate import generate
 from unike_lib.benchmark.answers import normalise_answer
-from unike_lib.io import write_table
+from unike_lib.io import table_writer, write_table
 from unike_lib.knowledge.extraction import extract_ffn_inputs, extract_states
 from unike_lib.knowledge.memory import build_memory, load_memory
-from unike_lib.knowledge.states import read_ffn_inputs, read_states
+from unike_lib.knowledge.states import STATE_COLUMNS, read_ffn_inputs, read_states, states_schema
 from unike_lib.knowledge.triplets import collect_triplets, read_triplets, write_triplets
-from unike_lib.types import EditCase, EditRequest, InputError
+from unike_lib.types import EditCase, EditRequest, InputError, Probe, Query
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +76,10 @@ def test_states_are_attention_inputs_at_the_named_tokens(tmp_path, backbone, cas
     extract_states(backbone, tmp_path / "t.parquet", tmp_path / "s.parquet", "mark")
     states = read_states(tmp_path / "s.parquet", "mark")
     assert set(states) == set(backbone.layers)
-    layer = backbone.layers[-1]
     names, seen = backbone.decoder.names, {}
-    norm = backbone.decoder.layers[layer].part(names.attention_norm)
-    norm.register_forward_hook(lambda module, inputs, output: seen.update(s=output[0]))
+    for layer in backbone.layers:
+        norm = backbone.decoder.layers[layer].part(names.attention_norm)
+        norm.register_forward_hook(lambda module, inputs, output, layer=layer: seen.update({layer: output[0]}))
     for row, triplet in enumerate(triplets):
         for answer, last in ((triplet.positive, "h_pos"), (triplet.negative, "h_neg")):
             query = cases[0].request.query.__class__(triplet.image, triplet.prompt, answer, triplet.style)
@@ -84,15 +87,28 @@ def test_states_are_attention_inputs_at_the_named_tokens(tmp_path, backbone, cas
             backbone.model.language_model(inputs_embeds=batch.embeddings)
             close = {"atol": 1e-5, "rtol": 0}
             start = int(batch.last_prompt)
-            torch.testing.assert_close(states[layer]["h_sem"][row], seen["s"][start], **close)
-            torch.testing.assert_close(states[layer][last][row], seen["s"][-1], **close)
-            if last == "h_pos":
-                torch.testing.assert_close(states[layer]["h_pos_mean"][row], seen["s"][start + 1 :].mean(0), **close)
+            for layer, of_row in states.items():
+                torch.testing.assert_close(of_row["h_sem"][row], seen[layer][start], **close)
+                torch.testing.assert_close(of_row[last][row], seen[layer][-1], **close)
+                if last == "h_pos":
+                    torch.testing.assert_close(of_row["h_pos_mean"][row], seen[layer][start + 1 :].mean(0), **close)
+
+
+def test_a_memory_has_h_sem_as_keys_and_h_pos_as_values(tmp_path):
+    columns = {name: torch.randn(2, 9, 4).unbind() for name in STATE_COLUMNS}
+    with table_writer(tmp_path / "s.parquet", states_schema(4), "mark") as writer:
+        for row in range(9):
+            for at, layer in enumerate((7, 4)):
+                states = {name: column[at][row].tolist() for name, column in columns.items()}
+                writer.write_table(pa.Table.from_pylist([{"id": f"{row}", "layer": layer, **states}], writer.schema))
     build_memory(tmp_path / "s.parquet", tmp_path / "m.safetensors")
-    memory = load_memory(tmp_path / "m.safetensors", "answer_mean")
-    torch.testing.assert_close(memory.values[layer], states[layer]["h_pos_mean"])
-    found = memory.search(layer, states[layer]["h_sem"], 1)[0][:, 0]
-    torch.testing.assert_close(states[layer]["h_sem"][found], states[layer]["h_sem"])
+    for h_pos, column in (("last", "h_pos"), ("answer_mean", "h_pos_mean")):
+        memory = load_memory(tmp_path / "m.safetensors", h_pos)
+        assert memory.layers == (4, 7) and len(memory) == 9
+        for at, layer in enumerate((7, 4)):
+            torch.testing.assert_close(memory.values[layer], columns[column][at], atol=0, rtol=0)
+            lengths = columns["h_sem"][at].norm(dim=1, keepdim=True)
+            torch.testing.assert_close(memory.keys(layer), columns["h_sem"][at] / lengths)
 
 
 def test_states_that_are_not_finite_are_refused(tmp_path, backbone, cases):
@@ -111,8 +127,37 @@ def test_states_that_are_not_finite_are_refused(tmp_path, backbone, cases):
         read_states(tmp_path / "s.parquet", "another mark")
 
 
-def test_ffn_inputs_come_from_questions_and_their_answers(tmp_path, backbone, cases):
-    extract_ffn_inputs(backbone, cases, 7, tmp_path / "f.parquet", "mark")
-    inputs = read_ffn_inputs(tmp_path / "f.parquet")
-    assert set(inputs) == set(backbone.layers)
-    assert all(states.shape == (7, backbone.width) for states in inputs.values())
+def test_ffn_inputs_are_those_of_edited_and_of_text_only_questions(tmp_path, backbone, family, cases):
+    """By hooks on the whole model: from the last prompt token on, both kinds of question of every case of the pool."""
+    seen, pool = {}, {layer: [] for layer in backbone.layers}
+    name = {"blip2": "fc1", "minigpt4": "mlp.up_proj"}[family]
+    for layer in backbone.layers:
+        first = backbone.decoder.layers[layer].module.get_submodule(name)
+        first.register_forward_pre_hook(lambda _, inputs, layer=layer: seen.update({layer: inputs[0].view(-1, WIDTH)}))
+    cases = [
+        replace(case, probes=(case.probes[0], Probe("t_loc", Query(None, f"what is {word} ?", "red owl"))))
+        for case, word in zip(cases, ("dog", "owl", "blue", "photo", "left"), strict=True)
+    ]
+    for case in cases:
+        for query in (case.request.query, case.query("t_loc")):
+            batch = backbone.encode([query])
+            backbone.model.language_model(inputs_embeds=batch.embeddings)
+            for layer in backbone.layers:
+                pool[layer].append(seen[layer][int(batch.last_prompt) :])
+    for limit in (1000, 7, 4):
+        extract_ffn_inputs(backbone, cases, limit, tmp_path / "f.parquet", "mark")
+        inputs = read_ffn_inputs(tmp_path / "f.parquet")
+        assert set(inputs) == set(backbone.layers)
+        for layer, states in inputs.items():
+            whole = torch.cat(pool[layer])
+            distances = torch.cdist(states, whole, compute_mode="donot_use_mm_for_euclid_dist")
+            found = distances.argmin(1).tolist()
+            assert distances.amin(1).max() < 1e-4 and len(states) == min(limit, len(whole))
+            assert found == sorted(set(found))  # none twice, in the pool's order
+            kinds = [number for number, part in enumerate(pool[layer]) for _ in part]
+            asked = [kinds[place] for place in found]
+            assert {number % 2 for number in asked} == {0, 1}
+            gaps = [after - before for before, after in itertools.pairwise(found)]
+            if limit == 7:  # evenly spaced over the pool, from its first state to its last
+                assert found[0] == 0 and found[-1] == len(whole) - 1 and max(gaps) - min(gaps) <= 1
+            assert limit != 4 or len({number // 2 for number in asked}) > 1
