@@ -38,10 +38,15 @@ class Slots:
         return Slots(**{name: part[list(sessions)] for name, part in vars(self).items()})
 
     def kept(self, keep: Tensor, earlier: "Slots | None") -> "Slots":
-        """Return these entries; where `keep` [session] is False, those after the `earlier` ones are dead."""
+        """Return these entries; where `keep` [session] is False, those after the `earlier` ones are dead, and zero.
+
+        Zero, because the states of an edit that failed may be no numbers, and a weight of 0 does not silence these.
+        """
         count = 0 if earlier is None else earlier.keys.shape[1]
         known = torch.arange(self.keys.shape[1], device=self.live.device) < count
-        return Slots(self.keys, self.values, self.live & (keep.to(self.live.device)[:, None] | known))
+        live = self.live & (keep.to(self.live.device)[:, None] | known)
+        keys, values = (part.masked_fill(~live[..., None], 0.0) for part in (self.keys, self.values))
+        return Slots(keys, values, live)
 
 
 @dataclass(frozen=True)
