@@ -64,8 +64,9 @@ SMOL = [name for name in MADE if CONFIG.backbones[name].language_model]
 NANO = [name for name in MADE if name not in SMOL]
 # Backbones of any table or figure.
 SHOWN = list(dict.fromkeys(name for names in CONFIG.shown.values() for name in names))
-# Method variants whose editor is trained before any edit.
+# Method variants whose editor is trained before any edit, those first that others may be like.
 TRAINED_VARIANTS = [name for name in CONFIG.methods if resolve_method(CONFIG.methods, name).method in TRAINED]
+TRAINED_VARIANTS.sort(key=lambda name: ("like" in CONFIG.methods[name], name))
 # What tells apart the records of a cell made with another seed than the first.
 REPEATS = ["", *(f".seed{seed}" for seed in CONFIG.seeds[1:])]
 

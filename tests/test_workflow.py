@@ -238,14 +238,21 @@ def test_the_edits_of_a_cell_are_shared_out_among_shards(tmp_path):
 
 def test_every_seed_has_records_of_its_own_and_an_editor_where_one_is_trained(tmp_path):
     mine = tmp_path / "mine.yaml"
-    mine.write_text("seeds: [0, 3]\ntable1: {backbones: [blip2-nano], tasks: [vqa], methods: [unike, mend]}")
+    mine.write_text(
+        "seeds: [0, 3]\n"
+        "table1: {backbones: [blip2-nano], tasks: [vqa], methods: [unike, mend, mend-weak, mend-other]}\n"
+        "methods: {mend-weak: {like: mend, strength: 0.5}, mend-other: {like: mend, rank: 8}}"
+    )
     status, text = snakemake(tmp_path, "-n", "--configfile", mine, "--", "results/table1.csv")
     assert status == 0, text
-    assert (planned(text)["records"], planned(text)["train_editor"]) == (2 * 2, 2)
+    assert (planned(text)["records"], planned(text)["train_editor"]) == (4 * 2, 2 * 2)
     jobs = re.findall(r"rule records:\n +input: (.+)\n +output: .+/k1/(\S+)\.parquet", text)
-    assert {name for _, name in jobs} == {"unike", "unike.seed3", "mend", "mend.seed3"}
     editors = {name: re.findall(r"editors/blip2-nano/(\S+?)\.safetensors", files) for files, name in jobs}
-    assert editors == {"unike": [], "unike.seed3": [], "mend": ["mend"], "mend.seed3": ["mend.seed3"]}
+    assert editors == {
+        f"{name}{seed}": [f"{editor}{seed}"] if editor else []
+        for name, editor in {"unike": "", "mend": "mend", "mend-weak": "mend", "mend-other": "mend-other"}.items()
+        for seed in ("", ".seed3")
+    }
     mine.write_text("seeds: [1, 1]")
     status, text = snakemake(tmp_path, "-n", "--configfile", mine)
     assert status != 0 and "seeds: Value error, expected every seed once" in text

@@ -1,5 +1,6 @@
 """MEND and KE against dense twins: autograd on a real copy of the model, and the formulas with full matrices."""
 
+import copy
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +166,38 @@ def test_training_starts_in_both_layers_of_a_transform():
             assert layer.get_parameter(name).grad.abs().min() > 0, name
 
 
+def test_mend_writes_every_matrix_with_its_own_scale_shift_and_rate(backbone, cases):
+    """dW_m = -rate_m sum_t delta'_t u'_t^T; matrices of one shape share a transform, each with a row of its own."""
+    network = shaken(build_mend(backbone, MEND, 0))
+    assert len({rate for rate in network.edit_rates.tolist()}) == 6
+    requests = [case.request for case in cases[:2]]
+    trunk = request_trunk(backbone, requests, network.matrices[0].layer)
+    gradients = edit_gradients(backbone, trunk, network.matrices)[1]
+    changes, seen = network.changes(backbone, requests, trunk, gradients), {}
+    for number, matrix in enumerate(network.matrices):
+        place = seen[matrix[2:]] = seen.get(matrix[2:], -1) + 1
+        transform, factors = network.transforms[f"{matrix.outputs}x{matrix.inputs}"], gradients[matrix]
+        expected = torch.zeros(2, matrix.outputs, matrix.inputs)
+        for session, token in factors.present.nonzero().tolist():
+            values = torch.cat([factors.inputs[session, token], factors.outputs[session, token]])
+            for layer in transform.layers:
+                added = layer.up @ (layer.down @ values) + layer.bias
+                values = values + (layer.scale[place] * added + layer.shift[place]).relu()
+            expected[session] += torch.outer(values[matrix.inputs :], values[: matrix.inputs])
+        expected *= -network.edit_rates[number]
+        torch.testing.assert_close(dense(changes[matrix]), expected, atol=1e-5, rtol=1e-3)
+
+
+def test_untrained_ke_steps_down_the_gradient(backbone, cases):
+    network = build_ke(backbone, KE, 0)
+    requests = [case.request for case in cases]
+    trunk = request_trunk(backbone, requests, network.matrices[0].layer)
+    gradients = edit_gradients(backbone, trunk, network.matrices)[1]
+    for matrix, change in network.changes(backbone, requests, trunk, gradients).items():
+        along = (dense(change) * dense(gradients[matrix])).flatten(1).sum(1)
+        assert (along < 0).all(), matrix
+
+
 def test_ke_update_by_hand(backbone):
     matrix = last_matrices(backbone, 1)[0]
     conditioner = shaken(MatrixConditioner(matrix, condition=6, hidden=5, scale=0.7))
@@ -260,11 +293,13 @@ def test_training_losses_equal_a_loop_over_cases(backbone, cases):
     editor = EDITORS["mend"](backbone)
     patch = editor.edit([case.request for case in cases], editor.start(5)).patch
     terms = expected_terms(backbone, cases, patch)
-    settings = MEND.model_copy(update={"edit_weight": 0.3, "text_weight": 0.2, "image_weight": 0.1})
+    weights = {"edit_weight": 0.3, "text_weight": 0.2, "image_weight": 0.1, "locality_weight": 0.7}
+    settings = MEND.model_copy(update=weights)
     losses = MendRecipe(editor.network, backbone, settings).losses(patch, cases)
     for kind in PROBE_KINDS:
         assert float(losses[f"loss_{kind}"]) == pytest.approx(terms[kind], rel=1e-4, abs=1e-6)
-    expected = 0.3 * terms["rel"] + 0.2 * terms["t_gen"] + 0.1 * terms["m_gen"] + terms["t_loc"] + terms["m_loc"]
+    expected = 0.3 * terms["rel"] + 0.2 * terms["t_gen"] + 0.1 * terms["m_gen"]
+    expected += 0.7 * (terms["t_loc"] + terms["m_loc"])
     assert float(losses["loss"]) == pytest.approx(expected, rel=1e-4)
     recipe = KeRecipe(build_ke(backbone, KE, 0), backbone, KE)
     losses = recipe.losses(patch, cases)
@@ -302,6 +337,21 @@ def test_accumulated_batches_step_once(backbone, cases):
         recipe.step()
         rates.append(editor.network.edit_rates.detach().clone())
     assert [torch.equal(*pair) for pair in itertools.pairwise(rates)] == [True, False, True, False]
+    # Adam's first step is as long as its learning rate; that of the edit rates is their own.
+    torch.testing.assert_close(
+        (rates[2] - rates[1]).abs(), torch.full((6,), settings.edit_rate_step), rtol=1e-3, atol=0
+    )
+
+
+def test_gradients_of_the_editor_are_clipped(backbone, cases):
+    editor = EDITORS["mend"](backbone)
+    before = copy.deepcopy(editor.network.state_dict())
+    recipe = MendRecipe(editor.network, backbone, MEND.model_copy(update={"clip": 1e-15}))
+    patch, _ = editor.edited([case.request for case in cases], editor.start(5))
+    recipe.losses(patch, cases)["loss"].backward()
+    recipe.step()
+    for name, value in editor.network.state_dict().items():  # far below Adam's epsilon
+        torch.testing.assert_close(value, before[name], atol=1e-8, rtol=0)
 
 
 @pytest.mark.parametrize("settings", [MEND, KE], ids=["mend", "ke"])

@@ -1,20 +1,25 @@
 """The editors of a job: settings overridden, editors read from a file or trained for each trial of a search."""
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from unike_lib.benchmark.mmedit import read_cases
+from unike_lib.editing import registry
 from unike_lib.editing.registry import EditorSources, build_editor, editors_of_job, train_editor
+from unike_lib.editing.serac import SeracModels
 from unike_lib.io import write_json, write_tensors
 from unike_lib.methods import resolve_method
+from unike_lib.types import EditRequest
 
 METHODS = {
     "mend": {
         "method": "mend", "rank": 4, "steps": 4, "batch": 2, "check_every": 2, "edit_rate": 0.05,
         "by_backbone": {"tiny": {"swapped": 0.0}},
     },
+    "serac": {"method": "serac", "width": 8, "heads": 2, "scope_layers": 1, "counterfactual_layers": 1},
 }  # fmt: skip
 RECORDS = [
     {
@@ -90,3 +95,22 @@ def test_a_search_trains_an_editor_for_every_setting_that_training_reads(
     for place, factors in double.items():
         assert torch.equal(factors.outputs, 2 * found[0.2][place].outputs)
     assert any(not torch.equal(found[0.05][place].outputs, found[0.2][place].outputs) for place in found[0.05])
+
+
+def test_one_training_serves_all_readings_of_serac(make_backbone, tmp_path, job_and_config, monkeypatch):
+    backbone, (job, config) = make_backbone("blip2"), job_and_config
+    job.wildcards.method = "serac"
+    job.input |= {"training": [tmp_path / "method_vqa.json"], "stopping": [tmp_path / "dev_vqa.json"]}
+    trained = []
+
+    def train(settings, *_):
+        trained.append(settings)
+        return SeracModels.untrained(backbone, settings).tensors(), None
+
+    monkeypatch.setattr(registry, "train_editor", train)
+    editor_of = editors_of_job(job, config, backbone)
+    for mixture, positions in itertools.product(("soft", "hard"), ("all", "answer")):
+        editor = editor_of({"mixture": mixture, "positions": positions})
+        route = editor.edit([EditRequest("r", "vqa", "a", "name it", "owl")], editor.start(1)).patch.route
+        assert (route.mixture, route.positions) == (mixture, positions)
+    assert len(trained) == 1
