@@ -98,6 +98,16 @@ def test_another_answer_is_run_behind_the_kept_prompt(windowed, kept, ran, first
     assert ran == left
 
 
+@pytest.mark.parametrize("answers", [[[5], [6, 7], [8, 9, 10], []], [[], [], [], [4, 4]]])
+def test_replies_along_other_answers_are_those_of_a_whole_pass(windowed, kept, answers):
+    patch = Patch(2, {2: random_neurons(windowed, 2, 2)})
+    whole = reply(windowed, QUESTIONS, patch, answers, everywhere=True)
+    windowed.frozen = kept
+    torch.testing.assert_close(
+        reply(windowed, QUESTIONS, patch, answers, everywhere=True).logits, whole.logits, **CLOSE
+    )
+
+
 def test_what_is_not_kept_is_run(windowed, kept):
     stranger = Query("b.png", "what is this ?", "hot dog")
     for rows in ([*QUESTIONS, stranger], [replace(QUESTIONS[0], context="new fact : cat . ")]):

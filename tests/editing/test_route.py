@@ -140,6 +140,8 @@ def test_generation_is_step_by_step_argmax_of_the_mixture(backbone):
         expected.append(given)
     assert generate(backbone, QUERIES, [[]] * 4, patch, length) == expected
     assert generate(backbone, QUERIES, [[9, 9]] * 4, patch, length) == expected
+    # The first session ends at once, the second model is asked about the other one's questions.
+    assert generate(backbone, QUERIES, [*expected[:2], [], []], patch, length) == expected
     assert expected != generate(backbone, QUERIES, [[]] * 4, None, length)
 
 

@@ -1,0 +1,81 @@
+"""Tokens run behind kept keys and values, against whole rows, each by itself, in Hugging Face's own forward."""
+
+import pytest
+import torch
+from test_families import QUERIES as CHATS
+from tiny_families import tiny_family
+from tiny_models import QUERIES, WIDTH
+
+from unike_lib.backbones.decoder import Place
+from unike_lib.backbones.past import Past, extend
+from unike_lib.editing.latent import LatentShift
+from unike_lib.editing.patch import Patch
+from unike_lib.knowledge.memory import Memory
+
+CLOSE = {"atol": 3e-5, "rtol": 1e-4}
+
+
+def written_behind(backbone, batch, parts, chosen, edit=None):
+    """Run prompts, then parts of answers for the rows left: logits of the last part, [row, token, vocabulary]."""
+    decoder, past = backbone.decoder, Past(Place(batch.last_prompt), batch.positions)
+    hidden = extend(decoder, batch.embeddings, past, batch.real, edit)
+    for part in parts:
+        past.select(torch.tensor(chosen.pop(0)))
+        sizes = torch.tensor([len(ids) for ids in part])
+        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in part], batch_first=True, padding_value=9)
+        real = torch.arange(ids.shape[1]) < sizes[:, None]
+        hidden = extend(decoder, backbone.embed(ids), past, real, edit)
+    return decoder.logits(decoder.finish(hidden))
+
+
+@torch.no_grad()
+def test_answers_in_parts_say_what_the_whole_row_says(backbone):
+    """Rows of other lengths, of which some end between the parts; parts of other lengths, too."""
+    batch = backbone.encode(QUERIES, [[]] * 4)
+    first, second = [[4, 5], [6], [7, 8, 9]], [[10, 11], [12]]
+    logits = written_behind(backbone, batch, [first, second], [[1, 2, 3], [0, 2]])
+    for place, (row, answer) in enumerate({1: [4, 5, 10, 11], 3: [7, 8, 9, 12]}.items()):
+        prompt = batch.embeddings[row, : int(batch.lengths[row])]
+        whole = torch.cat([prompt, backbone.embed(torch.tensor(answer))])
+        theirs = backbone.model.language_model(inputs_embeds=whole[None]).logits[0]
+        size = len(second[place])
+        torch.testing.assert_close(logits[place, :size], theirs[-size:], **CLOSE)
+
+
+@torch.no_grad()
+def test_rows_that_go_on_keep_the_edit_that_they_began_with(backbone):
+    """A shift of the attention outputs goes by what each row has read at its last prompt token."""
+    draw = torch.Generator().manual_seed(0)
+    entries = {layer: torch.randn(7, WIDTH, generator=draw) for layer in backbone.layers}
+    patch = Patch(1, shift=LatentShift(Memory(entries, entries), {}, top_k=2, alpha=0.4))
+    batch, answers = backbone.encode(QUERIES, [[]] * 4), [[4, 5], [7, 8]]
+    logits = written_behind(backbone, batch, [answers], [[1, 3]], patch)
+    for place, row in enumerate([1, 3]):
+        alone = backbone.encode(QUERIES[row : row + 1], [[]])
+        theirs = written_behind(backbone, alone, [answers[place : place + 1]], [[0]], patch)
+        torch.testing.assert_close(logits[place], theirs[0], **CLOSE)
+        plain = written_behind(backbone, alone, [answers[place : place + 1]], [[0]])
+        assert (plain[0] - theirs[0]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_after_a_picture_on_a_grid_rows_go_on_at_their_own_positions():
+    """Qwen2-VL: a picture takes fewer positions than tokens; rows with and without one, some of which end."""
+    backbone = tiny_family("qwen2-vl").backbone
+    answers, chosen = [[5, 6], [7, 8]], [1, 2]
+    logits = written_behind(backbone, backbone.encode(CHATS, [[]] * 4), [answers], [list(chosen)])
+    whole = backbone.encode([CHATS[row] for row in chosen], answers)
+    theirs = backbone.head(backbone.trunk(whole))
+    for place, length in enumerate(whole.lengths.tolist()):
+        torch.testing.assert_close(logits[place], theirs[place, length - 2 : length], **CLOSE)
+
+
+@pytest.mark.parametrize("split", [1, 4])
+@torch.no_grad()
+def test_layers_run_in_two_goes_are_all_layers(backbone, split):
+    batch, depth = backbone.encode(QUERIES), len(backbone.decoder.layers)
+    past, hidden = Past(Place(batch.last_prompt)), batch.embeddings
+    whole = extend(backbone.decoder, hidden, Past(Place(batch.last_prompt)), batch.real)
+    below = extend(backbone.decoder, hidden, past, batch.real, layers=range(split))
+    above = extend(backbone.decoder, below, Past(Place(batch.last_prompt)), batch.real, layers=range(split, depth))
+    torch.testing.assert_close(above, whole, **CLOSE)

@@ -1,0 +1,94 @@
+"""What is read of rows of queries, what is best there, and what a second model is given."""
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from tiny_models import QUERIES, VOCABULARY, WIDTH
+
+from unike_lib.backbones.decoder import Trace
+from unike_lib.backbones.replies import Replies, reply
+from unike_lib.backbones.rows import Batch
+from unike_lib.editing.latent import LatentShift
+from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.editing.route import Route
+from unike_lib.knowledge.encoders import Encoder
+from unike_lib.knowledge.memory import Memory
+
+
+@pytest.mark.parametrize("everywhere", [False, True, [True, False, False, True]])
+def test_all_of_a_row_is_read_or_from_the_last_prompt_token_on(backbone, everywhere):
+    replies = reply(backbone, QUERIES, everywhere=everywhere)
+    for row, read in enumerate(replies.where.tolist()):
+        whole = everywhere if isinstance(everywhere, bool) else everywhere[row]
+        answer = (QUERIES[row].answer or "").split()
+        length = int(replies.batch.lengths[row])
+        first = 0 if whole else length - len(answer) - 1
+        assert [place for place, there in enumerate(read) if there] == list(range(first, length))
+    assert len(replies.logits) == int(replies.where.sum())
+
+
+def hand_made(logits):
+    """Two rows of three tokens, of which the second has padding; everything real is read."""
+    batch = Batch(torch.zeros(2, 3, 1), torch.full((2, 3), -100), torch.tensor([1, 0]), torch.tensor([3, 2]))
+    return Replies(batch, batch.real, torch.tensor(logits), torch.zeros(2), None)
+
+
+def test_the_best_id_may_be_any_of_the_vocabulary():
+    replies = hand_made([[0.0, 0, 9], [0, 9, 0], [9, 0, 0], [0, 0, 9], [0, 9, 0]])
+    assert replies.best.tolist() == [[2, 1, 0], [2, 1, 0]]
+    assert replies.along == [[1, 0], [2, 1]]
+
+
+def test_a_row_with_one_place_that_is_no_number_is_not_finite():
+    good, bad = [1.0, 2, 3], [float("nan")] * 3
+    assert hand_made([good, good, bad, good, good]).finite.tolist() == [False, True]
+    assert hand_made([good, good, good, bad, good]).finite.tolist() == [True, False]
+    assert hand_made([good] * 5).finite.tolist() == [True, True]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_alphas_are_means_over_the_shifted_layers(backbone, keep):
+    torch.manual_seed(0)
+    layers = backbone.layers
+    entries = {layer: torch.randn(7, WIDTH) for layer in layers}
+    encoders = {layer: Encoder(WIDTH, 8, WIDTH, 2).requires_grad_(False) for layer in layers}
+    patch, trace = Patch(1, shift=LatentShift(Memory(entries, entries), encoders, top_k=3)), Trace()
+    backbone.head(backbone.trunk(backbone.encode(QUERIES)), patch, trace=trace)
+    for row, alpha in enumerate(reply(backbone, QUERIES, patch, keep=keep).alphas.tolist()):
+        by_layer = [float(trace.alphas[layer][row]) for layer in layers]
+        assert alpha == pytest.approx(sum(by_layer) / len(layers), abs=1e-5)
+    assert reply(backbone, QUERIES, keep=keep).alphas.isnan().all()
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A second model that remembers what it was asked."""
+
+    asked: list = field(default_factory=list)
+
+    def scope(self, queries, edits):
+        return torch.ones(len(queries))
+
+    def answer(self, queries, edits, answers):
+        self.asked.extend(queries)
+        return torch.zeros(sum(len(answer) + 1 for answer in answers), len(VOCABULARY))
+
+
+def test_a_second_model_reads_questions_without_the_contexts_of_the_first(backbone):
+    listener = Listener()
+    route = Route(listener, ((QUERIES[0],), (QUERIES[1],)))
+    reply(backbone, QUERIES, Patch(2, contexts=("red owl ", "on the left "), route=route))
+    assert listener.asked == QUERIES
+
+
+@torch.no_grad()
+def test_the_pass_that_keeps_keys_is_edited_as_the_one_that_does_not(backbone):
+    torch.manual_seed(0)
+    gated = backbone.decoder.names.gate is not None
+    parts = {"keys": torch.randn(1, WIDTH, 2), "key_bias": torch.randn(1, 2), "values": torch.randn(1, 2, WIDTH)}
+    parts |= {"up": torch.randn(1, WIDTH, 2), "up_bias": torch.randn(1, 2)} if gated else {}
+    patch = Patch(1, {backbone.layers[0]: Neurons(**parts)})
+    kept, other = (reply(backbone, QUERIES, patch, keep=keep) for keep in (True, False))
+    torch.testing.assert_close(kept.logits, other.logits, atol=2e-5, rtol=1e-5)
+    assert (kept.logits - reply(backbone, QUERIES).logits).abs().max() > 1e-2
