@@ -1,4 +1,4 @@
-"""Digests of files: whole ones, and those of files too large to be read for every job."""
+"""Fingerprints of what made a file; digests of files, whole ones and those too large to be read for every job."""
 
 import hashlib
 
@@ -35,3 +35,47 @@ def test_of_a_large_file_size_ends_and_blocks_between_count(tmp_path, small_limi
     assert len(seen) == 9 and first not in seen
     path.write_bytes(content)
     assert io.file_digest(path) == first
+
+
+def test_a_fingerprint_goes_by_every_part_and_by_no_order_of_settings(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    file, same_name = tmp_path / "x", tmp_path / "a" / "x"
+    file.write_text("one"), same_name.write_text("two")
+    first = io.fingerprint("rule", {"b": 1, "a": [2]}, file)
+    assert first == io.fingerprint("rule", {"a": [2], "b": 1}, file) and len(first) == 16
+    others = [
+        io.fingerprint("rule", {"b": 1, "a": [2]}, same_name),
+        io.fingerprint("rule", {"b": 1, "a": [3]}, file),
+        io.fingerprint("rules", {"b": 1, "a": [2]}, file),
+        io.fingerprint("rule", {"b": 1, "a": [2]}),
+    ]
+    file.write_text("three")
+    others.append(io.fingerprint("rule", {"b": 1, "a": [2]}, file))
+    file.write_text("one")
+    monkeypatch.setattr(io, "__version__", "99")
+    others.append(io.fingerprint("rule", {"b": 1, "a": [2]}, file))
+    assert first not in others and len(set(others)) == len(others)
+
+
+def test_a_folder_counts_by_the_places_of_its_files_and_without_hidden_ones(tmp_path):
+    def digest(files):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        return io.file_digest(folder)
+
+    first = digest({"a": "1", "sub/b": "2"})
+    assert first == digest({"sub/b": "2", "a": "1", ".a.half": "3", "sub/.b": "4"})
+    assert first not in [digest({"a": "2", "sub/b": "1"}), digest({"a": "1", "b": "2"}), digest({"a": "1"})]
+
+
+def test_of_a_large_file_the_size_itself_counts(tmp_path, small_limits):
+    """Two files of zeros have the same blocks."""
+    digests = set()
+    for size in (1001, 2000, 2001):
+        (tmp_path / "x").write_bytes(bytes(size))
+        digests.add(io.file_digest(tmp_path / "x"))
+    assert len(digests) == 3
+    (tmp_path / "x").write_bytes(bytes(1000))
+    assert io.file_digest(tmp_path / "x") == io.whole_digest(tmp_path / "x")

@@ -9,6 +9,7 @@ METHODS = {
     "ft": {"method": "fine-tune", "steps": 5, "by_backbone": {"big": {"steps": 7, "learning_rate": 1e-3}}},
     "ft-long": {"like": "ft", "steps": 50, "by_backbone": {"small": {"learning_rate": 1e-1}}},
     "orphan": {"like": "nobody"},
+    "grandchild": {"like": "ft-long"},
     "odd": {"method": "fine-tune", "by_backbone": {"big": {"step": 1}}},
 }
 
@@ -31,7 +32,12 @@ def test_a_backbone_has_settings_of_its_own(name, backbone, steps, rate):
 
 @pytest.mark.parametrize(
     ("name", "problem"),
-    [("nobody", "unknown method 'nobody'"), ("orphan", "like: 'nobody'"), ("odd", r"methods\.odd: step")],
+    [
+        ("nobody", "unknown method 'nobody'"),
+        ("orphan", "like: 'nobody'"),
+        ("grandchild", "like: 'ft-long'"),
+        ("odd", r"methods\.odd: step"),
+    ],
 )
 def test_wrong_entries_are_named(name, problem):
     with pytest.raises(ValueError, match=problem):

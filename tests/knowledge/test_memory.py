@@ -51,3 +51,13 @@ def test_encoded_keys_are_encoded_values(tmp_path):
     query = torch.randn(1, 3)
     best = torch.nn.functional.cosine_similarity(encoder(values), query, dim=-1).argsort(descending=True)
     assert memory.search(4, query, 5)[0][0].tolist() == best[:5].tolist()
+
+
+def test_values_for_some_of_the_keys_are_refused(tmp_path):
+    from unike_lib.io import write_tensors
+    from unike_lib.types import InputError
+
+    tensors = {"4.h_sem": torch.ones(3, 2), "4.h_pos": torch.ones(2, 2), "4.h_pos_mean": torch.ones(2, 2)}
+    write_tensors(tmp_path / "m.safetensors", tensors, "mark")
+    with pytest.raises(InputError, match=r"layer 4: .*found \[3, 2\] and \[2, 2\]"):
+        load_memory(tmp_path / "m.safetensors")

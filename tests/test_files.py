@@ -1,0 +1,69 @@
+"""Files are replaced whole, carry the mark of what made them, and a checksum that anybody can compute."""
+
+import hashlib
+import os
+import re
+
+import pandas as pd
+import pytest
+import torch
+
+from unike_lib import checksum
+from unike_lib.io import atomic_path, read_table, read_tensors, write_csv, write_json, write_table, write_tensors
+from unike_lib.types import InputError
+
+
+def test_a_file_is_replaced_and_what_was_opened_before_stays_whole(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, ["old"])
+    with path.open() as opened:
+        write_json(path, ["new"])
+        assert "old" in opened.read() and "new" in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
+        temporary.write_text("half of the new")
+        assert temporary.parent == tmp_path and temporary.suffix == ".txt"
+        1 / 0  # noqa: B018
+    assert os.listdir(tmp_path) == ["a.txt"] and path.read_text() == "old"
+
+
+def test_marks_are_compared_where_one_is_wanted(tmp_path):
+    from safetensors.torch import save_file
+
+    table, tensors = tmp_path / "t.parquet", tmp_path / "t.safetensors"
+    write_table(table, pd.DataFrame({"x": [1]}), "a mark")
+    write_tensors(tensors, {"x": torch.ones(1)}, "a mark")
+    for read, path in ((read_table, table), (read_tensors, tensors)):
+        assert read(path, "a mark")["x"][0] == read(path)["x"][0] == 1
+        with pytest.raises(InputError, match=f"{path.name}: made from other inputs .fingerprint a mark, expected b"):
+            read(path, "b")
+    pd.DataFrame({"x": [1]}).to_parquet(table)
+    save_file({"x": torch.ones(1)}, tensors)
+    for read, path in ((read_table, table), (read_tensors, tensors)):
+        with pytest.raises(InputError, match="fingerprint missing, expected a mark"):
+            read(path, "a mark")
+
+
+def test_numbers_in_csv_files_have_four_decimals(tmp_path):
+    write_csv(tmp_path / "t.csv", pd.DataFrame({"name": ["x", "y"], "value": [1234.56789, 2 / 3], "k": [10, 200]}))
+    assert (tmp_path / "t.csv").read_text() == "name,value,k\nx,1234.5679,10\ny,0.6667,200\n"
+
+
+@pytest.mark.parametrize("kind", ["table", "tensors"])
+def test_a_checksum_is_the_sha256_of_the_file_with_zeros_in_its_place(tmp_path, kind, monkeypatch):
+    """In blocks of seven bytes, none of which is left out."""
+    monkeypatch.setattr(checksum, "BLOCK", 7)
+    path = tmp_path / "file"
+    if kind == "table":
+        write_table(path, pd.DataFrame({"x": range(9)}), "mark")
+    else:
+        write_tensors(path, {"x": torch.arange(9.0)}, "mark")
+    content = path.read_bytes()
+    found = re.search(rb"unike-sha256:([0-9a-f]{64})", content)
+    blank = content[: found.start(1)] + b"0" * 64 + content[found.end(1) :]
+    assert hashlib.sha256(blank).hexdigest().encode() == found[1]
