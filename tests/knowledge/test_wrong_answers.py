@@ -6,7 +6,7 @@ import pytest
 
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.knowledge import triplets
-from unike_lib.knowledge.triplets import collect_triplets, read_triplets
+from unike_lib.knowledge.triplets import collect_triplets
 from unike_lib.types import EditCase, EditRequest
 
 
@@ -31,7 +31,7 @@ def case(number, target):
 
 
 @pytest.fixture
-def collect(monkeypatch, tmp_path):
+def collect(monkeypatch):
     """Return a function that collects triplets: each question is answered with what `said` has for its picture."""
 
     def collected(cases, said, limit=100, seed=0, rows=3):
@@ -44,8 +44,7 @@ def collect(monkeypatch, tmp_path):
         monkeypatch.setattr(triplets, "ROWS", rows)
         monkeypatch.setattr(triplets, "generate", answers)
         backbone = SimpleNamespace(text=lambda ids: said[ids[0]], stop_tokens=frozenset())
-        collect_triplets(backbone, cases, limit, tmp_path / "t.parquet", "mark", seed)
-        return read_triplets(tmp_path / "t.parquet")
+        return collect_triplets(backbone, cases, limit, 1, seed)
 
     return collected
 
