@@ -241,7 +241,10 @@ def test_demonstrations_come_from_the_files_of_the_training_split(tmp_path, back
     write_json(tmp_path / "method_vqa.json", [record])
     write_json(
         tmp_path / "questions.json",
-        [{"loc": f"what {word} ?", "loc_ans": word} for word in ("red", "blue", "hot", "cat")],
+        [
+            {"loc": f"what {word} ?", "loc_ans": word}
+            for word in ("red", "blue", "hot", "cat", "dog", "owl", "left", "photo")
+        ],
     )
     settings, request = IkeMethod(method="ike", demonstrations=3), cases[0].request
     files = (tmp_path / "method_vqa.json",)

@@ -176,10 +176,12 @@ def test_changes_of_networks_add_up_in_the_real_weights(family, make_backbone, c
     assert apart(backbone, patch, each_alone(editor, cases)[2]) > 1e-2
 
 
-def test_facts_of_a_context_follow_each_other_in_the_order_of_the_edits(make_backbone, cases):
+@pytest.mark.parametrize("prompt", ["mmedit", "wrapped"])
+def test_facts_of_a_context_follow_each_other_in_the_order_of_the_edits(make_backbone, cases, prompt):
     """Behind the demonstrations of the first; a question's row is Hugging Face's own behind that text."""
     backbone = make_backbone("minigpt4")
-    editor = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=3), [make_case(8, "red")])
+    settings = IkeMethod(method="ike", demonstrations=3, prompt=prompt)
+    editor = Ike.from_cases(backbone, settings, [make_case(8, "red")])
     words = ["this", "cat", "dog", "red", "owl"]
     facts = [replace(case.request, prompt=f"name {word}") for case, word in zip(cases, words, strict=True)]
     patch, first = editor.start(2), ()
@@ -196,7 +198,8 @@ def test_facts_of_a_context_follow_each_other_in_the_order_of_the_edits(make_bac
         demonstrations = first[session].split(told[0])[0]
         assert demonstrations.count("New Fact: ") == 3 and context.startswith(demonstrations)
         for mine, query in zip(patched_logits(backbone, patch, session), QUERIES, strict=True):
-            torch.testing.assert_close(mine, real_logits(backbone, replace(query, context=context)), atol=1e-4, rtol=0)
+            asked = replace(query, context=context, style=query.style if prompt == "wrapped" else "plain")
+            torch.testing.assert_close(mine, real_logits(backbone, asked), atol=1e-4, rtol=0)
 
 
 def test_of_three_stored_edits_the_nearest_answers_and_of_equal_ones_the_latest(make_backbone, cases):

@@ -181,15 +181,17 @@ def test_editing_time_does_not_hold_the_time_of_scoring(backbone, cases, monkeyp
     assert 0 <= records["edit_seconds"].max() < 0.01
 
 
-def test_locality_behind_a_context_compares_the_common_tail(backbone, cases):
-    """Ask one question at a time: the unedited answers have no context, the edited ones have."""
-    editor = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1), cases[3:])
+@pytest.mark.parametrize("prompt", ["mmedit", "wrapped"])
+def test_locality_behind_a_context_compares_the_common_tail(backbone, cases, prompt):
+    """Ask one question at a time: the unedited answers have no context, the edited ones have (`mmedit`: no template)."""
+    editor = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1, prompt=prompt), cases[3:])
     records = scores_of(backbone, editor, cases[:2])
     for case in cases[:2]:
         context = editor.edit([case.request], editor.start(1)).patch.contexts[0]
         for kind, ranks in (("t_loc", 1), ("m_loc", 10)):
             query = probe_query(case, kind)
-            batches = [backbone.encode([each]) for each in (query, replace(query, context=context))]
+            behind = replace(query, context=context, style=query.style if prompt == "wrapped" else "plain")
+            batches = [backbone.encode([each]) for each in (query, behind)]
             tops = [backbone.head(backbone.trunk(batch))[0].sort(descending=True).indices for batch in batches]
             length = len(tops[0])
             assert len(tops[1]) > length
@@ -209,7 +211,7 @@ def untrained_serac(backbone):
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("kind", ["ike", "serac"])
 def test_batches_change_no_context_and_no_route(backbone, cases, k, kind):
-    ike = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1), cases[3:])
+    ike = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=0), cases[3:])
     editor = ike if kind == "ike" else untrained_serac(backbone)
     settings = [SETTINGS.model_copy(update={"sessions": sessions}) for sessions in (1, 4)]
     first, second = (
