@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from unike_lib.config import load_config
 from unike_lib.methods import resolve_method
+from unike_lib.originals import departure_lines, rows_of_tables
 from unike_lib.sources import code_digest
 from unike_lib.table_config import tasks_of
 from unike_lib.trained_methods import IN_EDITING_ALONE, TRAINED, TRAINED_ON_TEXT
@@ -275,6 +276,11 @@ def records_of(table, repeats=REPEATS):
 def admission_of_table(wildcards):
     """Scores of the admission tests of the backbones in the job's table."""
     return of_each_backbone("admission/{backbone}.parquet", CONFIG.tables[wildcards.table].backbones)
+
+
+def departures(*tables):
+    """What departs from the originals in the rows of some tables, as their notes say."""
+    return [list(line) for line in departure_lines(CONFIG, rows_of_tables(tables))]
 
 
 def families(backbones):

@@ -35,6 +35,8 @@ rule table:
         code=lib("write_table", data=["reporting/paper/*.csv"]),
         table=lambda wildcards: CONFIG.tables[wildcards.table].model_dump(mode="json"),
         families=lambda wildcards: families(CONFIG.tables[wildcards.table].backbones),
+        departures=lambda wildcards: departures(CONFIG.tables[wildcards.table]),
+        generation=GENERATION,
         statistics=CONFIG.statistics.model_dump(mode="json"),
         seed=CONFIG.seed,
     script:
@@ -62,6 +64,8 @@ rule table5:
         code=lib("write_table5", data=["reporting/paper/*.csv"]),
         one_step=CONFIG.table1.model_dump(mode="json"),
         sequential=CONFIG.table2.model_dump(mode="json"),
+        departures=departures(CONFIG.table1, CONFIG.table2),
+        generation=GENERATION,
         statistics=CONFIG.statistics.model_dump(mode="json"),
         seed=CONFIG.seed,
     script:

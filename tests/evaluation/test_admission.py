@@ -252,16 +252,19 @@ def test_the_parts_share_no_fact_and_no_picture():
 
 
 def test_a_shared_picture_keeps_cases_in_one_part():
-    cases = [with_facts(0, ["a"], picture="p"), with_facts(1, ["b"]), with_facts(2, ["c"]), with_facts(3, ["d"])]
-    cases.append(with_facts(4, ["e"], picture="p"))
+    """In turns, the fourth case would be the scan's."""
+    cases = [with_facts(0, ["a"], picture="p"), with_facts(1, ["b"]), with_facts(2, ["c"])]
+    cases += [with_facts(3, ["d"], picture="p"), with_facts(4, ["e"])]
     parts = parts_of(cases, {"verdict": 3, "scan": 3})
-    assert [[case.request.id for case in part] for part in parts.values()] == [
-        ["vqa-0", "vqa-2", "vqa-4"],
-        ["vqa-1", "vqa-3"],
-    ]
+    names = {name: [case.request.id for case in part] for name, part in parts.items()}
+    assert names == {"verdict": ["vqa-0", "vqa-2", "vqa-3"], "scan": ["vqa-1", "vqa-4"]}
     between = with_facts(5, ["a", "b"])
     assert parts_of([*cases, between], {"verdict": 3, "scan": 3}) == parts
     assert parts_of([*cases, with_facts(6, ["b", "f"])], {"verdict": 3, "scan": 3})["scan"][-1].facts == ("b", "f")
+
+
+def test_half_of_the_candidates_may_lie_between_the_parts():
+    assert AdmissionConfig(items=20, window_items=10).candidates == 2 * (20 + 10)
 
 
 def test_too_few_edits_for_two_parts_are_one_clear_line():

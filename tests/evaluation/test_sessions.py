@@ -183,7 +183,7 @@ def test_editing_time_does_not_hold_the_time_of_scoring(backbone, cases, monkeyp
 
 @pytest.mark.parametrize("prompt", ["mmedit", "wrapped"])
 def test_locality_behind_a_context_compares_the_common_tail(backbone, cases, prompt):
-    """Ask one question at a time: the unedited answers have no context, the edited ones have (`mmedit`: no template)."""
+    """Ask one question at a time: unedited answers have no context, edited ones have (`mmedit`: no template)."""
     editor = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1, prompt=prompt), cases[3:])
     records = scores_of(backbone, editor, cases[:2])
     for case in cases[:2]:

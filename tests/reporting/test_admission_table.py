@@ -7,7 +7,7 @@ from made_up_records import admission_scores
 
 from unike_lib.config import StatisticsConfig
 from unike_lib.io import write_table
-from unike_lib.reporting.admission import read_verdicts, summarise, verdict_lines, verdicts, write_admission
+from unike_lib.reporting.admission import Verdict, read_verdicts, summarise, verdict_lines, verdicts, write_admission
 from unike_lib.reporting.bootstrap import cluster_weights
 from unike_lib.types import InputError
 
@@ -32,10 +32,12 @@ def test_a_backbone_passes_when_both_tests_are_clear():
         ({"latent": {"same fact": 0.0}}, True, False),
         ({"latent": {"other fact": 1.0}}, True, False),
         ({"latent": {"same fact": 0.02, "other fact": 0.0}}, True, False),
+        ({"latent": {"same fact": 0.02, "other fact": -1.0}}, True, False),
+        ({"context": {"same fact": 1.0, "other fact": 0.98}}, False, True),
     ],
 )
 def test_either_comparison_of_either_test_can_fail_it(changes, context, slot):
-    """The last case is clear of neither: its mean is above both, the edits are not."""
+    """In the last three cases the mean is above both; the edits are not clear of both, of none, and of the other."""
     found = verdict(**changes)
     assert (found.context, found.slot, found.passed) == (context, slot, False)
 
@@ -57,9 +59,11 @@ def test_the_scan_has_no_say_in_the_verdict():
     words = verdict_lines({"left": found})
     scan = scores.assign(log_probability=scores["log_probability"].where(scores["part"] == "verdict", -9.0))
     scan.loc[scan["part"] == "scan", "token"] = 1.0
+    scan = scan.sort_values("part", kind="stable")  # the scan's rows first
     assert verdict_lines(verdicts(summarise(scan, STATISTICS, 0))) == words
     blind = scores.assign(log_probability=scores["log_probability"].where(scores["part"] == "scan", -2.0))
     assert found.passed and not verdicts(summarise(blind, STATISTICS, 0))["left"].passed
+    assert not Verdict(False, True, "", {"vqa": Verdict(True, True, "")}).admits("vqa")
 
 
 def test_differences_are_paired_and_intervals_clustered():
@@ -103,6 +107,10 @@ def test_tables_and_text(tmp_path):
     windows = pd.read_csv(outputs["windows"][1])
     assert set(windows["backbone"]) == {"right"} and set(windows["layers"]) == {"2-5", "4-7"}
     assert set(windows["part"]) == {"scan"}
+    gains = windows[windows["task"] == "all"].set_index(["layers", "memory"])["gain"]
+    assert gains["2-5", "same fact"] == pytest.approx(0.502, abs=1e-3) and gains["4-7", "other fact"] == pytest.approx(
+        0
+    )
 
 
 def test_other_files_are_refused(tmp_path):

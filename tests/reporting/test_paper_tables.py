@@ -8,6 +8,7 @@ from made_up_records import TASKS, VARIANTS, make_records
 from unike_lib.config import StatisticsConfig
 from unike_lib.reporting.averages import average_of_cells, paper_averages, write_table5
 from unike_lib.reporting.bootstrap import cluster_weights, interval_over_cells
+from unike_lib.reporting.departures import table_departures
 from unike_lib.reporting.paper import paper_cells
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table
@@ -198,3 +199,30 @@ def test_differences_are_of_the_tables_own_rows(criterion, tables):
             expected = table.loc[(*cell, "unike")] - table.loc[(*cell, row["second"])]
             assert [row[value] for value in values] == pytest.approx(expected.tolist(), abs=2e-4)
             assert all(row[f"{value}_low"] <= row[value] <= row[f"{value}_high"] for value in values)
+
+
+def test_the_note_of_a_table_says_what_departs_from_the_originals(table_cells, config, admission, tmp_path):
+    """Made from the settings: a row's own on its own backbone, in Tables 1 to 4 and in their averages."""
+    tuned = {"method": "unike", "alpha_scale": 0.25, "by_backbone": {"left": {"alpha_scale": 1.0, "steps": 77}}}
+    evaluation = config.evaluation.model_copy(update={"max_new_tokens": 19})
+    update = {"methods": config.methods | {"unike": tuned}, "evaluation": evaluation}
+    changed = config.model_copy(update=update)
+    out = {name: {"markdown": tmp_path / f"{name}.md"} for name in ("table1", "table5")}
+    write_table("table1", table_cells["table1"], admission, out["table1"], changed)
+    write_table5(table_cells["table1"], table_cells["table2"], admission, out["table5"], changed)
+    for name in out:
+        text = out[name]["markdown"].read_text()
+        assert "(*What departs from the originals*)" in text.split("## Criterion")[0]
+        note = text.split("## What departs from the originals")[1].split("\n## ")[0]
+        rows = [line for line in note.splitlines() if line.startswith("- ") and " on " in line.split(":")[0]]
+        assert [row.split(":")[0] for row in rows if "UniKE on" in row] == ["- UniKE on left", "- UniKE on right"]
+        left, right = (row for row in rows if "UniKE on" in row)
+        assert "alpha_scale 0.25 (UniKE Eq. 7: 1)" in right and "steps" not in right
+        assert "alpha_scale" not in left and "steps 77 (released: 10)" in left
+        assert "- FT on" not in note and "Base on" not in note
+        assert "cuts answers after 19 tokens" in note and "without the latent shift" in note
+        assert "ranks logits" in note
+    other = changed.model_copy(update={"table2": changed.table2.model_copy(update={"methods": ("t-patcher", "ike")})})
+    update = {"methods": changed.methods | {"ike": {"method": "ike", "demonstrations": 3}}}
+    rows = table_departures("table5", other.model_copy(update=update))
+    assert "IKE on right: demonstrations 3 (MMEdit: 32), retriever backbone (MMEdit: minilm)." in rows

@@ -119,6 +119,7 @@ def test_the_page_says_what_its_tables_say(page, sources):
     assert "Criterion mmedit" in text and "0.812" in text
     assert page.count("data:image/png;base64,") == 3 and len(re.findall("<figure", page)) == 2
     assert "table1177150" in text
+    assert "UniKE on left: alpha_convention text (UniKE Eq. 7, unlike its 3.3 and Fig. 4b: printed)," in text
     for claim in (
         "Most methods reach",
         "Intrinsic methods have",

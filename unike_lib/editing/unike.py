@@ -77,6 +77,9 @@ class Unike:
 
     ike: IKE, whose context then goes before every question (Intrin + IKE, the paper's Table 4). Reading: the neurons
     are trained behind the context, as they are trained with the shift active.
+
+    Reading: the neurons act behind the shift, but the memory loss keeps them asleep on states that were taken without
+    it (`extract_ffn_inputs`): one set of states serves T-Patcher and every setting of the shift.
     """
 
     trainer: NeuronTrainer

@@ -72,6 +72,9 @@ def exact_match(best: Tensor, targets: Tensor) -> Tensor:
 def top_ids(logits: Tensor, ranks: int = IMAGE_RANKS) -> Tensor:
     """Return the ids of the largest logits at each position, best first.
 
+    Reading: MMEdit ranks the softmax of the logits. Where one id takes nearly all, a softmax in float32 rounds the
+    others to equal numbers, and their order is chance; logits keep it. Without such ties both orders are the same.
+
     Args:
         logits: [..., vocabulary].
         ranks: how many ids; at most the vocabulary.

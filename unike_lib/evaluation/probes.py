@@ -52,6 +52,9 @@ def ask(
     """Ask probes, each of its kind; rows are in the patch's session order.
 
     `drafts` are guesses of the greedy answers where they are not the queries' own: a matter of speed alone.
+
+    Reading: a greedy answer is cut after `max_new_tokens` tokens, and criterion `generated` compares what is written. A
+    target that is longer counts as not reached; of a long answer before the edit, only so much must stay.
     """
     everywhere = [kind in RANKS for kind in kinds]
     replies = reply(backbone, queries, patch, everywhere=everywhere, keep=settings.generate)

@@ -124,6 +124,11 @@ def _batches(count: int, size: int, seed: int) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def _with_zetas(truth: Encoder, semantic: Encoder, states: dict[str, Tensor], ridge: float) -> LayerEncoders:
+    """Return the encoders with zeta (Eq. 6) and W_zeta of each space.
+
+    Reading: both are over the triplets that the encoders are trained on; Eq. 6 is over all. So the checks on held-out
+    triplets say how well zeta tells apart what it has not seen.
+    """
     zetas, maps = {}, {}
     for kind, encoder in zip(KINDS, (truth, semantic), strict=True):
         difference = encoder(states["h_pos"]) - encoder(states["h_neg"])

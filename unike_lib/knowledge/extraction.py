@@ -110,6 +110,9 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
 
     They come from the pool's edited and text-only questions, at the last prompt token and the answer tokens, evenly
     spaced over the pool.
+
+    Reading: they are the unedited backbone's, without UniKE's latent shift, although UniKE's neurons act behind it. So
+    the memory loss sees other states of an unrelated question than those that reach the neurons later.
     """
     kept: dict[int, list[Tensor]] = {layer: [] for layer in backbone.layers}
     step = max(1, len(cases) * len(POOL_KINDS) // limit)

@@ -11,6 +11,7 @@ from unike_lib.config import Config
 from unike_lib.io import DECIMALS, atomic_path, write_csv
 from unike_lib.reporting.admission import Verdict, not_admitted, read_verdicts
 from unike_lib.reporting.bootstrap import Floats, cluster_weights, interval_over_cells
+from unike_lib.reporting.departures import POINTER, departure_note
 from unike_lib.reporting.markdown import Row, cell, markdown_table, rows_of
 from unike_lib.reporting.paper import PAPER_METHODS, paper_cells, paper_table
 from unike_lib.reporting.records import CELL, CRITERIA, FAMILIES, ROW, load_records
@@ -196,6 +197,7 @@ def _text(
         "# Table 5: averages of one-step and sequential editing",
         INTRODUCTION.format(confidence=confidence_text(config)),
         *notes,
+        POINTER,
         "\n".join(_cells_text(setting, config) for setting in SOURCES),
     ]
     if set(config.table1.backbones) != set(config.table2.backbones):
@@ -216,6 +218,7 @@ def _text(
             title = method_title(REFERENCE)
             parts += [f"{title} minus each other method on the same edits, in points:"]
             parts += [markdown_table([f"{title} minus", *header[1:]], lines)]
+    parts += departure_note("table5", config)
     return "\n\n".join(parts) + "\n"
 
 

@@ -13,6 +13,7 @@ from unike_lib.io import atomic_path
 from unike_lib.methods import resolve_method
 from unike_lib.reporting.admission import Verdict, verdicts
 from unike_lib.reporting.claims import not_counted, order_differences, paper_claims, ranking_changes
+from unike_lib.reporting.departures import table_departures
 from unike_lib.reporting.markdown import rows_of
 from unike_lib.reporting.pages import file_address, render_page
 from unike_lib.reporting.provenance import searched, setting_sources, versions
@@ -140,6 +141,7 @@ def _section(name: str, tables: Mapping[str, pd.DataFrame], config: Config) -> d
         "differences": compared,
         "intervals": SESSION_INTERVALS if several else EDIT_INTERVALS,
         "average": name == "table5",
+        "departures": table_departures(name, config),
     }
 
 

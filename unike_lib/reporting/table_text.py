@@ -7,6 +7,7 @@ import pandas as pd
 
 from unike_lib.config import Config
 from unike_lib.reporting.admission import Verdict, not_admitted, verdict_lines
+from unike_lib.reporting.departures import POINTER, departure_note
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, PAPER_VARIANTS, PaperCells
 from unike_lib.reporting.records import FAMILIES, ROW
@@ -86,6 +87,7 @@ class TableText:
             f"# {TITLES[self.name]}",
             *self._introduction(),
             *self.notes,
+            POINTER,
             _counts(tables["token"], self.config.seeds),
         ]
         for criterion, table in tables.items():
@@ -96,6 +98,7 @@ class TableText:
             paper = criterion in FAMILIES
             parts += [self._block(block, paper) for _, block in table.groupby(["backbone", "k"], sort=False)]
         parts += _differences(differences)
+        parts += departure_note(self.name, self.config)
         parts += ["## Can these backbones show UniKE at all?", ADMISSION_TEXT, verdict_lines(self.verdicts)]
         return "\n\n".join(parts) + "\n"
 
