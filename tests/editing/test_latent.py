@@ -56,14 +56,16 @@ def inputs_outputs(backbone):
 
 
 @pytest.mark.parametrize("operands", ["mixture", "attention_outputs"])
-@pytest.mark.parametrize("attention", ["projected", "raw"])
-def test_shift_equals_the_loops(backbone, operands, attention):
-    shift = make_shift(alpha_operands=operands, attention=attention, alpha_scale=0.7)
+@pytest.mark.parametrize(("attention", "scale"), [("projected", 0.7), ("raw", 0.7), ("raw", 20.0)])
+def test_shift_equals_the_loops(backbone, operands, attention, scale):
+    """Also where the similarity is negative (alpha 0), and where its scale takes it above one (alpha 1)."""
+    shift = make_shift(alpha_operands=operands, attention=attention, alpha_scale=scale)
     layer, inputs, outputs, last = inputs_outputs(backbone)
     trace = Trace()
     shifted = shift.apply(layer, inputs, outputs, Place(last, trace))
     keys = make_memory()
-    assert (trace.alphas[4] > 0).any() and (trace.alphas[4] < 1).all()
+    alphas = trace.alphas[4]
+    assert (alphas > 0).any() and (alphas == 0).any() and (alphas == 1).any() == (scale > 1)
     for row in range(8):
         query = inputs[row, last[row]]
         raw_keys = list(keys.keys(4))
@@ -77,7 +79,7 @@ def test_shift_equals_the_loops(backbone, operands, attention):
         at = int(last[row])
         left = weights[at] @ slots if operands == "mixture" else known[at]
         right = query if operands == "mixture" else outputs[row, at]
-        alpha = 0.7 * max(0.0, float(cosine_similarity(shift.encoders[4](left), right, dim=0)))
+        alpha = min(1.0, scale * max(0.0, float(cosine_similarity(shift.encoders[4](left), right, dim=0))))
         assert float(trace.alphas[4][row]) == pytest.approx(alpha, abs=1e-5)
         torch.testing.assert_close(shifted[row], (1 - alpha) * outputs[row] + alpha * known, atol=1e-5, rtol=0)
 

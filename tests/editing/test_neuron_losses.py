@@ -12,6 +12,7 @@ from neuron_twin import Twin, session, steered, total_loss, train
 from unike_lib.editing import neurons as under_test
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.neurons import NeuronSource, activation_loss, memory_loss
+from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.tpatcher import TPatcher
 from unike_lib.editing.unike import SteeredNeurons, Unike
 from unike_lib.methods import TPatcherMethod
@@ -79,6 +80,18 @@ def test_the_paper_s_weights_and_margins_are_the_defaults():
     assert (method.activation_top, method.memory_top) == (5, 1000)
     assert (method.activation_weight, method.memory_weight) == (1, 5)
     assert (method.memory_margin, method.difference_margin, method.learning_rate) == (-3, 3, 0.01)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_session_fails_where_its_loss_or_what_it_learned_is_not_finite(steps):
+    """Session 0: an infinite loss with a fine gradient; 1: a loss of zero whose gradient is infinite; 2: nothing."""
+    learned = torch.tensor([[1.0], [0.0], [1.0]], requires_grad=True)
+    extra = torch.ones(3, 2, requires_grad=True)
+    losses = lambda: torch.stack([learned[0, 0] + math.inf, learned[1, 0].sqrt(), (learned + extra).square()[2].sum()])  # noqa: E731
+    finite = descend([extra, learned], losses, torch.optim.Adam([extra, learned], lr=0.1), steps)
+    assert finite.tolist() == [False, False, True]
+    assert failures(finite) == ("loss is not finite", "loss is not finite", None)
+    torch.testing.assert_close(learned[2].detach(), torch.tensor([1 - 0.1 * steps]), atol=0.01, rtol=0)
 
 
 HALVES = {
@@ -179,6 +192,24 @@ def test_editing_equals_adam_on_a_widened_model(backbone, family, cases, knowled
         patch = outcome.patch
 
 
+@pytest.mark.parametrize("name", ["t-patcher", "unike"])
+def test_a_failed_edit_leaves_what_was_before_it(backbone, cases, knowledge, monkeypatch, name):
+    """The second edit of session 0 fails though every number stays finite: its first edit acts as it did, no other."""
+    editor, (short, _, long) = editor_of(backbone, settings(name), knowledge), requests_of(cases)
+    before = editor.edit([short, long], editor.start(2)).patch
+    sound = editor.edit([long, short], before).patch
+    train = type(editor.trainer).train
+    monkeypatch.setattr(type(editor.trainer), "train", lambda *args: train(*args) & torch.tensor([False, True]))
+    outcome = editor.edit([long, short], before)
+    assert outcome.failures == ("loss is not finite", None)
+    ours, earlier, whole = (
+        backbone.head(request_trunk(backbone, [long, short]), patch) for patch in (outcome.patch, before, sound)
+    )
+    torch.testing.assert_close(ours[0], earlier[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours[1], whole[1], atol=1e-5, rtol=0)
+    assert (earlier[0] - whole[0]).abs().max() > 1e-2 and (earlier[1] - whole[1]).abs().max() > 1e-2
+
+
 def fresh_neurons(backbone, knowledge, requests, name="t-patcher", seed=0, onto=None, **changes):
     editor = editor_of(backbone, settings(name, **changes), knowledge, seed)
     onto = editor.start(len(requests)) if onto is None else onto
@@ -252,3 +283,31 @@ def test_random_keys_know_nothing_of_the_question(backbone, cases, knowledge):
         assert (keys[0].T @ keys[0] - torch.eye(12)).abs().max() < 0.95
         lengths = group.keys.norm(dim=1) / plain[layer].keys.norm(dim=1)
         assert lengths.min() > 0.4 and lengths.max() < 2.5
+
+
+def test_a_random_zeta_is_drawn_by_layer_and_seed(backbone, knowledge):
+    """The control of Fig. 4c: as long a zeta' as the true one's in every layer, in directions of their own."""
+    drawn = []
+    for seed in (0, 1):
+        for layer, (zeta, fitted) in editor_of(
+            backbone, settings("unike", zeta="random"), knowledge, seed
+        ).zetas.items():
+            true, same = knowledge.zetas["truthfulness"][layer]
+            torch.testing.assert_close((zeta @ fitted).norm(), (true @ same).norm())
+            drawn.append(torch.nn.functional.normalize(zeta, dim=0))
+    assert (torch.stack(drawn) @ torch.stack(drawn).T - torch.eye(4)).abs().max() < 0.99
+
+
+def test_settings_reach_the_shift(backbone, knowledge):
+    """None is at its default: a setting that were not passed on would be seen."""
+    scoped = {"alpha": "scoped", "scope_neurons": True, "edit_slots": True, "retrieval_temperature": 0.2}
+    chosen = {
+        "top_k": 2, "alpha_scale": 0.5, "alpha_convention": "printed", "alpha_operands": "attention_outputs",
+        "attention": "raw", "rotate_memory": True, **scoped,
+    }  # fmt: skip
+    shift = editor_of(backbone, settings("unike", **chosen), knowledge).shift
+    assert {name: getattr(shift, name) for name in chosen if name != "edit_slots"} == {
+        name: value for name, value in chosen.items() if name != "edit_slots"
+    }
+    assert editor_of(backbone, settings("unike", alpha=0.3), knowledge).shift.alpha == 0.3
+    assert editor_of(backbone, settings("unike", latent=False), knowledge).shift is None
