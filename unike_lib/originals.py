@@ -92,6 +92,7 @@ METHOD_ORIGINALS: Mapping[str, Mapping[str, Original]] = {
         "in_context": Original(False, "UniKE 3.2", equation=True),
         "demonstrations": Original(8, "UniKE Fig. 4a", last=40),
         "retriever": Original("minilm", "MMEdit"),
+        "prompt": Original("mmedit", "MMEdit", equation=True),
         "top_k": Original(40, "UniKE 4.1", equation=True),
         "memory_keys": Original("h_sem", "UniKE 3.2", equation=True),
         "retrieval_temperature": Original(None, "UniKE Eq. 2", equation=True),
@@ -137,8 +138,11 @@ METHOD_ORIGINALS: Mapping[str, Mapping[str, Original]] = {
     "ike": {
         "demonstrations": Original(32, "MMEdit"),
         "retriever": Original("minilm", "MMEdit"),
+        "prompt": Original("mmedit", "MMEdit", equation=True),
     },
     "serac": {
+        "mixture": Original("soft", "MMEdit", equation=True),
+        "positions": Original("all", "MMEdit", equation=True),
         "leak_answer": Original(False, "SERAC", equation=True),
         "scope_radius": Original(1.0, "no such factor", equation=True),
         "scope_layers": Original(6, "SERAC"),
