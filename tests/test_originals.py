@@ -49,10 +49,21 @@ ORIGINAL = {
     "ke": {"layers": 3, "swapped": 0, "together": 1, "strength": 1, "steps": 30000, "learning_rate": 3e-4, "scale": 1}
     | {"hidden": 128, "condition": 1024, "margin": 1e-3, "margin_factor": 0.8, "margin_accuracy": 0.9}
     | {"margin_floor": 1e-7, "multiplier_rate": 0.1},
-    "ike": {"demonstrations": 32, "retriever": "minilm"},
-    "serac": {"leak_answer": False, "scope_layers": 6, "counterfactual_layers": 12, "learning_rate": 1e-5},
+    "ike": {"demonstrations": 32, "retriever": "minilm", "prompt": "mmedit"},
+    # As MMEdit's toolkit ships it.
+    "serac": {
+        "mixture": "soft",
+        "positions": "all",
+        "leak_answer": False,
+        "scope_layers": 6,
+        "counterfactual_layers": 12,
+        "learning_rate": 1e-5,
+    },
 }
 OTHER = {
+    "mixture": "hard",
+    "positions": "answer",
+    "prompt": "wrapped",
     "key_init": "random",
     "memory_keys": "encoded",
     "alpha": 0.4,
@@ -103,7 +114,7 @@ def test_originals_depart_nowhere_and_every_other_value_is_named(run, kind):
     settings = {"method": kind, **ORIGINAL[kind]}
     assert fields_of(run(settings)) == []
     known = set(METHOD_ORIGINALS.get(kind, {}))
-    switches = {"intrinsic", "latent", "in_context", "demonstrations", "retriever", "scope_neurons"}
+    switches = {"intrinsic", "latent", "in_context", "demonstrations", "retriever", "prompt", "scope_neurons"}
     assert known - set(ORIGINAL[kind]) == (switches if kind == "unike" else {"scope_radius"} & known)
     for name, value in ORIGINAL[kind].items():
         other = {name: OTHER.get(name) or changed(value)}
