@@ -270,7 +270,9 @@ def test_strict_splits_have_no_leak_and_loose_ones_have(loose, strict):
 
 
 def test_strict_triplet_sources_ask_nothing_about_pictures_of_locality_probes(tmp_path, raw, loose):
-    evaluated, pool = raw["vqa"][1], written(loose, "pool")
+    evaluated, pool = [dict(record) for record in raw["vqa"][1]], written(loose, "pool")
+    evaluated[1]["m_loc"] = "once.png"  # of no other record, so that it is the evaluation's probe that counts
+    raw = raw | {"vqa": (raw["vqa"][0], evaluated)}
     clean = next(record for record in pool if not any(shared(one, record) for part in raw.values() for one in part[1]))
     questions = [
         ("more.png", "what is new ?"),
@@ -291,9 +293,15 @@ def test_strict_triplet_sources_ask_nothing_about_pictures_of_locality_probes(tm
         counts = {"records": 6, "missing": 0, "evaluated": 0, "kept": len(kept), "repeated": 2}
         assert counted(out, "extra.jsonl") == counts | ({"locality": 2} if strict else {})
     shares = [counted(folder, MMEDIT_FILES["vqa"].eval)["shared"] for folder in (loose, tmp_path / "False" / "out")]
-    asks = [one for one in evaluated if one["m_loc"] == evaluated[1]["m_loc"]]
-    asks = [one for one in asks if not any("edited" in shared(one, record) for record in pool)]
-    assert shares[1]["edited"]["pool"] == shares[0]["edited"]["pool"] + len(asks) > shares[0]["edited"]["pool"]
+    assert shares[1]["edited"]["pool"] == shares[0]["edited"]["pool"] + 1
+
+
+def test_a_split_that_strictness_empties_is_named(tmp_path, raw):
+    question = {"loc": "who wrote it ?"}
+    same = {task: [[record | question for record in part] for part in pair] for task, pair in raw.items()}
+    with pytest.raises(InputError, match=r"split 'pool' of task 'vqa' is empty; .*strict_locality: false"):
+        prepared(tmp_path / "strict", same, strict_locality=True)
+    assert not (tmp_path / "strict" / "out").exists()
 
 
 def test_records_of_a_picture_stay_together_in_the_stated_shares(tmp_path, raw, loose):

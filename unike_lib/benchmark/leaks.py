@@ -120,8 +120,8 @@ def find_leaks(splits: Mapping[str, Sequence[EditCase]], evaluated: Sequence[str
     """
     indexes = {split: index_of(cases) for split, cases in splits.items()}
     found: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for kind, role in (("fact", "fact"), ("image", "edited")):
-        _collect(found, kind, role, role, indexes, list(splits))
+    _collect(found, "fact", "fact", "fact", indexes, list(splits))
+    _collect(found, "image", "edited", "edited", indexes, list(splits))
     for kind, (mine, theirs) in SHARING.items():
         _collect(found, kind, mine, theirs, indexes, [split for split in evaluated if split in splits])
     return [Leak(kind, value, tuple(sorted(places.items()))) for (kind, value), places in found.items()]

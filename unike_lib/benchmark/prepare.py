@@ -158,10 +158,11 @@ def _keep_new_questions(sources: Sequence[_File], splits: dict[str, list[EditCas
 def _require_splits(
     source: Path, parts: dict[tuple[str, Task], list[tuple[EditCase, Any]]], config: BenchmarkConfig
 ) -> None:
+    wanted = "bring more records or images" + ", or set benchmark.strict_locality: false" * config.strict_locality
     for split in SPLITS:
         for task in config.tasks:
             if not parts[split, task]:
-                raise InputError(f"{source}: split '{split}' of task '{task}' is empty; bring more records or images")
+                raise InputError(f"{source}: split '{split}' of task '{task}' is empty; {wanted}")
 
 
 def _of_hops(record: dict[str, Any], hops: int) -> dict[str, Any]:
