@@ -48,6 +48,10 @@ def test_targets_sit_where_they_are_predicted(backbone):
     assert backbone.text(batch.targets[0, start : start + 2].tolist()) == "hot dog"
     assert (batch.targets != IGNORED).sum(1).tolist() == [2, 1, 5, 0]
     assert int(batch.last_prompt[3]) == int(batch.lengths[3]) - 1
+    # Read are each answer's blanks, the first of them behind the prompt, and the one behind the answer.
+    read = [place.flatten().tolist() for place in (row.nonzero() for row in batch.answered)]
+    ends = batch.lengths.tolist()
+    assert read == [list(range(end - 1 - answer, end)) for end, answer in zip(ends, [2, 1, 5, 0], strict=True)]
 
 
 def test_text_only_rows_have_no_image_and_no_wrapper(backbone):
@@ -58,9 +62,15 @@ def test_text_only_rows_have_no_image_and_no_wrapper(backbone):
 
 
 def test_padding_changes_nothing(backbone):
-    alone = backbone.head(backbone.trunk(backbone.encode([QUERIES[0]])))[0]
-    together = backbone.head(backbone.trunk(backbone.encode(QUERIES)))[0, : len(alone)]
-    torch.testing.assert_close(alone, together, atol=2e-6, rtol=0)
+    """Rows of different lengths start at place 0, the shortest too, and each says what it says alone."""
+    batch = backbone.encode(QUERIES)
+    together = backbone.head(backbone.trunk(batch))
+    for row, query in enumerate(QUERIES):
+        single = backbone.encode([query])
+        alone = backbone.head(backbone.trunk(single))[0]
+        torch.testing.assert_close(alone, together[row, : len(alone)], atol=1e-5, rtol=0)
+        assert batch.real[row].tolist() == [place < len(alone) for place in range(batch.real.shape[1])]
+    assert len({*batch.lengths.tolist()}) > 2
 
 
 def test_where_reads_only_what_is_asked(backbone):
