@@ -80,9 +80,8 @@ def random_model(config: Blip2Config, dtype: torch.dtype, device: str = "cpu", s
         model: Any = Blip2ForConditionalGeneration._from_config(config, dtype=dtype)
     torch.nn.init.normal_(model.query_tokens, std=0.02)
     # Random weights hardly ever write the end symbol: every fourth token ends an answer, so that answers have an end.
-    model.generation_config.eos_token_id = list(
-        range(config.text_config.eos_token_id, config.text_config.vocab_size, 4)
-    )
+    text: Any = config.text_config
+    model.generation_config.eos_token_id = list(range(text.eos_token_id, text.vocab_size, 4))
     return model.eval().requires_grad_(False)
 
 
