@@ -130,8 +130,13 @@ def run_tests(folder: str, tests: Sequence[str], printed: str) -> None:
     os.environ |= {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     sys.dont_write_bytecode = True
     sys.path[:] = [folder, *(path for path in sys.path if path not in ("", str(ROOT), str(ROOT / "tests")))]
+    import hypothesis
     import pytest
 
+    # A failure is enough, its smallest example is not looked for.
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+    hypothesis.settings.register_profile("mutants", phases=phases, database=None)
+    hypothesis.settings.load_profile("mutants")
     sys.exit(pytest.main(["-x", "-q", "--no-header", "-p", "no:cacheprovider", f"--basetemp={folder}.tmp", *tests]))
 
 
@@ -185,7 +190,8 @@ def survives(copies: Copies, mutant: Mutant, seconds: dict[str, float]) -> bool:
     status, printed, took = copies.run(mutant.tests, limit, mutant)
     if status not in (PASSED, FAILED, INTERRUPTED, None) and status > 0:
         raise RuntimeError(f"{printed[-3000:]}\n{mutant}\npytest's status {status}")
-    print(f"{'SURVIVED' if status == PASSED else 'killed':8} {took:5.1f} s  {mutant.area}: {mutant.why}", flush=True)
+    outcome = "killed" if status != PASSED else "equivalent" if mutant.equivalent else "SURVIVED"
+    print(f"{outcome:10} {took:5.1f} s  {mutant.area}: {mutant.why}", flush=True)
     return status == PASSED
 
 

@@ -63,6 +63,11 @@ def test_a_truth_is_normalised_too(collect):
     assert [each.id for each in found] == ["q1"]
 
 
+def test_all_questions_are_asked_in_batches(collect):
+    cases = [case(number, "cat") for number in range(7)]
+    assert [each.id for each in collect(cases, ["dog"] * 7, rows=3)] == [f"q{number}" for number in range(7)]
+
+
 def test_a_limit_takes_some_from_all_of_the_pool_by_seed(collect):
     cases = [case(number, "cat") for number in range(40)]
     chosen = [[int(each.id[1:]) for each in collect(cases, ["dog"] * 40, 8, seed, rows=3)] for seed in (0, 0, 1)]
