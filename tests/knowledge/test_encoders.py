@@ -100,14 +100,14 @@ def module_table(frame, schema):
 
 def test_training_separates_truth_and_finds_questions(tmp_path):
     write_states(tmp_path / "states.parquet")
-    config = EncoderConfig(learning_rate=3e-3, steps=300, batch=64, hidden=32, truth_width=8)
+    config = EncoderConfig(learning_rate=1e-2, steps=80, batch=64, hidden=32, truth_width=8)
     train_encoders(tmp_path / "states.parquet", tmp_path, config, seed=1)
     checks = pd.read_csv(tmp_path / "encoder_checks.csv")
     losses = pd.read_csv(tmp_path / "encoder_losses.csv")
     assert checks["layer"].tolist() == [2, 3]
     assert (checks["truth_auc"] > 0.95).all()
     assert (checks["semantic_recall_at_1"] > checks["raw_recall_at_1"] + 0.3).all()
-    first, last = (losses[losses["epoch"] == e][["truthfulness", "semantic"]].mean() for e in (0, 59))
+    first, last = (losses[losses["epoch"] == e][["truthfulness", "semantic"]].mean() for e in (0, 39))
     assert (last < first).all()
     encoders = load_encoders(tmp_path / "encoders.safetensors")[3]
     direction = encoders.zetas["truthfulness"] @ encoders.maps["truthfulness"]
