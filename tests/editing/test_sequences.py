@@ -292,10 +292,10 @@ def test_a_failed_second_edit_is_as_if_it_had_never_been_asked(make_backbone, ca
 
 @pytest.mark.parametrize("sessions", [1, 2])
 def test_a_second_edit_that_explodes_leaves_the_weights_of_the_first(make_backbone, cases, sessions):
-    """Finite at the first step, not at the last."""
+    """Finite at the first step, not at the last; neurons that fell silent between them have large, finite weights."""
     backbone, requests = make_backbone("blip2"), [case.request for case in cases[:sessions]]
     first = fine_tune(backbone).edit(requests, Patch(sessions)).patch
-    outcome = fine_tune(backbone, learning_rate=1e38).edit(requests[::-1], first)
+    outcome = fine_tune(backbone, learning_rate=1e20).edit(requests[::-1], first)
     assert outcome.failures == ("loss is not finite",) * sessions
     for layer, changes in first.deltas.items():
         for name, change in changes.items():
