@@ -19,6 +19,7 @@ def known(save):
         records[criterion] = 1 - 0.25 * since
         records[f"{criterion}_right_after"] = records[f"{criterion}_right_after"].where(records["kind"] != "rel", 1.0)
     records.loc[records["kind"] == "m_loc", "mmedit"] = 0.0
+    records["mmedit_right_after"] *= 0.5
     return save(records, "known")
 
 
@@ -34,6 +35,7 @@ def test_scores_by_the_number_of_edits_since(known, config):
     assert (token["right_after"] == 100).all() and (token["reliability_low"] <= token["reliability"]).all()
     mmedit = points[points["criterion"] == "mmedit"].set_index("since")
     assert mmedit["locality"].tolist() == [50.0, 32.5]
+    assert (mmedit["right_after"] == 50).all()
 
 
 @pytest.mark.parametrize(
