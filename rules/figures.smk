@@ -29,7 +29,6 @@ rule sweep_figure:
         code=lib("draw_sweep", data=["reporting/*.mplstyle"]),
         sweep=lambda wildcards: CONFIG.figures.sweep(wildcards.sweep).model_dump(mode="json"),
         statistics=CONFIG.statistics.model_dump(mode="json"),
-        seed=CONFIG.seed,
     script:
         "../workflow_scripts/draw_sweep.py"
 
@@ -54,7 +53,6 @@ rule fig2a:
         code=lib("draw_methods", data=["reporting/*.mplstyle"]),
         methods=CONFIG.figures.fig2a,
         statistics=CONFIG.statistics.model_dump(mode="json"),
-        seed=CONFIG.seed,
     script:
         "../workflow_scripts/draw_methods.py"
 

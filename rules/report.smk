@@ -26,7 +26,6 @@ rule admission_table:
     params:
         code=lib("write_admission"),
         statistics=CONFIG.statistics.model_dump(mode="json"),
-        seed=CONFIG.seed,
     script:
         "../workflow_scripts/write_admission.py"
 
@@ -79,7 +78,6 @@ rule forgetting:
     params:
         code=lib("draw_forgetting", data=["reporting/*.mplstyle"]),
         statistics=CONFIG.statistics.model_dump(mode="json"),
-        seed=CONFIG.seed,
     script:
         "../workflow_scripts/draw_forgetting.py"
 

@@ -38,7 +38,6 @@ rule table:
         departures=lambda wildcards: departures(CONFIG.tables[wildcards.table]),
         generation=GENERATION,
         statistics=CONFIG.statistics.model_dump(mode="json"),
-        seed=CONFIG.seed,
     script:
         "../workflow_scripts/write_table.py"
 
@@ -67,6 +66,5 @@ rule table5:
         departures=departures(CONFIG.table1, CONFIG.table2),
         generation=GENERATION,
         statistics=CONFIG.statistics.model_dump(mode="json"),
-        seed=CONFIG.seed,
     script:
         "../workflow_scripts/write_table5.py"

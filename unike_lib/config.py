@@ -134,16 +134,15 @@ class TuningConfig(Section):
 
 
 class StatisticsConfig(Section):
-    """Bootstrap intervals."""
+    """Intervals."""
 
-    resamples: Count = Field(1000, description="Bootstrap resamples (ours).")
-    confidence: float = Field(0.95, gt=0, lt=1)
+    confidence: float = Field(0.95, gt=0, lt=1, description="Of all intervals (ours).")
 
 
 class Config(Section):
     """A complete run."""
 
-    seed: int = Field(0, ge=0, description="Of the benchmark, of training what edits read, and of the bootstrap.")
+    seed: int = Field(0, ge=0, description="Of the benchmark, and of training what edits read.")
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1, description="Of the edits (ours).")
     threads: Count = Field(1, description="Torch threads a job.")
     benchmark: BenchmarkConfig

@@ -8,4 +8,4 @@ with Stage(snakemake) as config:
     from unike_lib.reporting.admission import write_admission
 
     scores, readouts = ([Path(path) for path in snakemake.input[name]] for name in ("scores", "readouts"))
-    write_admission(scores, readouts, snakemake.output, config.statistics, config.seed)
+    write_admission(scores, readouts, snakemake.output, config.statistics)

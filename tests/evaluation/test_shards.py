@@ -42,7 +42,7 @@ def test_the_table_is_the_same_for_any_number_of_shards(made, shards, tmp_path):
     tables = []
     for number in (1, shards):
         records = load_records(made(number))
-        means = [score_table(records, name, StatisticsConfig(resamples=50), 0, keys=ROW) for name in CRITERIA]
+        means = [score_table(records, name, StatisticsConfig(), keys=ROW) for name in CRITERIA]
         write_csv(tmp_path / "table.csv", pd.concat(means))
         rows = records[COLUMNS].sort_values(["session", "position", "kind"], ignore_index=True)
         tables.append((rows, (tmp_path / "table.csv").read_bytes()))

@@ -74,7 +74,7 @@ def config():
             "pretrain": {},
             "knowledge": {},
             "evaluation": {},
-            "statistics": {"resamples": 100},
+            "statistics": {},
             "backbones": {"left": {"family": "blip2"}, "right": {"family": "minigpt4"}},
             "methods": methods,
             "table1": {"backbones": BACKBONES, "methods": METHODS},

@@ -4,18 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_records import admission_scores
+from naive_intervals import interval
 
 from unike_lib.config import StatisticsConfig
 from unike_lib.io import write_table
 from unike_lib.reporting.admission import Verdict, read_verdicts, summarise, verdict_lines, verdicts, write_admission
-from unike_lib.reporting.bootstrap import cluster_weights
 from unike_lib.types import InputError
 
-STATISTICS = StatisticsConfig(resamples=400)
+STATISTICS = StatisticsConfig()
 
 
 def verdict(**changes):
-    return verdicts(summarise(admission_scores("left", **changes), STATISTICS, 0))["left"]
+    return verdicts(summarise(admission_scores("left", **changes), STATISTICS))["left"]
 
 
 def test_a_backbone_passes_when_both_tests_are_clear():
@@ -46,7 +46,7 @@ def test_a_task_may_fail_alone():
     scores = admission_scores("left")
     weak = scores["task"].eq("caption") & scores["test"].eq("latent")
     scores.loc[weak, "log_probability"] = -2.0
-    found = verdicts(summarise(scores, STATISTICS, 0))["left"]
+    found = verdicts(summarise(scores, STATISTICS))["left"]
     assert found.passed and found.admits("vqa") and not found.admits("caption")
     assert "Vqa alone passes; caption alone DOES NOT PASS (slot)." in verdict_lines({"left": found})
     assert not verdict(context={"same fact": 0.0}).admits("vqa")
@@ -60,27 +60,26 @@ def test_the_scan_has_no_say_in_the_verdict():
     scan = scores.assign(log_probability=scores["log_probability"].where(scores["part"] == "verdict", -9.0))
     scan.loc[scan["part"] == "scan", "token"] = 1.0
     scan = scan.sort_values("part", kind="stable")  # the scan's rows first
-    assert verdict_lines(verdicts(summarise(scan, STATISTICS, 0))) == words
+    assert verdict_lines(verdicts(summarise(scan, STATISTICS))) == words
     blind = scores.assign(log_probability=scores["log_probability"].where(scores["part"] == "scan", -2.0))
-    assert found.passed and not verdicts(summarise(blind, STATISTICS, 0))["left"].passed
+    assert found.passed and not verdicts(summarise(blind, STATISTICS))["left"].passed
     assert not Verdict(False, True, "", {"vqa": Verdict(True, True, "")}).admits("vqa")
 
 
 def test_differences_are_paired_and_intervals_clustered():
     scores = admission_scores("left").query("part == 'verdict' and layers in ('edited', 'none')")
-    summary = summarise(scores, STATISTICS, 5)
+    summary = summarise(scores, STATISTICS)
     row = summary.query("task == 'vqa' and test == 'context' and memory == 'same fact'").iloc[0]
     wide = scores[scores["task"] == "vqa"].pivot_table("log_probability", "case", ["test", "memory"], sort=False)
     paired = wide["context", "same fact"] - wide["none", "none"]
     assert row["gain"] == pytest.approx(paired.mean())
     facts = scores[(scores["task"] == "vqa") & (scores["test"] == "none")]["facts"]
-    weights = cluster_weights([tuple(names) for names in facts], STATISTICS.resamples, 5)
-    means = (weights @ paired.to_numpy()) / weights.sum(1)
-    assert [row["gain_low"], row["gain_high"]] == pytest.approx(np.quantile(means, [0.025, 0.975]).tolist())
+    expected = interval([paired.tolist()], facts.tolist(), "unbounded")
+    assert [row["gain_low"], row["gain_high"]] == pytest.approx(list(expected))
 
 
 def test_the_slot_may_pass_at_any_alpha_and_pays_for_it():
-    summary = summarise(admission_scores("left"), STATISTICS, 0)
+    summary = summarise(admission_scores("left"), STATISTICS)
     assert set(summary[summary["test"] == "latent"]["confidence"].round(6)) == {0.975}
     assert set(summary[summary["test"] != "latent"]["confidence"]) == {0.95}
 
@@ -95,8 +94,8 @@ def test_tables_and_text(tmp_path):
         pd.DataFrame([row | {"memory": 0.2, "decoded": 0.6, "chance": 0.1}]).to_csv(readout, index=False)
     outputs = {"csv": tmp_path / "a.csv", "readout": tmp_path / "r.csv", "markdown": tmp_path / "a.md"}
     outputs["windows"] = [tmp_path / f"{name}_windows.csv" for name in names]
-    write_admission(scores, readouts, outputs, STATISTICS, 0)
-    found = read_verdicts(scores, STATISTICS, 0)
+    write_admission(scores, readouts, outputs, STATISTICS)
+    found = read_verdicts(scores, STATISTICS)
     assert found["left"].passed and not found["right"].passed
     assert verdict_lines(found) in outputs["markdown"].read_text()
     text = outputs["markdown"].read_text()
@@ -117,6 +116,6 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "odd.parquet"
     write_table(path, admission_scores("left").drop(columns="facts"), "mark")
     with pytest.raises(InputError, match=r"odd\.parquet: no column facts"):
-        write_admission([path], [], {"windows": []}, STATISTICS, 0)
+        write_admission([path], [], {"windows": []}, STATISTICS)
     with pytest.raises(InputError, match=r"odd\.parquet: no column facts"):
-        read_verdicts([path], STATISTICS, 0)
+        read_verdicts([path], STATISTICS)

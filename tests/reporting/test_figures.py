@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_records import make_records
+from naive_intervals import interval
 
 from unike_lib.config import StatisticsConfig
 from unike_lib.reporting.figures import draw_methods, draw_sweep
@@ -11,7 +12,7 @@ from unike_lib.reporting.records import load_records
 from unike_lib.reporting.sweeps import POINT, point_labels, sweep_table
 from unike_lib.types import InputError
 
-QUICK = StatisticsConfig(resamples=100)
+STATISTICS = StatisticsConfig()
 
 
 def sweep_files(config, save, name, leave_out=()):
@@ -73,11 +74,13 @@ def test_differences_are_paired_with_the_method_as_it_is(config, save, tmp_path)
     for row in table.to_dict("records"):
         cell = rel.loc[(row["backbone"], row["task"])]
         paired = cell[cell["field"] == row["field"]]["token"] - cell[cell["field"] == ""]["token"]
+        ends = interval([paired.tolist()], cell[cell["field"] == ""]["facts"].tolist(), "differences")
         assert row["reliability"] == pytest.approx(100 * paired.mean(), abs=1e-4)
-        assert row["reliability_low"] <= row["reliability"] <= row["reliability_high"]
+        found = [row["reliability_low"], row["reliability_high"]]
+        assert found == pytest.approx([100 * end for end in ends], abs=1e-4)
 
 
-def test_a_constant_difference_has_no_width(config, save):
+def test_no_difference_is_not_certain(config, save):
     sweep = config.figures.sweep("readings").model_copy(update={"backbones": ("left",), "tasks": ("vqa",)})
     base = make_records(("left", "vqa", "unike"), field="", value="")
     parts = [
@@ -87,8 +90,9 @@ def test_a_constant_difference_has_no_width(config, save):
             for f, v in (("rotate_memory", "true"), ("attention", "raw"))
         ),
     ]
-    table = sweep_table(load_records([save(pd.concat(parts))], POINT), sweep, "token", QUICK, 0)
-    assert np.allclose(table[["reliability", "reliability_low", "reliability_high"]], 0)
+    table = sweep_table(load_records([save(pd.concat(parts))], POINT), sweep, "token", STATISTICS)
+    end = 100 * 3.841459 / (8 + 3.841459)  # twelve edits worth eight, see test_tables.py
+    assert np.allclose(table[["reliability", "reliability_low", "reliability_high"]], [0, -end, end])
 
 
 @pytest.mark.parametrize("name", ["fixed-alpha", "zetas", "readings"])
@@ -119,7 +123,7 @@ def test_wrong_sweeps_are_refused(config, save, tmp_path):
         save(pd.read_parquet(path).assign(generated=np.nan), path.stem) for path in sweep_files(config, save, "zetas")
     ]
     with pytest.raises(InputError, match="generated was not measured"):
-        sweep_table(load_records(silent, POINT), config.figures.sweep("zetas"), "generated", QUICK, 0)
+        sweep_table(load_records(silent, POINT), config.figures.sweep("zetas"), "generated", STATISTICS)
 
 
 def test_methods_as_they_are(config, cells, tmp_path):

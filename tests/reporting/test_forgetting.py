@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 from made_up_records import make_records
+from naive_intervals import interval
 
 from unike_lib.reporting.forgetting import draw_forgetting, forgetting
 from unike_lib.reporting.records import load_records
@@ -32,10 +33,20 @@ def test_scores_by_the_number_of_edits_since(known, config):
         assert token[aim].tolist() == [100.0, 65.0]  # one edit since: three items of 75; two: two of 50
     assert token["edits"].tolist() == [3, 5]  # the partial last session has nothing two edits ago
     assert token["clusters"].tolist() == [3, 3]
-    assert (token["right_after"] == 100).all() and (token["reliability_low"] <= token["reliability"]).all()
+    assert (token["right_after"] == 100).all() and token["reliability_low"].isna().all()  # three sessions
     mmedit = points[points["criterion"] == "mmedit"].set_index("since")
     assert mmedit["locality"].tolist() == [50.0, 32.5]
     assert (mmedit["right_after"] == 50).all()
+
+
+def test_intervals_are_over_sessions(save, config):
+    records = load_records([save(make_records(("right", "vqa", "unike"), edits=24, k=4))], ["k"])
+    points = forgetting(records, config).query("criterion == 'token' and since == 1").iloc[0]
+    rel = records[(records["kind"] == "rel") & (records["position"] < 3)]
+    for column, criterion in (("reliability", "token"), ("right_after", "token_right_after")):
+        ends = interval([rel[criterion].tolist()], [(str(name),) for name in rel["session"]], "scores")
+        found = points[[f"{column}_low", f"{column}_high"]].tolist()
+        assert found == pytest.approx([100 * end for end in ends], abs=1e-4)
 
 
 @pytest.mark.parametrize(

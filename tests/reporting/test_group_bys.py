@@ -27,7 +27,7 @@ def near(records, seed):
 def written(config, admission, tmp_path_factory):
     """The tables' files by name, and the records behind them as dictionaries."""
     folder = tmp_path_factory.mktemp("group_bys")
-    small = {"table1": ONE_STEP, "table2": SEQUENTIAL, "statistics": StatisticsConfig(resamples=50)}
+    small = {"table1": ONE_STEP, "table2": SEQUENTIAL, "statistics": StatisticsConfig()}
     config = config.model_copy(update=small)
     frames = {"table1": [], "table2": []}
     for name, rows in (("table1", ONE_STEP), ("table2", SEQUENTIAL)):

@@ -8,19 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_records import BACKBONES, METHODS, TASKS, make_records
+from naive_intervals import interval
 
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.config import StatisticsConfig, TableConfig
 from unike_lib.io import write_table as write_parquet
+from unike_lib.reporting.contrasts import paired_differences
 from unike_lib.reporting.markdown import cell, markdown_table
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, paper_table
-from unike_lib.reporting.records import load_records
-from unike_lib.reporting.scores import THREE_AIMS, paired_differences, score_table
+from unike_lib.reporting.records import ROW, load_records
+from unike_lib.reporting.scores import THREE_AIMS, score_table, scores_by_cell
 from unike_lib.reporting.tables import write_diagnostics, write_table
 from unike_lib.types import PROBE_KINDS, InputError
 
 ROOT = Path(__file__).parents[2]
-QUICK = StatisticsConfig(resamples=200)
+STATISTICS = StatisticsConfig()
 
 
 def outputs(folder):
@@ -45,7 +47,21 @@ def test_every_cell_of_table1_equals_a_plain_group_by(cells, table1):
             for kind in PROBE_KINDS:
                 expected = means[row["backbone"], row["task"], row["method"], kind]
                 assert row[kind] == pytest.approx(expected, abs=1e-4)
-                assert row[f"{kind}_low"] <= row[kind] <= row[f"{kind}_high"]
+
+
+def test_intervals_of_table1_are_those_of_its_edits_and_their_facts(cells, table1):
+    """Of one cell by every criterion, from its records, by loops (neighbouring edits share a fact)."""
+    table = {name: pd.read_csv(table1[name]).set_index(["backbone", "task", "method"]) for name in ("token", "exact")}
+    records = pd.read_parquet(next(path for path in cells if path.stem == "right-vqa-unike"))
+    for criterion, kind in (("token", "rel"), ("token", "m_loc"), ("exact", "t_gen")):
+        part = records[records["kind"] == kind]
+        expected = interval([part[criterion].tolist()], part["facts"].tolist(), "scores")
+        row = table[criterion].loc[("right", "vqa", "unike")]
+        assert row[[f"{kind}_low", f"{kind}_high"]].tolist() == pytest.approx([100 * end for end in expected], abs=1e-4)
+        wide = records.pivot(index="case", columns="kind", values=criterion).loc[part["case"]]
+        gaps = (wide["t_gen"] + wide["m_gen"] - wide["t_loc"] - wide["m_loc"]) / 2
+        expected = gaps.mean(), *interval([gaps.tolist()], part["facts"].tolist(), "differences")
+        assert row[["gap", "gap_low", "gap_high"]].tolist() == pytest.approx([100 * e for e in expected], abs=1e-4)
 
 
 def test_table1_stands_beside_the_papers_numbers(table1):
@@ -118,38 +134,63 @@ def test_a_table_without_unike_has_no_differences(config, admission, save, tmp_p
 
 
 def test_facts_edits_and_failures_are_counted(save):
-    table = score_table(load_records([save(make_records(("left", "vqa", "unike")))]), "token", QUICK, 0)
-    assert table.loc[0, ["edits", "failed", "clusters"]].tolist() == [12, 1, 6 + 12]
+    table = score_table(load_records([save(make_records(("left", "vqa", "unike")))]), "token", STATISTICS)
+    assert table.loc[0, ["edits", "failed", "clusters"]].tolist() == [
+        12,
+        1,
+        6 + 12,
+    ]  # each pair's fact, each edit's own
 
 
 def test_sessions_of_several_edits_are_the_clusters(save):
     records = make_records(("left", "vqa", "unike"), k=4)
-    assert score_table(load_records([save(records)]), "token", QUICK, 0).loc[0, "clusters"] == 3
+    assert score_table(load_records([save(records)]), "token", STATISTICS).loc[0, "clusters"] == 3
 
 
 def test_columns_average_kinds_edit_by_edit(save):
     records = load_records([save(make_records(("left", "vqa", "base")))])
-    table = score_table(records, "token", QUICK, 0, columns=THREE_AIMS)
+    table = score_table(records, "token", STATISTICS, columns=THREE_AIMS)
     chosen = records[records["kind"].isin(["t_gen", "m_gen"])]
     assert table.loc[0, "generality"] == pytest.approx(100 * chosen["token"].mean())
 
 
 def test_generation_that_was_off_leaves_empty_cells(save):
     records = load_records([save(make_records(("left", "vqa", "base"), generated=False))])
-    assert score_table(records, "generated", QUICK, 0)[["rel", "rel_low"]].isna().all(axis=None)
+    assert score_table(records, "generated", STATISTICS)[["rel", "rel_low"]].isna().all(axis=None)
 
 
-def test_paired_difference_of_equal_scores_is_certain_and_of_others_is_the_difference_of_means(save):
+def test_paired_differences_are_of_the_same_edits(save):
     first, second = make_records(("left", "vqa", "unike")), make_records(("left", "vqa", "t-patcher"))
     frame = load_records([save(first, "first"), save(second, "second")])
-    row = paired_differences(frame, "token", ("unike", "t-patcher"), QUICK, 0).iloc[0]
-    means = [part[part["kind"] == "m_gen"]["token"].mean() for part in (first, second)]
-    assert row["m_gen"] == pytest.approx(100 * (means[0] - means[1]))
-    moved = first.assign(method="moved", token=first["token"] * 0.5)
-    halved = first.assign(token=first["token"] * 0.5 + 0.25)
-    frame = load_records([save(moved, "first"), save(halved, "second")])
-    row = paired_differences(frame, "token", ("unike", "moved"), QUICK, 0).iloc[0]
-    assert row[["rel", "rel_low", "rel_high"]].tolist() == pytest.approx([25.0] * 3)
+    scores = scores_by_cell(frame, "token", keys=ROW)
+    row = paired_differences(scores, ("unike", "t-patcher"), STATISTICS).iloc[0]
+    ours, theirs = (part[part["kind"] == "m_gen"].set_index("case") for part in (first, second))
+    paired = ours["token"] - theirs["token"][ours.index]
+    expected = paired.mean(), *interval([paired.tolist()], ours["facts"].tolist(), "differences")
+    assert row[["m_gen", "m_gen_low", "m_gen_high"]].tolist() == pytest.approx([100 * end for end in expected])
+
+
+def test_a_difference_that_is_the_same_for_all_edits_is_not_certain(save):
+    """Of zero: 12 edits, of which two share one of their two facts: worth 8; 1.96^2 / (8 + 1.96^2) of the scale."""
+    first = make_records(("left", "vqa", "unike"))
+    frame = load_records([save(first, "first"), save(first.assign(method="same"), "second")])
+    row = paired_differences(scores_by_cell(frame, "token", keys=ROW), ("unike", "same"), STATISTICS).iloc[0]
+    end = 100 * 3.841459 / (8 + 3.841459)
+    assert row[["rel", "rel_low", "rel_high"]].tolist() == pytest.approx([0.0, -end, end])
+
+
+def test_few_sessions_have_no_interval_and_the_table_says_so(save, config, admission, tmp_path):
+    rows = config.table2.model_copy(update={"tasks": ("vqa",), "methods": ("unike",), "ks": (4, 6)})
+    cell = ("right", "vqa", "unike")
+    paths = [save(make_records(cell, edits=25, k=k), f"k{k}") for k in rows.ks]
+    files = {key: tmp_path / f"table2_{key}" for key in ("token", "markdown")}
+    write_table("table2", paths, admission, files, config.model_copy(update={"table2": rows}))
+    table = pd.read_csv(files["token"]).set_index("k")
+    assert table["rel_low"].isna().to_dict() == {4: False, 6: True}
+    assert table["independent"].to_dict() == pytest.approx({4: 25**2 / 97, 6: 25**2 / 145}, abs=1e-4)
+    text = files["markdown"].read_text()
+    assert "No interval where fewer than 5 edits or sessions are independent" in text
+    assert "covers there: right, VQA, K = 6 (4.3 independent).\n" in text
 
 
 def test_scores_are_means_over_seeds_and_intervals_over_edits(save):
@@ -159,8 +200,8 @@ def test_scores_are_means_over_seeds_and_intervals_over_edits(save):
     )
     mean = first.assign(token=(first["token"] + second["token"]) / 2)
     second["position"] = second["k"] - 1 - second["position"]
-    over_seeds = score_table(load_records([save(first, "a"), save(second, "b")], ["k"]), "token", QUICK, 0)
-    at_once = score_table(load_records([save(mean, "c")], ["k"]), "token", QUICK, 0)
+    over_seeds = score_table(load_records([save(first, "a"), save(second, "b")], ["k"]), "token", STATISTICS)
+    at_once = score_table(load_records([save(mean, "c")], ["k"]), "token", STATISTICS)
     pd.testing.assert_frame_equal(over_seeds.drop(columns="failed"), at_once.drop(columns="failed"))
     assert over_seeds.loc[0, "edits"] == 12 and over_seeds.loc[0, "failed"] == 2
 
@@ -253,7 +294,7 @@ def test_many_cells_take_seconds():
     methods = [f"m{number}" for number in range(10)]
     frame = pd.concat([make_records(("left", "vqa", "base"), edits=300).assign(method=name) for name in methods])
     start = time.process_time()
-    table = score_table(frame, "token", StatisticsConfig(resamples=1000), 0)
+    table = score_table(frame, "token", STATISTICS)
     assert len(table) == 10
     assert time.process_time() - start < 5
 
@@ -283,4 +324,6 @@ def test_portability_is_a_column_where_records_have_it(tmp_path, cells, table1, 
     assert (here["portability"] == 43.75).all() and (here["portability_edits"] == 4).all()
     assert after.drop(here.index)["portability"].isna().all()
     assert "Port." in ported["markdown"].read_text() and "2 are left out" in ported["markdown"].read_text()
+    assert here["portability_low"].isna().all()
+    assert "covers there: left, VQA, Port. (4 edits)." in ported["markdown"].read_text()
     assert "Port." not in plain["markdown"].read_text() and "portability" not in before

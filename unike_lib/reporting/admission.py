@@ -12,7 +12,7 @@ from unike_lib.config import StatisticsConfig
 from unike_lib.evaluation.admission_parts import SCAN, VERDICT
 from unike_lib.io import atomic_path, read_table, write_csv
 from unike_lib.methods import UnikeMethod, resolve_method
-from unike_lib.reporting.bootstrap import cluster_weights, count_clusters, percentile_interval
+from unike_lib.reporting.intervals import UNBOUNDED, count_clusters, mean_interval
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
 from unike_lib.reporting.readout_text import READOUT_TEXT, readout_table
 from unike_lib.table_config import tasks_of
@@ -27,9 +27,9 @@ INTRODUCTION = """\
 UniKE stores hidden states of facts and lets the edited layers attend to them. On development edits that the backbone \
 was not taught, without neurons and without training, a backbone passes when the same fact (the rephrased question \
 with the true answer) makes the answer likelier than nothing does and than another fact does, both as a context that \
-only the edited layers see and as the one slot of a latent memory. "Likelier" means that the bootstrap interval of the \
-paired difference lies above zero (edits sharing a fact are resampled together; {confidence} for the context, and for \
-the slot the same after Bonferroni over its values of alpha). Differences are in nats an answer token. A backbone that \
+only the edited layers see and as the one slot of a latent memory. "Likelier" means that the interval of the paired \
+difference lies above zero (edits sharing a fact count together; {confidence} for the context, and for the slot the \
+same after Bonferroni over its values of alpha). Differences are in nats an answer token. A backbone that \
 does not pass has nothing for UniKE's latent half to read: its UniKE rows say nothing about UniKE.
 
 Layers other than the paper's last four are chosen by a scan of windows, on development edits of its own: no fact and \
@@ -87,7 +87,6 @@ def write_admission(
     readouts: Sequence[Path],
     outputs: Mapping[str, Any],
     statistics: StatisticsConfig,
-    seed: int,
 ) -> None:
     """Write what the admission tests of all backbones say.
 
@@ -95,13 +94,12 @@ def write_admission(
         scores: a file a backbone, one row a case and condition.
         readouts: a CSV a backbone, one row a layer.
         outputs: `csv`, `readout`, `markdown` -> path; `windows` -> a CSV path a backbone, in the order of `scores`.
-        statistics: resamples and confidence.
-        seed: of the resamples.
+        statistics: confidence.
 
     Raises:
         InputError: a file without one of the columns.
     """
-    summaries = [summarise(_read_scores(path), statistics, seed) for path in scores]
+    summaries = [summarise(_read_scores(path), statistics) for path in scores]
     for table, path in zip(summaries, outputs["windows"], strict=True):
         write_csv(path, table[table["test"] == "window"])
     summary, readout = pd.concat(summaries, ignore_index=True), pd.concat([pd.read_csv(path) for path in readouts])
@@ -119,7 +117,7 @@ def _read_scores(path: Path) -> pd.DataFrame:
     return table
 
 
-def summarise(scores: pd.DataFrame, statistics: StatisticsConfig, seed: int) -> pd.DataFrame:
+def summarise(scores: pd.DataFrame, statistics: StatisticsConfig) -> pd.DataFrame:
     """Return one row a task (and all of them together) and condition of one backbone.
 
     Columns: backbone, task, the condition; `items`, `clusters`; `token`, `exact` [percent], `log_probability` [nats a
@@ -139,24 +137,23 @@ def summarise(scores: pd.DataFrame, statistics: StatisticsConfig, seed: int) -> 
             reference = REFERENCE.get(labels["memory"], "")
             nothing = groups[labels["part"], "none", "none", 0.0, "none"]
             against = {"gain": nothing, "difference": groups.get((*key[:-1], reference))}
-            rows.append(labels | {"reference": reference} | _scores(group, against, level, seed))
+            rows.append(labels | {"reference": reference} | _scores(group, against, level))
     return pd.DataFrame(rows)
 
 
 def _scores(
-    group: pd.DataFrame, against: Mapping[str, pd.DataFrame | None], statistics: StatisticsConfig, seed: int
+    group: pd.DataFrame, against: Mapping[str, pd.DataFrame | None], statistics: StatisticsConfig
 ) -> dict[str, Any]:
     """Return the means of one condition, and its mean paired differences from others on the same cases."""
     facts = [tuple(names) for names in group["facts"]]
     row: dict[str, Any] = {"items": len(group), "clusters": count_clusters(facts)}
     row |= {"token": 100 * group["token"].mean(), "exact": 100 * group["exact"].mean()}
     row |= {"log_probability": group["log_probability"].mean(), "confidence": statistics.confidence}
-    weights = cluster_weights(facts, statistics.resamples, seed)
     for name, other in against.items():
         values = np.full(3, np.nan)
         if other is not None:
             paired = group["log_probability"] - other["log_probability"].reindex(group.index)
-            low, high = percentile_interval(paired.to_numpy()[:, None], weights, statistics.confidence)
+            low, high = mean_interval([paired.to_numpy()[:, None]], facts, statistics.confidence, UNBOUNDED)
             values = np.array([paired.mean(), low[0], high[0]])
         row |= dict(zip([name, f"{name}_low", f"{name}_high"], values, strict=True))
     return row | {"above": bool(row["gain_low"] > 0 and row["difference_low"] > 0)}
@@ -201,20 +198,19 @@ def _numbers(row: Mapping[str, Any]) -> str:
     )
 
 
-def read_verdicts(scores: Sequence[Path], statistics: StatisticsConfig, seed: int) -> dict[str, Verdict]:
+def read_verdicts(scores: Sequence[Path], statistics: StatisticsConfig) -> dict[str, Verdict]:
     """Return each backbone's verdict, as `write_admission` does, from the scores of the two tests alone.
 
     Args:
         scores: a file a backbone, as for `write_admission`.
-        statistics: resamples and confidence.
-        seed: of the resamples.
+        statistics: confidence.
 
     Raises:
         InputError: a file without one of the columns.
     """
     tables = [_read_scores(path) for path in scores]
     tested = [table[(table["part"] == VERDICT) & table["layers"].isin(["none", "edited"])] for table in tables]
-    return verdicts(pd.concat([summarise(table, statistics, seed) for table in tested], ignore_index=True))
+    return verdicts(pd.concat([summarise(table, statistics) for table in tested], ignore_index=True))
 
 
 def admission_text(summary: pd.DataFrame, readout: pd.DataFrame, statistics: StatisticsConfig) -> str:

@@ -10,21 +10,27 @@ import pandas as pd
 from unike_lib.config import Config
 from unike_lib.io import DECIMALS, atomic_path, write_csv
 from unike_lib.reporting.admission import Verdict, not_admitted, read_verdicts
-from unike_lib.reporting.bootstrap import Floats, cluster_weights, interval_over_cells
 from unike_lib.reporting.departures import POINTER, departure_note
+from unike_lib.reporting.intervals import independent_clusters, mean_interval
 from unike_lib.reporting.markdown import Row, cell, markdown_table, rows_of
 from unike_lib.reporting.paper import PAPER_METHODS, paper_cells, paper_table
 from unike_lib.reporting.records import CELL, CRITERIA, FAMILIES, ROW, load_records
-from unike_lib.reporting.scores import PAIR, THREE_AIMS, EditScores, edit_scores
-from unike_lib.reporting.table_text import CRITERION_TITLES, REFERENCE, TASK_TITLES, confidence_text, method_title
+from unike_lib.reporting.scores import PAIR, THREE_AIMS, EditScores, aims_of, edit_scores
+from unike_lib.reporting.table_text import (
+    CRITERION_TITLES,
+    REFERENCE,
+    TASK_TITLES,
+    confidence_text,
+    method_title,
+    missing_intervals,
+)
 from unike_lib.reporting.tables import cells_of, check_outputs
-from unike_lib.types import PROBE_KINDS
 
 SOURCES = {"one-step": "table1", "sequential": "table2"}
 ROUNDING = 0.1  # points: how far averages of printed numbers may be from a printed average
 INTRODUCTION = """\
-The mean over the cells of a setting, each with the same weight, in percent, with {confidence} bootstrap intervals (of \
-one-step editing over edits, those that share a fact together; of sequential editing over sessions). Generality is the \
+The mean over the cells of a setting, each with the same weight, in percent, with {confidence} intervals (of one-step \
+editing over edits, those that share a fact together; of sequential editing over sessions). Generality is the \
 mean of T-Gen. and M-Gen., locality that of T-Loc. and M-Loc. Rows in italics are what the paper prints. Cells that \
 are not admitted say nothing about their method: it reads a memory, and the backbone did not pass the admission tests \
 there (`results/admission.md`)."""
@@ -79,7 +85,7 @@ def write_table5(
             nothing about its method.
         outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `differences` -> CSV path, UniKE minus
             each other method, by `token` and `mmedit`; `markdown` -> Markdown path.
-        config: the run; `table1`, `table2`, `statistics` and `seed` are used.
+        config: the run; `table1`, `table2` and `statistics` are used.
         notes: sentences about the benchmark, such as what is left out of it.
 
     Raises:
@@ -87,7 +93,7 @@ def write_table5(
     """
     check_outputs("table5", outputs)
     frames = {"one-step": load_records(one_step, ["k"]), "sequential": load_records(sequential, ["k"])}
-    doubts = _doubts(frames, read_verdicts(admission, config.statistics, config.seed), config)
+    doubts = _doubts(frames, read_verdicts(admission, config.statistics), config)
     tables, differences = {}, []
     for criterion in [name for name in CRITERIA if name in {*outputs, *FAMILIES}]:
         averages = pd.concat([_averages(name, frame, criterion, config) for name, frame in frames.items()])
@@ -157,25 +163,17 @@ def _clusters(records: pd.DataFrame) -> dict[tuple[str, str], tuple[str, ...]]:
 
 def _row(cells: _Cells, config: Config) -> dict[str, float | int]:
     """Return the average over cells of each aim, with its interval; number of cells and of edits in them."""
-    means = pd.DataFrame([group.values.mean(axis=0) for group in cells.scores], columns=list(PROBE_KINDS))
-    average = average_of_cells(100 * means.assign(method=0)).iloc[0]
-    weights = cluster_weights(cells.clusters, config.statistics.resamples, config.seed)
-    low, high = interval_over_cells(
-        [_aims(group.values) for group in cells.scores], weights, config.statistics.confidence
-    )
+    aims = [aims_of(group.values) for group in cells.scores]
+    low, high = mean_interval(aims, cells.clusters, config.statistics.confidence, cells.scores[0].bounds)
     row: dict[str, float | int] = {
-        "cells": len(cells.scores),
-        "edits": sum(len(group.values) for group in cells.scores),
+        "cells": len(aims),
+        "edits": sum(map(len, aims)),
+        "independent": independent_clusters(cells.clusters),
     }
-    for aim, bottom, top in zip(THREE_AIMS, low, high, strict=True):
-        row |= {aim: float(average[aim]), f"{aim}_low": bottom, f"{aim}_high": top}
+    average = np.mean([group.mean(axis=0) for group in aims], axis=0)
+    for aim, mean, bottom, top in zip(THREE_AIMS, average, low, high, strict=True):
+        row |= {aim: 100 * mean, f"{aim}_low": 100 * bottom, f"{aim}_high": 100 * top}
     return row
-
-
-def _aims(scores: Floats) -> Floats:
-    """Return the three aims in percent, [edit, aim], from the five metrics [edit, metric]."""
-    columns: dict[str, Floats] = {kind: scores[:, number] for number, kind in enumerate(PROBE_KINDS)}
-    return 100 * np.stack([np.mean([columns[kind] for kind in kinds], axis=0) for kinds in THREE_AIMS.values()], axis=1)
 
 
 def _with_paper(averages: pd.DataFrame) -> pd.DataFrame:
@@ -199,6 +197,7 @@ def _text(
         *notes,
         POINTER,
         "\n".join(_cells_text(setting, config) for setting in SOURCES),
+        *missing_intervals(tables["token"]),
     ]
     if set(config.table1.backbones) != set(config.table2.backbones):
         parts.append(

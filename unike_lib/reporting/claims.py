@@ -3,20 +3,25 @@
 All functions read tables as `write_table` writes them: one row a backbone, task, `k` (edits a session) and method,
 with rel .. m_loc in percent, their ends X_low and X_high, the paper's numbers paper_X, and `admitted`: whether the row
 says anything about its method. Rows that do not are left out of what is said of methods.
+
+A claim is judged by intervals, never by comparing two numbers: it is held where the interval of a difference (edit by
+edit, see `contrasts`) lies on its side of zero, not held where it lies on the other, and not decided where it includes
+zero or there is none.
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from unike_lib.reporting.markdown import Row, rows_of
+from unike_lib.reporting.markdown import cell as number
 from unike_lib.reporting.paper import short_title
 from unike_lib.reporting.records import SETTING
-from unike_lib.reporting.scores import THREE_AIMS
+from unike_lib.reporting.scores import PAIR, THREE_AIMS
 from unike_lib.reporting.table_text import METRIC_TITLES, TASK_TITLES
 from unike_lib.types import PROBE_KINDS
 
@@ -24,7 +29,9 @@ from unike_lib.types import PROBE_KINDS
 CLASSES = {"t-patcher": "intrinsic", "ke": "intrinsic", "mend": "intrinsic", "ike": "external", "serac": "external"}
 RELIABLE = 80.0  # percent. Reading: the paper's "desirable reliability" names no number; KE and T-Patcher have 80-92.
 UNEDITED = "base"
-HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "not measured"
+# What is known of one comparison or one cell: 1 held, -1 not held, 0 not decided.
+WORDS = {1: "held", -1: "not held", 0: "not decided"}
+HOLDS, FAILS, UNDECIDED, OPEN = "holds", "does not hold", "not decided", "not measured"
 RANKED = {"t_loc": "T-Loc.", "m_loc": "M-Loc.", "mean": "mean of three aims"}
 
 
@@ -37,23 +44,37 @@ class Claim:
     evidence: tuple[str, ...]
 
 
-def paper_claims(tables: Sequence[pd.DataFrame], kinds: Mapping[str, str]) -> list[Claim]:
+def paper_claims(
+    tables: Sequence[pd.DataFrame], differences: Sequence[pd.DataFrame], kinds: Mapping[str, str]
+) -> list[Claim]:
     """Return the paper's claims about one-step and sequential editing, judged by our numbers.
 
     Args:
         tables: Table 1 first; others may tell about longer sessions. All by one criterion.
+        differences: of each table, UniKE (`first`) minus each other method (`second`), by the same criterion; may be
+            empty.
         kinds: method variant -> the method that it is a variant of.
     """
-    counted = [table[table["admitted"]] for table in tables]
-    aims = with_aims(counted[0])
+    first = tables[0][tables[0]["admitted"]]
+    compared = [_admitted(rows, table) for rows, table in zip(differences, tables, strict=True)]
     classes = {name: CLASSES.get(kind, "") for name, kind in kinds.items()}
     return [
-        claim_reliable(aims),
-        claim_below(aims, [n for n in kinds if classes[n] == "intrinsic"], "intrinsic", ("generality", "locality")),
-        claim_below(aims, [n for n in kinds if classes[n] == "external"], "external", ("locality", "generality")),
-        claim_balanced(aims),
-        claim_decline(pd.concat(counted)),
+        claim_reliable(first),
+        claim_below(first, [n for n in kinds if classes[n] == "intrinsic"], "intrinsic", ("generality", "locality")),
+        claim_below(first, [n for n in kinds if classes[n] == "external"], "external", ("locality", "generality")),
+        claim_balanced(compared[0]),
+        claim_decline(pd.concat(compared)),
     ]
+
+
+def _admitted(differences: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the differences whose both methods are admitted."""
+    if differences.empty:
+        return pd.DataFrame(columns=[*SETTING, *PAIR])
+    rows = table.loc[table["admitted"], [*SETTING, "method"]]
+    for name in PAIR:
+        differences = differences.merge(rows.rename(columns={"method": name}), on=[*SETTING, name])
+    return differences
 
 
 def not_counted(tables: Sequence[pd.DataFrame]) -> list[str]:
@@ -63,89 +84,86 @@ def not_counted(tables: Sequence[pd.DataFrame]) -> list[str]:
     return [f"{_cell_title(cell)}: {', '.join(map(_title, dict.fromkeys(names)))}." for cell, names in cells]
 
 
-def with_aims(table: pd.DataFrame) -> pd.DataFrame:
-    """Add reliability, generality and locality with their ends.
+def claim_reliable(table: pd.DataFrame) -> Claim:
+    """Most methods are reliable: in a cell, more than half of the editing methods lie above `RELIABLE` percent.
 
-    The ends of a mean of two are the means of the two ends: as if both moved together, which errs on the wide side.
+    A method does where its interval does, and does not where its interval lies below.
     """
-    columns = {
-        f"{aim}{end}": table[[f"{kind}{end}" for kind in metrics]].mean(axis=1, skipna=False)
-        for aim, metrics in THREE_AIMS.items()
-        for end in ("", "_low", "_high")
-    }
-    return table.assign(**columns)
-
-
-def claim_reliable(aims: pd.DataFrame) -> Claim:
-    """Most methods are reliable: in a cell, more than half of the editing methods reach `RELIABLE` percent."""
     held, evidence = [], []
-    for name, rows in _cells(aims[aims["method"] != UNEDITED]):
-        reached = rows["reliability"] >= RELIABLE
-        held.append(bool(reached.mean() > 0.5))
-        below = [f"{_title(row['method'])} {row['reliability']:.1f}%" for row in rows_of(rows[~reached])]
-        rest = f"; below: {', '.join(below)}" if below else ""
-        evidence.append(f"{name}: {reached.sum()} of {len(rows)} methods reach {RELIABLE:g}%{rest}: {_word(held)}.")
+    for name, rows in _cells(table[table["method"] != UNEDITED]):
+        signs = [_sign(row, "rel", RELIABLE) for row in rows_of(rows)]
+        held.append(_most(signs))
+        lists = [[row for row, sign in zip(rows_of(rows), signs, strict=True) if sign == wanted] for wanted in (-1, 0)]
+        below, open_ = (", ".join(f"{_title(row['method'])} {number(row, 'rel')}" for row in part) for part in lists)
+        text = f"{signs.count(1)} of {len(rows)} methods clearly reach {RELIABLE:g}%"
+        text += (f"; clearly below: {below}" if below else "") + (f"; cannot be told: {open_}" if open_ else "")
+        evidence.append(f"{name}: {text}: {WORDS[held[-1]]}.")
     return Claim("Most methods reach a desirable reliability (4.2, i).", _verdict(held), tuple(evidence))
 
 
-def claim_below(aims: pd.DataFrame, methods: Sequence[str], name: str, order: tuple[str, str]) -> Claim:
+def claim_below(table: pd.DataFrame, methods: Sequence[str], name: str, order: tuple[str, str]) -> Claim:
     """Methods of a class have a weak side: its aim `order[0]` lies below `order[1]`, method by method and cell by cell.
 
-    It counts as held where the intervals lie apart, and as not held where the means are in the other order or close.
+    Judged by `gap`, generality minus locality edit by edit.
     """
     weak, strong = order
     held, evidence = [], []
-    for cell, rows in _cells(aims[aims["method"].isin(methods)]):
+    for cell, rows in _cells(table[table["method"].isin(methods)]):
         for row in rows_of(rows):
-            clear = row[f"{weak}_high"] < row[f"{strong}_low"]
-            held.append(bool(clear))
-            means = f"{weak} {row[weak]:.1f}, {strong} {row[strong]:.1f}"
-            turned = "the other way round" if row[weak] >= row[strong] else "the intervals overlap"
-            word = "clearly below" if clear else turned
-            evidence.append(f"{cell}, {_title(row['method'])}: {means}; {word}: {_word(held)}.")
+            held.append(_sign(row, "gap") * (1 if weak == "locality" else -1))
+            difference = f"generality minus locality {number(row, 'gap', signed=True)}"
+            evidence.append(f"{cell}, {_title(row['method'])}: {difference}: {WORDS[held[-1]]}.")
     title = (
         f"{name.capitalize()} methods have good {strong} but weak {weak} (4.2, {'ii' if weak[0] == 'g' else 'iii'})."
     )
     return Claim(title, _verdict(held), tuple(evidence))
 
 
-def claim_balanced(aims: pd.DataFrame, method: str = "unike") -> Claim:
-    """UniKE is balanced: the lowest of its three aims is higher than that of any other editing method in the cell."""
+def claim_balanced(differences: pd.DataFrame) -> Claim:
+    """UniKE is balanced: the lowest of its three aims is higher than that of every other editing method in the cell.
+
+    Held where it is so for all; not held where one is clearly higher.
+    """
     held, evidence = [], []
-    for cell, rows in _cells(aims[aims["method"] != UNEDITED]):
-        lowest = rows.set_index("method")[list(THREE_AIMS)].min(axis=1)
-        if method not in lowest or len(lowest) < 2:
-            continue
-        others = lowest.drop(method)
-        held.append(bool(lowest[method] > others.max()))
-        best = f"{_title(others.idxmax())} {others.max():.1f}"
-        ours = f"lowest aim {_title(method)} {lowest[method]:.1f}"
-        evidence.append(f"{cell}: {ours}, the best other {best}: {_word(held)}.")
+    for cell, rows in _cells(differences):
+        held.append(min(_sign(row, "lowest") for row in rows_of(rows)))
+        listed = ", ".join(f"{_title(row['second'])} {number(row, 'lowest', signed=True)}" for row in rows_of(rows))
+        ours = f"lowest aim of {_title(rows['first'].iloc[0])} minus that of"
+        evidence.append(f"{cell}: {ours} {listed}: {WORDS[held[-1]]}.")
     return Claim("UniKE balances all three aims (4.2, iv).", _verdict(held), tuple(evidence))
 
 
-def claim_decline(table: pd.DataFrame, method: str = "unike") -> Claim:
-    """UniKE loses less than most as sessions grow: its fall of the mean aim is smaller than the median of the others'.
+def claim_decline(differences: pd.DataFrame) -> Claim:
+    """UniKE loses less than most as sessions grow: its mean aim falls by less than that of more than half of others.
 
     Falls are taken from the smallest to the largest K at which all methods of a backbone and task that are edited in
-    longer sessions were scored.
+    longer sessions were scored: UniKE's lead (`mean`) at the largest K minus that at the smallest. Its ends are those
+    of both, added as if they were independent (square and add, Newcombe 1998; Zou and Donner 2008): the same edits, so
+    if anything the leads rise and fall together, and the interval is too wide.
     """
     held, evidence = [], []
-    for cell, rows in _cells(_with_mean(table[table["method"] != UNEDITED])):
-        rows = rows.drop_duplicates(["method", "k"])
-        wide = rows.pivot(index="method", columns="k", values="mean")
+    for cell, rows in _cells(differences):
+        rows = rows.drop_duplicates(["second", "k"])
+        wide = rows.pivot(index="second", columns="k", values="mean")
         wide = wide[wide[wide.columns.max()].notna()].dropna(axis=1)
-        if wide.shape[1] < 2 or method not in wide.index or len(wide) < 2:
+        if wide.shape[1] < 2:
             continue
-        falls = wide[wide.columns.min()] - wide[wide.columns.max()]
-        others = falls.drop(method)
-        held.append(bool(falls[method] < others.median()))
-        listed = ", ".join(f"{_title(name)} {fall:.1f}" for name, fall in others.items())
-        ks = f"K = {wide.columns.min()} to {wide.columns.max()}"
-        ours = f"the mean aim of {_title(method)} falls by {falls[method]:.1f}"
-        theirs = f"the others' by {others.median():.1f} in the median ({listed})"
-        evidence.append(f"{cell}, {ks}: {ours}, {theirs}: {_word(held)}.")
+        of_k = {k: rows[rows["k"] == k].set_index("second") for k in (wide.columns.min(), wide.columns.max())}
+        leads = [_growth(*(of_k[k].loc[other] for k in of_k)) | {"second": other} for other in wide.index]
+        held.append(_most([_sign(lead, "growth") for lead in leads]))
+        listed = ", ".join(f"{_title(lead['second'])} {number(lead, 'growth', signed=True)}" for lead in leads)
+        ks = " to ".join(map(str, of_k))
+        ours = f"the mean aim falls by more than that of {_title(rows['first'].iloc[0])}"
+        evidence.append(f"{cell}, K = {ks}: {ours} (points): {listed}: {WORDS[held[-1]]}.")
     return Claim("UniKE declines less than others as sessions grow (4.3).", _verdict(held), tuple(evidence))
+
+
+def _growth(before: Any, after: Any) -> dict[str, float]:
+    """Return how a lead grew, with its ends; none where one of the two has none."""
+    value = after["mean"] - before["mean"]
+    down = math.hypot(after["mean"] - after["mean_low"], before["mean_high"] - before["mean"])
+    up = math.hypot(after["mean_high"] - after["mean"], before["mean"] - before["mean_low"])
+    return {"growth": value, "growth_low": value - down, "growth_high": value + up}
 
 
 def order_differences(table: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
@@ -153,7 +171,7 @@ def order_differences(table: pd.DataFrame, differences: pd.DataFrame) -> list[st
 
     A pair of methods counts where the paper's numbers differ. It is in the same or the other order only if that is
     clear: for UniKE and another method, the interval of their paired difference leaves out zero; for two others, their
-    intervals lie apart.
+    intervals lie apart, which asks for more.
 
     Args:
         table: by one criterion.
@@ -190,11 +208,17 @@ def order_differences(table: pd.DataFrame, differences: pd.DataFrame) -> list[st
     return sentences
 
 
-def _sign(difference: Row | None, kind: str) -> int:
-    """Return 1 or -1 if the interval of a difference lies above or below zero, else 0; 0 also of none."""
-    if difference is None:
+def _sign(row: Row | None, name: str, against: float = 0) -> int:
+    """Return 1 or -1 if an interval lies above or below a number; 0 if it includes it, or there is none."""
+    if row is None:
         return 0
-    return int(difference[f"{kind}_low"] > 0) - int(difference[f"{kind}_high"] < 0)
+    return int(row[f"{name}_low"] > against) - int(row[f"{name}_high"] < against)
+
+
+def _most(signs: Sequence[int]) -> int:
+    """Return 1 if more than half are 1, -1 if no more than half can be, else 0."""
+    half = len(signs) / 2
+    return int(signs.count(1) > half) - int(len(signs) - signs.count(-1) <= half)
 
 
 def _turned(kind: str, high: Row, low: Row) -> str:
@@ -232,9 +256,14 @@ def ranking_changes(token: pd.DataFrame, mmedit: pd.DataFrame) -> list[str]:
 
 
 def _with_mean(table: pd.DataFrame) -> pd.DataFrame:
-    aims = with_aims(table)
-    ends = {end: aims[[f"{aim}{end}" for aim in THREE_AIMS]].mean(axis=1) for end in ("", "_low", "_high")}
-    return aims.assign(**{f"mean{end}": values for end, values in ends.items()})
+    """Add the mean of the three aims with its ends: means of ends, as if all moved together, which are too wide."""
+    means = {}
+    for end in ("", "_low", "_high"):
+        aims = [
+            table[[f"{kind}{end}" for kind in metrics]].mean(axis=1, skipna=False) for metrics in THREE_AIMS.values()
+        ]
+        means[f"mean{end}"] = pd.concat(aims, axis=1).mean(axis=1, skipna=False)
+    return table.assign(**means)
 
 
 def _cells(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -255,15 +284,14 @@ def _setting_title(setting: Any) -> str:
     return _cell_title(setting[:2]) + (f", K = {setting[2]}" if setting[2] > 1 else "")
 
 
-def _word(held: Sequence[bool]) -> str:
-    return "held" if held[-1] else "not held"
-
-
-def _verdict(held: Sequence[bool]) -> str:
+def _verdict(held: Sequence[int]) -> str:
+    """Return the verdict over all comparisons: a word where they agree, else how many say what."""
     if not held:
         return OPEN
-    share = float(np.mean(held))
-    return HOLDS if share == 1 else PARTLY if share > 0 else FAILS
+    words = {1: HOLDS, -1: FAILS, 0: UNDECIDED}
+    if len(set(held)) == 1:
+        return words[held[0]]
+    return ", ".join(f"{word} in {held.count(sign)}" for sign, word in words.items() if sign in held)
 
 
 def _title(method: object) -> str:

@@ -30,21 +30,21 @@ ROW_HEIGHT = 0.3  # inches a change in a figure of differences
 def draw_sweep(records: Sequence[Path], outputs: Mapping[str, Path], name: str, config: Config) -> None:
     """Draw a sweep of the configuration: a panel a backbone (down) and task (across), in the sweep's shape.
 
-    Bars and bands are bootstrap intervals over edits. Locality is the mean of T-Loc and M-Loc, generality that of T-Gen
-    and M-Gen, edit by edit.
+    Bars and bands are intervals over edits; none where too few are independent. Locality is the mean of T-Loc and
+    M-Loc, generality that of T-Gen and M-Gen, edit by edit.
 
     Args:
         records: record files with the columns `field` and `value`: what each point changes.
         outputs: `pdf`, `png` -> figure paths, by the criterion `token`; `mmedit_pdf`, `mmedit_png`: by `mmedit`; `csv`
             -> path of the numbers plotted in both.
         name: of the sweep in `config.figures.sweeps`.
-        config: the run; `figures`, `statistics` and `seed` are used.
+        config: the run; `figures` and `statistics` are used.
 
     Raises:
         InputError: see `load_records` and `sweep_table`.
     """
     sweep, frame = config.figures.sweep(name), load_records(records, POINT)
-    points = {criterion: sweep_table(frame, sweep, criterion, config.statistics, config.seed) for criterion in FAMILIES}
+    points = {criterion: sweep_table(frame, sweep, criterion, config.statistics) for criterion in FAMILIES}
     _draw(points, sweep.shape, outputs)
 
 
@@ -54,7 +54,7 @@ def draw_methods(records: Sequence[Path], outputs: Mapping[str, Path], config: C
     Args:
         records: record files of the methods `config.figures.fig2a`.
         outputs: as in `draw_sweep`.
-        config: the run; `figures`, `statistics` and `seed` are used.
+        config: the run; `figures` and `statistics` are used.
 
     Raises:
         InputError: see `load_records`; or a method without records.
@@ -66,7 +66,7 @@ def draw_methods(records: Sequence[Path], outputs: Mapping[str, Path], config: C
     )
     points = {}
     for criterion in FAMILIES:
-        table = score_table(frame, criterion, config.statistics, config.seed, columns=THREE_AIMS)
+        table = score_table(frame, criterion, config.statistics, columns=THREE_AIMS)
         rows = wanted.merge(table, how="left")
         gaps = rows[rows["generality"].isna()]
         if len(gaps):

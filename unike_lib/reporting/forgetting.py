@@ -28,12 +28,12 @@ def draw_forgetting(records: Sequence[Path], outputs: Mapping[str, Path], config
     """Draw scores at the end of a session against the number of edits made since the item's own.
 
     A row of panels is a backbone, task and K; reliability has the score right after the item's own edit beside it
-    (dotted). Bars are bootstrap intervals over sessions.
+    (dotted). Bars are intervals over sessions; none where there are too few.
 
     Args:
         records: record files of sessions of several edits.
         outputs: `pdf`, `png` -> figure paths; `csv` -> path of the plotted numbers.
-        config: the run; `table2`, `statistics` and `seed` are used.
+        config: the run; `table2` and `statistics` are used.
 
     Raises:
         InputError: see `load_records`; records of one-step editing, or of a method that is not in Table 2.
@@ -53,12 +53,12 @@ def forgetting(records: pd.DataFrame, config: Config) -> pd.DataFrame:
 
     Args:
         records: from `load_records`.
-        config: the run; `statistics` and `seed` are used.
+        config: the run; `statistics` is used.
 
     Returns:
-        Columns: the cell, `since` to `since_last`, `criterion`; `edits`, `clusters` (sessions); with intervals X_low,
-        X_high, in percent: `reliability`, `generality`, `locality` at the end of the session, and `right_after`: the
-        reliability of the same items right after their own edit.
+        Columns: the cell, `since` to `since_last`, `criterion`; `edits`, `clusters` (sessions), `independent`; with
+        intervals X_low, X_high, in percent: `reliability`, `generality`, `locality` at the end of the session, and
+        `right_after`: the reliability of the same items right after their own edit.
 
     Raises:
         InputError: records without scores right after the edit.
@@ -74,11 +74,11 @@ def forgetting(records: pd.DataFrame, config: Config) -> pd.DataFrame:
     records = records.assign(since=first, since_last=longest.where(since > 0, 0))
     parts = []
     for criterion in FAMILIES:
-        end = score_table(records, criterion, config.statistics, config.seed, columns=THREE_AIMS, keys=KEYS)
+        end = score_table(records, criterion, config.statistics, columns=THREE_AIMS, keys=KEYS)
         edited = records[records["kind"] == "rel"]
         edited = edited.assign(**{criterion: edited[RIGHT_AFTER[criterion]]})
         columns = {"right_after": ("rel",)}
-        after = score_table(edited, criterion, config.statistics, config.seed, columns=columns, keys=KEYS)
+        after = score_table(edited, criterion, config.statistics, columns=columns, keys=KEYS)
         after = after[[*KEYS, "right_after", "right_after_low", "right_after_high"]]
         parts.append(end.drop(columns="failed").merge(after, on=KEYS).assign(criterion=criterion))
     points = pd.concat(parts, ignore_index=True)

@@ -20,7 +20,7 @@ from unike_lib.reporting.provenance import searched, setting_sources, versions
 from unike_lib.reporting.records import CRITERIA, FAMILIES
 from unike_lib.reporting.run_summary import run_times
 from unike_lib.reporting.shown import plain_table, shown_differences, shown_table
-from unike_lib.reporting.table_text import EDIT_INTERVALS, SESSION_INTERVALS, TITLES, confidence_text
+from unike_lib.reporting.table_text import EDIT_INTERVALS, SESSION_INTERVALS, TITLES, confidence_text, missing_intervals
 from unike_lib.types import InputError
 
 TABLE_TITLES = {str(name): title for name, title in TITLES.items()}
@@ -102,16 +102,16 @@ def _in_words(tables: Mapping[str, pd.DataFrame], config: Config) -> dict[str, A
     """
     kinds = {name: resolve_method(config.methods, name).method for name in config.methods}
     names = ["table1", *(name for name in ("table2", "table3", "table4") if name in tables)]
-    by_criterion = {
-        criterion: paper_claims([table for name in names if (table := _of(tables, name, criterion)) is not None], kinds)
-        for criterion in FAMILIES
-    }
+    by_criterion = {}
+    for criterion in FAMILIES:
+        found = [name for name in names if _of(tables, name, criterion) is not None]
+        scored = [tables[name if criterion == "token" else f"{name}_{criterion}"] for name in found]
+        compared = [_differences(tables, name, criterion) for name in found]
+        by_criterion[criterion] = paper_claims(scored, compared, kinds)
     claims = [dict(zip(FAMILIES, both, strict=True)) for both in zip(*by_criterion.values(), strict=True)]
     orders, changes = [], []
     for name in names:
-        differences = tables.get(f"{name}_differences", pd.DataFrame(columns=["criterion"]))
-        differences = differences[differences["criterion"] == "token"]
-        orders.append((TABLE_TITLES[name], order_differences(tables[name], differences)))
+        orders.append((TABLE_TITLES[name], order_differences(tables[name], _differences(tables, name, "token"))))
         if f"{name}_mmedit" in tables:
             changes.append((TABLE_TITLES[name], ranking_changes(tables[name], tables[f"{name}_mmedit"])))
     return {
@@ -124,6 +124,12 @@ def _in_words(tables: Mapping[str, pd.DataFrame], config: Config) -> dict[str, A
 
 def _of(tables: Mapping[str, pd.DataFrame], name: str, criterion: str) -> pd.DataFrame | None:
     return tables.get(name if criterion == "token" else f"{name}_{criterion}")
+
+
+def _differences(tables: Mapping[str, pd.DataFrame], name: str, criterion: str) -> pd.DataFrame:
+    """Return a table's differences by one criterion; none where the run has none."""
+    every = tables.get(f"{name}_differences", pd.DataFrame(columns=["criterion"]))
+    return every[every["criterion"] == criterion]
 
 
 def _section(name: str, tables: Mapping[str, pd.DataFrame], config: Config) -> dict[str, Any]:
@@ -142,6 +148,7 @@ def _section(name: str, tables: Mapping[str, pd.DataFrame], config: Config) -> d
         "intervals": SESSION_INTERVALS if several else EDIT_INTERVALS,
         "average": name == "table5",
         "departures": table_departures(name, config),
+        "missing": missing_intervals(tables[name]),
     }
 
 

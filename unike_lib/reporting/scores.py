@@ -1,17 +1,26 @@
-"""Scores of edits, and their means with clustered bootstrap intervals, in percent.
+"""Scores of edits, and their means with intervals over what edits share, in percent.
 
 Reading: the paper prints no intervals. Ours describe the sampling of edits only: one backbone; seeds are averaged over.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from unike_lib.config import StatisticsConfig
-from unike_lib.reporting.bootstrap import Floats, cluster_weights, count_clusters, percentile_interval
-from unike_lib.reporting.records import CELL, CRITERIA, REPEATED, SETTING
+from unike_lib.reporting.intervals import (
+    DIFFERENCES,
+    SCORES,
+    Bounds,
+    Floats,
+    count_clusters,
+    independent_clusters,
+    mean_interval,
+)
+from unike_lib.reporting.records import CELL, CRITERIA, REPEATED
 from unike_lib.types import PROBE_KINDS, InputError
 
 # A column of a table -> the probe kinds that it averages, edit by edit.
@@ -28,17 +37,19 @@ class EditScores:
     """The scores of one cell, edit by edit in the order of their names.
 
     `values`: [edit, column] in [0, 1]; `clusters`: what makes edits dependent; `failed`: number of failed edits, with
-    every seed; `cases`: their names.
+    every seed; `cases`: their names; `bounds`: of the values, which are differences where those reach below 0.
     """
 
     values: Floats
     clusters: tuple[tuple[str, ...], ...]
     failed: int
     cases: tuple[str, ...]
+    bounds: Bounds = SCORES
 
     def minus(self, other: "EditScores") -> "EditScores":
         """Return the differences from another cell with the same edits; failed edits of both are counted."""
-        return EditScores(self.values - other.values, self.clusters, self.failed + other.failed, self.cases)
+        failed = self.failed + other.failed
+        return EditScores(self.values - other.values, self.clusters, failed, self.cases, DIFFERENCES)
 
 
 def edit_scores(records: pd.DataFrame, criterion: str, columns: Columns = FIVE_METRICS) -> EditScores:
@@ -65,11 +76,23 @@ def edit_scores(records: pd.DataFrame, criterion: str, columns: Columns = FIVE_M
     return EditScores(values, clusters, len(failed), tuple(wide.index.get_level_values("case")))
 
 
+def aims_of(scores: Floats) -> Floats:
+    """Return the three aims, [edit, aim] in the order of `THREE_AIMS`, from the five metrics [edit, metric]."""
+    columns: dict[str, Floats] = {kind: scores[:, number] for number, kind in enumerate(PROBE_KINDS)}
+    return np.stack([np.mean([columns[kind] for kind in kinds], axis=0) for kinds in THREE_AIMS.values()], axis=1)
+
+
+def scores_by_cell(
+    records: pd.DataFrame, criterion: str, columns: Columns = FIVE_METRICS, keys: Sequence[str] = CELL
+) -> dict[Any, EditScores]:
+    """Return the scores of each cell, edit by edit, by its keys (backbone, task, method; and any further key)."""
+    return {key: edit_scores(cell, criterion, columns) for key, cell in records.groupby(list(keys), sort=True)}
+
+
 def score_table(
     records: pd.DataFrame,
     criterion: str,
     statistics: StatisticsConfig,
-    seed: int,
     columns: Columns = FIVE_METRICS,
     keys: Sequence[str] = CELL,
 ) -> pd.DataFrame:
@@ -78,59 +101,33 @@ def score_table(
     Args:
         records: from `load_records`.
         criterion: `token`, `mmedit`, `exact` or `generated`; the last is NaN where generation was off.
-        statistics: resamples and confidence.
-        seed: of the resamples.
+        statistics: confidence.
         columns: columns to make.
         keys: what names a row.
 
     Returns:
-        The keys, `edits`, `failed` (they count, as unedited), `clusters`, and for each column X: X, X_low, X_high.
+        The keys; see `summarise_scores`.
     """
-    rows = []
-    for key, cell in records.groupby(list(keys), sort=True):
-        scores = edit_scores(cell, criterion, columns)
-        rows.append({**dict(zip(keys, key, strict=True)), **summarise_scores(scores, columns, statistics, seed)})
-    return pd.DataFrame(rows)
+    cells = scores_by_cell(records, criterion, columns, keys)
+    return pd.DataFrame(
+        [dict(zip(keys, key, strict=True)) | summarise_scores(cell, columns, statistics) for key, cell in cells.items()]
+    )
 
 
-def paired_differences(
-    records: pd.DataFrame, criterion: str, pair: tuple[str, str], statistics: StatisticsConfig, seed: int
-) -> pd.DataFrame:
-    """Return mean differences between two methods on the same edits, in points: one row a backbone, task and K.
+def summarise_scores(scores: EditScores, columns: Columns, statistics: StatisticsConfig) -> dict[str, float | int]:
+    """Return the means of a cell, in percent, and how many edits they rest on.
 
-    Args:
-        records: from `load_records`, which checks that methods share their edits.
-        criterion: see `score_table`.
-        pair: two method names; the second is subtracted from the first.
-        statistics: resamples and confidence.
-        seed: of the resamples.
-
-    Raises:
-        InputError: a backbone, task and K where one of the methods has no records.
+    Returns:
+        `edits`, `failed` (they count, as unedited), `clusters`, `independent` (what edits and clusters are worth), and
+        for each column X: X, X_low, X_high; no ends where too few edits are independent (`intervals.FEWEST`).
     """
-    rows = []
-    for key, group in records.groupby(SETTING, sort=True):
-        both = []
-        for method in pair:
-            cell = group[group["method"] == method]
-            if cell.empty:
-                where = ", ".join(map(str, key[:2]))
-                raise InputError(f"records of {where}: no method {method!r}, expected {pair[0]} and {pair[1]}")
-            both.append(edit_scores(cell, criterion))
-        summary = summarise_scores(both[0].minus(both[1]), FIVE_METRICS, statistics, seed)
-        rows.append({**dict(zip(SETTING, key, strict=True)), **dict(zip(PAIR, pair, strict=True)), **summary})
-    return pd.DataFrame(rows)
-
-
-def summarise_scores(
-    scores: EditScores, columns: Columns, statistics: StatisticsConfig, seed: int
-) -> dict[str, float | int]:
-    """Return `edits`, `failed`, `clusters`, and for each column X in percent: X, X_low, X_high."""
-    percent = 100 * scores.values
-    weights = cluster_weights(scores.clusters, statistics.resamples, seed)
-    low, high = percentile_interval(percent, weights, statistics.confidence)
-    counts = {"edits": len(percent), "failed": scores.failed, "clusters": count_clusters(scores.clusters)}
-    cells: dict[str, float] = {}
-    for name, ends in zip(columns, zip(percent.mean(axis=0), low, high, strict=True), strict=True):
-        cells |= {name: ends[0], f"{name}_low": ends[1], f"{name}_high": ends[2]}
-    return {**counts, **cells}
+    row: dict[str, float | int] = {
+        "edits": len(scores.values),
+        "failed": scores.failed,
+        "clusters": count_clusters(scores.clusters),
+        "independent": independent_clusters(scores.clusters),
+    }
+    low, high = mean_interval([scores.values], scores.clusters, statistics.confidence, scores.bounds)
+    for name, mean, bottom, top in zip(columns, scores.values.mean(axis=0), low, high, strict=True):
+        row |= {name: 100 * mean, f"{name}_low": 100 * bottom, f"{name}_high": 100 * top}
+    return row

@@ -9,6 +9,9 @@ from unike_lib.reporting.markdown import Row, rows_of
 from unike_lib.reporting.paper import short_title
 from unike_lib.reporting.table_text import METRIC_TITLES
 
+TITLES = METRIC_TITLES | {"mean": "mean aim", "lowest": "lowest aim"}
+HIDDEN = ["independent", "gap", "gap_low", "gap_high"]  # what sentences of the report say
+
 
 @dataclass(frozen=True)
 class ShownTable:
@@ -37,7 +40,7 @@ def shown_table(table: pd.DataFrame, paper: bool = True) -> ShownTable:
         table: as `write_table` or `write_table5` writes it, or their differences.
         paper: put the paper's numbers, paper_X, into a row below.
     """
-    table = _with_sessions(table)
+    table = _with_sessions(table).drop(columns=HIDDEN, errors="ignore")
     columns = [str(name) for name in table]
     numbers = [name for name in columns if f"{name}_low" in columns]
     labels = columns[: columns.index(numbers[0])] if numbers else columns
@@ -49,7 +52,7 @@ def shown_table(table: pd.DataFrame, paper: bool = True) -> ShownTable:
         if paper and any(printed):
             blank = ("the paper", *[""] * (len(labels) - 1))
             rows.append(ShownRow(blank, tuple((text, "") for text in printed), paper=True))
-    titles = tuple(METRIC_TITLES.get(name, _words(name)) for name in numbers)
+    titles = tuple(TITLES.get(name, _words(name)) for name in numbers)
     return ShownTable(tuple(map(_words, labels)), titles, tuple(rows))
 
 

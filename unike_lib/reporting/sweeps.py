@@ -19,7 +19,7 @@ def point_labels(point: Point) -> tuple[str, str]:
 
 
 def sweep_table(
-    records: pd.DataFrame, sweep: SweepConfig, criterion: str, statistics: StatisticsConfig, seed: int
+    records: pd.DataFrame, sweep: SweepConfig, criterion: str, statistics: StatisticsConfig
 ) -> pd.DataFrame:
     """Return mean scores in percent, or differences in points if the sweep's shape says so, in the sweep's order.
 
@@ -27,12 +27,12 @@ def sweep_table(
         records: from `load_records`, with the columns `field` and `value`.
         sweep: with backbones and tasks filled in.
         criterion: `token`, `mmedit`, `exact` or `generated`.
-        statistics: resamples and confidence.
-        seed: of the resamples.
+        statistics: confidence.
 
     Returns:
-        One row a backbone, task, method and point: `field`, `value`, `edits`, `failed`, `clusters`, and for each aim
-        (reliability, generality, locality) X, X_low, X_high. Intervals of differences are paired, edit by edit.
+        One row a backbone, task, method and point: `field`, `value`, the counts of
+        `summarise_scores`, and for each aim (reliability, generality, locality) X, X_low, X_high. Intervals of
+        differences are paired, edit by edit.
 
     Raises:
         InputError: a point without records, records of a method that is not swept, or scores that were not measured.
@@ -56,7 +56,7 @@ def sweep_table(
             scores = {point: changed.minus(unchanged) for point, changed in scores.items()}
         for point, values in scores.items():
             labels = dict(zip([*CELL, *POINT], (*cell, *point), strict=True))
-            rows.append(labels | summarise_scores(values, THREE_AIMS, statistics, seed))
+            rows.append(labels | summarise_scores(values, THREE_AIMS, statistics))
     table = pd.DataFrame(rows)
     if table["generality"].isna().any():
         raise InputError(f"{records['file'].iloc[0]}: criterion {criterion} was not measured")

@@ -8,6 +8,7 @@ import pandas as pd
 from unike_lib.config import Config
 from unike_lib.reporting.admission import Verdict, not_admitted, verdict_lines
 from unike_lib.reporting.departures import POINTER, departure_note
+from unike_lib.reporting.intervals import FEWEST
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, PAPER_VARIANTS, PaperCells
 from unike_lib.reporting.records import FAMILIES, ROW
@@ -30,14 +31,17 @@ CRITERION_TITLES = {
     "generated": "greedy answer equal to the target; locality: equal to the answer before the edit",
 }
 INTRODUCTION = """\
-In percent, with {confidence} bootstrap intervals over {intervals}. Rows in italics are the paper's, for the backbone \
+In percent, with {confidence} intervals over {intervals}. Rows in italics are the paper's, for the backbone \
 that ours stands in for. Embedded backbones are small and their benchmark is our own: **levels are not comparable with \
 the paper's**, only the pattern between methods is. A failed edit leaves the model unedited and is scored so; \
 an answer whose logits are not finite has failed too, and scores 0."""
-EDIT_INTERVALS = "edits (edits sharing a fact are resampled together; the choice of seed and backbone is not in them)"
+EDIT_INTERVALS = "edits (those that share a fact count together; the choice of seed and backbone is not in them)"
 SESSION_INTERVALS = (
-    "sessions (resampled whole, and too narrow where there are only a few; facts shared between sessions and the "
-    "choice of seed and backbone are not in them)"
+    "sessions (each counts as a whole; facts that sessions share and the choice of seed and backbone are not in them)"
+)
+FEW = (
+    f"No interval where fewer than {FEWEST} edits or sessions are independent (edits that share a fact, and a partial "
+    "session, count in part), because no method that we tried covers there: {places}."
 )
 SESSIONS = (
     "A session is K edits made one after another, each on top of those before it; all its items are scored after the "
@@ -89,6 +93,7 @@ class TableText:
             *self.notes,
             POINTER,
             _counts(tables["token"], self.config.seeds),
+            *missing_intervals(tables["token"]),
         ]
         for criterion, table in tables.items():
             parts.append(f"## Criterion `{criterion}`: {CRITERION_TITLES[criterion]}")
@@ -166,6 +171,26 @@ def _differences(table: pd.DataFrame) -> list[str]:
         ]
         parts += [f"Criterion `{criterion}`:", markdown_table(header, lines)]
     return parts
+
+
+def missing_intervals(table: pd.DataFrame) -> list[str]:
+    """Say which numbers have no interval and why, in one sentence; nothing where all have one.
+
+    Args:
+        table: of any of Tables 1 to 5, with `independent`.
+    """
+    places: dict[str, None] = {}
+    columns = [str(name) for name in table]
+    for row in rows_of(table):
+        bare = [
+            name for name in columns if f"{name}_low" in row and pd.notna(row[name]) and pd.isna(row[f"{name}_low"])
+        ]
+        place = str(row["setting"]) if "setting" in row else f"{row['backbone']}, {_setting(row)}"
+        if bare == [PORTABILITY]:
+            places[f"{place}, Port. ({row['portability_edits']:.0f} edits)"] = None
+        elif bare:
+            places[f"{place} ({row['independent']:.1f} independent)"] = None
+    return [FEW.format(places="; ".join(places))] if places else []
 
 
 def _setting(row: Mapping[str, object]) -> str:

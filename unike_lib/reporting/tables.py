@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -9,10 +10,11 @@ from unike_lib.config import Config
 from unike_lib.io import DECIMALS, atomic_path, write_csv
 from unike_lib.methods import resolve_method
 from unike_lib.reporting.admission import not_admitted, read_verdicts
+from unike_lib.reporting.contrasts import aim_gap, paired_differences
 from unike_lib.reporting.markdown import markdown_table, rows_of
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, PAPER_VARIANTS, PaperCells, paper_cells
 from unike_lib.reporting.records import CELL, CRITERIA, EDIT, FAMILIES, ROW, SETTING, load_records
-from unike_lib.reporting.scores import PAIR, paired_differences, score_table
+from unike_lib.reporting.scores import FIVE_METRICS, PAIR, EditScores, score_table, scores_by_cell, summarise_scores
 from unike_lib.reporting.table_text import REFERENCE, TASK_TITLES, TableText
 from unike_lib.types import PORTABILITY, PROBE_KINDS, InputError
 
@@ -36,7 +38,7 @@ def write_table(
             the backbone did not pass (column `admitted`).
         outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `differences` -> CSV path, UniKE minus
             each other method on the same edits, by `token` and `mmedit`; `markdown` -> Markdown path.
-        config: the run; the table's section, `statistics` and `seed` are used.
+        config: the run; the table's section and `statistics` are used.
         notes: sentences about the benchmark, such as what is left out of it.
 
     Raises:
@@ -44,15 +46,16 @@ def write_table(
     """
     check_outputs(name, outputs)
     frame = load_records(records, ["k"])
-    verdicts = read_verdicts(admission, config.statistics, config.seed)
+    verdicts = read_verdicts(admission, config.statistics)
     wanted = {*outputs, *FAMILIES}
-    tables = {criterion: _table(name, frame, criterion, config) for criterion in CRITERIA if criterion in wanted}
+    scores = {criterion: scores_by_cell(frame, criterion, keys=ROW) for criterion in CRITERIA if criterion in wanted}
+    tables = {criterion: _table(name, frame, (criterion, cells), config) for criterion, cells in scores.items()}
     for criterion, table in tables.items():
         cells = table[CELL].itertuples(index=False, name=None)
         table["admitted"] = [not not_admitted(verdicts, config.methods, cell) for cell in cells]
         if criterion in outputs:
             write_csv(outputs[criterion], table)
-    differences = _differences(name, frame, config)
+    differences = _differences(name, scores, config)
     if "differences" in outputs:
         write_csv(outputs["differences"], differences)
     if "markdown" in outputs:
@@ -121,22 +124,37 @@ def cells_of(name: str, records: pd.DataFrame, config: Config) -> pd.DataFrame:
     return pd.DataFrame(cells, columns=ROW)
 
 
-def _table(name: PaperCells, records: pd.DataFrame, criterion: str, config: Config) -> pd.DataFrame:
-    """Return the table's numbers, rounded as its CSV has them, so that all that is made of them rounds alike."""
-    table = cells_of(name, records, config)
-    table = table.merge(score_table(records, criterion, config.statistics, config.seed, keys=ROW), on=ROW)
+def _table(
+    name: PaperCells, records: pd.DataFrame, scored: tuple[str, Mapping[Any, EditScores]], config: Config
+) -> pd.DataFrame:
+    """Return the table's numbers, rounded as its CSV has them, so that all that is made of them rounds alike.
+
+    Args:
+        name: of the table.
+        records: all of its records.
+        scored: a criterion, and the scores of each cell by it.
+        config: the run.
+    """
+    criterion, cells = scored
+    rows = [
+        dict(zip(ROW, key, strict=True))
+        | summarise_scores(scores, FIVE_METRICS, config.statistics)
+        | aim_gap(scores, config.statistics.confidence)
+        for key, scores in cells.items()
+    ]
+    table = cells_of(name, records, config).merge(pd.DataFrame(rows), on=ROW)
     # Clusters of one-step editing are facts; otherwise they are sessions, of which the last may be shorter.
     table["last_session"] = (table["edits"] - (table["clusters"] - 1) * table["k"]).where(table["k"] > 1, 1)
     table = table.merge(_paper_rows(name, table, config), on=ROW, how="left")
     asked = records[records.groupby(["file", *EDIT])["kind"].transform(lambda kinds: (kinds == PORTABILITY).any())]
     if asked.empty:
         return table.round(DECIMALS)
-    ported = score_table(asked, criterion, config.statistics, config.seed, {"portability": (PORTABILITY,)}, ROW)
-    ported = ported.drop(columns=["failed", "clusters"]).rename(columns={"edits": "portability_edits"})
+    ported = score_table(asked, criterion, config.statistics, {"portability": (PORTABILITY,)}, ROW)
+    ported = ported.drop(columns=["failed", "clusters", "independent"]).rename(columns={"edits": "portability_edits"})
     return table.merge(ported, on=ROW, how="left").round(DECIMALS)
 
 
-def _differences(name: PaperCells, records: pd.DataFrame, config: Config) -> pd.DataFrame:
+def _differences(name: PaperCells, scores: Mapping[str, Mapping[Any, EditScores]], config: Config) -> pd.DataFrame:
     """Return UniKE minus each other editing method of the table: one row a criterion, method, backbone, task and K."""
     rows = config.tables[name]
     others = [method for method in rows.methods if resolve_method(config.methods, method).method != "base"]
@@ -148,7 +166,7 @@ def _differences(name: PaperCells, records: pd.DataFrame, config: Config) -> pd.
     for criterion in FAMILIES:
         for other in others:
             pair = REFERENCE, other
-            part = paired_differences(records, criterion, pair, config.statistics, config.seed)
+            part = paired_differences(scores[criterion], pair, config.statistics)
             parts.append(part.set_index(SETTING).loc[order].reset_index().assign(criterion=criterion))
     table = pd.concat(parts, ignore_index=True)
     return table[["criterion", *table.columns.drop("criterion")]].round(DECIMALS)
