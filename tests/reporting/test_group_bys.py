@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 from made_up_records import make_records
 
-from unike_lib.config import StatisticsConfig
 from unike_lib.reporting.averages import write_table5
 from unike_lib.reporting.paper import paper_table
 from unike_lib.reporting.tables import write_table
@@ -27,8 +26,7 @@ def near(records, seed):
 def written(config, admission, tmp_path_factory):
     """The tables' files by name, and the records behind them as dictionaries."""
     folder = tmp_path_factory.mktemp("group_bys")
-    small = {"table1": ONE_STEP, "table2": SEQUENTIAL, "statistics": StatisticsConfig()}
-    config = config.model_copy(update=small)
+    config = config.model_copy(update={"table1": ONE_STEP, "table2": SEQUENTIAL})
     frames = {"table1": [], "table2": []}
     for name, rows in (("table1", ONE_STEP), ("table2", SEQUENTIAL)):
         for number, (backbone, (task, k)) in enumerate([(b, s) for b in rows.backbones for s in rows.settings], 1):
