@@ -13,7 +13,7 @@ from unike_lib.backbones.base import IGNORED
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import edit_loss, request_trunk
 from unike_lib.editing.hypernetwork import NetworkEditor, edit_gradients, last_matrices
-from unike_lib.editing.ke import KeRecipe, MatrixConditioner, build_ke, condition_texts
+from unike_lib.editing.ke import ConditionReader, KeRecipe, MatrixConditioner, build_ke, condition_texts
 from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.mend import FactorTransform, MendRecipe, Moments, build_mend
 from unike_lib.editing.objective import token_scores
@@ -164,6 +164,34 @@ def test_training_starts_in_both_layers_of_a_transform():
     for layer in transform.layers:
         for name in ("up", "bias", "shift"):
             assert layer.get_parameter(name).grad.abs().min() > 0, name
+
+
+def test_moments_added_in_parts_are_those_of_all():
+    tokens, moments = torch.randn(12, 5, generator=torch.Generator().manual_seed(0)) + 3, Moments()
+    for part in tokens.split([1, 4, 7]):
+        moments.add(LowRank(part[None, :, 2:], part[None, :, :2]))
+    torch.testing.assert_close(moments.mean, tokens.double().mean(0))
+    torch.testing.assert_close(moments.squares / 11, tokens.double().var(0))
+
+
+def test_neurons_that_never_vary_are_not_blown_up():
+    transform, moments = FactorTransform(outputs=3, inputs=2, rank=2, matrices=1), Moments()
+    factors = LowRank(torch.rand(1, 4, 3) + 1, torch.tensor([[[0.5, 1.0], [0.5, 2.0], [0.5, 3.0], [0.5, 4.0]]]))
+    moments.add(factors)
+    transform.measure(moments)
+    later = replace(factors, inputs=factors.inputs + 0.25)
+    assert (transform(later, 0).inputs[..., 0] - 0.25).abs().max() < 1e-6
+
+
+def test_the_condition_reads_both_ways():
+    torch.manual_seed(0)
+    reader, rows = ConditionReader(width=3, hidden=2, condition=4), [torch.randn(length, 3) for length in (5, 2, 4)]
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=9.0)
+    found = reader(padded, torch.tensor([5, 2, 4]))
+    for row, condition in zip(rows, found, strict=True):
+        outputs = reader.lstm(row[None])[0][0]
+        read = torch.cat([outputs[-1, :2], outputs[0, 2:]])  # the last state of each direction
+        torch.testing.assert_close(condition, (reader.linear.weight @ read + reader.linear.bias).tanh())
 
 
 def test_mend_writes_every_matrix_with_its_own_scale_shift_and_rate(backbone, cases):
