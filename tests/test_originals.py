@@ -130,6 +130,10 @@ def test_layers_triplets_and_states_are_settings_of_a_row_too(run, default):
     assert departures(run(row, backbone={"layers": (3, 5)}), "row", "b")[0].value == "3, 5"
     few = departures(run(row, backbone={"max_triplets": 300}), "row", "b")
     assert [departure.text for departure in few] == ["max_triplets 300 (UniKE D.3: 15000 or more)"]
+    for name, parts in (("intrin-latent-ike", {"zeta": "off"}), ("only-latent-ike", {"intrinsic": False})):
+        assert fields_of(run(row | parts, name, {"max_triplets": 300}), name) == ["max_triplets"]
+    patched = run(row | {"zeta": "off", "latent": False}, "only-intrin", {"max_triplets": 300})
+    assert fields_of(patched, "only-intrin") == []
     assert fields_of(run(row, knowledge=default.knowledge)) == ["encoders.held_out", "memory_states"]
     patcher = {"method": "t-patcher", **ORIGINAL["t-patcher"]}
     moved = run(patcher, backbone={"layers": (1, 2), "max_triplets": 3}, knowledge=default.knowledge)
