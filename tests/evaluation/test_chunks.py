@@ -133,6 +133,20 @@ def test_a_damaged_part_is_computed_again_with_a_warning(job, damage, caplog):
     assert job.done == parts - 1
 
 
+@pytest.mark.parametrize(("sessions", "sizes"), [(1, [6, 6, 1]), (2, [6, 6, 1]), (4, [12, 1])])
+def test_parts_are_whole_sessions_of_every_k(cases, tmp_path, sessions, sizes):
+    """Sessions of two and of three end together after six cases; parts are so many sessions of three, if these fit."""
+    seen = []
+
+    def edit(part):
+        seen.append({k: len(every) for k, every in part.items()})
+        return made_up_scores({1: part[3]})
+
+    thirteen = [*cases, *cases, *cases[:3]]
+    Chunks(tmp_path, "mark").run(edit, {2: thirteen, 3: thirteen}, sessions)
+    assert seen == [{2: size, 3: size} for size in sizes]
+
+
 def test_batches_of_another_size_do_not_share_parts(cases, tmp_path):
     chunks = Chunks(tmp_path, "mark")
     assert chunks._file({1: cases}, 4) != chunks._file({1: cases}, 8)

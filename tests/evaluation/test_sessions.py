@@ -1,8 +1,8 @@
 """Sessions on a tiny backbone: scores against a loop that asks one question at a time."""
 
-import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -113,6 +113,17 @@ def test_sessions_that_begin_alike_share_their_edits(backbone, cases, ks, made, 
     assert (together["status"] != "ok").sum() == 5 * len(ks)
 
 
+def test_sessions_share_edits_only_where_all_before_are_the_same(make_backbone, cases):
+    """Both sessions begin with case 0; what is edited second differs, so nothing is shared."""
+    backbone, order = make_backbone("blip2"), {2: [cases[0], cases[1]], 3: [cases[0], cases[2], cases[1]]}
+    quick = SETTINGS.without_generation()
+    counting = Counting(NoEdit())
+    records = frame(run_edits(backbone, counting, order, answer_before(backbone, cases[:3], quick), quick))
+    assert [counting.made[case.request.id] for case in cases[:3]] == [2, 2, 1]
+    rel = records[records["kind"] == "rel"].sort_values(["k", "position"])
+    assert rel["case"].tolist() == ["vqa-0", "vqa-1", "vqa-0", "vqa-2", "vqa-1"]
+
+
 def test_a_last_partial_session_is_scored_with_its_true_length(backbone, cases):
     records = scores_of(backbone, strong_fine_tune(backbone), cases, k=2)
     rel = records[records["kind"] == "rel"]
@@ -174,11 +185,19 @@ def test_passes_stay_small_however_long_sessions_are(backbone, cases, monkeypatc
     assert max(rows) <= most
 
 
-def test_editing_time_does_not_hold_the_time_of_scoring(backbone, cases, monkeypatch):
-    slow = sessions_module.score_kinds
-    monkeypatch.setattr(sessions_module, "score_kinds", lambda *rest: time.sleep(0.05) or slow(*rest))
-    records = scores_of(backbone, NoEdit(), cases, k=5)
-    assert 0 <= records["edit_seconds"].max() < 0.01
+def test_an_edit_takes_its_share_of_the_time_and_none_of_scoring(make_backbone, cases, monkeypatch):
+    """By hand: a call of the editor takes six seconds, scoring hours; a session of three beside one of one."""
+    clock, asked = [0.0], sessions_module.score_kinds
+    monkeypatch.setattr(sessions_module, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def waits(seconds, call):
+        return lambda *rest: clock.__setitem__(0, clock[0] + seconds) or call(*rest)
+
+    monkeypatch.setattr(sessions_module, "score_kinds", waits(9999.0, asked))
+    editor = SimpleNamespace(start=Patch.identity, edit=waits(6.0, NoEdit().edit))
+    records = scores_of(make_backbone("blip2"), editor, cases[:4], 3, SETTINGS.without_generation())
+    seconds = records.groupby("session")["edit_seconds"].unique()
+    assert [each.tolist() for each in seconds] == [[(3 + 6 + 6) / 3], [3]]
 
 
 @pytest.mark.parametrize("prompt", ["mmedit", "wrapped"])
@@ -324,7 +343,8 @@ def test_search_reports_every_trial_with_its_objective(backbone, cases):
     assert both["task"].tolist() == ["vqa", "caption"] * 4 and both["edits"].tolist() == [2, len(cases)] * 4
     table = both[both["task"] == "caption"].reset_index(drop=True)
     assert table.loc[table["objective"].idxmax(), "learning_rate"] == 0.03
-    row = table.iloc[0]
+    row, alone = table.iloc[0], scores_of(backbone, strong_fine_tune(backbone, **trials[0]), cases)
+    assert all(row[kind] == pytest.approx(alone.loc[alone["kind"] == kind, "token"].mean()) for kind in PROBE_KINDS)
     by_hand = (row["rel"] + (row["t_gen"] + row["m_gen"]) / 2 + (row["t_loc"] + row["m_loc"]) / 2) / 3
     assert row["objective"] == pytest.approx(by_hand) == pytest.approx(objective(row[list(PROBE_KINDS)]))
 
@@ -369,17 +389,19 @@ def test_portability_is_scored_where_a_case_asks_it_and_changes_nothing_else(bac
             assert list(extra[column]) == list(twin[column])
 
 
-def test_passes_are_cut_by_tokens_too_and_scores_stay(backbone, cases, monkeypatch):
+@pytest.mark.parametrize(("k", "tokens"), [(2, 1), (1, 100)])
+def test_passes_are_cut_by_tokens_too_and_scores_stay(backbone, cases, monkeypatch, k, tokens):
     told = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=0), cases)
     settings = SETTINGS.model_copy(update={"sessions": 9})
-    whole = scores_of(backbone, told, cases, 2, settings)
+    whole = scores_of(backbone, told, cases, k, settings)
     rows, asked = [], backbone.encode
     monkeypatch.setattr(backbone, "encode", lambda queries, *more: rows.append(len(queries)) or asked(queries, *more))
-    monkeypatch.setattr("unike_lib.evaluation.sessions.MOST_TOKENS", 1)
+    monkeypatch.setattr("unike_lib.evaluation.sessions.MOST_TOKENS", tokens)
     before = answer_before(backbone, cases, settings)
     del rows[:]
-    cut = frame(run_edits(backbone, told, {2: cases}, before, settings))
-    assert sorted(set(rows)) == [1, 2, 4]  # two sessions of two are edited together, and asked one after the other
+    cut = frame(run_edits(backbone, told, {k: cases}, before, settings))
+    # Sessions that are edited together are laid out once, to be measured; then items are asked in several passes.
+    assert set(rows) in ([{1, 2, 4}] if k == 2 else [{5, 2, 3}, {5, 4, 1}])
     one, other = (
         table.drop(columns="edit_seconds").sort_values(["case", "kind"], ignore_index=True) for table in (whole, cut)
     )
