@@ -142,9 +142,12 @@ def test_few_independent_clusters_have_no_interval(clusters, worth_):
 
 
 def test_a_cell_in_one_session_has_no_spread_to_show():
-    cells = [np.linspace(0, 1, 50)[:, None], np.linspace(0, 1, 10)[:, None]]
-    low, high = mean_interval(cells, [*in_sessions(*[5] * 10), *[("another",)] * 10], 0.95)
-    assert np.isnan([low[0], high[0]]).all()
+    """Nor has one with a single edit of another session: worth 1.1; nine edits of it are worth 1.7."""
+    for last, lacking in ((0, True), (1, True), (9, False)):
+        cells = [np.linspace(0, 1, size)[:, None] for size in (50, 50, 50, 20 + last)]
+        names = [(f"session {edit // 5}",) for edit in range(150)] + [("another",)] * 20 + [("last",)] * last
+        low, high = mean_interval(cells, names, 0.95)
+        assert np.isnan([low[0], high[0]]).tolist() == [lacking] * 2
 
 
 def test_columns_are_apart_and_what_was_not_measured_has_none():
