@@ -1,6 +1,9 @@
 """Tiny random backbones of both families, in Hugging Face's own classes, and a word-level tokenizer."""
 
+import copy
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -30,6 +33,31 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_model(family: str, seed: int = 0, **text) -> Blip2ForConditionalGeneration:
+    """Return a model of the caller's own, and leave torch's generator as building it would."""
+    built, state = _built(family, seed, **text)
+    torch.set_rng_state(state)
+    return _own(built, {})
+
+
+def _own(module: torch.nn.Module, memo: dict[int, Any]) -> torch.nn.Module:
+    """Copy a module as copy.deepcopy does, several times faster: most of its attributes are numbers or empty."""
+    own = memo[id(module)] = object.__new__(type(module))
+    for name, value in vars(module).items():
+        if name == "_modules":
+            copied = {key: memo.get(id(part)) or _own(part, memo) for key, part in value.items()}
+        elif isinstance(value, dict) and not value:
+            copied = type(value)()
+        elif value is None or isinstance(value, str | int | float):
+            copied = value
+        else:
+            copied = copy.deepcopy(value, memo)
+        own.__dict__[name] = copied
+    return own
+
+
+@cache
+def _built(family: str, seed: int, **text) -> tuple[Blip2ForConditionalGeneration, torch.Tensor]:
+    """Build a model once; also the state in which that leaves torch's generator."""
     torch.manual_seed(seed)
     shared = {
         "vocab_size": len(VOCABULARY), "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": 4,
@@ -51,7 +79,7 @@ def tiny_model(family: str, seed: int = 0, **text) -> Blip2ForConditionalGenerat
     for name, parameter in model.language_model.named_parameters():
         if "bias" in name or "norm" in name:
             torch.nn.init.normal_(parameter, mean=float("norm.weight" in name), std=0.2)
-    return model
+    return model, torch.get_rng_state()
 
 
 def tiny_images(names: Sequence[str]) -> torch.Tensor:
