@@ -6,9 +6,10 @@ import pytest
 import torch
 from test_editors import EDITORS, unike
 from test_hypernetworks import EDITORS as NETWORK_EDITORS
-from tiny_models import WIDTH
+from tiny_models import FAMILIES, WIDTH, make_case, tiny_images, tiny_model, tiny_tokenizer
 from torch.nn.functional import cosine_similarity
 
+from unike_lib.backbones.base import Backbone
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.serac import Serac, SeracModels
@@ -16,6 +17,7 @@ from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
 from unike_lib.trained_methods import SeracMethod
 
+TARGETS = ["hot dog", "cat", "red owl left"]  # sessions of two and of one
 SETTINGS = EvaluationConfig(sessions=2, max_new_tokens=3)
 SERAC = SeracMethod(method="serac", width=16, heads=2, scope_layers=1, counterfactual_layers=1)
 
@@ -41,15 +43,24 @@ def in_dtype(backbone, dtype):
     return backbone
 
 
-@pytest.mark.parametrize(("family", "dtype"), [("blip2", torch.float16), ("minigpt4", torch.bfloat16)])
+@pytest.fixture(
+    scope="module", params=[("blip2", torch.float16), ("minigpt4", torch.bfloat16)], ids=["blip2", "minigpt4"]
+)
+def both(request):
+    """The backbone in float32 and in half precision, each with its answers before any edit; editors change neither."""
+    family, dtype = request.param
+    question, asked = "question : {} short answer :", [make_case(i, t) for i, t in enumerate(TARGETS)]
+    make = lambda: Backbone(  # noqa: E731
+        tiny_model(family), tiny_tokenizer(), FAMILIES[family], tiny_images, (2, 3, 4, 5), question
+    )
+    pair = make(), in_dtype(make(), dtype)
+    return asked, [(backbone, answer_before(backbone, asked, SETTINGS)) for backbone in pair]
+
+
 @pytest.mark.parametrize("name", ALL)
-def test_sessions_in_half_precision_decide_as_in_single(family, make_backbone, cases, name, dtype):
-    layers = (2, 3, 4, 5)
-    tables = []
-    for backbone in (make_backbone(family, layers), in_dtype(make_backbone(family, layers), dtype)):
-        before = answer_before(backbone, cases, SETTINGS)
-        tables.append(run_edits(backbone, ALL[name](backbone), {2: cases}, before, SETTINGS))
-    single, half = tables
+def test_sessions_in_half_precision_decide_as_in_single(both, name):
+    asked, pair = both
+    single, half = (run_edits(backbone, ALL[name](backbone), {2: asked}, before, SETTINGS) for backbone, before in pair)
     assert [score.status for score in half] == [score.status for score in single] == ["ok"] * len(half)
     same = [one.token == other.token for one, other in zip(single, half, strict=True)]
     assert sum(same) / len(same) >= 0.8
