@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from tiny_models import make_case
+from tiny_models import FAMILIES, make_case, tiny_images, tiny_model, tiny_tokenizer
 
+from unike_lib.backbones.base import Backbone
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit, Outcome
 from unike_lib.editing.fine_tune import FineTune
@@ -28,8 +29,40 @@ from unike_lib.trained_methods import SeracMethod
 from unike_lib.types import PROBE_KINDS, Probe, Query
 
 RIGHT_AFTER = ["token_right_after", "mmedit_right_after", "exact_right_after"]
-SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=5)
+SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=4)
 LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "mark": "x"}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def backbone(request):
+    """Two layers are enough for the bookkeeping of sessions; no test here changes the model."""
+    model = tiny_model(request.param, num_hidden_layers=2)
+    return Backbone(model, tiny_tokenizer(), FAMILIES[request.param], tiny_images, None, "question : {} short answer :")
+
+
+@pytest.fixture(scope="module")
+def asked(backbone):
+    """Answers before any edit, by what was asked: every test of a backbone shares them."""
+    return {}
+
+
+@pytest.fixture
+def before_of(asked, backbone):
+    def ask(cases, settings=SETTINGS):
+        key = repr(cases), settings.model_dump_json()
+        if key not in asked:
+            asked[key] = answer_before(backbone, cases, settings)
+        return asked[key]
+
+    return ask
+
+
+@pytest.fixture
+def scores_of(backbone, before_of):
+    def score(editor, cases, k=1, settings=SETTINGS):
+        return frame(run_edits(backbone, editor, {k: cases}, before_of(cases, settings), settings))
+
+    return score
 
 
 def strong_fine_tune(backbone, **settings):
@@ -40,14 +73,10 @@ def frame(scores):
     return records_table(scores, LABELS)
 
 
-def scores_of(backbone, editor, cases, k=1, settings=SETTINGS):
-    return frame(run_edits(backbone, editor, {k: cases}, answer_before(backbone, cases, settings), settings))
-
-
-def test_locality_equals_a_loop_over_single_questions(backbone, cases):
+def test_locality_equals_a_loop_over_single_questions(backbone, cases, scores_of):
     """Edit one case at a time, ask one question at a time, compare all positions rank by rank."""
     editor = strong_fine_tune(backbone, steps=15)
-    records = scores_of(backbone, editor, cases)
+    records = scores_of(editor, cases)
     for case in cases:
         patch = editor.edit([case.request], editor.start(1)).patch
         for kind, ranks in (("t_loc", 1), ("m_loc", 10)):
@@ -67,9 +96,9 @@ def test_locality_equals_a_loop_over_single_questions(backbone, cases):
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
-def test_batches_of_sessions_do_not_change_the_scores(backbone, cases, k):
+def test_batches_of_sessions_do_not_change_the_scores(backbone, cases, k, scores_of):
     tables = [
-        scores_of(backbone, strong_fine_tune(backbone, steps=3), cases, k, SETTINGS.model_copy(update={"sessions": n}))
+        scores_of(strong_fine_tune(backbone, steps=3), cases, k, SETTINGS.model_copy(update={"sessions": n}))
         for n in (1, 4)
     ]
     keys = ["case", "kind"]
@@ -98,10 +127,10 @@ class Counting:
     ],
 )
 @pytest.mark.parametrize("sessions", [1, 4])
-def test_sessions_that_begin_alike_share_their_edits(backbone, cases, ks, made, sessions):
+def test_sessions_that_begin_alike_share_their_edits(backbone, cases, ks, made, sessions, before_of):
     """Scores are those of every K alone; the third edit fails, and the scores say so in every session that has it."""
     settings = SETTINGS.model_copy(update={"sessions": sessions})
-    before = answer_before(backbone, cases, settings)
+    before = before_of(cases, settings)
     shared = Counting(FailsOn("vqa-2", strong_fine_tune(backbone, steps=3)))
     together = frame(run_edits(backbone, shared, dict.fromkeys(ks, cases), before, settings))
     assert [shared.made[case.request.id] for case in cases] == made
@@ -124,17 +153,17 @@ def test_sessions_share_edits_only_where_all_before_are_the_same(make_backbone, 
     assert rel["case"].tolist() == ["vqa-0", "vqa-1", "vqa-0", "vqa-2", "vqa-1"]
 
 
-def test_a_last_partial_session_is_scored_with_its_true_length(backbone, cases):
-    records = scores_of(backbone, strong_fine_tune(backbone), cases, k=2)
+def test_a_last_partial_session_is_scored_with_its_true_length(backbone, cases, scores_of):
+    records = scores_of(strong_fine_tune(backbone), cases, k=2)
     rel = records[records["kind"] == "rel"]
     assert rel.groupby("session").size().tolist() == [2, 2, 1]
     assert rel.set_index("case").loc["vqa-4", ["session", "position"]].tolist() == [2, 0]
 
 
-def test_a_session_is_scored_after_all_its_edits(backbone, cases):
+def test_a_session_is_scored_after_all_its_edits(backbone, cases, scores_of):
     """The first case of a pair is scored with the second edit in force."""
     editor, pair = strong_fine_tune(backbone), cases[:2]
-    records = scores_of(backbone, editor, pair, k=2)
+    records = scores_of(editor, pair, k=2)
     patch = editor.start(1)
     for case in pair:
         patch = editor.edit([case.request], patch).patch
@@ -155,9 +184,9 @@ def right_by_hand(backbone, case, patch):
     return float(right.mean()), float(right.min())
 
 
-def test_each_item_is_also_scored_right_after_its_own_edit(backbone, cases):
-    editor = strong_fine_tune(backbone, steps=12)
-    records = scores_of(backbone, editor, cases, k=3)  # sessions of 3 and of 2
+def test_each_item_is_also_scored_right_after_its_own_edit(backbone, cases, scores_of):
+    editor = strong_fine_tune(backbone, steps=3)
+    records = scores_of(editor, cases, k=3)  # sessions of 3 and of 2
     rel = records[records["kind"] == "rel"].set_index("case")
     for session in (cases[:3], cases[3:]):
         patch = editor.start(1)
@@ -172,14 +201,15 @@ def test_each_item_is_also_scored_right_after_its_own_edit(backbone, cases):
     assert records.loc[records["kind"] != "rel", RIGHT_AFTER].isna().all(axis=None)
 
 
-def test_one_step_editing_has_no_scores_of_its_own_right_after(backbone, cases):
-    assert scores_of(backbone, NoEdit(), cases[:2])[RIGHT_AFTER].isna().all(axis=None)
+def test_one_step_editing_has_no_scores_of_its_own_right_after(backbone, cases, scores_of):
+    assert scores_of(NoEdit(), cases[:2])[RIGHT_AFTER].isna().all(axis=None)
 
 
-@pytest.mark.parametrize(("k", "sessions", "most"), [(2, 4, 4), (2, 3, 3), (2, 1, 1), (5, 2, 2), (1, 3, 3)])
-def test_passes_stay_small_however_long_sessions_are(backbone, cases, monkeypatch, k, sessions, most):
+@pytest.mark.parametrize("size", [(2, 4, 4), (2, 3, 3), (2, 1, 1), (5, 2, 2), (1, 3, 3)])
+def test_passes_stay_small_however_long_sessions_are(backbone, cases, before_of, monkeypatch, size):
+    k, sessions, most = size
     settings = SETTINGS.model_copy(update={"sessions": sessions})
-    before, encode, rows = answer_before(backbone, cases, settings), backbone.encode, []
+    before, encode, rows = before_of(cases, settings), backbone.encode, []
     monkeypatch.setattr(backbone, "encode", lambda queries, *rest: rows.append(len(queries)) or encode(queries, *rest))
     run_edits(backbone, NoEdit(), {k: cases}, before, settings)
     assert max(rows) <= most
@@ -195,16 +225,17 @@ def test_an_edit_takes_its_share_of_the_time_and_none_of_scoring(make_backbone, 
 
     monkeypatch.setattr(sessions_module, "score_kinds", waits(9999.0, asked))
     editor = SimpleNamespace(start=Patch.identity, edit=waits(6.0, NoEdit().edit))
-    records = scores_of(make_backbone("blip2"), editor, cases[:4], 3, SETTINGS.without_generation())
+    backbone, quick = make_backbone("blip2"), SETTINGS.without_generation()
+    records = frame(run_edits(backbone, editor, {3: cases[:4]}, answer_before(backbone, cases[:4], quick), quick))
     seconds = records.groupby("session")["edit_seconds"].unique()
     assert [each.tolist() for each in seconds] == [[(3 + 6 + 6) / 3], [3]]
 
 
 @pytest.mark.parametrize("prompt", ["mmedit", "wrapped"])
-def test_locality_behind_a_context_compares_the_common_tail(backbone, cases, prompt):
+def test_locality_behind_a_context_compares_the_common_tail(backbone, cases, prompt, scores_of):
     """Ask one question at a time: unedited answers have no context, edited ones have (`mmedit`: no template)."""
     editor = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1, prompt=prompt), cases[3:])
-    records = scores_of(backbone, editor, cases[:2])
+    records = scores_of(editor, cases[:2])
     for case in cases[:2]:
         context = editor.edit([case.request], editor.start(1)).patch.contexts[0]
         for kind, ranks in (("t_loc", 1), ("m_loc", 10)):
@@ -229,13 +260,12 @@ def untrained_serac(backbone):
 
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("kind", ["ike", "serac"])
-def test_batches_change_no_context_and_no_route(backbone, cases, k, kind):
+def test_batches_change_no_context_and_no_route(backbone, cases, k, kind, scores_of):
     ike = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=0), cases[3:])
     editor = ike if kind == "ike" else untrained_serac(backbone)
     settings = [SETTINGS.model_copy(update={"sessions": sessions}) for sessions in (1, 4)]
     first, second = (
-        scores_of(backbone, editor, cases, k, each).sort_values(["case", "kind"]).reset_index(drop=True)
-        for each in settings
+        scores_of(editor, cases, k, each).sort_values(["case", "kind"]).reset_index(drop=True) for each in settings
     )
     same = ["case", "kind", "session", "token", "exact", "generated", "text_after"]
     pd.testing.assert_frame_equal(first[same], second[same])
@@ -259,8 +289,8 @@ class FailsOn:
         )
 
 
-def test_a_failed_edit_is_recorded_and_does_not_sink_the_run(backbone, cases):
-    records = scores_of(backbone, FailsOn("vqa-2"), cases)
+def test_a_failed_edit_is_recorded_and_does_not_sink_the_run(backbone, cases, scores_of):
+    records = scores_of(FailsOn("vqa-2"), cases)
     failed = records[records["status"] != "ok"]
     assert set(failed["case"]) == {"vqa-2"} and len(failed) == 5
     assert (failed["status"] == "failed: loss is not finite").all()
@@ -286,21 +316,21 @@ class Overflows:
 
 
 @pytest.mark.parametrize("generate", [True, False])
-def test_answers_that_are_no_numbers_are_failures_and_score_nothing(backbone, cases, generate):
+def test_answers_that_are_no_numbers_are_failures_and_score_nothing(backbone, cases, generate, scores_of):
     settings = SETTINGS.model_copy(update={"generate": generate})
-    records = scores_of(backbone, Overflows(backbone, "vqa-2"), cases, settings=settings)
+    records = scores_of(Overflows(backbone, "vqa-2"), cases, settings=settings)
     broken = records["case"] == "vqa-2"
     assert (records.loc[broken, "status"] == "failed: logits are not finite").all()
     assert (records.loc[broken, ["token", "mmedit", "exact"]] == 0).all(axis=None)
     assert (records.loc[broken, "generated"].fillna(0) == 0).all()
     assert (records.loc[~broken, "status"] == "ok").all()
-    same = scores_of(backbone, NoEdit(), cases, settings=settings)
+    same = scores_of(NoEdit(), cases, settings=settings)
     columns = ["token", "mmedit", "exact", "generated"]
     pd.testing.assert_frame_equal(records.loc[~broken, columns], same.loc[~broken, columns])
 
 
-def test_records_and_answers_survive_the_disk(tmp_path, backbone, cases):
-    before = answer_before(backbone, cases, SETTINGS)
+def test_records_and_answers_survive_the_disk(tmp_path, backbone, cases, before_of):
+    before = before_of(cases)
     before.save(tmp_path / "b.parquet", "mark")
     loaded = Before.load(tmp_path / "b.parquet", "mark")
     editor = strong_fine_tune(backbone, steps=2)
@@ -313,8 +343,8 @@ def test_records_and_answers_survive_the_disk(tmp_path, backbone, cases):
     assert back["token"].tolist() == runs[0]["token"].tolist()
 
 
-def test_generation_can_be_switched_off(backbone, cases):
-    records = scores_of(backbone, NoEdit(), cases[:2], settings=SETTINGS.model_copy(update={"generate": False}))
+def test_generation_can_be_switched_off(backbone, cases, scores_of):
+    records = scores_of(NoEdit(), cases[:2], settings=SETTINGS.model_copy(update={"generate": False}))
     assert records["generated"].isna().all() and records["token"].notna().all()
 
 
@@ -334,8 +364,8 @@ def _greedy(backbone, case):
     return generate(backbone, [query], [[]], max_new_tokens=5)[0]
 
 
-def test_search_reports_every_trial_with_its_objective(backbone, cases):
-    before = answer_before(backbone, cases, SETTINGS)
+def test_search_reports_every_trial_with_its_objective(backbone, cases, scores_of, before_of):
+    before = before_of(cases)
     trials = grid_trials({"learning_rate": (1e-9, 0.03), "steps": (2, 6)}, 12, 0)
     assert len(trials) == 4 and len(grid_trials({"a": range(50)}, 12, 0)) == 12
     by_task = {"vqa": cases[:2], "caption": cases}
@@ -343,14 +373,14 @@ def test_search_reports_every_trial_with_its_objective(backbone, cases):
     assert both["task"].tolist() == ["vqa", "caption"] * 4 and both["edits"].tolist() == [2, len(cases)] * 4
     table = both[both["task"] == "caption"].reset_index(drop=True)
     assert table.loc[table["objective"].idxmax(), "learning_rate"] == 0.03
-    row, alone = table.iloc[0], scores_of(backbone, strong_fine_tune(backbone, **trials[0]), cases)
+    row, alone = table.iloc[0], scores_of(strong_fine_tune(backbone, **trials[0]), cases)
     assert all(row[kind] == pytest.approx(alone.loc[alone["kind"] == kind, "token"].mean()) for kind in PROBE_KINDS)
     by_hand = (row["rel"] + (row["t_gen"] + row["m_gen"]) / 2 + (row["t_loc"] + row["m_loc"]) / 2) / 3
     assert row["objective"] == pytest.approx(by_hand) == pytest.approx(objective(row[list(PROBE_KINDS)]))
 
 
-def test_sweep_visits_every_point_and_the_method_as_it_is(backbone, cases):
-    before, points = answer_before(backbone, cases[:2], SETTINGS), [{}, {"steps": 1}, {"steps": 9}]
+def test_sweep_visits_every_point_and_the_method_as_it_is(backbone, cases, scores_of, before_of):
+    before, points = before_of(cases[:2]), [{}, {"steps": 1}, {"steps": 9}]
     runs = sweep(backbone, lambda t: strong_fine_tune(backbone, **t), cases[:2], before, points, SETTINGS)
     labels = [("", ""), ("steps", "1"), ("steps", "9")]
     assert [(point["field"], point["value"]) for point, _ in runs] == labels
@@ -358,12 +388,12 @@ def test_sweep_visits_every_point_and_the_method_as_it_is(backbone, cases):
     assert set(tables[0]) == set(SWEEP_SCHEMA.names)
     reliability = [table[table["kind"] == "rel"]["token"].sum() for table in tables]
     assert reliability[1] < reliability[0] <= reliability[2]
-    alone = scores_of(backbone, strong_fine_tune(backbone), cases[:2])
+    alone = scores_of(strong_fine_tune(backbone), cases[:2])
     assert tables[0]["token"].tolist() == alone["token"].tolist()
     assert torch.is_grad_enabled()
 
 
-def test_portability_is_scored_where_a_case_asks_it_and_changes_nothing_else(backbone, cases):
+def test_portability_is_scored_where_a_case_asks_it_and_changes_nothing_else(backbone, cases, scores_of):
     """Two of five cases ask it; sessions of two keep their rows, and each score is that of the question asked alone."""
     asked = {1: Query("image-1", "what is on the left ?", "red owl"), 2: Query("image-2", "name it", "blue")}
     more = [
@@ -371,7 +401,7 @@ def test_portability_is_scored_where_a_case_asks_it_and_changes_nothing_else(bac
         for i, case in enumerate(cases)
     ]
     for k in (1, 2):
-        plain, ported = (scores_of(backbone, strong_fine_tune(backbone), some, k) for some in (cases, more))
+        plain, ported = (scores_of(strong_fine_tune(backbone), some, k) for some in (cases, more))
         extra = ported[ported["kind"] == "portability"]
         assert list(extra["case"]) == ["vqa-1", "vqa-2"]
         assert list(zip(extra["session"], extra["position"], strict=True)) == [(1 // k, 1 % k), (2 // k, 2 % k)]
@@ -383,21 +413,22 @@ def test_portability_is_scored_where_a_case_asks_it_and_changes_nothing_else(bac
                                        for p in case.probes))
             for i, case in enumerate(cases)
         ]  # fmt: skip
-        twin = scores_of(backbone, strong_fine_tune(backbone), moved, k)
+        twin = scores_of(strong_fine_tune(backbone), moved, k)
         twin = twin[(twin["kind"] == "t_gen") & twin["case"].isin(extra["case"])]
         for column in ("token", "exact", "generated", "text_before", "text_after", "target"):
             assert list(extra[column]) == list(twin[column])
 
 
-@pytest.mark.parametrize(("k", "tokens"), [(2, 1), (1, 100)])
-def test_passes_are_cut_by_tokens_too_and_scores_stay(backbone, cases, monkeypatch, k, tokens):
-    told = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=0), cases)
+@pytest.mark.parametrize("limit", [(2, 1), (1, 100)])
+def test_passes_are_cut_by_tokens_too_and_scores_stay(backbone, cases, monkeypatch, scores_of, before_of, limit):
+    k, tokens = limit
+    told = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=0, prompt="wrapped"), cases)
     settings = SETTINGS.model_copy(update={"sessions": 9})
-    whole = scores_of(backbone, told, cases, k, settings)
+    whole = scores_of(told, cases, k, settings)
     rows, asked = [], backbone.encode
     monkeypatch.setattr(backbone, "encode", lambda queries, *more: rows.append(len(queries)) or asked(queries, *more))
     monkeypatch.setattr("unike_lib.evaluation.sessions.MOST_TOKENS", tokens)
-    before = answer_before(backbone, cases, settings)
+    before = before_of(cases, settings)
     del rows[:]
     cut = frame(run_edits(backbone, told, {k: cases}, before, settings))
     # Sessions that are edited together are laid out once, to be measured; then items are asked in several passes.
