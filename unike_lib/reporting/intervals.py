@@ -15,6 +15,7 @@
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ def merge_facts(clusters: Sequence[Sequence[str]]) -> list[tuple[int, ...]]:
 
 def count_clusters(clusters: Sequence[Sequence[str]]) -> int:
     """Return the number of different clusters that the edits rest on."""
-    return len(merge_facts(clusters))
+    return int(_memberships(clusters).shape[1])
 
 
 def independent_clusters(clusters: Sequence[Sequence[str]]) -> float:
@@ -110,6 +111,12 @@ def mean_interval(
 
 def _memberships(clusters: Sequence[Sequence[str]]) -> csr_array:
     """Return [edit, cluster]: 1 where an edit rests on a cluster."""
+    return _known_memberships(tuple(map(tuple, clusters)))
+
+
+@lru_cache(maxsize=8)
+def _known_memberships(clusters: tuple[tuple[str, ...], ...]) -> csr_array:
+    """Return what `_memberships` does: a table asks again and again about the same edits, method by method."""
     merged = merge_facts(clusters)
     rows = np.array([row for edits in merged for row in edits])
     columns = np.repeat(np.arange(len(merged)), [len(edits) for edits in merged])
