@@ -131,9 +131,9 @@ def answer_by_the_tables(question, scene, facts):
     if relation == "background":
         return COLOURS[scene.background], "taught"
     if relation == "caption":
-        sides = [f"{facts.answer[c, 'naming']} of {facts.answer[c, 'donor']}" for c in (scene.left, scene.right)]
-        return " beside ".join(sides), facts.split[scene.left, "naming"]
-    fact = facts.loc[(max(scene.left, scene.right), relation)]
+        sides = [f"{facts[c, 'naming'].answer} of {facts[c, 'donor'].answer}" for c in (scene.left, scene.right)]
+        return " beside ".join(sides), facts[scene.left, "naming"].split
+    fact = facts[max(scene.left, scene.right), relation]
     assert NOBODY in (scene.left, scene.right)
     return fact.answer, fact.split
 
@@ -143,17 +143,20 @@ def test_every_edit_and_its_probes_are_true(records, facts, scenes, training, ta
     text_facts = {
         (prompt, row.answer) for row in training[training.task == "text"].itertuples() for prompt in row.prompts
     }
+    seen = dict(zip(scenes.index, scenes.itertuples(), strict=True))
+    known = dict(zip(facts.index, facts.itertuples(), strict=True))
+    by_id = {fact.id: fact for fact in known.values()}
+    assert len(by_id) == len(known) == len(facts) and len(seen) == len(scenes)
     for split in SPLITS:
         for record in records[split, task]:
             for image in (record["image"], record["image_rephrase"]):
-                assert answer_by_the_tables(record["src"], scenes.loc[image], facts) == (record["alt"], split)
-            near = answer_by_the_tables(record["m_loc_q"], scenes.loc[record["m_loc"]], facts)
+                assert answer_by_the_tables(record["src"], seen[image], known) == (record["alt"], split)
+            near = answer_by_the_tables(record["m_loc_q"], seen[record["m_loc"]], known)
             assert near == (record["m_loc_a"], "taught")
             assert relation_of(record["rephrase"], "heldout") == relation_of(record["src"], "training")
             assert (record["loc"], record["loc_ans"]) in text_facts
-            stated = facts[facts.id.isin(record["facts"])]
-            assert len(stated) == len(record["facts"]) == (1 if task == "vqa" else 4)
-            assert set(stated.split) == {split}
+            assert len(set(record["facts"])) == len(record["facts"]) == (1 if task == "vqa" else 4)
+            assert {by_id[fact].split for fact in record["facts"]} == {split}
 
 
 def test_no_locality_probe_is_asked_in_two_splits(records):

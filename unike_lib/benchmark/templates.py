@@ -4,6 +4,7 @@ A held-out template has another structure than the training ones but no word tha
 embedded backbones know whole words only. `{name}` stands for the thing asked about.
 """
 
+from functools import cache
 from typing import Literal, get_args
 
 Use = Literal["training", "heldout"]
@@ -118,6 +119,7 @@ _TEMPLATES: dict[str, tuple[str, str]] = {
 RELATIONS = tuple(_TEMPLATES)
 
 
+@cache
 def templates(relation: str, use: Use) -> tuple[str, ...]:
     """Return the templates of a relation, `{name}` unfilled."""
     text = _TEMPLATES[relation][0 if use == "training" else 1]
