@@ -39,10 +39,18 @@ def recipe(benchmark, features, base):
 
 
 @pytest.fixture(scope="module")
-def trained(recipe, tmp_path_factory):
-    path = tmp_path_factory.mktemp("trained") / "trained.safetensors"
-    train_smol(recipe, path)
-    return path
+def training(recipe, tmp_path_factory):
+    """What a training wrote, and the model that it left behind."""
+    path, kept, loss = tmp_path_factory.mktemp("trained") / "trained.safetensors", [], ConnectorTrainer.loss
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConnectorTrainer, "loss", lambda self, layout: (kept.append(self), loss(self, layout))[1])
+        train_smol(recipe, path)
+    return path, kept[-1].model
+
+
+@pytest.fixture(scope="module")
+def trained(training):
+    return training[0]
 
 
 def changed(recipe, **fields):
@@ -212,15 +220,12 @@ def test_the_shipped_weights_fit_the_default_run(tmp_path, monkeypatch):
     assert read_tensors(pretrain_smol.SHIPPED, default.mark)
 
 
-def test_the_assembled_folder_computes_what_was_trained(recipe, trained, tmp_path, monkeypatch):
+def test_the_assembled_folder_computes_what_was_trained(recipe, training, tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "PIXELS", {"height": 64, "width": 128})
-    kept = []
-    loss = ConnectorTrainer.loss
-    monkeypatch.setattr(ConnectorTrainer, "loss", lambda self, layout: (kept.append(self), loss(self, layout))[1])
-    train_smol(recipe, tmp_path / "trained.safetensors")
-    adapted = copy.deepcopy(kept[-1].model).eval()
+    path, left_behind = training
+    adapted = copy.deepcopy(left_behind).eval()
     folder = tmp_path / "whole"
-    assemble_smol(recipe.base, tmp_path / "trained.safetensors", folder)
+    assemble_smol(recipe.base, path, folder)
     model = load_model(folder, recipe.backbone)
     assert type(model).__name__ == "Blip2WithTower"
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
