@@ -156,7 +156,7 @@ def test_what_does_nothing_in_a_row_is_not_named(run, default):
     assert fields_of(run(row | external | {"shift_in_training": False})) == ["latent"]
     intrinsic = {"intrinsic": False, "steps": 3, "learning_rate": 1.0, "zeta": "random", "neurons": 4}
     assert fields_of(run(row | intrinsic | loose)) == ["intrinsic"]
-    assert fields_of(run(row | {"demonstrations": 3})) == []
+    assert fields_of(run(row | {"demonstrations": 3, "retriever": "backbone", "prompt": "wrapped"})) == []
     assert fields_of(run(row | {"demonstrations": 3, "in_context": True, "retriever": "minilm"})) == [
         "in_context",
         "demonstrations",

@@ -184,7 +184,7 @@ NEEDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "shift_in_training": (_INTRINSIC, _LATENT),
     **dict.fromkeys(("top_k", "memory_keys", "retrieval_temperature", "edit_slots", "alpha", "attention"), (_LATENT,)),
     **dict.fromkeys(("alpha_scale", "alpha_convention", "alpha_operands", "h_pos"), (_LATENT,)),
-    **dict.fromkeys(("demonstrations", "retriever"), (("in_context",),)),
+    **dict.fromkeys(("demonstrations", "retriever", "prompt"), (("in_context",),)),
     **dict.fromkeys(("max_triplets", "encoders.learning_rate"), (_ZETA,)),
     "encoders.held_out": (_INTRINSIC, ("zeta",)),
 }
