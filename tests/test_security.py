@@ -16,7 +16,7 @@ from unike_lib.backbones.load import load_backbone
 from unike_lib.benchmark.missing import missing_of_case, require_images
 from unike_lib.benchmark.mmedit import FIELDS, image_path, load_image, read_cases
 from unike_lib.benchmark_config import BenchmarkConfig
-from unike_lib.sources import imported_names
+from unike_lib.code_digest import imported_names
 from unike_lib.types import InputError
 
 ROOT = Path(__file__).parents[1]

@@ -9,11 +9,14 @@ from pathlib import Path
 LIBRARY = Path(__file__).parent
 # Rules name the settings that shape their results as parameters; these modules change nothing by themselves.
 SETTINGS = {"unike_lib.config", "unike_lib.backbone_config", "unike_lib.methods", "unike_lib.trained_methods"}
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 LEFT_OUT = SETTINGS | {"unike_lib.section", "unike_lib.runtime"}
 
 
 def code_digest(script: Path, data: Sequence[str] = (), library: Path = LIBRARY) -> str:
-    """Return 16 hex digits that change with any library file that a script imports, or with package data that it reads.
+    """Return 16 hex digits that change with any library code that a script imports, or with package data that it reads.
+
+    Comments, docstrings and layout are not code: whoever explains a line better runs nothing again.
 
     Args:
         script: a Python file outside the library.
@@ -31,9 +34,8 @@ def code_digest(script: Path, data: Sequence[str] = (), library: Path = LIBRARY)
         files += found
     digest = hashlib.sha256()
     for file in files:
-        digest.update(
-            f"{file.relative_to(library).as_posix()}:{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode()
-        )
+        content = _code_digest_of(file) if file.suffix == ".py" else hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{file.relative_to(library).as_posix()}:{content}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -62,11 +64,30 @@ def imported_names(file: Path) -> tuple[str, ...]:
     return _names_in(file.read_text(encoding="utf-8"), str(file))
 
 
+def _code_digest_of(file: Path) -> str:
+    """Return the SHA-256 of a Python file's code."""
+    return _digest_in(file.read_text(encoding="utf-8"), str(file))
+
+
+# A file is parsed once, however many scripts depend on it: every job of a workflow asks for all of them.
+@cache
+def _parsed(text: str, filename: str) -> ast.Module:
+    return ast.parse(text, filename=filename)
+
+
+@cache
+def _digest_in(text: str, filename: str) -> str:
+    tree = _parsed(text, filename)
+    for node in (tree, *_statements(tree)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
 @cache
 def _names_in(text: str, filename: str) -> tuple[str, ...]:
-    """Parse a file once, however many scripts depend on it: every job of a workflow asks for all of them."""
     found: list[str] = []
-    for node in _statements(ast.parse(text, filename=filename)):
+    for node in _statements(_parsed(text, filename)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unike_lib.sources import code_digest, imported_names, library_files
+from unike_lib.code_digest import code_digest, imported_names, library_files
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,6 +69,39 @@ def test_digest_changes_with_the_code_behind_a_script_only(library):
     (library / "d.py").write_text("changed = 1\n")
     assert code_digest(file, library=library) == before
     (library / "pack" / "c.py").write_text("changed = 1\n")
+    assert code_digest(file, library=library) != before
+
+
+CODE = 'LIMIT = 3\n\n\nclass A:\n    def f(self, x=1):\n        return "a"\n'
+EXPLAINED = """'Of a module.'
+
+# A comment.
+LIMIT = 3  # units
+class A:
+    'Of a class.'
+
+    def f(self,
+          x=1):
+        'Of a function.'
+        return "a"  # no more
+"""
+
+
+def test_comments_docstrings_and_layout_change_no_digest(library):
+    file, code = script(library, "from unike_lib import d\n"), library / "d.py"
+    code.write_text(CODE)
+    before = code_digest(file, library=library)
+    for text in (EXPLAINED, EXPLAINED.replace("Of a", "About a")):
+        code.write_text(text)
+        assert code_digest(file, library=library) == before
+
+
+@pytest.mark.parametrize("was, now", [("3", "4"), ("x=1", "x=2"), ('"a"', '"b"'), ("return", "yield"), ("f(", "g(")])
+def test_every_change_of_code_changes_the_digest(library, was, now):
+    file, code = script(library, "from unike_lib import d\n"), library / "d.py"
+    code.write_text(CODE)
+    before = code_digest(file, library=library)
+    code.write_text(CODE.replace(was, now))
     assert code_digest(file, library=library) != before
 
 
