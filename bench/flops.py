@@ -55,7 +55,7 @@ def measure(subject: Subject, sessions: int, rounds: int) -> str:
     """Return a line: floor of a step, what the machine could do in its time, the share that is achieved."""
     trainer = t_patcher(subject)(subject.backbone).trainer
     requests = [case.request for case in subject.cases[:sessions]]
-    trunk, onto = request_trunk(subject.backbone, requests), Patch.identity(len(requests))
+    trunk, onto = request_trunk(subject.backbone, requests), Patch(len(requests))
     source = NeuronSource(trainer.new_neurons(requests, trunk, onto))
     times, peaks = [], []
     for _ in range(rounds + 1):

@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 
 from bench.gpu_stage import BACKBONES, FULL, MOST, SMALL, Stage, build_stage, editors, random_memory
 from unike_lib.backbones.base import IGNORED, Backbone
-from unike_lib.backbones.decoder import Trace
+from unike_lib.backbones.edit import Trace
 from unike_lib.backbones.replies import reply
 from unike_lib.editing.editor import Editor
 from unike_lib.knowledge.flat_index import TensorIndex

@@ -74,7 +74,7 @@ def test_the_floor_of_a_step_is_what_a_counter_counts_less_what_a_step_can_do_wi
     """One row, so no padding; PyTorch counts the products that run."""
     trainer = edit_loop.t_patcher(subject)(subject.backbone).trainer
     requests = [subject.cases[0].request]
-    trunk, onto = request_trunk(subject.backbone, requests), Patch.identity(1)
+    trunk, onto = request_trunk(subject.backbone, requests), Patch(1)
     source = NeuronSource(trainer.new_neurons(requests, trunk, onto))
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         trainer.losses(trunk, onto, source()).sum().backward()

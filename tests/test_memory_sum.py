@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from patches import factors_of
 
 from bench import gpu_stage, memory_sum
 from unike_lib.backbones.base import IGNORED
 from unike_lib.editing import fine_tune, neurons
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.hypernetwork import edit_gradients
+from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.neurons import NeuronSource
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +82,9 @@ def test_factors_are_within_their_bound(tiny):
     for name in ("mend", "ke"):
         editor = gpu_stage.editors(stage)[name](stage.backbone)
         patch = editor.edit([case.request for case in stage.cases[:2]], editor.start(2)).patch
-        factors = [part for changes in patch.low_rank.values() for f in changes.values() for part in vars(f).values()]
+        factors = [
+            part for changes in factors_of(patch).values() for f in changes.values() for part in vars(f).values()
+        ]
         bound = 2 * memory_sum.learned(config, name, setting)
         assert bound / setting.tokens <= size(*factors) <= bound
 
@@ -114,8 +118,8 @@ def test_the_graph_of_a_pass_is_within_its_bound_and_of_its_order(tiny, method):
         onto = editor.start(2)
         source = NeuronSource(editor.trainer.new_neurons(requests, trunk, onto))
         ignored = [*stage.backbone.model.parameters(), *source.parameters, *editor.trainer.ffn_inputs.values()]
-        if onto.shift is not None:
-            ignored += [part for encoder in onto.shift.encoders.values() for part in encoder.parameters()]
+        if shift := onto.part(LatentShift):
+            ignored += [part for encoder in shift.encoders.values() for part in encoder.parameters()]
         found = saved_bytes(lambda: editor.trainer.losses(trunk, onto, source()), ignored)
     bound = 2 * memory_sum.graph(config, method, setting)
     assert bound / 6 <= found <= bound

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from patches import patch_of
 from tiny_models import LAYERS, QUERIES, VISUAL_TOKENS, tiny_images
 
 from unike_lib.backbones.base import IGNORED
-from unike_lib.backbones.decoder import Trace
+from unike_lib.backbones.edit import Trace
 from unike_lib.backbones.generate import generate
 from unike_lib.editing.patch import Patch
 from unike_lib.types import InputError, Query
@@ -94,12 +95,12 @@ def zero_change(backbone, sessions):
     """Return an edit that is not empty and changes nothing."""
     layer = backbone.decoder.layers[-1]
     weights = {name: layer.part(name).weight for name in layer.names.ffn_matrices}
-    return Patch(sessions, deltas={layer.index: {n: torch.zeros(sessions, *w.shape) for n, w in weights.items()}})
+    return patch_of(sessions, changes={layer.index: {n: torch.zeros(sessions, *w.shape) for n, w in weights.items()}})
 
 
 @pytest.mark.parametrize("edited", [False, True])
 def test_generation_does_not_depend_on_drafts_and_equals_step_by_step_greedy(backbone, edited):
-    patch = zero_change(backbone, 2) if edited else Patch.identity(2)
+    patch = zero_change(backbone, 2) if edited else Patch(2)
     drafts = [[5, 6, 7], [], [4], [9, 9]]
     answers = generate(backbone, QUERIES, drafts, patch, max_new_tokens=6)
     assert answers == generate(backbone, QUERIES, [[]] * 4, patch, max_new_tokens=6)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patches import patch_of
 from safetensors.torch import load_file, save_file
 from tiny_families import LAYERS, SIDE, image_mark, picture, tiny_family
 
@@ -18,8 +19,9 @@ from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.load import FAMILIES, load_backbone, load_model, load_processor
 from unike_lib.backbones.visual import VisualStore, embed_images, extract_visual
+from unike_lib.editing.extra_neurons import Neurons
 from unike_lib.editing.latent import LatentShift
-from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.demonstrations import SEPARATOR, behind, run_visible
 from unike_lib.knowledge.memory import Memory
 from unike_lib.types import InputError, Query
@@ -158,10 +160,10 @@ def test_a_weight_delta_equals_the_changed_weight_of_their_model(tiny):
     backbone, layer = tiny.backbone, LAYERS - 1
     trunk = backbone.trunk(backbone.encode(QUERIES))
     plain = backbone.head(trunk)
-    torch.testing.assert_close(backbone.head(trunk, Patch.identity(1)), plain)
+    torch.testing.assert_close(backbone.head(trunk, Patch(1)), plain)
     module = backbone.decoder.layers[layer].part("mlp.down_proj")
     delta = draw(*module.weight.shape)
-    edited = backbone.head(trunk, Patch(1, deltas={layer: {"mlp.down_proj": delta[None]}}))
+    edited = backbone.head(trunk, patch_of(1, changes={layer: {"mlp.down_proj": delta[None]}}))
     assert (edited - plain).abs().max() > 1e-2
     module.weight += delta
     try:
@@ -178,7 +180,7 @@ def test_neurons_and_a_latent_shift_equal_hooks_on_their_modules(tiny):
     neurons = Neurons(**new, up=draw(1, 16, 3, seed=3), up_bias=draw(1, 3, seed=4))
     slots = draw(5, 16, seed=5)
     shift = LatentShift(Memory({layer.index: slots}, {layer.index: slots}), {}, top_k=5, alpha=alpha)
-    edited = backbone.head(backbone.trunk(backbone.encode(QUERIES)), Patch(1, {layer.index: neurons}, shift=shift))
+    edited = backbone.head(backbone.trunk(backbone.encode(QUERIES)), patch_of(1, {layer.index: neurons}, shift=shift))
 
     def shifted(module, arguments, keywords, output):
         known = known_by_heads(module, keywords["hidden_states"], slots)

@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from patches import patch_of
 from tiny_models import make_case, tiny_images
 
 from unike_lib.backbones.frozen import FrozenStates, edited_from, keep_frozen
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.replies import reply
 from unike_lib.config import EvaluationConfig
+from unike_lib.editing.extra_neurons import Neurons
 from unike_lib.editing.fine_tune import FineTune
-from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.records import Before
 from unike_lib.evaluation.sessions import records_table, run_edits
@@ -67,7 +69,7 @@ def random_neurons(backbone, layer, sessions):
 def test_replies_and_answers_are_those_of_a_whole_pass(windowed, kept, ran, where, keep):
     last = len(windowed.decoder.layers) - 1
     begins = {"first edited": 1, "last": last, "nowhere": last + 1}[where]
-    patch = Patch(2) if where == "nowhere" else Patch(2, {begins: random_neurons(windowed, begins, 2)})
+    patch = Patch(2) if where == "nowhere" else patch_of(2, {begins: random_neurons(windowed, begins, 2)})
     rows = QUESTIONS
     whole = reply(windowed, rows, patch, everywhere=True, keep=keep)
     answers = generate(windowed, rows, [[]] * 4, patch, 5)
@@ -100,7 +102,7 @@ def test_another_answer_is_run_behind_the_kept_prompt(windowed, kept, ran, first
 
 @pytest.mark.parametrize("answers", [[[5], [6, 7], [8, 9, 10], []], [[], [], [], [4, 4]]])
 def test_replies_along_other_answers_are_those_of_a_whole_pass(windowed, kept, answers):
-    patch = Patch(2, {2: random_neurons(windowed, 2, 2)})
+    patch = patch_of(2, {2: random_neurons(windowed, 2, 2)})
     whole = reply(windowed, QUESTIONS, patch, answers, everywhere=True)
     windowed.frozen = kept
     torch.testing.assert_close(

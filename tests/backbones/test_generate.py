@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from patches import patch_of
 from tiny_models import QUERIES, WIDTH
 
 from unike_lib.backbones import generate as module
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.replies import reply
-from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.editing.extra_neurons import Neurons
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ def test_only_as_many_rows_a_session_are_run_as_have_most_to_write(backbone, mon
     gated = {"up": torch.randn(3, WIDTH, 2), "up_bias": torch.randn(3, 2)}
     parts = {"keys": torch.randn(3, WIDTH, 2), "key_bias": torch.randn(3, 2), "values": torch.randn(3, 2, WIDTH)}
     parts |= gated if backbone.decoder.names.gate else {}
-    patch, rows = Patch(3, {backbone.layers[0]: Neurons(**parts)}), QUERIES[:4] * 3
+    patch, rows = patch_of(3, {backbone.layers[0]: Neurons(**parts)}), QUERIES[:4] * 3
     monkeypatch.setattr(type(backbone), "stop_tokens", frozenset())
     expected = generate(backbone, rows, [[]] * 12, patch, 6)
     alone = [generate(backbone, QUERIES[:4], [[]] * 4, patch.select([session]), 6) for session in range(3)]

@@ -2,14 +2,13 @@
 
 import pytest
 import torch
+from patches import patch_of
 from test_families import QUERIES as CHATS
 from tiny_families import tiny_family
 from tiny_models import QUERIES, WIDTH
 
-from unike_lib.backbones.decoder import Place
 from unike_lib.backbones.past import Past, extend
 from unike_lib.editing.latent import LatentShift
-from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.memory import Memory
 
 CLOSE = {"atol": 3e-5, "rtol": 1e-4}
@@ -17,7 +16,7 @@ CLOSE = {"atol": 3e-5, "rtol": 1e-4}
 
 def written_behind(backbone, batch, parts, chosen, edit=None):
     """Run prompts, then parts of answers for the rows left: logits of the last part, [row, token, vocabulary]."""
-    decoder, past = backbone.decoder, Past(Place(batch.last_prompt), batch.positions)
+    decoder, past = backbone.decoder, Past(batch.context(), batch.positions)
     hidden = extend(decoder, batch.embeddings, past, batch.real, edit)
     for part in parts:
         past.select(torch.tensor(chosen.pop(0)))
@@ -47,7 +46,7 @@ def test_rows_that_go_on_keep_the_edit_that_they_began_with(backbone):
     """A shift of the attention outputs goes by what each row has read at its last prompt token."""
     draw = torch.Generator().manual_seed(0)
     entries = {layer: torch.randn(7, WIDTH, generator=draw) for layer in backbone.layers}
-    patch = Patch(1, shift=LatentShift(Memory(entries, entries), {}, top_k=2, alpha=0.4))
+    patch = patch_of(1, shift=LatentShift(Memory(entries, entries), {}, top_k=2, alpha=0.4))
     batch, answers = backbone.encode(QUERIES, [[]] * 4), [[4, 5], [7, 8]]
     logits = written_behind(backbone, batch, [answers], [[1, 3]], patch)
     for place, row in enumerate([1, 3]):
@@ -74,8 +73,8 @@ def test_after_a_picture_on_a_grid_rows_go_on_at_their_own_positions():
 @torch.no_grad()
 def test_layers_run_in_two_goes_are_all_layers(backbone, split):
     batch, depth = backbone.encode(QUERIES), len(backbone.decoder.layers)
-    past, hidden = Past(Place(batch.last_prompt)), batch.embeddings
-    whole = extend(backbone.decoder, hidden, Past(Place(batch.last_prompt)), batch.real)
+    past, hidden = Past(batch.context()), batch.embeddings
+    whole = extend(backbone.decoder, hidden, Past(batch.context()), batch.real)
     below = extend(backbone.decoder, hidden, past, batch.real, layers=range(split))
-    above = extend(backbone.decoder, below, Past(Place(batch.last_prompt)), batch.real, layers=range(split, depth))
+    above = extend(backbone.decoder, below, Past(batch.context()), batch.real, layers=range(split, depth))
     torch.testing.assert_close(above, whole, **CLOSE)

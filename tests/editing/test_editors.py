@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from patches import changes_of, contexts_of, neurons_of, slots_of
 from tiny_models import WIDTH
 from torch.nn.functional import cross_entropy
 
 from unike_lib.backbones.base import IGNORED
+from unike_lib.editing.contexts import Contexts
 from unike_lib.editing.editor import edit_loss, request_trunk
 from unike_lib.editing.fine_tune import ON_CPU, FineTune
 from unike_lib.editing.ike import Ike
@@ -92,7 +94,7 @@ def test_fine_tuning_equals_adamw_on_the_real_weights(family, make_backbone, cas
             cross_entropy(logits[0], batch.targets[0], ignore_index=IGNORED).backward()
             optimiser.step()
         for name, weight, old in zip(layer.names.ffn_matrices, weights, before, strict=True):
-            change = outcome.patch.deltas[layer.index][name][session]
+            change = changes_of(outcome.patch)[layer.index][name][session]
             torch.testing.assert_close(change, (weight - old).detach(), atol=2e-3, rtol=0)
             assert change.abs().max() > 1e-2
 
@@ -117,7 +119,7 @@ def test_zeta_moves_all_values_by_beta_times_its_image(backbone, cases, kind):
     for layer in LAYERS:
         zeta, fitted = zeta_and_map(layer_encoders(layer), kind, layer)
         expected = (0.3 * zeta @ fitted).expand(3, -1)
-        torch.testing.assert_close(patch.neurons[layer].values[0], expected, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(neurons_of(patch)[layer].values[0], expected, atol=1e-6, rtol=1e-5)
 
 
 def test_random_zeta_has_the_length_of_the_true_one():
@@ -130,14 +132,14 @@ def test_random_zeta_has_the_length_of_the_true_one():
 def test_per_edit_map_starts_at_the_fitted_one_and_learns(backbone, cases):
     frozen = edited(unike(backbone, zeta_map="per_edit", learning_rate=1e-12, steps=1), [cases[0].request]).patch
     fitted = edited(unike(backbone, learning_rate=1e-12, steps=1), [cases[0].request]).patch
-    torch.testing.assert_close(frozen.neurons[5].values, fitted.neurons[5].values, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(neurons_of(frozen)[5].values, neurons_of(fitted)[5].values, atol=1e-6, rtol=1e-5)
     outcome = edited(unike(backbone, zeta_map="per_edit"), [cases[0].request, cases[1].request])
     assert outcome.failures == (None, None)
 
 
 def test_only_latent_edits_nothing_intrinsic(backbone, cases):
     patch = edited(unike(backbone, intrinsic=False), [cases[0].request]).patch
-    assert patch.neurons == {} and patch.shift is not None
+    assert neurons_of(patch) == {} and patch.part(LatentShift) is not None
 
 
 def test_intrin_and_ike_train_neurons_behind_the_context(backbone, cases):
@@ -146,17 +148,17 @@ def test_intrin_and_ike_train_neurons_behind_the_context(backbone, cases):
     editor = replace(unike(backbone, latent=False, zeta="off", memory_weight=0.05, steps=20), ike=told)
     outcome = edited(editor, requests)
     context = edited(told, requests).patch
-    assert outcome.patch.contexts == context.contexts and outcome.patch.shift is None
+    assert contexts_of(outcome.patch) == contexts_of(context) and outcome.patch.part(LatentShift) is None
     for session, request in enumerate(requests):
-        asked = replace(request.query, context=context.contexts[session], style="plain")
+        asked = replace(request.query, context=contexts_of(context)[session], style="plain")
         batch, group = backbone.encode([asked]), outcome.patch.select([session])
         logits = [backbone.head(backbone.trunk(batch), patch)[0] for patch in (None, group)]
         before, after = (cross_entropy(each, batch.targets[0], ignore_index=IGNORED) for each in logits)
         assert after < before - 0.1
-        alone = edited(editor, [request]).patch.neurons[5].values
-        torch.testing.assert_close(alone, group.neurons[5].values, atol=5e-2, rtol=0)
+        alone = neurons_of(edited(editor, [request]).patch)[5].values
+        torch.testing.assert_close(alone, neurons_of(group)[5].values, atol=5e-2, rtol=0)
     without = edited(replace(editor, ike=None), requests).patch
-    assert not torch.allclose(without.neurons[5].values, outcome.patch.neurons[5].values, atol=1e-2)
+    assert not torch.allclose(neurons_of(without)[5].values, neurons_of(outcome.patch)[5].values, atol=1e-2)
 
 
 def test_behind_long_contexts_sessions_are_edited_in_parts(backbone, cases, monkeypatch):
@@ -170,22 +172,22 @@ def test_behind_long_contexts_sessions_are_edited_in_parts(backbone, cases, monk
         first = edited(editor, [case.request for case in cases[:3]])
         found.append(editor.edit([case.request for case in cases[1:4]], first.patch))
     whole, parts = found
-    assert whole.failures == parts.failures and whole.patch.contexts == parts.patch.contexts
-    assert whole.patch.plain and parts.patch.plain
+    assert whole.failures == parts.failures and contexts_of(whole.patch) == contexts_of(parts.patch)
+    assert whole.patch.part(Contexts).plain and parts.patch.part(Contexts).plain
     assert whole.patch.sessions == parts.patch.sessions == 3
-    for layer, group in whole.patch.neurons.items():
+    for layer, group in neurons_of(whole.patch).items():
         for name, value in group.tensors().items():
-            torch.testing.assert_close(value, parts.patch.neurons[layer].tensors()[name], atol=2e-3, rtol=0)
-        for name, value in vars(whole.patch.slots[layer]).items():
-            torch.testing.assert_close(value, vars(parts.patch.slots[layer])[name], atol=1e-5, rtol=0)
+            torch.testing.assert_close(value, neurons_of(parts.patch)[layer].tensors()[name], atol=2e-3, rtol=0)
+        for name, value in vars(slots_of(whole.patch)[layer]).items():
+            torch.testing.assert_close(value, vars(slots_of(parts.patch)[layer])[name], atol=1e-5, rtol=0)
 
 
 def test_sequential_edits_keep_earlier_neurons_and_add_new_ones(backbone, cases):
     editor = tpatcher(backbone)
     first = edited(editor, [cases[0].request]).patch
     second = editor.edit([cases[1].request], first).patch
-    assert second.neurons[5].keys.shape[2] == 6
-    torch.testing.assert_close(second.neurons[5].keys[:, :, :3], first.neurons[5].keys, atol=0, rtol=0)
+    assert neurons_of(second)[5].keys.shape[2] == 6
+    torch.testing.assert_close(neurons_of(second)[5].keys[:, :, :3], neurons_of(first)[5].keys, atol=0, rtol=0)
 
 
 def test_a_session_that_explodes_fails_alone(backbone, cases):
@@ -194,13 +196,13 @@ def test_a_session_that_explodes_fails_alone(backbone, cases):
     good = edited(editor, requests)
     trainer = editor.trainer
     spoiled = NeuronTrainer(trainer.backbone, trainer.settings, trainer.ffn_inputs, 0)
-    fresh = spoiled.new_neurons(requests, request_trunk(backbone, requests), Patch.identity(2))
+    fresh = spoiled.new_neurons(requests, request_trunk(backbone, requests), Patch(2))
     for group in fresh.values():
         group.keys.data[0] = torch.nan
     object.__setattr__(spoiled, "new_neurons", lambda *_: fresh)
     outcome = edited(TPatcher(spoiled), requests)
     assert outcome.failures == ("loss is not finite", None)
-    before = loss_after(backbone, requests, Patch.identity(2))
+    before = loss_after(backbone, requests, Patch(2))
     after = loss_after(backbone, requests, outcome.patch)
     torch.testing.assert_close(after[0], before[0], atol=1e-5, rtol=0)
     torch.testing.assert_close(after[1], loss_after(backbone, requests, good.patch)[1], atol=1e-3, rtol=0)
@@ -212,7 +214,7 @@ def test_edit_slots_are_the_states_of_the_unedited_model(backbone, cases, memory
     requests = [case.request for case in cases[:3]]
     editor = unike(backbone, intrinsic=False, edit_slots=True, memory_keys=memory_keys, h_pos=h_pos)
     patch = edited(editor, requests).patch
-    assert not patch.neurons and set(patch.slots) == set(LAYERS)
+    assert not neurons_of(patch) and set(slots_of(patch)) == set(LAYERS)
     for session, request in enumerate(requests):
         batch = backbone.encode([request.query])
         output = backbone.model.language_model(inputs_embeds=batch.embeddings, output_hidden_states=True)
@@ -222,11 +224,11 @@ def test_edit_slots_are_the_states_of_the_unedited_model(backbone, cases, memory
             states = module.part(module.names.attention_norm)(output.hidden_states[layer][0])
             value = states[-1] if h_pos == "last" else states[start + 1 : length].mean(0)
             key = states[start] if memory_keys == "h_sem" else editor.shift.encoders[layer](value)
-            slots = patch.slots[layer]
+            slots = slots_of(patch)[layer]
             torch.testing.assert_close(slots.values[session, 0], value, atol=1e-5, rtol=0)
             torch.testing.assert_close(slots.keys[session, 0], key, atol=1e-5, rtol=0)
     twice = editor.edit(requests, patch).patch
-    assert twice.slots[LAYERS[0]].keys.shape[1] == 2
+    assert slots_of(twice)[LAYERS[0]].keys.shape[1] == 2
 
 
 def test_fine_tuning_gives_the_same_however_many_sessions_are_trained_at_once(backbone, cases, monkeypatch):
@@ -235,7 +237,7 @@ def test_fine_tuning_gives_the_same_however_many_sessions_are_trained_at_once(ba
     requests, again = [case.request for case in cases], [case.request for case in reversed(cases)]
     onto = editor.edit(requests, editor.start(5)).patch
     whole = editor.edit(again, onto)
-    numbers = sum(value[0].numel() for changes in onto.deltas.values() for value in changes.values())
+    numbers = sum(value[0].numel() for changes in changes_of(onto).values() for value in changes.values())
     monkeypatch.setattr("unike_lib.editing.fine_tune.OPTIMISER_BYTES", ON_CPU * 2 * 16 * numbers)
     asked = []
     monkeypatch.setattr(
@@ -243,6 +245,6 @@ def test_fine_tuning_gives_the_same_however_many_sessions_are_trained_at_once(ba
     )
     parts = editor.edit(again, onto)
     assert asked == [2, 2, 1] and parts.failures == whole.failures
-    for layer, changes in whole.patch.deltas.items():
+    for layer, changes in changes_of(whole.patch).items():
         for name, change in changes.items():
-            assert (parts.patch.deltas[layer][name] - change).norm() < 1e-3 * change.norm()
+            assert (changes_of(parts.patch)[layer][name] - change).norm() < 1e-3 * change.norm()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patches import changes_of, factors_of
 from torch.nn.functional import cross_entropy, kl_div
 
 from unike_lib.backbones.base import IGNORED
@@ -77,11 +78,11 @@ def test_untrained_mend_is_a_gradient_step(family, make_backbone, cases):
     requests = [case.request for case in cases[:2]]
     editor = NetworkEditor(backbone, build_mend(backbone, MEND, 0))
     patch = editor.edit(requests, editor.start(2)).patch
-    assert not patch.deltas
+    assert not changes_of(patch)
     for session, request in enumerate(requests):
         matrices = editor.network.matrices
         for matrix, gradient in zip(matrices, weight_gradients(make_backbone(family), request, matrices), strict=True):
-            change = dense(patch.low_rank[matrix.layer][matrix.name])[session]
+            change = dense(factors_of(patch)[matrix.layer][matrix.name])[session]
             torch.testing.assert_close(change, -MEND.edit_rate * gradient, atol=1e-6, rtol=1e-4)
 
 
@@ -265,11 +266,13 @@ def test_an_edit_does_not_depend_on_its_batch_and_adds_to_earlier_ones(backbone,
     assert first.failures == (None,) * 5
     alone = editor.edit([requests[2]], editor.start(1)).patch
     alone = editor.edit([requests[2]], alone).patch
-    for layer, changes in both.low_rank.items():
+    for layer, changes in factors_of(both).items():
         for matrix, factors in changes.items():
-            once, again = first.patch.low_rank[layer][matrix], second.low_rank[layer][matrix]
+            once, again = factors_of(first.patch)[layer][matrix], factors_of(second)[layer][matrix]
             torch.testing.assert_close(dense(factors), dense(once) + dense(again), atol=1e-5, rtol=1e-3)
-            torch.testing.assert_close(dense(factors)[2], dense(alone.low_rank[layer][matrix])[0], atol=1e-5, rtol=1e-3)
+            torch.testing.assert_close(
+                dense(factors)[2], dense(factors_of(alone)[layer][matrix])[0], atol=1e-5, rtol=1e-3
+            )
             assert dense(factors)[2].abs().max() > 1e-4
 
 
@@ -467,10 +470,10 @@ def test_edits_made_together_add_up(backbone, cases):
     apart, _ = editor.edited(requests, editor.start(4))
     joined = made_together(apart, 2)
     assert joined.sessions == 2
-    for layer, named in apart.low_rank.items():
+    for layer, named in factors_of(apart).items():
         for name, factors in named.items():
             expected = dense(factors).unflatten(0, (2, 2)).sum(1)
-            torch.testing.assert_close(dense(joined.low_rank[layer][name]), expected, atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(dense(factors_of(joined)[layer][name]), expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [MEND, KE], ids=["mend", "ke"])

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from patches import contexts_of, patch_of
 from tiny_models import QUERIES, make_case, tiny_tokenizer
 from torch.nn.functional import cosine_similarity
 from transformers import BertConfig, BertModel
@@ -42,7 +43,7 @@ def test_a_context_stands_behind_the_image_and_in_front_of_the_template(backbone
         assert torch.equal(told.embeddings[row, :length], expected)
         assert told.targets[row, len(words) : length].tolist() == plain.targets[row, : length - len(words)].tolist()
         assert int(told.last_prompt[row]) == int(plain.last_prompt[row]) + len(words)
-    contexts = Patch(len(QUERIES), contexts=(context,) * len(QUERIES))
+    contexts = patch_of(len(QUERIES), contexts=(context,) * len(QUERIES))
     replies = reply(backbone, QUERIES, contexts, everywhere=True)
     whole = backbone.model.language_model(inputs_embeds=told.embeddings).logits
     torch.testing.assert_close(replies.logits, whole[told.real], atol=1e-4, rtol=0)
@@ -110,7 +111,7 @@ def test_prompts_are_those_of_the_toolkit_letter_by_letter(backbone, monkeypatch
     editor = ike(backbone, [record(fields, index) for index, fields in enumerate(STORE)], demonstrations=3)
     patch = editor.edit([case.request for case in edits], editor.start(2)).patch
     queries = [case.query(kind) for case in edits for kind in ("t_gen", "t_loc")]
-    told = patch.in_context(queries)
+    told = patch.before(queries)
     assert [query.style for query in told] == ["plain"] * 4
     expected = [shown + tail for shown, tails in zip(SHOWN, ASKED, strict=True) for tail in tails]
     assert [query.context + query.prompt for query in told] == expected
@@ -121,12 +122,12 @@ def test_the_question_stands_in_a_row_as_the_demonstrations_have_it(backbone, ca
     """Behind the picture come the words of the context and of the bare question, then the answer's."""
     editor = ike(backbone, cases, demonstrations=1)
     patch = editor.edit([cases[0].request], editor.start(1)).patch
-    row = backbone.encode(patch.in_context([QUERIES[0]]))
-    ids = tiny_tokenizer()(patch.contexts[0] + "what is this ? hot dog")["input_ids"]
+    row = backbone.encode(patch.before([QUERIES[0]]))
+    ids = tiny_tokenizer()(contexts_of(patch)[0] + "what is this ? hot dog")["input_ids"]
     words = backbone.model.get_input_embeddings()(torch.tensor(ids))
     torch.testing.assert_close(row.embeddings[0, -len(ids) :], words)
-    no_context = replace(patch, contexts=("",))
-    assert no_context.in_context([QUERIES[0]]) == [QUERIES[0]]
+    no_context = patch_of(1, contexts=("",))
+    assert no_context.before([QUERIES[0]]) == [QUERIES[0]]
 
 
 def test_longer_sessions_tell_all_facts_behind_all_their_copies(backbone, cases):
@@ -134,23 +135,23 @@ def test_longer_sessions_tell_all_facts_behind_all_their_copies(backbone, cases)
     once = editor.edit([cases[0].request], editor.start(1)).patch
     twice = editor.edit([cases[1].request], once).patch
     thrice = editor.edit([cases[4].request], twice).patch
-    shown = once.contexts[0].removesuffix(
+    shown = contexts_of(once)[0].removesuffix(
         "New Fact: what is this ? hot dog\nPrompt: what is this ? hot dog\n\nNew Fact: what is this ? hot dog\nPrompt: "
     )
     assert shown.count("Prompt: ") == 2
     said = [f"what is this ? {answer}\n" for answer in ("hot dog", "cat", "owl")]
     facts, copies = [f"New Fact: {fact}" for fact in said], [f"New Fact: {fact}Prompt: {fact}\n" for fact in said]
-    assert twice.contexts[0] == shown + "".join(copies[:2]) + "".join(facts[:2]) + "Prompt: "
-    assert thrice.contexts[0] == shown + "".join(copies) + "".join(facts) + "Prompt: "
+    assert contexts_of(twice)[0] == shown + "".join(copies[:2]) + "".join(facts[:2]) + "Prompt: "
+    assert contexts_of(thrice)[0] == shown + "".join(copies) + "".join(facts) + "Prompt: "
 
 
 def test_a_session_whose_first_edit_failed_is_told_demonstrations_with_its_next(backbone, cases):
     editor = ike(backbone, cases, demonstrations=2)
     good = editor.edit([case.request for case in cases[:2]], editor.start(2)).patch
-    undone = good.kept(torch.tensor([True, False]), editor.start(2))
-    assert undone.contexts == (good.contexts[0], "")
+    undone = good.revert(torch.tensor([True, False]), editor.start(2))
+    assert contexts_of(undone) == (contexts_of(good)[0], "")
     again = editor.edit([cases[4].request, cases[1].request], undone).patch
-    assert again.contexts[1] == good.contexts[1] and again.contexts[0] != good.contexts[0]
+    assert contexts_of(again)[1] == contexts_of(good)[1] and contexts_of(again)[0] != contexts_of(good)[0]
 
 
 def test_the_wrapped_context_tells_similar_edits_and_then_the_facts(backbone, cases):
@@ -168,16 +169,16 @@ def test_the_wrapped_context_tells_similar_edits_and_then_the_facts(backbone, ca
     shown = [line for case in nearest for line in demonstrations_of(method[case])]
     assert nearest[0] == 0
     fact = "New Fact: what is this ? owl\nPrompt: "
-    assert once.patch.contexts[1] == "".join(shown[:4]) + fact
-    assert once.patch.contexts[0].startswith(demonstrations_of(method[1])[0])
-    assert [query.style for query in once.patch.in_context(QUERIES)] == [query.style for query in QUERIES]
+    assert contexts_of(once.patch)[1] == "".join(shown[:4]) + fact
+    assert contexts_of(once.patch)[0].startswith(demonstrations_of(method[1])[0])
+    assert [query.style for query in once.patch.before(QUERIES)] == [query.style for query in QUERIES]
     twice = editor.edit([cases[1].request, cases[0].request], once.patch).patch
     assert (
-        twice.contexts[1]
+        contexts_of(twice)[1]
         == "".join(shown[:4]) + "New Fact: what is this ? owl\nNew Fact: what is this ? hot dog\nPrompt: "
     )
     none = ike(backbone, method, demonstrations=0, prompt="wrapped")
-    assert none.edit(requests, none.start(2)).patch.contexts[1] == fact
+    assert contexts_of(none.edit(requests, none.start(2)).patch)[1] == fact
 
 
 @pytest.mark.parametrize("prompt", ["mmedit", "wrapped"])
@@ -185,7 +186,7 @@ def test_every_question_of_a_session_is_asked_in_its_context(backbone, cases, pr
     editor = ike(backbone, cases, demonstrations=2, prompt=prompt)
     patch = editor.edit([case.request for case in cases[:2]], editor.start(2)).patch
     style = {"style": "plain"} if prompt == "mmedit" else {}
-    asked = [replace(query, context=patch.contexts[row // 2], **style) for row, query in enumerate(QUERIES)]
+    asked = [replace(query, context=contexts_of(patch)[row // 2], **style) for row, query in enumerate(QUERIES)]
     together = reply(backbone, QUERIES, patch)
     for row, query in enumerate(QUERIES):
         alone = reply(backbone, [asked[row]])
@@ -250,7 +251,7 @@ def test_demonstrations_come_from_the_files_of_the_training_split(tmp_path, back
     files = (tmp_path / "method_vqa.json",)
     for questions, shown in ((None, "what is a cat ? red"), (str(tmp_path / "questions.json"), "what cat ? cat")):
         editor = build_editor(settings, backbone, EditorSources(tmp_path, files, questions), 0)
-        context = editor.edit([request], editor.start(1)).patch.contexts[0]
+        context = contexts_of(editor.edit([request], editor.start(1)).patch)[0]
         assert context.count("New Fact: name it owl\n") == 3
         assert f"New Fact: name it owl\nPrompt: {shown}\n\n" in context
         assert context.endswith("New Fact: what is this ? hot dog\nPrompt: ")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from patches import factors_of, stored_in
 
 from unike_lib.benchmark.mmedit import read_cases
 from unike_lib.editing import registry
@@ -46,7 +47,7 @@ def job_and_config(tmp_path):
 
 def changes(editor, cases):
     patch = editor.edit([case.request for case in cases], editor.start(len(cases))).patch
-    return {(layer, name): f for layer, of_layer in patch.low_rank.items() for name, f in of_layer.items()}
+    return {(layer, name): f for layer, of_layer in factors_of(patch).items() for name, f in of_layer.items()}
 
 
 def test_overridden_settings_reach_the_editor_and_strength_scales_what_it_writes(
@@ -111,6 +112,6 @@ def test_one_training_serves_all_readings_of_serac(make_backbone, tmp_path, job_
     editor_of = editors_of_job(job, config, backbone)
     for mixture, positions in itertools.product(("soft", "hard"), ("all", "answer")):
         editor = editor_of({"mixture": mixture, "positions": positions})
-        route = editor.edit([EditRequest("r", "vqa", "a", "name it", "owl")], editor.start(1)).patch.route
+        route = stored_in(editor.edit([EditRequest("r", "vqa", "a", "name it", "owl")], editor.start(1)).patch)
         assert (route.mixture, route.positions) == (mixture, positions)
     assert len(trained) == 1

@@ -1,17 +1,19 @@
 """The latent shift against loops over heads and tokens, and against attention over a concatenated memory (Eq. 8-9)."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import torch
+from patches import patch_of
 from tiny_models import QUERIES, WIDTH
 from torch.nn.functional import cosine_similarity
 
-from unike_lib.backbones.decoder import Place, Trace
+from unike_lib.backbones.edit import PassContext, Trace
+from unike_lib.editing.extra_neurons import Neurons
 from unike_lib.editing.latent import LatentShift, Slots
-from unike_lib.editing.patch import Neurons, Patch
 from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.memory import Memory
 
@@ -59,12 +61,12 @@ def inputs_outputs(backbone):
 @pytest.mark.parametrize(("attention", "scale"), [("projected", 0.7), ("raw", 0.7), ("raw", 20.0)])
 def test_shift_equals_the_loops(backbone, operands, attention, scale):
     """Also where the similarity is negative (alpha 0), and where its scale takes it above one (alpha 1)."""
-    shift = make_shift(alpha_operands=operands, attention=attention, alpha_scale=scale)
+    shift = make_shift(alpha_operands=operands, attention_kind=attention, alpha_scale=scale)
     layer, inputs, outputs, last = inputs_outputs(backbone)
     trace = Trace()
-    shifted = shift.apply(layer, inputs, outputs, Place(last, trace))
+    shifted = shift.attention(layer, inputs, outputs, PassContext(last, trace))
     keys = make_memory()
-    alphas = trace.alphas[4]
+    alphas = trace.notes["alpha"][4]
     assert (alphas > 0).any() and (alphas == 0).any() and (alphas == 1).any() == (scale > 1)
     for row in range(8):
         query = inputs[row, last[row]]
@@ -80,13 +82,13 @@ def test_shift_equals_the_loops(backbone, operands, attention, scale):
         left = weights[at] @ slots if operands == "mixture" else known[at]
         right = query if operands == "mixture" else outputs[row, at]
         alpha = min(1.0, scale * max(0.0, float(cosine_similarity(shift.encoders[4](left), right, dim=0))))
-        assert float(trace.alphas[4][row]) == pytest.approx(alpha, abs=1e-5)
+        assert float(trace.notes["alpha"][4][row]) == pytest.approx(alpha, abs=1e-5)
         torch.testing.assert_close(shifted[row], (1 - alpha) * outputs[row] + alpha * known, atol=1e-5, rtol=0)
 
 
 def test_alpha_zero_is_the_identity_and_printed_swaps_the_roles(backbone):
     layer, inputs, outputs, last = inputs_outputs(backbone)
-    apply = lambda **settings: make_shift(**settings).apply(layer, inputs, outputs, Place(last))  # noqa: E731
+    apply = lambda **settings: make_shift(**settings).attention(layer, inputs, outputs, PassContext(last))  # noqa: E731
     torch.testing.assert_close(apply(alpha=0.0), outputs, atol=0, rtol=0)
     printed, text = apply(alpha=0.3, alpha_convention="printed"), apply(alpha=0.7)
     torch.testing.assert_close(printed, text, atol=1e-6, rtol=0)
@@ -120,19 +122,19 @@ def split_heads(outputs, layer):
 def test_the_shift_covers_the_layers_of_its_memory_only(backbone):
     shift = make_shift(alpha=0.5)
     layer, inputs, outputs, last = inputs_outputs(backbone)
-    assert Patch(1, shift=shift).shift_attention(SimpleNamespace(index=1), inputs, outputs, Place(last)) is outputs
-    assert not torch.equal(Patch(1, shift=shift).shift_attention(layer, inputs, outputs, Place(last)), outputs)
+    assert patch_of(1, shift=shift).attention(SimpleNamespace(index=1), inputs, outputs, PassContext(last)) is outputs
+    assert not torch.equal(patch_of(1, shift=shift).attention(layer, inputs, outputs, PassContext(last)), outputs)
 
 
 def test_the_retrieval_uses_the_last_prompt_token_not_the_answer(backbone):
     """Same prompt, other answers: the same alpha, so a teacher-forced answer cannot leak into the retrieval."""
-    patch = Patch(1, shift=make_shift(alpha_scale=0.5))
+    patch = patch_of(1, shift=make_shift(alpha_scale=0.5))
     alphas = []
     for answer in ("hot dog", "owl"):
         trace = Trace()
         query = QUERIES[0].__class__(QUERIES[0].image, QUERIES[0].prompt, answer)
         backbone.head(backbone.trunk(backbone.encode([query])), patch, trace=trace)
-        alphas.append(torch.stack(list(trace.alphas.values())))
+        alphas.append(torch.stack(list(trace.notes["alpha"].values())))
     torch.testing.assert_close(*alphas, atol=1e-5, rtol=0)
 
 
@@ -164,7 +166,7 @@ def test_only_rotary_models_turn_queries(backbone, family, turning):
     batch = backbone.encode(QUERIES)
     settings = {"alpha": 0.9, "alpha_convention": "text"}
     shifts = [make_shift(rotate_memory=turn, **settings) for turn in (turning, False)]
-    found = [backbone.head(backbone.trunk(batch), Patch(1, shift=shift)) for shift in shifts]
+    found = [backbone.head(backbone.trunk(batch), patch_of(1, shift=shift)) for shift in shifts]
     assert torch.equal(*found) == (not turning or family == "blip2")
 
 
@@ -174,22 +176,22 @@ def test_own_slots_equal_a_memory_that_holds_them(backbone):
     settings = {"top_k": ENTRIES + 1, "retrieval_temperature": 0.5}
     shift, generator = make_shift(**settings), torch.Generator().manual_seed(8)
     own = Slots(*(torch.randn(2, 1, WIDTH, generator=generator) for _ in range(2)))
-    shifted = shift.apply(layer, inputs, outputs, Place(last), own)
+    shifted = replace(shift, own={layer.index: own}).attention(layer, inputs, outputs, PassContext(last))
     for session in range(2):
         keys = shift.memory.keys(4)
         keys = torch.cat([keys, own.keys[session]])
         values = torch.cat([shift.memory.values[4], own.values[session]])
         joined = LatentShift(Memory({4: keys}, {4: values}), shift.encoders, **settings)
         rows = slice(4 * session, 4 * session + 4)
-        expected = joined.apply(layer, inputs[rows], outputs[rows], Place(last[rows]))
+        expected = joined.attention(layer, inputs[rows], outputs[rows], PassContext(last[rows]))
         torch.testing.assert_close(shifted[rows], expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("attention", ["projected", "raw"])
 def test_retrieval_temperature_sharpens_towards_the_best_key(backbone, attention):
     layer, inputs, outputs, last = inputs_outputs(backbone)
-    apply = lambda **settings: make_shift(alpha=0.5, attention=attention, **settings).apply(  # noqa: E731
-        layer, inputs, outputs, Place(last)
+    apply = lambda **settings: make_shift(alpha=0.5, attention_kind=attention, **settings).attention(  # noqa: E731
+        layer, inputs, outputs, PassContext(last)
     )
     torch.testing.assert_close(apply(retrieval_temperature=1e-6), apply(top_k=1), atol=1e-5, rtol=0)
     torch.testing.assert_close(apply(retrieval_temperature=1e9), apply(), atol=1e-5, rtol=0)
@@ -200,14 +202,16 @@ def test_a_scoped_alpha_is_the_share_of_the_own_entries(backbone):
     layer, inputs, outputs, last = inputs_outputs(backbone)
     shift = make_shift(alpha="scoped", alpha_scale=0.5, retrieval_temperature=0.3)
     own, trace = Slots(torch.randn(2, 2, WIDTH), torch.randn(2, 2, WIDTH)), Trace()
-    shift.apply(layer, inputs, outputs, Place(last, trace), own)
+    replace(shift, own={layer.index: own}).attention(layer, inputs, outputs, PassContext(last, trace))
     for row in range(8):
         query = inputs[row, last[row]]
         near = sorted((float(cosine_similarity(query, key, dim=0)) for key in keys_of(shift, 4)), reverse=True)[:4]
         mine = [float(cosine_similarity(query, key, dim=0)) for key in own.keys[row // 4]]
         weigh = lambda cosines: sum(math.exp(cosine / 0.3) for cosine in cosines)  # noqa: E731
-        assert float(trace.alphas[4][row]) == pytest.approx(0.5 * weigh(mine) / (weigh(mine) + weigh(near)), rel=1e-4)
-    torch.testing.assert_close(shift.apply(layer, inputs, outputs, Place(last)), outputs)
+        assert float(trace.notes["alpha"][4][row]) == pytest.approx(
+            0.5 * weigh(mine) / (weigh(mine) + weigh(near)), rel=1e-4
+        )
+    torch.testing.assert_close(shift.attention(layer, inputs, outputs, PassContext(last)), outputs)
 
 
 def test_scoped_neurons_are_weighed_by_the_share(backbone):
@@ -217,11 +221,11 @@ def test_scoped_neurons_are_weighed_by_the_share(backbone):
     group = Neurons(draw(WIDTH, 3), draw(3), draw(3, WIDTH), **gate)
     shift = make_shift(alpha="scoped", alpha_scale=0.5, retrieval_temperature=0.3, scope_neurons=True)
     slots, trace = Slots(draw(2, WIDTH), draw(2, WIDTH)), Trace()
-    patch, place = Patch(2, {4: group}, shift=shift, slots={4: slots}), Place(last, trace)
-    patch.shift_attention(layer, inputs, outputs, place)
-    shares = 2 * trace.alphas[4]  # alpha_scale is a half
+    patch, place = patch_of(2, {4: group}, shift=shift, slots={4: slots}), PassContext(last, trace)
+    patch.attention(layer, inputs, outputs, place)
+    shares = 2 * trace.notes["alpha"][4]  # alpha_scale is a half
     expected = layer.ffn(inputs) + shares[:, None, None] * group.output(layer, inputs)
-    torch.testing.assert_close(patch.ffn(layer, inputs, place), expected)
+    torch.testing.assert_close(patch.ffn(layer, inputs, layer.ffn(inputs), place), expected)
 
 
 def keys_of(shift, layer):

@@ -8,9 +8,11 @@ import pytest
 import torch
 from neuron_knowledge import BETA, LAYERS, NEURONS, backbone_of, make_knowledge, settings
 from neuron_twin import Twin, session, steered, total_loss, train
+from patches import neurons_of
 
 from unike_lib.editing import neurons as under_test
 from unike_lib.editing.editor import request_trunk
+from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.neurons import NeuronSource, activation_loss, memory_loss
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.tpatcher import TPatcher
@@ -123,17 +125,17 @@ def test_losses_equal_loops_over_a_widened_model(backbone, family, cases, knowle
     trunk, onto = request_trunk(backbone, requests), editor.start(3)
     if earlier:
         others = editor.trainer.new_neurons([requests[i] for i in (1, 2, 0)], trunk, onto)
-        onto = onto.with_neurons(NeuronSource(noisy(others, 1)).detached())
+        onto = onto.append(NeuronSource(noisy(others, 1)).detached())
     source, learned = midway(editor, editor.trainer.new_neurons(requests, trunk, onto), method)
     zetas = knowledge.zetas["truthfulness"]
     passes, groups, scales = [], [], []
     for number, request in enumerate(requests):
-        twin = Twin(family, LAYERS, knowledge.shift() if onto.shift is not None else None)
+        twin = Twin(family, LAYERS, knowledge.shift() if onto.part(LatentShift) else None)
         groups.append(session(source.fresh, number))
         scales.append({layer: value[number].detach().clone().requires_grad_(True) for layer, value in learned.items()})
         for layer in LAYERS:
             new = steered(groups[-1][layer], BETA, zetas[layer], scales[-1].get(layer))
-            twin.widen(layer, [*([session(onto.neurons, number)[layer]] if earlier else []), new])
+            twin.widen(layer, [*([session(neurons_of(onto), number)[layer]] if earlier else []), new])
         passes.append(twin.run(*row_of(backbone, request), neurons=NEURONS))
     for (w_a, k_a), (w_m, k_m) in itertools.product([(0, 1), (0.7, 1), (0.7, 5)], [(0, 4), (0.2, 4), (0.2, 1000)]):
         weights = {"activation_weight": w_a, "activation_top": k_a, "memory_weight": w_m, "memory_top": k_m}
@@ -174,10 +176,10 @@ def test_editing_equals_adam_on_a_widened_model(backbone, family, cases, knowled
     patch, frozen = editor.start(2), [{layer: [] for layer in LAYERS} for _ in range(2)]
     short, _, long = requests_of(cases)
     for requests in ((short, long), (long, short)) if kind in ("t-patcher", "unike") else ((short, long),):
-        unseen = patch if kind != "no shift" else replace(patch, shift=None)
+        unseen = patch if kind != "no shift" else patch.without(LatentShift)
         start = editor.trainer.new_neurons(requests, request_trunk(backbone, requests), unseen)
         outcome = editor.edit(requests, patch)
-        assert outcome.failures == (None, None) and outcome.patch.shift == patch.shift
+        assert outcome.failures == (None, None) and outcome.patch.part(LatentShift) == patch.part(LatentShift)
         for number, request in enumerate(requests):
             shift = None if name == "t-patcher" or memory is None else knowledge.shift(**memory)
             space = getattr(method, "zeta", "off")
@@ -186,7 +188,7 @@ def test_editing_equals_adam_on_a_widened_model(backbone, family, cases, knowled
             new = train(twin, new, frozen[number], row_of(backbone, request), known, method)
             for layer, groups in frozen[number].items():
                 groups.append(new[layer])
-                for part, value in outcome.patch.neurons[layer].tensors().items():
+                for part, value in neurons_of(outcome.patch)[layer].tensors().items():
                     expected = torch.cat([group[part] for group in groups], 0 if part == "values" else -1)
                     torch.testing.assert_close(value[number], expected, atol=2e-3, rtol=0)
         patch = outcome.patch
@@ -225,7 +227,7 @@ def test_new_neurons_answer_their_own_token_with_one(backbone, family, cases, kn
     monkeypatch.setattr(under_test, "KEY_NOISE", 0.0)
     requests = requests_of(cases)
     earlier = noisy(fresh_neurons(backbone, knowledge, requests), 5)
-    onto = editor_of(backbone, settings(name), knowledge).start(3).with_neurons(NeuronSource(earlier).detached())
+    onto = editor_of(backbone, settings(name), knowledge).start(3).append(NeuronSource(earlier).detached())
     fresh = fresh_neurons(backbone, knowledge, requests, name, onto=onto, neurons=5)
     assert set(fresh) == set(LAYERS)
     for number, request in enumerate(requests):
@@ -306,8 +308,8 @@ def test_settings_reach_the_shift(backbone, knowledge):
         "attention": "raw", "rotate_memory": True, **scoped,
     }  # fmt: skip
     shift = editor_of(backbone, settings("unike", **chosen), knowledge).shift
-    assert {name: getattr(shift, name) for name in chosen if name != "edit_slots"} == {
-        name: value for name, value in chosen.items() if name != "edit_slots"
-    }
+    chosen["attention_kind"] = chosen.pop("attention")
+    del chosen["edit_slots"]
+    assert {name: getattr(shift, name) for name in chosen} == chosen
     assert editor_of(backbone, settings("unike", alpha=0.3), knowledge).shift.alpha == 0.3
     assert editor_of(backbone, settings("unike", latent=False), knowledge).shift is None

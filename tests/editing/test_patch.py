@@ -1,21 +1,23 @@
 """A patch against the same edit baked into a physically modified copy of the model."""
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
+from patches import factors_of, neurons_of, patch_of, with_slots
 from tiny_models import QUERIES, WIDTH
 from torch import nn
 
 from unike_lib.backbones.base import IGNORED
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.replies import reply
+from unike_lib.editing.extra_neurons import ExtraNeurons, Neurons
 from unike_lib.editing.latent import LatentShift, Slots
-from unike_lib.editing.low_rank import LowRank
-from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.editing.low_rank import LowRank, LowRankChanges
+from unike_lib.editing.patch import Patch
+from unike_lib.editing.weight_changes import WeightChanges
+from unike_lib.io import read_tensors, write_tensors
 from unike_lib.knowledge.memory import Memory
-from unike_lib.types import InputError
 
 SESSIONS = 2
 
@@ -78,16 +80,16 @@ def bake_neurons(backbone, layer: int, group: Neurons, session: int) -> None:
 
 
 def test_identity_is_the_unedited_model(backbone):
-    torch.testing.assert_close(logits(backbone, Patch.identity(1)), logits(backbone), atol=0, rtol=0)
+    torch.testing.assert_close(logits(backbone, Patch(1)), logits(backbone), atol=0, rtol=0)
 
 
 def test_neurons_equal_a_widened_ffn(family, make_backbone):
     backbone = make_backbone(family)
-    patch = Patch(SESSIONS, {layer: random_neurons(family, 3, layer) for layer in (3, 5)})
+    patch = patch_of(SESSIONS, {layer: random_neurons(family, 3, layer) for layer in (3, 5)})
     patched = logits(backbone, patch)
     for session in range(SESSIONS):
         baked = make_backbone(family)
-        for layer, group in patch.neurons.items():
+        for layer, group in neurons_of(patch).items():
             bake_neurons(baked, layer, group, session)
         torch.testing.assert_close(patched[session], logits(baked)[0], atol=1e-5, rtol=0)
     assert (patched[0] - patched[1]).abs().max() > 1e-2
@@ -100,7 +102,7 @@ def test_deltas_equal_changed_weights(family, make_backbone):
         name: torch.randn(SESSIONS, *layer.part(name).weight.shape, generator=torch.Generator().manual_seed(i)) * 0.3
         for i, name in enumerate(layer.names.ffn_matrices)
     }
-    patched = logits(backbone, Patch(SESSIONS, deltas={layer.index: changes}))
+    patched = logits(backbone, patch_of(SESSIONS, changes={layer.index: changes}))
     for session in range(SESSIONS):
         baked = make_backbone(family)
         for name, change in changes.items():
@@ -110,7 +112,7 @@ def test_deltas_equal_changed_weights(family, make_backbone):
 
 def test_patches_leave_no_trace_even_after_an_exception(backbone, family):
     before = logits(backbone)
-    patch = Patch(SESSIONS, {5: random_neurons(family, 2)})
+    patch = patch_of(SESSIONS, {5: random_neurons(family, 2)})
     logits(backbone, patch)
     with pytest.raises(ValueError, match="do not divide"):
         backbone.head(backbone.trunk(backbone.encode(QUERIES[:3])), patch)
@@ -119,15 +121,15 @@ def test_patches_leave_no_trace_even_after_an_exception(backbone, family):
 
 def test_adding_neurons_twice_equals_adding_them_at_once(backbone, family):
     first, second = random_neurons(family, 2, 1), random_neurons(family, 3, 2)
-    step = Patch.identity(SESSIONS).with_neurons({4: first}).with_neurons({4: second})
-    once = Patch(SESSIONS, {4: first.widened(second)})
+    step = Patch(SESSIONS).append(ExtraNeurons({4: first})).append(ExtraNeurons({4: second}))
+    once = patch_of(SESSIONS, {4: first.widened(second)})
     torch.testing.assert_close(logits(backbone, step), logits(backbone, once), atol=0, rtol=0)
-    assert step.neurons[4].keys.shape[2] == 5
+    assert neurons_of(step)[4].keys.shape[2] == 5
 
 
 def test_a_session_does_not_depend_on_the_others(backbone, family):
-    both = Patch(SESSIONS, {5: random_neurons(family, 3)})
-    second = Patch(1, {5: Neurons(**{name: value[1:] for name, value in both.neurons[5].tensors().items()})})
+    both = patch_of(SESSIONS, {5: random_neurons(family, 3)})
+    second = patch_of(1, {5: Neurons(**{name: value[1:] for name, value in neurons_of(both)[5].tensors().items()})})
     torch.testing.assert_close(logits(backbone, both)[1], logits(backbone, second)[0], atol=1e-5, rtol=0)
 
 
@@ -135,11 +137,11 @@ def test_kept_undoes_the_last_edit_of_failed_sessions(backbone, family):
     layer = backbone.decoder.layers[-1]
     name = layer.names.ffn_matrices[0]
     change = torch.ones(SESSIONS, *layer.part(name).weight.shape) * 0.1
-    earlier = Patch(SESSIONS, {5: random_neurons(family, 2, 1)}, {5: {name: change}})
+    earlier = patch_of(SESSIONS, {5: random_neurons(family, 2, 1)}, {5: {name: change}})
     broken = random_neurons(family, 2, 2)
     broken.values[0] = torch.nan
-    later = earlier.with_neurons({5: broken}).with_deltas({5: {name: change}})
-    kept = later.kept(torch.tensor([False, True]), earlier)
+    later = earlier.append(ExtraNeurons({5: broken})).append(WeightChanges({5: {name: change}}))
+    kept = later.revert(torch.tensor([False, True]), earlier)
     torch.testing.assert_close(logits(backbone, kept)[0], logits(backbone, earlier)[0], atol=1e-6, rtol=0)
     torch.testing.assert_close(logits(backbone, kept)[1], logits(backbone, later)[1], atol=1e-6, rtol=0)
 
@@ -149,10 +151,10 @@ def test_kept_undoes_the_last_edit_of_failed_sessions(backbone, family):
 def test_kept_undoes_the_memory_entries_of_failed_sessions(backbone, alpha, temperature):
     """Those of the last edit alone: session 0 answers as before it, session 1 as after it."""
     parts = shifted(backbone, alpha=alpha, retrieval_temperature=temperature, alpha_scale=2.0)
-    earlier, draw = Patch(SESSIONS, **parts), torch.Generator().manual_seed(9)
+    earlier, draw = patch_of(SESSIONS, **parts), torch.Generator().manual_seed(9)
     more = {layer: Slots(*(torch.randn(SESSIONS, 2, WIDTH, generator=draw) for _ in range(2))) for layer in (3, 5)}
-    later = earlier.with_slots(more)
-    kept = later.kept(torch.tensor([False, True]), earlier)
+    later = with_slots(earlier, more)
+    kept = later.revert(torch.tensor([False, True]), earlier)
     old, new, found = (logits(backbone, patch) for patch in (earlier, later, kept))
     torch.testing.assert_close(found[0], old[0], atol=1e-5, rtol=0)
     torch.testing.assert_close(found[1], new[1], atol=1e-5, rtol=0)
@@ -168,13 +170,18 @@ def test_save_and_load(tmp_path, backbone, family):
     shift = LatentShift(Memory(states, states), {}, alpha=0.4)
     live = torch.tensor([[True, False], [True, True]])
     slots = {4: Slots(*(torch.randn(SESSIONS, 2, WIDTH) for _ in range(2)), live)}
-    patch = Patch(SESSIONS, {4: random_neurons(family, 2)}, {5: {name: change}}, shift, slots)
-    patch.save(tmp_path / "patch.safetensors", "mark")
-    loaded = Patch.load(tmp_path / "patch.safetensors", shift, mark="mark")
-    assert not torch.allclose(logits(backbone, loaded), logits(backbone, replace(patch, slots={})))
+    patch = patch_of(SESSIONS, {4: random_neurons(family, 2)}, {5: {name: change}}, shift, slots)
+    start = Patch(SESSIONS, (ExtraNeurons(), WeightChanges(), shift))
+    loaded = through_a_file(patch, start, tmp_path)
+    assert not torch.allclose(logits(backbone, loaded), logits(backbone, patch.without(LatentShift).append(shift)))
     torch.testing.assert_close(logits(backbone, loaded), logits(backbone, patch), atol=0, rtol=0)
-    with pytest.raises(InputError, match="made from other inputs"):
-        Patch.load(tmp_path / "patch.safetensors", mark="another")
+    assert set(loaded.tensors()) == set(patch.tensors())
+
+
+def through_a_file(patch, start, folder):
+    """What a patch of the same parts becomes by the tensors of another, written and read."""
+    write_tensors(folder / "patch.safetensors", patch.tensors(), "mark")
+    return start.with_tensors(read_tensors(folder / "patch.safetensors", "mark"))
 
 
 def test_gradients_equal_those_of_the_baked_model(family, make_backbone):
@@ -185,7 +192,7 @@ def test_gradients_equal_those_of_the_baked_model(family, make_backbone):
     values = group.values.clone().requires_grad_(True)
     patched = Neurons(**{**group.tensors(), "values": values})
     where = backbone.encode(QUERIES).targets != IGNORED
-    ours = backbone.head(backbone.trunk(backbone.encode(QUERIES)), Patch(1, {5: patched}), where)
+    ours = backbone.head(backbone.trunk(backbone.encode(QUERIES)), patch_of(1, {5: patched}), where)
     ours.logsumexp(-1).sum().backward()
     weight = baked.decoder.layers[5].part(baked.decoder.names.down).weight.requires_grad_(True)
     baked.head(baked.trunk(baked.encode(QUERIES)), None, where).logsumexp(-1).sum().backward()
@@ -197,7 +204,7 @@ def test_selected_sessions_answer_as_they_do_among_all(family, make_backbone):
     neurons = {layer: random_neurons(family, 3, layer, sessions=3) for layer in (3, 5)}
     up = backbone.decoder.names.up
     shape = backbone.decoder.layers[5].part(up).weight.shape
-    patch = Patch(3, neurons, {5: {up: torch.randn(3, *shape, generator=torch.Generator().manual_seed(1)) * 0.1}})
+    patch = patch_of(3, neurons, {5: {up: torch.randn(3, *shape, generator=torch.Generator().manual_seed(1)) * 0.1}})
     torch.testing.assert_close(logits(backbone, patch.select([2, 0])), logits(backbone, patch)[[2, 0]])
     endless = generate(backbone, QUERIES * 3, [[]] * 12, patch, max_new_tokens=7)
     backbone.model.generation_config.eos_token_id = [answer[2 + i % 3] for i, answer in enumerate(endless)][:2]
@@ -227,25 +234,27 @@ def test_generation_behind_kept_keys_and_values_equals_whole_passes(family, make
     neurons = {layer: random_neurons(family, 3, layer) for layer in (3, 5)}
     factors = random_factors(backbone, 2)
     patch = {
-        "neurons": lambda: Patch(SESSIONS, neurons),
-        "deltas": lambda: Patch(SESSIONS, deltas=dense(factors)),
-        "low_rank": lambda: Patch(SESSIONS, low_rank=factors),
-        "contexts": lambda: Patch(SESSIONS, neurons, contexts=("a red cat ", "")),
-        "fixed": lambda: Patch(SESSIONS, neurons, **shifted(backbone, alpha=0.6)),
-        "dynamic": lambda: Patch(SESSIONS, **shifted(backbone, alpha_scale=3.0)),
-        "scoped neurons": lambda: Patch(
+        "neurons": lambda: patch_of(SESSIONS, neurons),
+        "deltas": lambda: patch_of(SESSIONS, changes=dense(factors)),
+        "low_rank": lambda: patch_of(SESSIONS, factors=factors),
+        "contexts": lambda: patch_of(SESSIONS, neurons, contexts=("a red cat ", "")),
+        "fixed": lambda: patch_of(SESSIONS, neurons, **shifted(backbone, alpha=0.6)),
+        "dynamic": lambda: patch_of(SESSIONS, **shifted(backbone, alpha_scale=3.0)),
+        "scoped neurons": lambda: patch_of(
             SESSIONS,
             neurons,
             **shifted(backbone, alpha="scoped", retrieval_temperature=0.5, scope_neurons=True),
         ),
-        "raw": lambda: Patch(SESSIONS, **shifted(backbone, alpha=0.9, attention="raw", retrieval_temperature=0.2)),
+        "raw": lambda: patch_of(
+            SESSIONS, **shifted(backbone, alpha=0.9, attention_kind="raw", retrieval_temperature=0.2)
+        ),
     }[kind]()
     expected = []
     for row in range(len(QUERIES)):
         session = row // 2
         alone, written = patch.select([session]), []
         while len(written) < 6:
-            queries = alone.in_context([QUERIES[row]])
+            queries = alone.before([QUERIES[row]])
             token = int(backbone.head(backbone.trunk(backbone.encode(queries, [written])), alone)[0, -1].argmax())
             if token in backbone.stop_tokens:
                 break
@@ -267,16 +276,16 @@ def test_a_trunk_up_to_a_later_layer_changes_nothing(backbone):
 
 def test_low_rank_changes_equal_the_same_dense_changes(backbone, family):
     first, second = random_factors(backbone, 2, 1), random_factors(backbone, 3, 2)
-    base = Patch(SESSIONS, {5: random_neurons(family, 2)}, dense(random_factors(backbone, 4, 3)))
-    patch = base.with_low_rank(first).with_low_rank(second)
-    twin = base.with_deltas(dense(first)).with_deltas(dense(second))
-    assert patch.low_rank[3][backbone.decoder.names.up].outputs.shape[1] == 5
+    base = patch_of(SESSIONS, {5: random_neurons(family, 2)}, dense(random_factors(backbone, 4, 3)))
+    patch = base.append(LowRankChanges(first)).append(LowRankChanges(second))
+    twin = base.append(WeightChanges(dense(first))).append(WeightChanges(dense(second)))
+    assert factors_of(patch)[3][backbone.decoder.names.up].outputs.shape[1] == 5
     torch.testing.assert_close(logits(backbone, patch), logits(backbone, twin), atol=2e-5, rtol=0)
-    assert (logits(backbone, patch) - logits(backbone, base.with_low_rank(first))).abs().max() > 1e-2
+    assert (logits(backbone, patch) - logits(backbone, base.append(LowRankChanges(first)))).abs().max() > 1e-2
 
 
 def test_low_rank_sessions_do_not_depend_on_each_other(backbone):
-    patch = Patch(3, low_rank=random_factors(backbone, 3, sessions=3))
+    patch = patch_of(3, factors=random_factors(backbone, 3, sessions=3))
     together = logits(backbone, patch)
     for session in range(3):
         torch.testing.assert_close(logits(backbone, patch.select([session]))[0], together[session], atol=1e-5, rtol=0)
@@ -284,21 +293,20 @@ def test_low_rank_sessions_do_not_depend_on_each_other(backbone):
 
 
 def test_kept_undoes_the_last_low_rank_edit_of_failed_sessions(backbone):
-    earlier = Patch(SESSIONS, low_rank=random_factors(backbone, 2, 1))
+    earlier = patch_of(SESSIONS, factors=random_factors(backbone, 2, 1))
     broken = random_factors(backbone, 3, 2)
     broken[5][backbone.decoder.names.up].inputs[0] = torch.nan
-    later = earlier.with_low_rank(broken)
-    for before in (earlier, Patch.identity(SESSIONS)):
-        after = later if before is earlier else before.with_low_rank(broken)
-        kept = after.kept(torch.tensor([False, True]), before)
+    later = earlier.append(LowRankChanges(broken))
+    for before in (earlier, Patch(SESSIONS)):
+        after = later if before is earlier else before.append(LowRankChanges(broken))
+        kept = after.revert(torch.tensor([False, True]), before)
         torch.testing.assert_close(logits(backbone, kept)[0], logits(backbone, before)[0], atol=1e-5, rtol=0)
         torch.testing.assert_close(logits(backbone, kept)[1], logits(backbone, after)[1], atol=1e-5, rtol=0)
 
 
 def test_low_rank_changes_are_saved(tmp_path, backbone):
-    patch = Patch(SESSIONS, low_rank=random_factors(backbone, 2))
-    patch.save(tmp_path / "patch.safetensors", "mark")
-    loaded = Patch.load(tmp_path / "patch.safetensors", mark="mark")
+    patch = patch_of(SESSIONS, factors=random_factors(backbone, 2))
+    loaded = through_a_file(patch, Patch(SESSIONS, (LowRankChanges(),)), tmp_path)
     torch.testing.assert_close(logits(backbone, loaded), logits(backbone, patch), atol=0, rtol=0)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from patches import changes_of, contexts_of, factors_of, neurons_of, slots_of, with_slots
 from test_editors import LAYERS, fine_tune, tpatcher, unike
 from test_hypernetworks import EDITORS as NETWORKS
 from test_hypernetworks import dense
@@ -19,11 +20,13 @@ from torch.nn.functional import cross_entropy
 from unike_lib.backbones.base import IGNORED
 from unike_lib.backbones.replies import reply
 from unike_lib.editing.editor import NoEdit
+from unike_lib.editing.extra_neurons import ExtraNeurons
 from unike_lib.editing.fine_tune import ON_CPU
 from unike_lib.editing.ike import Ike
 from unike_lib.editing.latent import Slots
 from unike_lib.editing.patch import Patch
 from unike_lib.editing.serac import Serac, SeracModels
+from unike_lib.editing.weight_changes import WeightChanges
 from unike_lib.methods import IkeMethod
 
 # Two sessions; each edit of one is another's at another position.
@@ -102,7 +105,7 @@ def test_fine_tuning_goes_on_from_the_weights_that_it_left(family, make_backbone
     # Edits that know nothing of each other, added up, are something else.
     added = Patch(2)
     for alone in each_alone(editor, cases):
-        added = added.with_deltas(alone.deltas)
+        added = added.append(WeightChanges(changes_of(alone)))
     assert apart(backbone, patch, added) > 0.1
 
 
@@ -127,11 +130,11 @@ def test_neurons_are_trained_in_a_model_that_has_the_earlier_ones(make_backbone,
         editor = make(twin)
         one = editor.edit([cases[number].request], editor.start(1)).patch
         for layer in LAYERS:
-            bake_neurons(twin, layer, one.neurons[layer], 0)
+            bake_neurons(twin, layer, neurons_of(one)[layer], 0)
     assert_answers_like(backbone, patch, 1, twin, 1e-2, None if name == "t-patcher" else editor.start(1))
     added = make(backbone).start(2)
     for alone in each_alone(make(backbone), cases):
-        added = added.with_neurons(alone.neurons)
+        added = added.append(ExtraNeurons(neurons_of(alone)))
     assert apart(backbone, patch, added) > 0.1
 
 
@@ -145,18 +148,18 @@ def test_memory_entries_of_earlier_edits_shift_the_training_of_later_ones(make_b
     for position, number in enumerate(SEQUENCES[1]):
         plain = replace(unike(twin, **FAST), shift=editor.shift)  # gives its edits no entries
         for layer in LAYERS:
-            new = single[position].slots[layer]
+            new = slots_of(single[position])[layer]
             old = [entries[layer]] if position else []
             keys = torch.cat([*(slots.keys for slots in old), new.keys[1:]], 1)
             entries[layer] = Slots(keys, torch.cat([*(slots.values for slots in old), new.values[1:]], 1))
-        one = plain.edit([cases[number].request], plain.start(1).with_slots(entries)).patch
+        one = plain.edit([cases[number].request], with_slots(plain.start(1), entries)).patch
         for layer in LAYERS:
-            bake_neurons(twin, layer, one.neurons[layer], 0)
+            bake_neurons(twin, layer, neurons_of(one)[layer], 0)
     for layer in LAYERS:
         for part in ("keys", "values"):
-            ours, theirs = (getattr(found, part) for found in (patch.slots[layer], entries[layer]))
+            ours, theirs = (getattr(found, part) for found in (slots_of(patch)[layer], entries[layer]))
             torch.testing.assert_close(ours[1], theirs[0], atol=1e-5, rtol=0)
-    assert_answers_like(backbone, patch, 1, twin, 1e-2, plain.start(1).with_slots(entries))
+    assert_answers_like(backbone, patch, 1, twin, 1e-2, with_slots(plain.start(1), entries))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -169,7 +172,7 @@ def test_changes_of_networks_add_up_in_the_real_weights(family, make_backbone, c
         twin = make_backbone(family)
         for number in order:
             one = editor.edit([cases[number].request], editor.start(1)).patch
-            for layer, changes in one.low_rank.items():
+            for layer, changes in factors_of(one).items():
                 for matrix, factors in changes.items():
                     twin.decoder.layers[layer].part(matrix).weight.data += dense(factors)[0]
         assert_answers_like(backbone, patch, session, twin, 1e-3)
@@ -187,11 +190,11 @@ def test_facts_of_a_context_follow_each_other_in_the_order_of_the_edits(make_bac
     patch, first = editor.start(2), ()
     for position in range(3):
         patch = editor.edit([facts[order[position]] for order in SEQUENCES], patch).patch
-        first = first or patch.contexts
+        first = first or contexts_of(patch)
     for session, order in enumerate(SEQUENCES):
         told, context = (
             [f"New Fact: {facts[number].prompt} {facts[number].target}\n" for number in order],
-            patch.contexts[session],
+            contexts_of(patch)[session],
         )
         places = [context.index(fact) for fact in told]
         assert places == sorted(places)
@@ -284,8 +287,8 @@ def test_a_failed_second_edit_is_as_if_it_had_never_been_asked(make_backbone, ca
     assert close(patched_logits(backbone, third.patch, 0), patched_logits(backbone, never, 0), 1e-2)
     # None of it would hold if edits did nothing.
     if name == "unike behind contexts":
-        assert second.patch.contexts == (first.contexts[0], beside.contexts[1]) != beside.contexts
-        assert third.patch.contexts[0] == never.contexts[0]
+        assert contexts_of(second.patch) == (contexts_of(first)[0], contexts_of(beside)[1]) != contexts_of(beside)
+        assert contexts_of(third.patch)[0] == contexts_of(never)[0]
     else:
         assert not close(patched_logits(backbone, third.patch, 0), said, 0.05)
 
@@ -297,9 +300,9 @@ def test_a_second_edit_that_explodes_leaves_the_weights_of_the_first(make_backbo
     first = fine_tune(backbone).edit(requests, Patch(sessions)).patch
     outcome = fine_tune(backbone, learning_rate=1e20).edit(requests[::-1], first)
     assert outcome.failures == ("loss is not finite",) * sessions
-    for layer, changes in first.deltas.items():
+    for layer, changes in changes_of(first).items():
         for name, change in changes.items():
-            assert torch.equal(outcome.patch.deltas[layer][name], change)
+            assert torch.equal(changes_of(outcome.patch)[layer][name], change)
 
 
 def test_methods_that_read_text_alone_do_not_fail_on_a_picture(make_backbone, cases):

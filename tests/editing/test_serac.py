@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.replies import reply
-from unike_lib.editing.route import Route
+from unike_lib.editing.counterfactual import CounterfactualMix
 from unike_lib.editing.serac import Serac, SeracModels, load_router
 from unike_lib.editing.serac_training import CounterfactualLoss, ScopeLoss, train_serac
 from unike_lib.trained_methods import SeracMethod
@@ -76,7 +76,7 @@ def test_scope_and_answers_are_those_of_the_toolkit(models, mixture, monkeypatch
         query, base = Query(None, "q"), torch.tensor(case["base"])
         scores = models.scope([query, query], edits)
         assert float(scores.max()) == pytest.approx(case["probability"], abs=1e-4)
-        found = Route(models, (edits,), mixture, "all").mixed([query], [[]], [len(base)], base.clone())
+        found = CounterfactualMix(models, (edits,), mixture, "all").after([query], [[]], [len(base)], base.clone())
         wanted = torch.tensor(case["logits"])
         if mixture == "soft":  # the toolkit adds a constant that keeps its logarithm finite
             found, wanted = found.exp(), wanted.exp() - torch.finfo(torch.float32).eps

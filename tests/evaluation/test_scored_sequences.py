@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import pytest
 import torch
+from patches import changes_of, patch_of
 
 from unike_lib.backbones.base import IGNORED
 from unike_lib.config import EvaluationConfig
@@ -80,7 +81,7 @@ def judged(kind, before, after, query):
 
 def change_weights(twin, patch, session=0):
     """Write a fine-tuned session into real weights."""
-    for layer, changes in patch.deltas.items():
+    for layer, changes in changes_of(patch).items():
         for name, change in changes.items():
             twin.decoder.layers[layer].part(name).weight.data += change[session]
 
@@ -138,7 +139,7 @@ class Nothing:
     def start(self, sessions):
         layer = self.backbone.decoder.layers[-1]
         name = layer.names.ffn_matrices[0]
-        return Patch(sessions, deltas={layer.index: {name: torch.zeros(sessions, *layer.part(name).weight.shape)}})
+        return patch_of(sessions, changes={layer.index: {name: torch.zeros(sessions, *layer.part(name).weight.shape)}})
 
     def edit(self, requests, onto):
         return Outcome(onto, (None,) * len(requests))

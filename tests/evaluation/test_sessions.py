@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
+from patches import contexts_of
 from tiny_models import FAMILIES, make_case, tiny_images, tiny_model, tiny_tokenizer
 
 from unike_lib.backbones.base import Backbone
@@ -17,6 +18,7 @@ from unike_lib.editing.ike import Ike
 from unike_lib.editing.objective import objective
 from unike_lib.editing.patch import Patch
 from unike_lib.editing.serac import Serac, SeracModels
+from unike_lib.editing.weight_changes import WeightChanges
 from unike_lib.evaluation import sessions as sessions_module
 from unike_lib.evaluation.diagnostics import diagnose
 from unike_lib.evaluation.probes import answer_before, probe_query
@@ -224,7 +226,7 @@ def test_an_edit_takes_its_share_of_the_time_and_none_of_scoring(make_backbone, 
         return lambda *rest: clock.__setitem__(0, clock[0] + seconds) or call(*rest)
 
     monkeypatch.setattr(sessions_module, "score_kinds", waits(9999.0, asked))
-    editor = SimpleNamespace(start=Patch.identity, edit=waits(6.0, NoEdit().edit))
+    editor = SimpleNamespace(start=Patch, edit=waits(6.0, NoEdit().edit))
     backbone, quick = make_backbone("blip2"), SETTINGS.without_generation()
     records = frame(run_edits(backbone, editor, {3: cases[:4]}, answer_before(backbone, cases[:4], quick), quick))
     seconds = records.groupby("session")["edit_seconds"].unique()
@@ -237,7 +239,7 @@ def test_locality_behind_a_context_compares_the_common_tail(backbone, cases, pro
     editor = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=1, prompt=prompt), cases[3:])
     records = scores_of(editor, cases[:2])
     for case in cases[:2]:
-        context = editor.edit([case.request], editor.start(1)).patch.contexts[0]
+        context = contexts_of(editor.edit([case.request], editor.start(1)).patch)[0]
         for kind, ranks in (("t_loc", 1), ("m_loc", 10)):
             query = probe_query(case, kind)
             behind = replace(query, context=context, style=query.style if prompt == "wrapped" else "plain")
@@ -305,14 +307,14 @@ class Overflows:
     bad: str
 
     def start(self, sessions):
-        return Patch.identity(sessions)
+        return Patch(sessions)
 
     def edit(self, requests, onto):
         layer = self.backbone.decoder.layers[-1]
         name = layer.names.ffn_matrices[-1]
         sizes = torch.tensor([1e38 if request.id == self.bad else 0.0 for request in requests])
         change = sizes[:, None, None] * torch.ones_like(layer.part(name).weight)
-        return Outcome(onto.with_deltas({layer.index: {name: change}}), (None,) * len(requests))
+        return Outcome(onto.append(WeightChanges({layer.index: {name: change}})), (None,) * len(requests))
 
 
 @pytest.mark.parametrize("generate", [True, False])

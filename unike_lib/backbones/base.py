@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.decoder import Decoder, Edit, Place, Trace
+from unike_lib.backbones.decoder import Decoder
+from unike_lib.backbones.edit import Edit, Trace
 from unike_lib.backbones.family import Family
 from unike_lib.backbones.positions import grid_positions
 from unike_lib.backbones.room import naming_memory
@@ -137,11 +138,13 @@ class Backbone:
             targets[row, start : start + len(ids)] = torch.tensor(ids, dtype=torch.long)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         device, positions = self.device, None
+        counts = [0 if query.image is None else len(visual[query.image]) for query in queries]
+        starts = [len(before_image) + self.form.start_token_with_image for before_image, *_ in parts]
         if self.on_grid:
-            counts = [0 if query.image is None else len(visual[query.image]) for query in queries]
-            before = len(self._ids(self.form.before_image)) + self.form.start_token_with_image
-            positions = torch.stack([grid_positions(before, count, padded.shape[1]) for count in counts], 1).to(device)
-        return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device), positions)
+            grids = [grid_positions(*span, padded.shape[1]) for span in zip(starts, counts, strict=True)]
+            positions = torch.stack(grids, 1).to(device)
+        picture = torch.tensor([starts, counts], device=device).T
+        return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device), positions, picture)
 
     def _texts(self, query: Query) -> tuple[str, str, str]:
         """Return what is tokenised each by itself: before the image, after it, and the prompt in its frame."""
@@ -231,10 +234,10 @@ class Backbone:
         last = self.decoder.layers[-1].index
         if where is not None and (trace is None or last not in self.layers):
             return self.read(self.tail(trunk, patch, where, trace), patch)
-        place = Place(trunk.batch.last_prompt, trace)
+        context = trunk.batch.context(trace)
         with naming_memory(trunk.batch.real):
             layers, positions = range(trunk.first, last + 1), trunk.batch.positions
-            hidden = self.decoder.run(trunk.hidden, layers, patch, place, positions=positions)
+            hidden = self.decoder.run(trunk.hidden, layers, patch, context, positions=positions)
             return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))
 
     def tail(self, trunk: Trunk, patch: Edit | None, where: Tensor, trace: Trace | None = None) -> Tail:
@@ -242,19 +245,20 @@ class Backbone:
 
         A patch that differs in the last FFN alone has the same tail. Arguments are those of `head`.
         """
-        last, place = self.decoder.layers[-1], Place(trunk.batch.last_prompt, trace)
+        last, context = self.decoder.layers[-1], trunk.batch.context(trace)
         layers, positions = range(trunk.first, last.index), trunk.batch.positions
         with naming_memory(trunk.batch.real):
-            hidden = self.decoder.run(trunk.hidden, layers, patch, place, positions=positions)
-            hidden = last.through_attention(hidden, self.decoder.masks(hidden, None, positions), patch, place)
+            hidden = self.decoder.run(trunk.hidden, layers, patch, context, positions=positions)
+            hidden = last.through_attention(hidden, self.decoder.masks(hidden, None, positions), patch, context)
         counts = where.sum(1, keepdim=True)
         most = int(counts.max())
         order = where.int().argsort(dim=1, descending=True, stable=True)[:, :most]
         real = torch.arange(most, device=where.device) < counts
-        return Tail(hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[2])), real, place)
+        context.positions = order
+        return Tail(hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[2])), real, context)
 
     def read(self, tail: Tail, patch: Edit | None) -> Tensor:
         """Return the logits [position read, vocabulary] in float32."""
         with naming_memory(tail.real):
-            hidden = self.decoder.layers[-1].through_ffn(tail.states, patch, tail.place)
+            hidden = self.decoder.layers[-1].through_ffn(tail.states, patch, tail.context)
             return self.decoder.logits(self.decoder.finish(hidden[tail.real]))

@@ -10,17 +10,17 @@ Example:
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.masking_utils import create_causal_mask
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
+from unike_lib.backbones.edit import Edit, PassContext, Rotation
 from unike_lib.types import InputError
 
-Rotation = tuple[Tensor, Tensor]
 # What an edit adds to the output of a matrix, given the matrix's name and its input; None: nothing.
 Change = Callable[[str, Tensor], Tensor | None]
 
@@ -57,50 +57,6 @@ LLAMA = LayerNames(
 )
 
 
-@dataclass
-class Trace:
-    """What a pass shows of the edited layers when asked: layer -> tensor.
-
-    `attention_inputs` are s = LN1(h), `ffn_inputs` q = LN2(x), both [row, token, d]; `alphas` [row].
-    """
-
-    attention_inputs: dict[int, Tensor] = field(default_factory=dict)
-    ffn_inputs: dict[int, Tensor] = field(default_factory=dict)
-    alphas: dict[int, Tensor] = field(default_factory=dict)
-
-
-class Edit(Protocol):
-    """What an edit does inside a layer; a `Patch` is one."""
-
-    def shift_attention(self, layer: "DecoderLayer", inputs: Tensor, outputs: Tensor, place: "Place") -> Tensor:
-        """Return the attention output [row, token, d] after the edit, given the input s and the output a."""
-
-    def ffn(self, layer: "DecoderLayer", inputs: Tensor, place: "Place | None") -> Tensor:
-        """Return the FFN output [row, token, d] after the edit, given its input q."""
-
-
-@dataclass
-class Place:
-    """Where in the rows an edit reads: the last prompt token of each row [row], and the trace to fill.
-
-    `shares` [row], by layer, are what an edit's attention part tells its FFN part: how far a row is in its scope.
-    `kept`, by layer, is what the attention part read at the last prompt token [row, ...]: tokens that follow go by it.
-    `rotation` is that of the tokens under way, set by each layer of a rotary model.
-    """
-
-    last_prompt: Tensor
-    trace: Trace | None = None
-    shares: dict[int, Tensor] = field(default_factory=dict)
-    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-    rotation: Rotation | None = None
-
-    def select(self, rows: Tensor) -> "Place":
-        """Return the place of some of the rows, in the order given [row], without the trace."""
-        shares = {layer: share[rows] for layer, share in self.shares.items()}
-        kept = {layer: {name: value[rows] for name, value in parts.items()} for layer, parts in self.kept.items()}
-        return Place(self.last_prompt[rows], None, shares, kept)
-
-
 class DecoderLayer:
     """One frozen layer, taken apart: norm, attention, norm, FFN."""
 
@@ -123,30 +79,33 @@ class DecoderLayer:
         """Return s = LN1(h), [row, token, d]."""
         return self.part(self.names.attention_norm)(hidden)
 
-    def forward(self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, place: Place | None) -> Tensor:
-        """Return the layer's output [row, token, d]; `edit` acts on the attention output and on the FFN."""
-        return self.through_ffn(self.through_attention(hidden, masks, edit, place), edit, place)
+    def forward(self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, context: PassContext | None) -> Tensor:
+        """Return the layer's output [row, token, d]; `edit` acts on attention, weights, FFN and output."""
+        return self.through_ffn(self.through_attention(hidden, masks, edit, context), edit, context)
 
     def through_attention(
-        self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, place: Place | None
+        self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, context: PassContext | None
     ) -> Tensor:
         """Return x = h + a, the states between attention and FFN, [row, token, d]."""
         inputs = self.attention_input(hidden)
         hidden = hidden.to(inputs.device)  # of this layer, where a model lies on several cards
         attended = self.attention(hidden_states=inputs, **masks)[0]
-        if edit is not None and place is not None:
-            place.rotation = masks.get("position_embeddings")
-            attended = edit.shift_attention(self, inputs, attended, place)
-        if place is not None and place.trace is not None:
-            place.trace.attention_inputs[self.index] = inputs
+        if edit is not None and context is not None:
+            context.rotation = masks.get("position_embeddings")
+            attended = edit.attention(self, inputs, attended, context)
+        if context is not None and context.trace is not None:
+            context.trace.attention_inputs[self.index] = inputs
         return hidden + attended
 
-    def through_ffn(self, hidden: Tensor, edit: Edit | None, place: Place | None) -> Tensor:
+    def through_ffn(self, hidden: Tensor, edit: Edit | None, context: PassContext | None) -> Tensor:
         """Return the layer's output [row, token, d] from the states between attention and FFN."""
-        ffn_inputs = self.part(self.names.ffn_norm)(hidden)
-        if place is not None and place.trace is not None:
-            place.trace.ffn_inputs[self.index] = ffn_inputs
-        return hidden + (self.ffn(ffn_inputs) if edit is None else edit.ffn(self, ffn_inputs, place))
+        inputs = self.part(self.names.ffn_norm)(hidden)
+        if context is not None and context.trace is not None:
+            context.trace.ffn_inputs[self.index] = inputs
+        if edit is None or context is None:
+            return hidden + self.ffn(inputs)
+        outputs = self.ffn(inputs, lambda name, entering: edit.weight(self.index, name, entering, context))
+        return edit.block(self, hidden + edit.ffn(self, inputs, outputs, context), context)
 
     def ffn(self, inputs: Tensor, change: Change | None = None) -> Tensor:
         """Return FFN(q) [row, token, d]; `change` says what is added to the output of each of its matrices."""
@@ -245,18 +204,18 @@ class Decoder:
         hidden: Tensor,
         layers: Iterable[int],
         edit: Edit | None = None,
-        place: Place | None = None,
+        context: PassContext | None = None,
         sees: Tensor | None = None,
         positions: Tensor | None = None,
     ) -> Tensor:
         """Return the states [row, token, d] after the given layers, in their order.
 
         `sees`, bool [row, token, token], says which tokens (last axis) each token attends to; None: all up to itself.
-        `positions` are a batch's own; None: from 0 on.
+        `positions` are a batch's own; None: from 0 on. An edit needs the context of its pass.
         """
         masks = self.masks(hidden, sees, positions)
         for index in layers:
-            hidden = self.layers[index].forward(hidden, masks, edit, place)
+            hidden = self.layers[index].forward(hidden, masks, edit, context)
         return hidden
 
     def masks(self, hidden: Tensor, sees: Tensor | None, positions: Tensor | None = None) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from tqdm import tqdm
 from transformers.cache_utils import DynamicCache
 
 from unike_lib.backbones.base import IGNORED, Backbone
-from unike_lib.backbones.decoder import Place
 from unike_lib.backbones.past import Past, extend
 from unike_lib.backbones.room import naming_memory
 from unike_lib.backbones.rows import Batch
@@ -95,7 +94,7 @@ class FrozenStates:
         if bool((counts < batch.lengths).any()):
             if batch.positions is not None:
                 return None
-            past = Past(Place(batch.last_prompt))
+            past = Past(batch.context())
             self._fill(past, found, depth, int(counts.max()))
             past.real = torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
             fresh, real = batch.behind(counts)

@@ -6,8 +6,9 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.edit import SessionEdit
 from unike_lib.backbones.past import extend
-from unike_lib.backbones.replies import Replies, SessionEdit, reply
+from unike_lib.backbones.replies import Replies, reply
 from unike_lib.types import Query
 
 
@@ -109,7 +110,7 @@ def _behind_past(
         logits = backbone.decoder.logits(backbone.decoder.finish(hidden[real]))
         if edit is not None:
             answers = [writing.answers[row] + guess for row, guess in zip(rows, guesses, strict=True)]
-            logits = edit.routed([queries[row] for row in rows], answers, sizes, logits)
+            logits = edit.after([queries[row] for row in rows], answers, sizes, logits)
         best = logits.argmax(-1).split(sizes)
         written = [len(writing.answers[row]) for row in rows]
         writing.take(rows, guesses, [along.tolist() for along in best])

@@ -4,23 +4,24 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from unike_lib.backbones.decoder import Decoder, Edit, Place
+from unike_lib.backbones.decoder import Decoder
+from unike_lib.backbones.edit import Edit, PassContext
 from unike_lib.backbones.room import naming_memory
 
 
 class Past:
     """Keys and values of the tokens that rows have seen.
 
-    `real` [row, token] says which of them count; `place` what an edit read at the last prompt tokens; `positions`
+    `real` [row, token] says which of them count; `context` what an edit read at the last prompt tokens; `positions`
     [3, row, token] are those of prompts with pictures on a grid, `saved` [row] how many positions such a picture takes
     less than it has tokens.
     """
 
-    def __init__(self, place: Place, positions: Tensor | None = None) -> None:
+    def __init__(self, context: PassContext, positions: Tensor | None = None) -> None:
         self.cache = DynamicCache()
-        self.real = torch.zeros(len(place.last_prompt), 0, dtype=torch.bool, device=place.last_prompt.device)
-        self.place, self.positions = place, positions
-        self.saved = torch.zeros_like(place.last_prompt)
+        self.real = torch.zeros(len(context.last_prompt), 0, dtype=torch.bool, device=context.last_prompt.device)
+        self.context, self.positions = context, positions
+        self.saved = torch.zeros_like(context.last_prompt)
 
     def places(self, real: Tensor) -> Tensor:
         """Return the positions [row, token] of new tokens, or [3, row, token] of prompts with pictures on a grid."""
@@ -36,7 +37,7 @@ class Past:
             return
         self.cache.batch_select_indices(rows.cpu())  # layers may lie on several cards
         self.real, self.saved = self.real[rows], self.saved[rows]
-        self.place = self.place.select(rows)
+        self.context = self.context.select(rows)
 
 
 def extend(
@@ -70,8 +71,9 @@ def extend(
     earlier = past.real[:, None].expand(rows, tokens, -1)
     sees = None if first else torch.cat([earlier, upto.expand(rows, -1, -1)], 2)
     masks = decoder.masks(hidden, sees, positions) | {"past_key_values": past.cache}
+    past.context.positions = None if first else past.real.sum(1)[:, None] + torch.arange(tokens, device=real.device)
     with naming_memory(real):
         for index in layers:
-            hidden = decoder.layers[index].forward(hidden, masks, edit, past.place)
+            hidden = decoder.layers[index].forward(hidden, masks, edit, past.context)
     past.real = torch.cat([past.real, real], 1)
     return hidden

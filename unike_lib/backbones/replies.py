@@ -1,7 +1,7 @@
 """What a backbone, edited or not, says to rows of queries: the one way from queries to logits.
 
-An edit may act before the model (a context in front of the prompt), inside it (`Edit`), and behind it (a second model
-whose answers are mixed in). All who ask an edited backbone, in scoring and in generation, come through `reply`.
+An edit may act before the model (on the question), inside it (`Edit`), and behind it (on the logits). All who ask an
+edited backbone, in scoring and in generation, come through `reply`.
 
 Example:
     >>> replies = reply(backbone, queries, patch)                 # doctest: +SKIP
@@ -11,62 +11,31 @@ Example:
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from unike_lib.backbones.base import IGNORED, Backbone
-from unike_lib.backbones.decoder import Edit, Place, Trace
+from unike_lib.backbones.edit import SessionEdit, Trace
 from unike_lib.backbones.past import Past, extend
 from unike_lib.backbones.room import naming_memory
 from unike_lib.backbones.rows import Batch
 from unike_lib.types import Query
 
 
-class SessionEdit(Edit, Protocol):
-    """Edits of independent sessions; a batch has the same number of rows for each, ordered by session."""
-
-    @property
-    def sessions(self) -> int:
-        """Number of sessions."""
-
-    @property
-    def first_layer(self) -> int | None:
-        """The first layer that the edit acts in; None: it acts in none."""
-
-    def select(self, sessions: Sequence[int]) -> "SessionEdit":
-        """Return the edits of some of the sessions, in the order given."""
-
-    def in_context(self, queries: Sequence[Query]) -> Sequence[Query]:
-        """Return the queries with their sessions' contexts in front."""
-
-    def routed(
-        self, queries: Sequence[Query], answers: Sequence[Sequence[int]], read: Sequence[int], logits: Tensor
-    ) -> Tensor:
-        """Return the logits [position read, vocabulary] after a second model had its say; they may be changed in place.
-
-        Args:
-            queries: the rows, without contexts.
-            answers: the token ids that follow each question.
-            read: how many positions at the end of each row, question and answer, were read.
-            logits: what the backbone says there under the rest of the edit, row after row.
-        """
-
-
 @dataclass(frozen=True)
 class Replies:
     """The rows as laid out, the positions read, bool [row, token], and the logits [position read, vocabulary].
 
-    Logits of rows that a second model answers are log-probabilities: equal to logits up to a constant. `alphas` [row]
-    are the means of a latent shift's alpha over its layers, NaN without one; `past` has the rows' keys and values, if
-    they were kept, so that answers can be written behind them.
+    Logits that an edit changed behind the model may be log-probabilities: equal to logits up to a constant. `notes` are
+    what the edit noted of the rows, by name, means over layers [row]; `past` has the rows' keys and values, if they
+    were kept, so that answers can be written behind them.
     """
 
     batch: Batch
     where: Tensor
     logits: Tensor
-    alphas: Tensor
+    notes: dict[str, Tensor]
     past: Past | None
 
     @cached_property
@@ -111,29 +80,29 @@ def reply(
         everywhere: read all real positions, not only those from the last prompt token on; of all rows or of some.
         keep: keep keys and values. Without, and without `answers`, rows that the backbone remembers are run faster.
     """
-    asked = queries if edit is None else edit.in_context(queries)
+    asked = queries if edit is None else edit.before(queries)
     depth = len(backbone.decoder.layers)
     first = depth if edit is None or edit.first_layer is None else edit.first_layer
     if keep or answers is not None:
         batch = backbone.encode(asked, answers)
-        past, where = Past(Place(batch.last_prompt), batch.positions), _read(batch, everywhere)
+        past, where = Past(batch.context(), batch.positions), _read(batch, everywhere)
         with naming_memory(batch.real):
             begun = None if backbone.frozen is None else backbone.frozen.begin(asked, batch, past, first)
             entering, reached = begun or (batch.embeddings, 0)
             hidden = extend(backbone.decoder, entering, past, batch.real, edit, range(reached, depth))
             logits = backbone.decoder.logits(backbone.decoder.finish(hidden[where]))
-        alphas = [kept["alpha"] for kept in past.place.kept.values()]
+        notes = past.context.notes
     else:
         trunk = backbone.trunk_of(asked, min(first, depth - 1))
         batch, past, trace = trunk.batch, None, Trace()
         where = _read(batch, everywhere)
         logits = backbone.head(trunk, edit, where, trace)
-        alphas = list(trace.alphas.values())
-    shares = torch.stack(alphas).mean(0) if alphas else torch.full((len(where),), torch.nan)
-    replies = Replies(batch, where, logits, shares, past)
+        notes = trace.notes
+    means = {name: torch.stack(list(by_layer.values())).mean(0) for name, by_layer in notes.items()}
+    replies = Replies(batch, where, logits, means, past)
     if edit is None:
         return replies
-    return replace(replies, logits=edit.routed(queries, replies.given, where.sum(1).tolist(), logits))
+    return replace(replies, logits=edit.after(queries, replies.given, where.sum(1).tolist(), logits))
 
 
 def _read(batch: Batch, everywhere: bool | Sequence[bool]) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.decoder import Place
+from unike_lib.backbones.edit import PassContext, Trace
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class Batch:
 
     embeddings [row, token, d]; targets [row, token]: the answer token to be predicted AT each position (already
     shifted), -100 elsewhere; last_prompt [row]: the token after which the answer starts; lengths [row], in tokens;
-    positions [3, row, token] of a model whose visual tokens have places on a grid, None: 0, 1, 2 ...
+    positions [3, row, token] of a model whose visual tokens have places on a grid, None: 0, 1, 2 ...; picture
+    [row, 2]: the first visual token of each row, and how many there are (0 without a picture).
     """
 
     embeddings: Tensor
@@ -22,6 +23,11 @@ class Batch:
     last_prompt: Tensor
     lengths: Tensor
     positions: Tensor | None = None
+    picture: Tensor | None = None
+
+    def context(self, trace: Trace | None = None) -> PassContext:
+        """Return what an edit knows of a pass over these rows."""
+        return PassContext(self.last_prompt, trace, self.picture)
 
     @property
     def real(self) -> Tensor:
@@ -62,4 +68,4 @@ class Tail:
 
     states: Tensor
     real: Tensor
-    place: Place
+    context: PassContext

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from unike_lib.backbones.base import IGNORED, Backbone
-from unike_lib.backbones.decoder import Edit, Trace
+from unike_lib.backbones.edit import Edit, Trace
 from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.patch import Patch
 from unike_lib.types import EditRequest, Query
@@ -39,7 +39,7 @@ class NoEdit:
 
     def start(self, sessions: int) -> Patch:
         """Return the identity."""
-        return Patch.identity(sessions)
+        return Patch(sessions)
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Return the patch unchanged."""
@@ -54,7 +54,7 @@ def request_trunk(
     `onto`: the requests are asked behind this patch's contexts.
     """
     queries: Sequence[Query] = [request.query for request in requests]
-    return backbone.trunk_of(queries if onto is None else onto.in_context(queries), first)
+    return backbone.trunk_of(queries if onto is None else onto.before(queries), first)
 
 
 def edit_loss(backbone: Backbone, trunk: Trunk, patch: Edit, trace: Trace | None = None) -> Tensor:

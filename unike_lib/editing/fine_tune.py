@@ -10,6 +10,7 @@ from unike_lib.backbones.base import IGNORED, Backbone
 from unike_lib.editing.editor import Outcome, answer_loss, request_trunk
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.patch import Patch
+from unike_lib.editing.weight_changes import WeightChanges
 from unike_lib.methods import FineTuneMethod
 from unike_lib.types import EditRequest
 
@@ -30,7 +31,7 @@ class FineTune:
 
     def start(self, sessions: int) -> Patch:
         """Return the identity."""
-        return Patch.identity(sessions)
+        return Patch(sessions)
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Install one request a session; changes add to those of earlier edits.
@@ -46,7 +47,7 @@ class FineTune:
         finite = torch.cat([part for _, part in parts])
         del parts
         layer = self.backbone.decoder.layers[-1].index
-        return Outcome(onto.with_deltas({layer: trained}).kept(finite, onto), failures(finite))
+        return Outcome(onto.append(WeightChanges({layer: trained})).revert(finite, onto), failures(finite))
 
     @property
     def _at_once(self) -> int:
@@ -73,7 +74,7 @@ class FineTune:
         )
 
         def losses() -> Tensor:
-            return answer_loss(self.backbone.read(tail, onto.with_deltas({layer.index: changes})), targets)
+            return answer_loss(self.backbone.read(tail, onto.append(WeightChanges({layer.index: changes}))), targets)
 
         finite = descend(parameters, losses, optimiser, self.settings.steps)
         return {name: torch.nan_to_num(change.detach()) for name, change in changes.items()}, finite

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.edit import PassContext
 from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import Outcome, edit_loss, request_trunk
-from unike_lib.editing.low_rank import LowRank
+from unike_lib.editing.low_rank import LowRank, LowRankChanges
 from unike_lib.editing.optimise import failures
-from unike_lib.editing.patch import Patch
+from unike_lib.editing.patch import Part, Patch
 from unike_lib.io import read_tensors
 from unike_lib.types import EditRequest, InputError
 
@@ -48,22 +49,21 @@ def last_matrices(backbone: Backbone, layers: int) -> tuple[Matrix, ...]:
 
 
 @dataclass(frozen=True)
-class WatchedPatch(Patch):
-    """A patch that shows, of some matrices, the inputs u, and zeros added to the outputs whose gradient is delta."""
+class WatchedMatrices(Part):
+    """Shows, of some matrices, the inputs u, and zeros added to the outputs whose gradient is delta."""
 
-    matrices: tuple[Matrix, ...] = ()
+    matrices: tuple[Matrix, ...]
     inputs: dict[Matrix, Tensor] = field(default_factory=dict)
     zeros: dict[Matrix, Tensor] = field(default_factory=dict)
 
-    def change(self, layer: int, name: str, inputs: Tensor) -> Tensor | None:
-        """Return what is added to a matrix's output, [row, token, out]."""
-        added = super().change(layer, name, inputs)
+    def weight(self, layer: int, name: str, inputs: Tensor, context: PassContext) -> Tensor | None:
+        """Return the zeros that are added to a watched matrix's output, [row, token, out]."""
         for matrix in self.matrices:
             if matrix[:2] == (layer, name):
                 self.inputs[matrix] = inputs.detach()
                 zeros = self.zeros[matrix] = inputs.new_zeros(*inputs.shape[:2], matrix.outputs).requires_grad_(True)
-                return zeros if added is None else added + zeros
-        return added
+                return zeros
+        return None
 
 
 def edit_gradients(
@@ -77,9 +77,9 @@ def edit_gradients(
     Reading: the gradient is that of the target's cross-entropy summed over its tokens. MMEdit takes the mean, but
     trains an editor a task; here one serves short answers and captions, and must write each token as firmly.
     """
-    watched = WatchedPatch(len(trunk.hidden), matrices=tuple(matrices))
+    watched = WatchedMatrices(tuple(matrices))
     with torch.enable_grad():
-        losses = edit_loss(backbone, trunk, watched)
+        losses = edit_loss(backbone, trunk, Patch(len(trunk.hidden), (watched,)))
         tokens = (trunk.batch.targets != IGNORED).sum(1)
         deltas = torch.autograd.grad((losses * tokens).sum(), [watched.zeros[matrix] for matrix in matrices])
     factors = {
@@ -123,13 +123,13 @@ class NetworkEditor:
 
     def start(self, sessions: int) -> Patch:
         """Return the identity."""
-        return Patch.identity(sessions)
+        return Patch(sessions)
 
     @torch.no_grad()
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Install one request a session; weight changes add to those of earlier edits."""
         patch, finite = self.edited(requests, onto)
-        return Outcome(patch.kept(finite, onto), failures(finite))
+        return Outcome(patch.revert(finite, onto), failures(finite))
 
     def edited(self, requests: Sequence[EditRequest], onto: Patch) -> tuple[Patch, Tensor]:
         """Return the patch, differentiable by the network's weights, and which sessions are finite, bool [session]."""
@@ -137,12 +137,12 @@ class NetworkEditor:
         trunk = request_trunk(self.backbone, requests, matrices[0].layer)
         losses, gradients = edit_gradients(self.backbone, trunk, matrices)
         finite = torch.isfinite(losses)
-        changes: dict[int, dict[str, LowRank]] = {}
+        changes = {}
         for matrix, factors in self.network.changes(self.backbone, requests, trunk, gradients).items():
-            changes.setdefault(matrix.layer, {})[matrix.name] = factors.scaled(self.strength)
+            changes[matrix.layer, matrix.name] = factors.scaled(self.strength)
             for part in (factors.outputs, factors.inputs):
                 finite = finite & torch.isfinite(part).flatten(1).all(1)
-        return onto.with_low_rank(changes), finite
+        return onto.append(LowRankChanges.of(changes)), finite
 
 
 def load_network(network: EditNetwork, path: Path | None, backbone: Backbone, strength: float) -> NetworkEditor:

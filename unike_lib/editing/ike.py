@@ -17,9 +17,10 @@ question and answer, has no copy of the new fact, and asks the question in the b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from unike_lib.backbones.base import Backbone
+from unike_lib.editing.contexts import Contexts
 from unike_lib.editing.editor import Outcome
 from unike_lib.editing.patch import Patch
 from unike_lib.editing.retrieval import TextIndex, text_encoder
@@ -87,7 +88,7 @@ class Ike:
 
     def start(self, sessions: int) -> Patch:
         """Return the identity."""
-        return Patch.identity(sessions)
+        return Patch(sessions)
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Put one more fact a session into its context."""
@@ -95,14 +96,15 @@ class Ike:
 
     def told(self, requests: Sequence[EditRequest], onto: Patch) -> Patch:
         """Return the patch whose contexts tell one more fact a session."""
-        earlier = list(onto.contexts) or [""] * len(requests)
+        contexts = onto.part(Contexts)
+        earlier = [""] * len(requests) if contexts is None else list(contexts.texts)
         fresh = [session for session, context in enumerate(earlier) if not context]
         for session, shown in zip(fresh, self._demonstrations([requests[each] for each in fresh]), strict=True):
             earlier[session] = shown
         if self.mmedit:
             earlier = [_with_copy(old, new) for old, new in zip(earlier, requests, strict=True)]
-        contexts = [old.removesuffix(PROMPT) + _fact(new) + PROMPT for old, new in zip(earlier, requests, strict=True)]
-        return replace(onto, contexts=tuple(contexts), plain=self.mmedit)
+        texts = [old.removesuffix(PROMPT) + _fact(new) + PROMPT for old, new in zip(earlier, requests, strict=True)]
+        return onto.append(Contexts(tuple(texts), self.mmedit))
 
     def _demonstrations(self, requests: Sequence[EditRequest]) -> list[str]:
         """Return the demonstrations for each request, as one text."""

@@ -1,14 +1,16 @@
 """Latent in-context editing: shift the attention output towards retrieved hidden states (UniKE 3.2-3.3, Eq. 2, 7)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from unike_lib.backbones.decoder import DecoderLayer, Place, Rotation
+from unike_lib.backbones.decoder import DecoderLayer
+from unike_lib.backbones.edit import PassContext, Rotation
+from unike_lib.editing.patch import Part
 from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.memory import Memory
 
@@ -33,29 +35,26 @@ class Slots:
         """Return these entries and more after them."""
         return Slots(**{name: torch.cat([part, getattr(more, name)], 1) for name, part in vars(self).items()})
 
-    def select(self, sessions: Sequence[int]) -> "Slots":
-        """Return the entries of some of the sessions."""
-        return Slots(**{name: part[list(sessions)] for name, part in vars(self).items()})
-
-    def kept(self, keep: Tensor, earlier: "Slots | None") -> "Slots":
-        """Return these entries; where `keep` [session] is False, those after the `earlier` ones are dead, and zero.
+    def killed(self, ok: Tensor, known: int) -> "Slots":
+        """Return these entries; where `ok` [session] fails, those after the first `known` are dead, and zero.
 
         Zero, because the states of an edit that failed may be no numbers, and a weight of 0 does not silence these.
         """
-        count = 0 if earlier is None else earlier.keys.shape[1]
-        known = torch.arange(self.keys.shape[1], device=self.live.device) < count
-        live = self.live & (keep.to(self.live.device)[:, None] | known)
+        earlier = torch.arange(self.keys.shape[1], device=self.live.device) < known
+        live = self.live & (ok.to(self.live.device)[:, None] | earlier)
         keys, values = (part.masked_fill(~live[..., None], 0.0) for part in (self.keys, self.values))
         return Slots(keys, values, live)
 
 
 @dataclass(frozen=True)
-class LatentShift:
+class LatentShift(Part):
     """a' = (1 - alpha) a + alpha h_know, with h_know attended over the top-k states of a memory.
 
     Reading: alpha = max(0, cos(Enc_sem(m), s_last)), where m is the head-averaged attention-weighted mixture of the
     retrieved h_pos at the last prompt token (the space Enc_sem was trained on); one scalar a row and layer, for all
     tokens of the row. The other readings are the fields' other values; methods.UnikeMethod says what each means.
+
+    own: layer -> entries that each session has besides the memory's, which all share.
     """
 
     memory: Memory
@@ -65,38 +64,73 @@ class LatentShift:
     alpha_scale: float = 1.0
     alpha_convention: Literal["text", "printed"] = "text"
     alpha_operands: Literal["mixture", "attention_outputs"] = "mixture"
-    attention: Literal["projected", "raw"] = "projected"
+    attention_kind: Literal["projected", "raw"] = "projected"
     rotate_memory: bool = False
     retrieval_temperature: float | None = None
     scope_neurons: bool = False
+    own: Mapping[int, Slots] = field(default_factory=dict)
+
+    @property
+    def first_layer(self) -> int | None:
+        """The first layer of the memory."""
+        return min(self.memory.layers)
+
+    @property
+    def empty(self) -> bool:
+        """Never: the memory that sessions share is mixed in without any edit."""
+        return False
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the sessions' own entries as "layer.name"."""
+        return {f"{layer}.{name}": part for layer, slots in self.own.items() for name, part in vars(slots).items()}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "LatentShift":
+        """Return the shift with such entries of the sessions' own."""
+        groups: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            layer, part = name.split(".")
+            groups.setdefault(int(layer), {})[part] = value
+        return replace(self, own={layer: Slots(**parts) for layer, parts in groups.items()})
+
+    def append(self, more: "LatentShift") -> "LatentShift":
+        """Return the shift with further entries of the sessions' own after those that they have."""
+        merged = {layer: self.own[layer].joined(new) if layer in self.own else new for layer, new in more.own.items()}
+        return replace(self, own={**self.own, **merged})
+
+    def revert(self, ok: Tensor, previous: "LatentShift | None") -> "LatentShift":
+        """Return the shift; where `ok` fails, entries that `previous` has not are dead."""
+        old = {} if previous is None else previous.own
+        known = {layer: old[layer].keys.shape[1] if layer in old else 0 for layer in self.own}
+        return replace(self, own={layer: slots.killed(ok, known[layer]) for layer, slots in self.own.items()})
 
     def covers(self, layer: int) -> bool:
         """Whether this layer's attention is shifted."""
         return layer in self.memory.layers
 
-    def apply(
-        self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, place: Place, own: Slots | None = None
-    ) -> Tensor:
-        """Return the shifted attention outputs.
+    def attention(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, context: PassContext) -> Tensor:
+        """Return the shifted attention outputs [row, token, d]; layers without a memory keep theirs.
+
+        What was retrieved at each row's last prompt token, and alpha, are kept and hold for tokens that come later.
 
         Args:
             layer: the layer under way.
             inputs: s = LN1(h), [row, token, d].
             outputs: a = Attn(s), [row, token, d].
-            place: gives each row's last prompt token; its trace receives alpha. What was retrieved there, and alpha,
-                are kept in it and hold for tokens that come later.
-            own: entries that each session has besides the retrieved ones.
+            context: of the pass; receives alpha, and the scope of rows where neurons go by it.
         """
-        last = torch.arange(inputs.shape[0], device=inputs.device), place.last_prompt
-        kept = place.kept.get(layer.index)
-        if kept is None:
-            kept = place.kept[layer.index] = self._retrieve(layer.index, inputs[last], own)
+        if not self.covers(layer.index):
+            return outputs
+        own = self.own.get(layer.index)
+        last = torch.arange(inputs.shape[0], device=inputs.device), context.last_prompt
+        kept = context.kept_by(self, layer.index)
+        if not kept:
+            kept |= self._retrieve(layer.index, inputs[last], own)
         slots, cosines = kept["slots"], kept["cosines"]
         bias = None if own is None else cosines.masked_fill(~cosines.isneginf(), 0.0)  # -inf: dead
         if self.retrieval_temperature is not None:
             bias = cosines / self.retrieval_temperature
-        rotation = place.rotation if self.rotate_memory else None
-        known, weights = self._attend(layer, inputs, slots, bias, rotation)
+        rotation = context.rotation if self.rotate_memory else None
+        known, weights = self._attend_to(layer, inputs, slots, bias, rotation)
         if "alpha" not in kept:
             if self.alpha == "dynamic":
                 mixture = (weights[last][:, None].to(slots.dtype) @ slots)[:, 0]
@@ -105,12 +139,11 @@ class LatentShift:
                 scope = self._scope(cosines, own)
                 kept["alpha"] = (scope * self.alpha_scale).clamp(max=1)
                 if self.scope_neurons:
-                    place.shares[layer.index] = scope
+                    context.scopes[layer.index] = scope
             else:
                 kept["alpha"] = torch.full(last[0].shape, float(self.alpha), device=inputs.device)
         alpha = kept["alpha"]
-        if place.trace is not None:
-            place.trace.alphas[layer.index] = alpha.detach()
+        context.note("alpha", layer.index, alpha)
         if self.alpha_convention == "printed":
             alpha = 1 - alpha
         share = alpha[:, None, None].to(outputs.dtype)
@@ -128,10 +161,10 @@ class LatentShift:
         similarity = similarity.masked_fill(~live, -torch.inf)
         return {"slots": torch.cat([slots, values.to(slots.dtype)], 1), "cosines": torch.cat([cosines, similarity], 1)}
 
-    def _attend(
+    def _attend_to(
         self, layer: DecoderLayer, inputs: Tensor, slots: Tensor, bias: Tensor | None, rotation: Rotation | None
     ) -> tuple[Tensor, Tensor]:
-        if self.attention == "projected":
+        if self.attention_kind == "projected":
             return layer.attend(inputs, slots, rotation, bias)
         scores = inputs @ slots.transpose(1, 2) * inputs.shape[-1] ** -0.5
         weights = (scores if bias is None else scores + bias[:, None]).float().softmax(-1)

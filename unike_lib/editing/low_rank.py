@@ -1,23 +1,13 @@
 """Changes of weight matrices as factors: what a hypernetwork's edit leaves behind, never a full matrix a session."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-
-def by_session(inputs: Tensor, matrices: Tensor) -> Tensor:
-    """Multiply rows by their session's matrix: [row, token, in] x [session, in, out] -> [row, token, out].
-
-    Rows are ordered by session, the same number for each.
-    """
-    sessions = matrices.shape[0]
-    rows, tokens, width = inputs.shape
-    if rows % sessions:
-        raise ValueError(f"{rows} rows do not divide into {sessions} sessions")
-    grouped = inputs.reshape(sessions, rows // sessions * tokens, width).to(matrices.dtype)
-    return (grouped @ matrices).view(rows, tokens, -1).to(inputs.dtype)
+from unike_lib.backbones.edit import PassContext
+from unike_lib.editing.patch import Part, by_session
 
 
 @dataclass(frozen=True)
@@ -56,15 +46,10 @@ class LowRank:
         """Return the sum of both changes."""
         return LowRank(torch.cat([self.outputs, more.outputs], 1), torch.cat([self.inputs, more.inputs], 1))
 
-    def select(self, sessions: Sequence[int]) -> "LowRank":
-        """Return the changes of some of the sessions, in the order given."""
-        return LowRank(self.outputs[list(sessions)], self.inputs[list(sessions)])
-
-    def kept(self, keep: Tensor, otherwise: "LowRank | None") -> "LowRank":
-        """Return these changes where `keep` [session] holds, elsewhere those of `otherwise`, which come first here."""
-        known = 0 if otherwise is None else otherwise.outputs.shape[1]
-        earlier = torch.arange(self.outputs.shape[1], device=keep.device) < known
-        mask = (keep[:, None] | earlier)[:, :, None]
+    def silenced(self, ok: Tensor, known: int) -> "LowRank":
+        """Return the changes; where `ok` [session] fails, the outputs of factors after the first `known` are 0."""
+        earlier = torch.arange(self.outputs.shape[1], device=ok.device) < known
+        mask = (ok[:, None] | earlier)[:, :, None]
         outputs, inputs = torch.nan_to_num(self.outputs), torch.nan_to_num(self.inputs)
         return LowRank(torch.where(mask, outputs, torch.zeros_like(outputs)), inputs)
 
@@ -78,4 +63,61 @@ class LowRank:
         return LowRank(*parts)
 
 
-Factors = Mapping[int, Mapping[str, LowRank]]
+@dataclass(frozen=True)
+class LowRankChanges(Part):
+    """layers: layer -> matrix name -> factors of the change of its weight."""
+
+    layers: Mapping[int, Mapping[str, LowRank]] = field(default_factory=dict)
+
+    @property
+    def first_layer(self) -> int | None:
+        """The first layer with a change."""
+        return min(self.layers, default=None)
+
+    @property
+    def matrices(self) -> dict[tuple[int, str], LowRank]:
+        """The factors by layer and matrix."""
+        return {(layer, name): factors for layer, named in self.layers.items() for name, factors in named.items()}
+
+    @classmethod
+    def of(cls, matrices: Mapping[tuple[int, str], LowRank]) -> "LowRankChanges":
+        """Return the part with such factors."""
+        layers: dict[int, dict[str, LowRank]] = {}
+        for (layer, name), factors in matrices.items():
+            layers.setdefault(layer, {})[name] = factors
+        return cls(layers)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all factors as "layer.matrix.outputs" and "layer.matrix.inputs"."""
+        found = self.matrices.items()
+        return {f"{layer}.{name}.{side}": part for (layer, name), each in found for side, part in vars(each).items()}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "LowRankChanges":
+        """Return the changes that such tensors hold."""
+        sides: dict[tuple[int, str], dict[str, Tensor]] = {}
+        for place, value in tensors.items():
+            layer, rest = place.split(".", 1)
+            name, side = rest.rsplit(".", 1)
+            sides.setdefault((int(layer), name), {})[side] = value
+        return LowRankChanges.of({place: LowRank(**parts) for place, parts in sides.items()})
+
+    def append(self, more: "LowRankChanges") -> "LowRankChanges":
+        """Return the sums of both changes: ranks add up."""
+        mine = self.matrices
+        sums = {place: mine[place].joined(new) if place in mine else new for place, new in more.matrices.items()}
+        return LowRankChanges.of(mine | sums)
+
+    def revert(self, ok: Tensor, previous: "LowRankChanges | None") -> "LowRankChanges":
+        """Return the changes; where `ok` fails, the factors that `previous` has not are 0."""
+        old = {} if previous is None else previous.matrices
+        known = {place: old[place].outputs.shape[1] if place in old else 0 for place in self.matrices}
+        return LowRankChanges.of({place: each.silenced(ok, known[place]) for place, each in self.matrices.items()})
+
+    def grouped(self, sessions: int) -> "LowRankChanges":
+        """Return the sums over groups of so many sessions."""
+        return LowRankChanges.of({place: each.grouped(sessions) for place, each in self.matrices.items()})
+
+    def weight(self, layer: int, name: str, inputs: Tensor, context: PassContext) -> Tensor | None:
+        """Return what the change adds to a matrix's output."""
+        factors = self.layers.get(layer, {}).get(name)
+        return None if factors is None else factors.apply(inputs)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.base import IGNORED, Backbone
-from unike_lib.backbones.decoder import Trace
+from unike_lib.backbones.edit import Trace
 from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import edit_loss
+from unike_lib.editing.extra_neurons import ExtraNeurons, Neurons
 from unike_lib.editing.optimise import descend
-from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.editing.patch import Patch
 from unike_lib.methods import NeuronMethod
 from unike_lib.types import EditRequest
 
@@ -109,7 +110,7 @@ class NeuronTrainer:
     def losses(self, trunk: Trunk, onto: Patch, neurons: Mapping[int, Neurons]) -> Tensor:
         """Return cross-entropy + weighted activation and memory losses (averaged over layers), [session]."""
         trace = Trace()
-        total = edit_loss(self.backbone, trunk, onto.with_neurons(neurons), trace)
+        total = edit_loss(self.backbone, trunk, onto.append(ExtraNeurons(neurons)), trace)
         places = own_tokens(trunk.batch.targets != IGNORED, self.settings.neurons)[:, None]
         for layer, group in neurons.items():
             own = group.before_activation(trace.ffn_inputs[layer].float()).gather(1, places)[:, 0]
@@ -146,13 +147,11 @@ class NeuronSource:
         """Return the neurons as they act now."""
         return dict(self.fresh)
 
-    def detached(self) -> dict[int, Neurons]:
+    def detached(self) -> ExtraNeurons:
         """Return the neurons as they act now, cut off from training."""
         with torch.no_grad():
-            return {
-                layer: Neurons(**{name: value.detach().clone() for name, value in group.tensors().items()})
-                for layer, group in self().items()
-            }
+            now = ExtraNeurons(self())
+            return now.with_tensors({name: value.detach().clone() for name, value in now.tensors().items()})
 
 
 def _generator(request: str, layer: int, seed: int) -> torch.Generator:

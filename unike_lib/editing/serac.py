@@ -2,7 +2,8 @@
 
 A scope classifier embeds questions and stored edits; exp(-|u - v|^2) says how surely a question is in an edit's scope.
 A small counterfactual language model reads the best matching edit and the question, and answers. Both see text only:
-the same question about another picture is in scope for them. `serac_training` trains them; `route` mixes the answers.
+the same question about another picture is in scope for them. `serac_training` trains them;
+`counterfactual` mixes the answers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +16,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DistilBertConfig, DistilBertModel, GPT2Config, GPT2Model
 
 from unike_lib.backbones.base import Backbone
+from unike_lib.editing.counterfactual import CounterfactualMix, Mixture, Positions
 from unike_lib.editing.editor import Outcome
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.route import Mixture, Positions, Route
 from unike_lib.trained_methods import SeracMethod
 from unike_lib.types import EditRequest, InputError, Query
 
@@ -126,7 +127,7 @@ class CounterfactualModel(nn.Module):
 
 @dataclass(frozen=True)
 class SeracModels:
-    """Both models with the backbone's tokenizer: the `Router` of a route."""
+    """Both models with the backbone's tokenizer: the `Router` of a `CounterfactualMix`."""
 
     backbone: Backbone
     scope_encoder: ScopeEncoder
@@ -243,13 +244,12 @@ class Serac:
 
     def start(self, sessions: int) -> Patch:
         """Return the patch of empty memories."""
-        return Patch(sessions, route=self._empty(sessions))
+        return Patch(sessions, (self._storing([()] * sessions),))
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Store one request a session, as text."""
-        edits = [replace(request.query, image=None) for request in requests]
-        route = onto.route or self._empty(onto.sessions)
-        return Outcome(replace(onto, route=route.joined(edits)), (None,) * len(requests))
+        edits = [(replace(request.query, image=None),) for request in requests]
+        return Outcome(onto.append(self._storing(edits)), (None,) * len(requests))
 
-    def _empty(self, sessions: int) -> Route:
-        return Route(self.models, ((),) * sessions, self.models.mixture, self.models.positions)
+    def _storing(self, edits: Sequence[tuple[Query, ...]]) -> CounterfactualMix:
+        return CounterfactualMix(self.models, tuple(edits), self.models.mixture, self.models.positions)

@@ -29,11 +29,11 @@ class TPatcher:
 
     def start(self, sessions: int) -> Patch:
         """Return the identity."""
-        return Patch.identity(sessions)
+        return Patch(sessions)
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Install one request a session; earlier neurons stay frozen beside the new ones."""
         trunk = request_trunk(self.trainer.backbone, requests)
         neurons = NeuronSource(self.trainer.new_neurons(requests, trunk, onto))
         finite = self.trainer.train(neurons.parameters, trunk, onto, neurons)
-        return Outcome(onto.with_neurons(neurons.detached()).kept(finite, onto), failures(finite))
+        return Outcome(onto.append(neurons.detached()).revert(finite, onto), failures(finite))

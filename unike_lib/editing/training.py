@@ -16,6 +16,7 @@ from unike_lib.backbones.base import IGNORED, Backbone
 from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import edit_loss, row_means
 from unike_lib.editing.hypernetwork import NetworkEditor
+from unike_lib.editing.low_rank import LowRankChanges
 from unike_lib.editing.objective import LOCALITY, objective, token_scores
 from unike_lib.editing.patch import Patch
 from unike_lib.trained_methods import NetworkMethod
@@ -146,11 +147,8 @@ def _step(
 
 def made_together(patch: Patch, edits: int) -> Patch:
     """Return a patch of fewer sessions: the weight changes, factors alone, of so many of them added up."""
-    changes = {
-        layer: {name: factors.grouped(edits) for name, factors in named.items()}
-        for layer, named in patch.low_rank.items()
-    }
-    return Patch(patch.sessions // edits, low_rank=changes)
+    changes = patch.part(LowRankChanges) or LowRankChanges()
+    return Patch(patch.sessions // edits, (changes.grouped(edits),))
 
 
 def _means(terms: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.backbones.decoder import Trace
+from unike_lib.backbones.edit import Trace
 from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import Outcome, request_trunk
+from unike_lib.editing.extra_neurons import Neurons
 from unike_lib.editing.ike import Ike
 from unike_lib.editing.latent import LatentShift, Slots
 from unike_lib.editing.neurons import NeuronSource, NeuronTrainer
 from unike_lib.editing.optimise import failures
-from unike_lib.editing.patch import Neurons, Patch
+from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.encoders import LayerEncoders, load_encoders
 from unike_lib.knowledge.extraction import states_of_answers
 from unike_lib.knowledge.memory import load_memory
@@ -108,37 +109,38 @@ class Unike:
 
     def start(self, sessions: int) -> Patch:
         """Return the patch with the latent shift alone (Latent-IKE)."""
-        return Patch(sessions, shift=self.shift)
+        return Patch(sessions, () if self.shift is None else (self.shift,))
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Install one request a session; behind long contexts, a part of the sessions after the other."""
         size = self._at_once(requests, onto)
         spans = [range(start, min(start + size, len(requests))) for start in range(0, len(requests), size)]
         parts = [self._edit([requests[index] for index in span], onto.select(span)) for span in spans]
-        return parts[0] if len(parts) == 1 else _beside(onto, parts)
+        failed = tuple(failure for part in parts for failure in part.failures)
+        return Outcome(parts[0].patch.concat([part.patch for part in parts[1:]]), failed)
 
     def _at_once(self, requests: Sequence[EditRequest], onto: Patch) -> int:
         """Return how many sessions keep a step's graph at MOST_TOKENS tokens; without a context all do."""
         if self.ike is None:
             return len(requests)
-        told = self.ike.told(requests, onto).in_context([request.query for request in requests])
+        told = self.ike.told(requests, onto).before([request.query for request in requests])
         return max(1, MOST_TOKENS // int(self.trainer.backbone.encode(told).lengths.max()))
 
     def _edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         before, trunk = onto, request_trunk(self.trainer.backbone, requests)
         if self.shift is not None and self.settings.edit_slots:
-            onto = onto.with_slots(self._own_slots(self.shift, trunk))
+            onto = onto.append(replace(self.shift, own=self._own_slots(self.shift, trunk)))
         if self.ike is not None:
             onto = self.ike.told(requests, onto)
             trunk = request_trunk(self.trainer.backbone, requests, onto=onto)
         if not self.settings.intrinsic:
             return Outcome(onto, (None,) * len(requests))
-        seen = onto if self.settings.shift_in_training else replace(onto, shift=None)
+        seen = onto if self.settings.shift_in_training else onto.without(LatentShift)
         fresh = self.trainer.new_neurons(requests, trunk, seen)
         per_edit = self.settings.zeta_map == "per_edit"
         neurons = SteeredNeurons(fresh, self.zetas, self.settings.beta, per_edit)
         finite = self.trainer.train(neurons.parameters, trunk, seen, neurons)
-        return Outcome(onto.with_neurons(neurons.detached()).kept(finite, before), failures(finite))
+        return Outcome(onto.append(neurons.detached()).revert(finite, before), failures(finite))
 
     @torch.no_grad()
     def _own_slots(self, shift: LatentShift, trunk: Trunk) -> dict[int, Slots]:
@@ -153,26 +155,6 @@ class Unike:
                 keys = shift.encoders[layer](values.float())
             slots[layer] = Slots(keys[:, None], values[:, None])
         return slots
-
-
-def _beside(onto: Patch, parts: Sequence[Outcome]) -> Outcome:
-    """Return the sessions of several outcomes as one: what this editor changes, in the order of the parts."""
-    patches = [part.patch for part in parts]
-
-    def joined(tensors: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        return {name: torch.cat([each[name] for each in tensors]) for name in tensors[0]}
-
-    patch = replace(
-        onto,
-        neurons={
-            layer: Neurons(**joined([each.neurons[layer].tensors() for each in patches]))
-            for layer in patches[0].neurons
-        },
-        slots={layer: Slots(**joined([vars(each.slots[layer]) for each in patches])) for layer in patches[0].slots},
-        contexts=tuple(context for each in patches for context in each.contexts),
-        plain=patches[0].plain,
-    )
-    return Outcome(patch, tuple(failure for part in parts for failure in part.failures))
 
 
 def zeta_and_map(parts: LayerEncoders, kind: str, seed: int) -> tuple[Tensor, Tensor]:
@@ -208,7 +190,7 @@ def build_shift(
         alpha_scale=settings.alpha_scale,
         alpha_convention=settings.alpha_convention,
         alpha_operands=settings.alpha_operands,
-        attention=settings.attention,
+        attention_kind=settings.attention,
         rotate_memory=settings.rotate_memory,
         retrieval_temperature=settings.retrieval_temperature,
         scope_neurons=settings.scope_neurons,

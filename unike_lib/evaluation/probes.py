@@ -58,7 +58,8 @@ def ask(
     """
     everywhere = [kind in RANKS for kind in kinds]
     replies = reply(backbone, queries, patch, everywhere=everywhere, keep=settings.generate)
-    best, targets, alphas = replies.best, replies.batch.targets, replies.alphas
+    best, targets = replies.best, replies.batch.targets
+    alphas = replies.notes.get("alpha", torch.full((len(queries),), torch.nan))
     parts = replies.logits.split(replies.where.sum(1).tolist())
     tops = [
         top_ids(part, RANKS[kind]).cpu() if kind in RANKS else NOTHING for part, kind in zip(parts, kinds, strict=True)

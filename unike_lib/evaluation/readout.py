@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.backbones.decoder import DecoderLayer, Place
+from unike_lib.backbones.decoder import DecoderLayer
+from unike_lib.backbones.edit import PassContext
 from unike_lib.editing.latent import LatentShift
+from unike_lib.editing.patch import Part, Patch
 from unike_lib.knowledge.encoder_training import fit_map
 from unike_lib.types import Query
 
@@ -19,30 +21,26 @@ RIDGE = 0.01  # ridge strength of the linear probe, in units of a feature's mean
 PROBED = 4000  # states that the linear probe is fitted on, at most
 
 
-@dataclass
-class Recorder:
-    """An edit that changes nothing and keeps, at the last prompt tokens, a and (where the shift acts) h_know.
+@dataclass(frozen=True)
+class Recorder(Part):
+    """A part that changes nothing and keeps, at the last prompt tokens, a and (where the shift acts) h_know.
 
-    attention, known: layer -> [row, d] of each batch.
+    attention_outputs, known: layer -> [row, d] of each batch.
     """
 
     shift: LatentShift
-    attention: dict[int, list[Tensor]] = field(default_factory=dict)
+    attention_outputs: dict[int, list[Tensor]] = field(default_factory=dict)
     known: dict[int, list[Tensor]] = field(default_factory=dict)
 
-    def shift_attention(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, place: Place) -> Tensor:
+    def attention(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, context: PassContext) -> Tensor:
         """Return the attention output as it is."""
         rows = torch.arange(len(outputs), device=outputs.device)
-        self.attention.setdefault(layer.index, []).append(outputs[rows, place.last_prompt])
+        self.attention_outputs.setdefault(layer.index, []).append(outputs[rows, context.last_prompt])
         if self.shift.covers(layer.index):
             # With alpha = 1 the shifted output is h_know.
-            known = replace(self.shift, alpha=1.0, alpha_convention="text").apply(layer, inputs, outputs, place)
-            self.known.setdefault(layer.index, []).append(known[rows, place.last_prompt])
+            known = replace(self.shift, alpha=1.0, alpha_convention="text").attention(layer, inputs, outputs, context)
+            self.known.setdefault(layer.index, []).append(known[rows, context.last_prompt])
         return outputs
-
-    def ffn(self, layer: DecoderLayer, inputs: Tensor, place: Place | None) -> Tensor:
-        """Return the FFN output as it is."""
-        return layer.ffn(inputs)
 
 
 @torch.no_grad()
@@ -70,13 +68,16 @@ def readout_table(
     recorder, decoder = Recorder(shift), backbone.decoder
     for queries in batches:
         batch = backbone.encode(queries)
-        hidden, place = decoder.start(batch.embeddings), Place(batch.last_prompt)
-        decoder.run(hidden, range(len(decoder.layers)), recorder, place, positions=batch.positions)
+        layers, patch = range(len(decoder.layers)), Patch(1, (recorder,))
+        decoder.run(decoder.start(batch.embeddings), layers, patch, batch.context(), positions=batch.positions)
     labels = _first_tokens(backbone, answers)
     rows = []
     for layer, states in stored.items():
         row: dict[str, object] = {"layer": layer, "edited": shift.covers(layer), "items": len(states)}
-        row |= {"h_pos": variance_share(states), "attention": variance_share(torch.cat(recorder.attention[layer]))}
+        row |= {
+            "h_pos": variance_share(states),
+            "attention": variance_share(torch.cat(recorder.attention_outputs[layer])),
+        }
         if shift.covers(layer):
             row |= {"h_know": variance_share(torch.cat(recorder.known[layer]))}
             memory = shift.memory.values[layer]

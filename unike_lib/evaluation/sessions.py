@@ -173,7 +173,7 @@ def _score_group(
     nor with that of contexts.
     """
     width = len(group[0])
-    asked = edited.in_context([probe_query(case, "rel") for session in group for case in session])
+    asked = edited.before([probe_query(case, "rel") for session in group for case in session])
     starts = range(0, len(asked), settings.sessions)
     longest = max(int(backbone.encode(asked[s : s + settings.sessions]).lengths.max()) for s in starts)
     rows = max(1, min(settings.sessions, MOST_TOKENS // longest))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.backbones.decoder import Place, Trace
+from unike_lib.backbones.edit import Trace
 from unike_lib.backbones.rows import Batch
 from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.patch import Patch
@@ -52,8 +52,8 @@ def demonstration_states(backbone: Backbone, demonstrations: Sequence[Query], h_
     """
     batch, trace = backbone.encode(demonstrations), Trace()
     decoder = backbone.decoder
-    hidden, place = decoder.start(batch.embeddings), Place(batch.last_prompt, trace)
-    decoder.run(hidden, range(len(decoder.layers)), None, place, positions=batch.positions)
+    hidden, context = decoder.start(batch.embeddings), batch.context(trace)
+    decoder.run(hidden, range(len(decoder.layers)), None, context, positions=batch.positions)
     column = VALUE_COLUMNS[h_pos]
     return {layer: states_of_answers(batch, states)[column] for layer, states in trace.attention_inputs.items()}
 
@@ -80,5 +80,5 @@ def run_shifted(backbone: Backbone, entering: Mapping[int, Tensor], batch: Batch
     """
     first = shift.memory.layers[0]
     layers = range(first, len(backbone.decoder.layers))
-    place = Place(batch.last_prompt)
-    return backbone.decoder.run(entering[first], layers, Patch(1, shift=shift), place, positions=batch.positions)
+    patch, context = Patch(1, (shift,)), batch.context()
+    return backbone.decoder.run(entering[first], layers, patch, context, positions=batch.positions)

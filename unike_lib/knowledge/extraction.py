@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.backbones.decoder import Place, Trace
+from unike_lib.backbones.edit import Trace
 from unike_lib.backbones.past import Past, extend
 from unike_lib.backbones.rows import Batch
 from unike_lib.io import table_writer, write_table
@@ -48,12 +48,12 @@ def _states_of(backbone: Backbone, triplets: Sequence[Triplet]) -> dict[int, dic
         backbone.encode([Query(t.image, t.prompt, getattr(t, answer), t.style) for t in triplets])
         for answer in ("positive", "negative")
     )
-    past = Past(Place(positive.last_prompt, Trace()), positive.positions)
+    past = Past(positive.context(Trace()), positive.positions)
     of_positive = _attention_inputs(backbone, past, positive.embeddings, positive.real)
     prompt = positive.last_prompt + 1
     past.real &= torch.arange(past.real.shape[1], device=prompt.device) < prompt[:, None]
     fresh, real = negative.behind(prompt)
-    past.place.trace = Trace()
+    past.context.trace = Trace()
     of_negative = _attention_inputs(backbone, past, fresh, real)
     last = torch.arange(len(real), device=real.device), real.sum(1) - 1
     return {
@@ -66,7 +66,7 @@ def _attention_inputs(backbone: Backbone, past: Past, embeddings: Tensor, real: 
     """Return layer -> s = LN1(h) [row, token, d] of tokens behind `past`, up to the last edited layer."""
     last = backbone.layers[-1]
     hidden = extend(backbone.decoder, embeddings, past, real, layers=range(last))
-    inputs = {} if past.place.trace is None else past.place.trace.attention_inputs
+    inputs = {} if past.context.trace is None else past.context.trace.attention_inputs
     return inputs | {last: backbone.decoder.layers[last].attention_input(hidden)}
 
 
@@ -78,8 +78,8 @@ def _ffn_inputs(backbone: Backbone, queries: Sequence[Query]) -> tuple[Tensor, d
     """
     batch, trace = backbone.encode(queries), Trace()
     layers = range(backbone.layers[0], backbone.layers[-1] + 1)
-    place = Place(batch.last_prompt, trace)
-    backbone.decoder.run(backbone.trunk(batch).hidden, layers, place=place, positions=batch.positions)
+    hidden, context = backbone.trunk(batch).hidden, batch.context(trace)
+    backbone.decoder.run(hidden, layers, context=context, positions=batch.positions)
     return batch.answered, trace.ffn_inputs
 
 

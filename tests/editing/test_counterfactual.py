@@ -4,13 +4,16 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from patches import contexts_of, patch_of, stored_in
 from tiny_models import QUERIES, VOCABULARY
 
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.replies import reply
+from unike_lib.editing.contexts import Contexts
+from unike_lib.editing.counterfactual import CounterfactualMix
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.route import Route
-from unike_lib.types import InputError, Query
+from unike_lib.io import read_tensors, write_tensors
+from unike_lib.types import Query
 
 REACH = 4  # positions in front of the last prompt token that the second model has something to say about
 EDITS = tuple(Query(None, prompt, answer) for prompt, answer in [("name it", "owl"), ("a photo of", "red cat")])
@@ -38,7 +41,7 @@ class HandMade:
 
 def routed(scores, edits=EDITS, sessions=2, **say):
     router = HandMade(dict(zip((edit.prompt for edit in EDITS), scores, strict=True)))
-    return Patch(sessions, route=Route(router, ((edits[:1]), (edits[1:]))[:sessions], **say))
+    return patch_of(sessions, stored=CounterfactualMix(router, ((edits[:1]), (edits[1:]))[:sessions], **say))
 
 
 def positions(replies):
@@ -51,8 +54,8 @@ def second_at(patch, backbone, row, step):
     """The second model's logits a number of steps after the last prompt token; None where it has none."""
     query, edit = QUERIES[row], EDITS[row // 2]
     if step < 0:
-        return patch.route.router.one(query, edit, [step]) if step >= -REACH else None
-    return patch.route.router.one(query, edit, backbone.answer_ids(query.answer)[:step] if query.answer else [])
+        return stored_in(patch).router.one(query, edit, [step]) if step >= -REACH else None
+    return stored_in(patch).router.one(query, edit, backbone.answer_ids(query.answer)[:step] if query.answer else [])
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
@@ -60,7 +63,7 @@ def second_at(patch, backbone, row, step):
 def test_soft_mixes_probabilities_by_the_score(backbone, everywhere, reach):
     scores = (0.3, 0.8)
     patch = routed(scores, positions=reach)
-    plain, mixed = (reply(backbone, QUERIES, p, everywhere=everywhere) for p in (Patch.identity(2), patch))
+    plain, mixed = (reply(backbone, QUERIES, p, everywhere=everywhere) for p in (Patch(2), patch))
     seen = set()
     for index, row, step in positions(mixed):
         before, share = plain.logits[index], scores[row // 2]
@@ -109,13 +112,13 @@ def test_score_zero_is_the_backbone_and_score_one_the_second_model(backbone):
 
 @pytest.mark.parametrize(("scores", "winner"), [((0.9, 0.4), 0), ((0.4, 0.9), 1), ((0.5, 0.5), 1)])
 def test_the_best_edit_answers_and_of_equal_ones_the_latest(backbone, scores, winner):
-    both = Patch(1, route=replace(routed(scores).route, edits=(EDITS,)))
-    alone = Patch(1, route=replace(both.route, edits=(EDITS[winner : winner + 1],)))
+    both = patch_of(1, stored=replace(stored_in(routed(scores)), edits=(EDITS,)))
+    alone = patch_of(1, stored=replace(stored_in(both), edits=(EDITS[winner : winner + 1],)))
     assert torch.equal(*(reply(backbone, QUERIES, patch).logits for patch in (both, alone)))
 
 
 def test_sessions_without_edits_stay_as_they_are(backbone):
-    patch = Patch(2, route=replace(routed((0.7, 0.7)).route, edits=((), EDITS)))
+    patch = patch_of(2, stored=replace(stored_in(routed((0.7, 0.7))), edits=((), EDITS)))
     plain, mixed = (reply(backbone, QUERIES, p) for p in (None, patch))
     first = mixed.where.nonzero()[:, 0] < 2
     assert torch.equal(mixed.logits[first], plain.logits[first])
@@ -132,7 +135,7 @@ def test_generation_is_step_by_step_argmax_of_the_mixture(backbone):
         while len(given) < length:
             batch = backbone.encode([query], [given])
             before = backbone.model.language_model(inputs_embeds=batch.embeddings).logits[0, -1]
-            other = patch.route.router.one(query, EDITS[row // 2], given)
+            other = stored_in(patch).router.one(query, EDITS[row // 2], given)
             mixture = (1 - scores[row // 2]) * before.softmax(-1) + scores[row // 2] * other.softmax(-1)
             if int(mixture.argmax()) in backbone.stop_tokens:
                 break
@@ -146,27 +149,21 @@ def test_generation_is_step_by_step_argmax_of_the_mixture(backbone):
 
 
 def test_patches_keep_contexts_and_routes(tmp_path, backbone):
-    patch = replace(routed((0.3, 0.8), mixture="hard", positions="answer"), contexts=("red owl ", "on the left "))
+    patch = routed((0.3, 0.8), mixture="hard", positions="answer").append(Contexts(("red owl ", "on the left ")))
     whole = reply(backbone, QUERIES, patch)
     half = reply(backbone, QUERIES[2:], patch.select([1]))
     torch.testing.assert_close(half.logits, whole.logits[whole.where.nonzero()[:, 0] >= 2], atol=1e-5, rtol=0)
-    patch.save(tmp_path / "patch.safetensors", "mark")
-    loaded = Patch.load(tmp_path / "patch.safetensors", router=patch.route.router)
-    assert (loaded.contexts, loaded.route, loaded.plain) == (patch.contexts, patch.route, False)
-    plain = replace(patch, plain=True)
-    plain.save(tmp_path / "patch.safetensors", "mark")
-    assert Patch.load(tmp_path / "patch.safetensors", router=patch.route.router).plain
-    with pytest.raises(InputError, match="second model answers"):
-        Patch.load(tmp_path / "patch.safetensors")
-    Patch.identity(3).save(tmp_path / "empty.safetensors", "mark")
-    assert Patch.load(tmp_path / "empty.safetensors") == Patch.identity(3)
+    write_tensors(tmp_path / "patch.safetensors", patch.tensors(), "mark")
+    start = Patch(2, (replace(stored_in(patch), edits=((), ())), Contexts(("", ""))))
+    assert start.with_tensors(read_tensors(tmp_path / "patch.safetensors")) == patch
+    assert patch.select([1]).concat([patch.select([0])]) == patch.select([1, 0])
 
 
 def test_kept_returns_failed_sessions_to_their_earlier_contexts_and_edits():
-    later = replace(routed((0.3, 0.8)), contexts=("a b ", "c d "))
+    later = routed((0.3, 0.8)).append(Contexts(("a b ", "c d ")))
     keep = torch.tensor([False, True])
-    assert later.kept(keep, Patch.identity(2)).contexts == ("", "c d ")
-    assert later.kept(keep, Patch.identity(2)).route.edits == ((), EDITS[1:])
-    earlier = replace(later, contexts=("a ", "c "), route=replace(later.route, edits=((EDITS[1],), ())))
-    assert later.kept(keep, earlier).contexts == ("a ", "c d ")
-    assert later.kept(keep, earlier).route.edits == ((EDITS[1],), EDITS[1:])
+    assert contexts_of(later.revert(keep, Patch(2))) == ("", "c d ")
+    assert stored_in(later.revert(keep, Patch(2))).edits == ((), EDITS[1:])
+    earlier = Patch(2, (replace(stored_in(later), edits=((EDITS[1],), ())), Contexts(("a ", "c "))))
+    assert contexts_of(later.revert(keep, earlier)) == ("a ", "c d ")
+    assert stored_in(later.revert(keep, earlier)).edits == ((EDITS[1],), EDITS[1:])

@@ -6,13 +6,15 @@ alone where s > 0.5 ("hard").
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from unike_lib.editing.patch import Part, bytes_as_texts, texts_as_bytes
 from unike_lib.types import Query
 
 Mixture = Literal["soft", "hard"]
@@ -21,7 +23,7 @@ SWITCH = 0.5  # a score above it, not one equal to it, is in scope (hard)
 
 
 class Router(Protocol):
-    """The two small models behind a route; sessions share them."""
+    """The two small models behind stored edits; sessions share them."""
 
     def scope(self, queries: Sequence[Query], edits: Sequence[Query]) -> Tensor:
         """Return how surely each query is in the scope of the edit beside it, [pair] in [0, 1]."""
@@ -61,7 +63,7 @@ def mix_probabilities(base: Tensor, second: Tensor, share: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Route:
+class CounterfactualMix(Part):
     """The edits of each session, oldest first, the models that answer for them, and how they have their say."""
 
     router: Router
@@ -69,20 +71,39 @@ class Route:
     mixture: Mixture = "soft"
     positions: Positions = "all"
 
-    def joined(self, more: Sequence[Query]) -> "Route":
-        """Return this route with one more edit a session."""
-        return replace(self, edits=tuple((*old, new) for old, new in zip(self.edits, more, strict=True)))
+    @property
+    def empty(self) -> bool:
+        """Whether no session has an edit."""
+        return not any(self.edits)
 
-    def select(self, sessions: Sequence[int]) -> "Route":
-        """Return the route of some of the sessions."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the edits as JSON text, a row per session."""
+        return {"edits": texts_as_bytes([json.dumps([vars(edit) for edit in own]) for own in self.edits])}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "CounterfactualMix":
+        """Return the part with the edits that such a tensor holds."""
+        texts = bytes_as_texts(tensors["edits"])
+        return replace(self, edits=tuple(tuple(Query(**edit) for edit in json.loads(text)) for text in texts))
+
+    def append(self, more: "CounterfactualMix") -> "CounterfactualMix":
+        """Return the part with further edits of each session after those that it has."""
+        return replace(self, edits=tuple((*old, *new) for old, new in zip(self.edits, more.edits, strict=True)))
+
+    def revert(self, ok: Tensor, previous: "CounterfactualMix | None") -> "CounterfactualMix":
+        """Return the part; where `ok` fails, with the edits that `previous` has."""
+        old = ((),) * len(self.edits) if previous is None else previous.edits
+        kept = zip(ok.tolist(), self.edits, old, strict=True)
+        return replace(self, edits=tuple(mine if fine else before for fine, mine, before in kept))
+
+    def select(self, sessions: Sequence[int]) -> "CounterfactualMix":
+        """Return the part of some of the sessions, in the order given."""
         return replace(self, edits=tuple(self.edits[session] for session in sessions))
 
-    def kept(self, keep: Sequence[bool], otherwise: "Route | None") -> "Route":
-        """Return this route where `keep` [session] holds and, elsewhere, the edits that `otherwise` has."""
-        old = ((),) * len(self.edits) if otherwise is None else otherwise.edits
-        return replace(self, edits=tuple(m if ok else o for ok, m, o in zip(keep, self.edits, old, strict=True)))
+    def concat(self, others: Sequence["CounterfactualMix"]) -> "CounterfactualMix":
+        """Return the part of these sessions and of others after them."""
+        return replace(self, edits=(*self.edits, *(own for other in others for own in other.edits)))
 
-    def mixed(
+    def after(
         self, queries: Sequence[Query], answers: Sequence[Sequence[int]], read: Sequence[int], logits: Tensor
     ) -> Tensor:
         """Return the backbone's logits [position read, vocabulary] after the second model had its say.

@@ -1,0 +1,47 @@
+"""Patches by what they hold, for tests: made of some content, and the content of some."""
+
+from dataclasses import replace
+
+from unike_lib.editing.contexts import Contexts
+from unike_lib.editing.counterfactual import CounterfactualMix
+from unike_lib.editing.extra_neurons import ExtraNeurons
+from unike_lib.editing.latent import LatentShift
+from unike_lib.editing.low_rank import LowRankChanges
+from unike_lib.editing.patch import Patch
+from unike_lib.editing.weight_changes import WeightChanges
+
+
+def patch_of(sessions, neurons=None, changes=None, shift=None, slots=None, **others):
+    """`others`: factors, contexts, stored edits."""
+    parts = [
+        neurons and ExtraNeurons(neurons),
+        changes and WeightChanges(changes),
+        LowRankChanges(others["factors"]) if "factors" in others else None,
+        shift and replace(shift, own=slots or {}),
+        Contexts(others["contexts"]) if "contexts" in others else None,
+        others.get("stored"),
+    ]
+    return Patch(sessions, tuple(part for part in parts if part))
+
+
+def _layers(kind):
+    return lambda patch: getattr(patch.part(kind), "layers", {})
+
+
+neurons_of, changes_of, factors_of = map(_layers, (ExtraNeurons, WeightChanges, LowRankChanges))
+
+
+def slots_of(patch):
+    return patch.part(LatentShift).own
+
+
+def contexts_of(patch):
+    return getattr(patch.part(Contexts), "texts", ())
+
+
+def stored_in(patch):
+    return patch.part(CounterfactualMix)
+
+
+def with_slots(patch, slots):
+    return patch.append(replace(patch.part(LatentShift), own=slots))
