@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.subjects import Subject, default_config
 from bench.timing import Row, compare, in_turn
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.editing.editor import Editor, edit_loss, request_trunk
 from unike_lib.editing.fine_tune import FineTune
 from unike_lib.editing.neurons import NeuronTrainer

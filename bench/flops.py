@@ -12,14 +12,13 @@ import torch
 
 from bench.edit_loop import t_patcher
 from bench.subjects import Subject
-from unike_lib.backbones.base import IGNORED
-from unike_lib.backbones.rows import Trunk
+from unike_lib.backbones.batch import IGNORED, Prepared
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.neurons import NeuronSource
 from unike_lib.editing.patch import Patch
 
 
-def step_floor(subject: Subject, trunk: Trunk, neurons: int) -> float:
+def step_floor(subject: Subject, trunk: Prepared, neurons: int) -> float:
     """Return the floating-point operations of a step, over all rows of a trunk (OPT decoders, no padding)."""
     backbone, batch = subject.backbone, trunk.batch
     layer = backbone.decoder.layers[backbone.layers[0]]

@@ -21,9 +21,10 @@ import torch
 from torch.nn.functional import normalize
 
 from bench.gpu_stage import BACKBONES, FULL, MOST, SMALL, Stage, build_stage, editors, random_memory
-from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.edit import Trace
-from unike_lib.backbones.replies import reply
+from unike_lib.backbones.forward import answer_logits
 from unike_lib.editing.editor import Editor
 from unike_lib.knowledge.flat_index import TensorIndex
 from unike_lib.reporting.markdown import markdown_table
@@ -52,7 +53,7 @@ def edit_and_ask(stage: Stage, editor: Editor, backbone: Backbone, count: int) -
     with timed(stage.device) as edit:
         patch = editor.edit(requests, editor.start(count)).patch
     with torch.no_grad(), timed(stage.device) as ask:
-        reply(backbone, [request.query for request in requests], patch)
+        answer_logits(backbone, [request.query for request in requests], patch)
     return edit[0] / count, ask[0] / count, max(edit[1], ask[1])
 
 
@@ -124,8 +125,8 @@ def states_line(stage: Stage, rates: tuple[float, float]) -> str:
     @torch.no_grad()
     def extract() -> int:
         batch = backbone.encode(queries)
-        nowhere = torch.zeros_like(batch.real)
-        backbone.head(backbone.trunk(batch), where=nowhere, trace=Trace())
+        nowhere = torch.zeros_like(batch.mask)
+        backbone.forward(backbone.run_below(batch), where=nowhere, trace=Trace())
         return int(batch.lengths.sum())
 
     extract()

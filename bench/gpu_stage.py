@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from bench.subjects import NaiveBackbone
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.load import FAMILIES, input_form
 from unike_lib.backbones.random_models import START, byte_tokenizer, geometry, random_model
 from unike_lib.backbones.visual import embed_images

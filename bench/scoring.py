@@ -9,7 +9,8 @@ from pathlib import Path
 from bench.edit_loop import MakeEditor
 from bench.subjects import Subject
 from bench.timing import Row, compare, in_turn
-from unike_lib.backbones.frozen import FrozenStates, keep_frozen
+from unike_lib.backbones.no_cache import NoCache
+from unike_lib.backbones.speed.state_cache import StateCache, cache_states, cached_depths
 from unike_lib.config import EvaluationConfig
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
@@ -34,18 +35,19 @@ def measure_kept(
     batched = settings.model_copy(update={"sessions": sessions})
     before = answer_before(backbone, subject.cases, batched)
 
-    def scores(frozen):
-        backbone.frozen = frozen
+    def scores(cache):
+        backbone.cache = cache
         return run_edits(backbone, editor, {1: subject.cases}, before, batched)
 
+    depths = cached_depths(backbone, (None, -1, 0))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kept.safetensors"
-        keep_frozen(backbone, [probe.query for case in subject.cases for probe in case.probes], path, "bench")
-        kept = FrozenStates(backbone, [path])
-        one, other = ([(s.case, s.kind, s.token, s.text_after) for s in scores(f)] for f in (None, kept))
+        cache_states(backbone, [probe.query for case in subject.cases for probe in case.probes], depths, path, "bench")
+        kept = StateCache(backbone, [path])
+        one, other = ([(s.case, s.kind, s.token, s.text_after) for s in scores(f)] for f in (NoCache(), kept))
         if one != other:
             raise RuntimeError(f"{subject.name}, {name}: scores differ with states from disk")
-        ways = {"all layers run": lambda: scores(None), "frozen layers from disk": lambda: scores(kept)}
+        ways = {"all layers run": lambda: scores(NoCache()), "frozen layers from disk": lambda: scores(kept)}
         row = compare(f"edit and score, {name}, {subject.name}", in_turn(ways, rounds), "", len(subject.cases))
-    backbone.frozen = None
+    backbone.cache = NoCache()
     return [row]

@@ -34,7 +34,7 @@ def forward(subject: Subject, triplets: list[Triplet]) -> int:
             queries = [Query(t.image, t.prompt, a, t.style) for t, a in zip(rows, answers, strict=True)]
             batch = backbone.encode(queries)
             with torch.no_grad():
-                backbone.model.language_model(inputs_embeds=batch.embeddings, attention_mask=batch.real.long())
+                backbone.model.language_model(inputs_embeds=batch.embeddings, attention_mask=batch.mask.long())
             tokens += int(batch.lengths.sum())
     return tokens
 

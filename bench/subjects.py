@@ -12,10 +12,10 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import Blip2Config, Blip2ForConditionalGeneration, PreTrainedTokenizerFast
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import Prepared
 from unike_lib.backbones.blip2 import BLIP2
 from unike_lib.backbones.load import FAMILIES, load_backbone, load_processor
-from unike_lib.backbones.rows import Trunk
 from unike_lib.backbones.visual import VisualStore, embed_images
 from unike_lib.benchmark.mmedit import load_image, read_cases
 from unike_lib.config import Config, load_config
@@ -28,7 +28,7 @@ PIXELS, PATCH = 64, 8
 
 
 class NaiveBackbone(Backbone):
-    """The twin: nothing is kept between steps. A trunk is only a promise to run everything again."""
+    """The twin: nothing is kept between steps. Prepared rows are only a promise to run everything again."""
 
     queries: Sequence[Query] = ()
 
@@ -36,9 +36,9 @@ class NaiveBackbone(Backbone):
         self.queries = list(queries)
         return super().encode(queries, answers)
 
-    def head(self, trunk, patch=None, where=None, trace=None):
-        fresh = Trunk(super().trunk(super().encode(self.queries)).hidden, trunk.batch, trunk.first)
-        return super().head(fresh, patch, where, trace)
+    def forward(self, prepared, edit=None, where=None, trace=None):
+        fresh = Prepared(super().run_below(super().encode(self.queries)).hidden, prepared.batch, prepared.first)
+        return super().forward(fresh, edit, where, trace)
 
 
 @dataclass(frozen=True)

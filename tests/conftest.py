@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import FAMILIES, make_case, tiny_images, tiny_model, tiny_tokenizer
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.types import EditCase
 
 

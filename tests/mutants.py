@@ -6,8 +6,8 @@
 tests/mutants/AREA.yaml is a list of mutants:
 
     - file: unike_lib/backbones/past.py      # what is changed: library, rules or settings
-      was: "self.real.sum(1) - self.saved"   # text that occurs once in the file
-      now: "self.real.sum(1) + self.saved"
+      was: "self.mask.sum(1) - self.saved"   # text that occurs once in the file
+      now: "self.mask.sum(1) + self.saved"
       tests: [tests/backbones/test_past.py]  # files, folders, or single tests (file::name)
       why: "visual tokens on a grid count twice"
       equivalent: "..."                      # only where nothing can notice it: why not

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import edit_loop, flops, memory_search, scaling, scoring, states, subjects, timing
+from unike_lib.backbones.no_cache import NoCache
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.neurons import NeuronSource
@@ -41,7 +42,7 @@ def test_editing_and_scoring_are_measured(subject):
     rows += scoring.measure(subject, make, sessions=3, rounds=1, settings=EvaluationConfig(max_new_tokens=1))
     rows += scoring.measure_kept(subject, edit_loop.fine_tune(2), "FT", 3, 1, EvaluationConfig(max_new_tokens=1))
     assert [row.aim for row in rows] == ["", ">= 8x", "", "", ""] and all(row.ratio > 0 for row in rows)
-    assert subject.backbone.frozen is None
+    assert type(subject.backbone.cache) is NoCache
 
 
 def test_ways_that_do_not_do_the_same_are_not_compared(subject):

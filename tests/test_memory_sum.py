@@ -7,7 +7,7 @@ import torch
 from patches import factors_of
 
 from bench import gpu_stage, memory_sum
-from unike_lib.backbones.base import IGNORED
+from unike_lib.backbones.batch import IGNORED
 from unike_lib.editing import fine_tune, neurons
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.hypernetwork import edit_gradients

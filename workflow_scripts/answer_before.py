@@ -5,7 +5,7 @@ from pathlib import Path
 from unike_lib.runtime import Stage, job_mark
 
 with Stage(snakemake) as config:
-    from unike_lib.backbones.frozen import FrozenStates
+    from unike_lib.backbones.speed.state_cache import StateCache
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
@@ -13,7 +13,7 @@ with Stage(snakemake) as config:
 
     settings = config.backbones[snakemake.wildcards.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    backbone.frozen = FrozenStates(backbone, map(Path, snakemake.input.frozen))
+    backbone.cache = StateCache(backbone, map(Path, snakemake.input.frozen))
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = answer_before(backbone, cases, config.evaluation)
     before.save(Path(snakemake.output[0]), job_mark(snakemake))

@@ -5,7 +5,7 @@ from pathlib import Path
 from unike_lib.runtime import Stage, job_mark
 
 with Stage(snakemake) as config:
-    from unike_lib.backbones.frozen import keep_frozen
+    from unike_lib.backbones.speed.state_cache import cache_states, cached_depths
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
@@ -15,4 +15,5 @@ with Stage(snakemake) as config:
     for path, out in zip(snakemake.input.cases, snakemake.output, strict=True):
         cases = read_cases(path, text_locality=settings.text_locality)[: snakemake.params.edits]
         queries = [probe.query for case in cases for probe in case.probes]
-        keep_frozen(backbone, queries, Path(out), job_mark(snakemake))
+        depths = cached_depths(backbone, (None, -3, -1, 0))
+        cache_states(backbone, queries, depths, Path(out), job_mark(snakemake))

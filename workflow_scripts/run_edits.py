@@ -6,7 +6,7 @@ from pathlib import Path
 from unike_lib.runtime import Stage, job_mark
 
 with Stage(snakemake) as config:
-    from unike_lib.backbones.frozen import FrozenStates
+    from unike_lib.backbones.speed.state_cache import StateCache
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
@@ -20,7 +20,7 @@ with Stage(snakemake) as config:
     names, mark = snakemake.wildcards, job_mark(snakemake)
     settings, seed = config.backbones[names.backbone], snakemake.params.seed
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    backbone.frozen = FrozenStates(backbone, map(Path, snakemake.input.frozen))
+    backbone.cache = StateCache(backbone, map(Path, snakemake.input.frozen))
     editor = editors_of_job(snakemake, config, backbone)({})
     tasks = [read_cases(path, text_locality=settings.text_locality) for path in snakemake.input.cases]
     ks = map(int, names.ks.split("-"))

@@ -5,7 +5,7 @@ from pathlib import Path
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as config:
-    from unike_lib.backbones.frozen import FrozenStates
+    from unike_lib.backbones.speed.state_cache import StateCache
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
@@ -17,7 +17,7 @@ with Stage(snakemake) as config:
     names = snakemake.wildcards
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(*map(Path, snakemake.input.visual)))
-    backbone.frozen = FrozenStates(backbone, map(Path, snakemake.input.frozen))
+    backbone.cache = StateCache(backbone, map(Path, snakemake.input.frozen))
     editor_of = editors_of_job(snakemake, config, backbone)
     cases = {
         task: read_cases(path, text_locality=settings.text_locality)[: snakemake.params.edits]

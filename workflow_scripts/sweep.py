@@ -6,7 +6,7 @@ from unike_lib.runtime import Stage, job_mark
 
 with Stage(snakemake) as config:
     import pandas as pd
-    from unike_lib.backbones.frozen import FrozenStates
+    from unike_lib.backbones.speed.state_cache import StateCache
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
@@ -19,7 +19,7 @@ with Stage(snakemake) as config:
     names, mark = snakemake.wildcards, job_mark(snakemake)
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    backbone.frozen = FrozenStates(backbone, map(Path, snakemake.input.frozen))
+    backbone.cache = StateCache(backbone, map(Path, snakemake.input.frozen))
     editor_of = editors_of_job(snakemake, config, backbone)
     cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
     before = Before.load(Path(snakemake.input.base))

@@ -5,7 +5,7 @@ from pathlib import Path
 from unike_lib.runtime import Stage, job_mark
 
 with Stage(snakemake) as config:
-    from unike_lib.backbones.frozen import FrozenStates
+    from unike_lib.backbones.speed.state_cache import StateCache
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
@@ -16,7 +16,7 @@ with Stage(snakemake) as config:
     names, inputs = snakemake.wildcards, snakemake.input
     settings = config.backbones[names.backbone]
     backbone = load_backbone(snakemake.params.folder, settings, VisualStore(*map(Path, inputs.visual)))
-    backbone.frozen = FrozenStates(backbone, map(Path, inputs.frozen))
+    backbone.cache = StateCache(backbone, map(Path, inputs.frozen))
     method = resolve_method(config.methods, names.method, names.backbone)
     most = snakemake.params.edits
     cases, dev = (

@@ -148,7 +148,7 @@ def test_minigpt4_files_give_the_logits_of_the_model_that_its_papers_describe(mi
     queries = [Query("0", "what is this ?", "hot dog"), Query(None, "what is a cat ?", "red")]
     queries.append(Query("1", "name it", "owl"))
     batch = backbone.encode(queries)
-    logits = backbone.head(backbone.trunk(batch))
+    logits = backbone.forward(backbone.run_below(batch))
     ids, embed = tiny_tokenizer(), llama.get_input_embeddings()
     for row, query in enumerate(queries):
         text = f"question : {query.prompt} short answer : {query.answer}"

@@ -61,7 +61,7 @@ def test_the_trace_holds_what_attention_reads(backbone):
     handle = layer.attention.register_forward_pre_hook(
         lambda module, arguments, keywords: seen.update(keywords), with_kwargs=True
     )
-    backbone.head(backbone.trunk(backbone.encode(QUERIES)), trace=trace)
+    backbone.forward(backbone.run_below(backbone.encode(QUERIES)), trace=trace)
     handle.remove()
     torch.testing.assert_close(trace.attention_inputs[layer.index], seen["hidden_states"], atol=0, rtol=0)
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny_families import LAYERS, SIDE, image_mark, picture, tiny_family
 
 from unike_lib.backbone_config import BackboneConfig
-from unike_lib.backbones.base import IGNORED
+from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.load import FAMILIES, load_backbone, load_model, load_processor
@@ -57,7 +57,7 @@ def test_logits_equal_the_whole_model_after_its_own_processor(tiny):
     """Chat template, image placeholders, pixels, merging, all layers: nothing of ours on the other side."""
     backbone = tiny.backbone
     batch = backbone.encode(QUERIES)
-    ours = backbone.head(backbone.trunk(batch))
+    ours = backbone.forward(backbone.run_below(batch))
     for row, query in enumerate(QUERIES):
         theirs = tiny.model(**their_inputs(tiny, query)).logits[0]
         assert len(theirs) == int(batch.lengths[row])
@@ -80,7 +80,7 @@ def test_logits_equal_the_whole_model_on_a_padded_batch(tiny):
         more["image_grid_thw"] = torch.cat([each["image_grid_thw"] for each in inputs if "image_grid_thw" in each])
     theirs = tiny.model(input_ids=ids, attention_mask=mask, pixel_values=pixels, **more).logits
     backbone = tiny.backbone
-    ours = backbone.head(backbone.trunk(backbone.encode(QUERIES)))
+    ours = backbone.forward(backbone.run_below(backbone.encode(QUERIES)))
     torch.testing.assert_close(ours[mask.bool()], theirs[mask.bool()], atol=1e-5, rtol=0)
 
 
@@ -158,12 +158,12 @@ def close_to_their_forward(tiny, edited):
 @torch.no_grad()
 def test_a_weight_delta_equals_the_changed_weight_of_their_model(tiny):
     backbone, layer = tiny.backbone, LAYERS - 1
-    trunk = backbone.trunk(backbone.encode(QUERIES))
-    plain = backbone.head(trunk)
-    torch.testing.assert_close(backbone.head(trunk, Patch(1)), plain)
+    trunk = backbone.run_below(backbone.encode(QUERIES))
+    plain = backbone.forward(trunk)
+    torch.testing.assert_close(backbone.forward(trunk, Patch(1)), plain)
     module = backbone.decoder.layers[layer].part("mlp.down_proj")
     delta = draw(*module.weight.shape)
-    edited = backbone.head(trunk, patch_of(1, changes={layer: {"mlp.down_proj": delta[None]}}))
+    edited = backbone.forward(trunk, patch_of(1, changes={layer: {"mlp.down_proj": delta[None]}}))
     assert (edited - plain).abs().max() > 1e-2
     module.weight += delta
     try:
@@ -180,7 +180,9 @@ def test_neurons_and_a_latent_shift_equal_hooks_on_their_modules(tiny):
     neurons = Neurons(**new, up=draw(1, 16, 3, seed=3), up_bias=draw(1, 3, seed=4))
     slots = draw(5, 16, seed=5)
     shift = LatentShift(Memory({layer.index: slots}, {layer.index: slots}), {}, top_k=5, alpha=alpha)
-    edited = backbone.head(backbone.trunk(backbone.encode(QUERIES)), patch_of(1, {layer.index: neurons}, shift=shift))
+    edited = backbone.forward(
+        backbone.run_below(backbone.encode(QUERIES)), patch_of(1, {layer.index: neurons}, shift=shift)
+    )
 
     def shifted(module, arguments, keywords, output):
         known = known_by_heads(module, keywords["hidden_states"], slots)
@@ -229,8 +231,8 @@ def test_a_saved_folder_is_a_backbone(tiny, tmp_path):
     loaded.images = VisualStore(store)
     batch, expected = loaded.encode(QUERIES), tiny.backbone.encode(QUERIES)
     torch.testing.assert_close(batch.embeddings, expected.embeddings, atol=1e-5, rtol=0)
-    ours, theirs = loaded.head(loaded.trunk(batch)), tiny.backbone.head(tiny.backbone.trunk(expected))
-    torch.testing.assert_close(ours[batch.real], theirs[batch.real], atol=1e-5, rtol=0)
+    ours, theirs = loaded.forward(loaded.run_below(batch)), tiny.backbone.forward(tiny.backbone.run_below(expected))
+    torch.testing.assert_close(ours[batch.mask], theirs[batch.mask], atol=1e-5, rtol=0)
     assert loaded.layers == tuple(range(LAYERS))
 
 
@@ -333,7 +335,7 @@ def test_a_model_with_accelerates_hooks_answers_the_same(folder):
     accelerate.dispatch_model(hooked.model, dict.fromkeys(leaves, "cpu"), main_device="cpu", force_hooks=True)
     assert all(hasattr(hooked.model.get_submodule(name), "_hf_hook") for name in leaves)
     queries = [query for query in QUERIES if query.image is None]
-    torch.testing.assert_close(*(each.head(each.trunk(each.encode(queries))) for each in (here, hooked)))
+    torch.testing.assert_close(*(each.forward(each.run_below(each.encode(queries))) for each in (here, hooked)))
 
 
 def test_edited_layers_on_two_cards_are_refused(make_backbone, monkeypatch):
@@ -358,9 +360,9 @@ def test_a_pass_that_does_not_fit_names_its_size_and_the_setting(make_backbone, 
     def full(*_, **__):
         raise error
 
-    trunk = backbone.trunk(batch)
+    trunk = backbone.run_below(batch)
     monkeypatch.setattr(backbone.decoder, "run", full)
-    for call in (lambda: backbone.trunk(batch), lambda: backbone.head(trunk)):
+    for call in (lambda: backbone.run_below(batch), lambda: backbone.forward(trunk)):
         with pytest.raises(
             InputError, match=r"out of memory on cpu in a pass of 5 rows of 9 tokens: lower evaluation\.sessions"
         ):
@@ -372,4 +374,4 @@ def test_other_faults_of_a_pass_keep_their_own_words(make_backbone, monkeypatch)
     batch = backbone.encode([Query(None, "what is this ?")])
     monkeypatch.setattr(backbone.decoder, "run", lambda *_, **__: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
-        backbone.trunk(batch)
+        backbone.run_below(batch)

@@ -6,8 +6,8 @@ from patches import patch_of
 from tiny_models import QUERIES, WIDTH
 
 from unike_lib.backbones import generate as module
+from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.backbones.replies import reply
 from unike_lib.editing.extra_neurons import Neurons
 
 
@@ -26,8 +26,10 @@ def test_only_as_many_rows_a_session_are_run_as_have_most_to_write(backbone, mon
     alone = [generate(backbone, QUERIES[:4], [[]] * 4, patch.select([session]), 6) for session in range(3)]
     assert expected == [answer for answers in alone for answer in answers]
     drafts = [[] if row % 4 in left.get(row // 4, []) else answer for row, answer in enumerate(expected)]
-    run, extend = [], module.extend
-    monkeypatch.setattr(module, "extend", lambda *args: (run.append(len(args[1])), extend(*args))[1])
+    run, forward_with_cache = [], module.forward_with_cache
+    monkeypatch.setattr(
+        module, "forward_with_cache", lambda *args: (run.append(len(args[1])), forward_with_cache(*args))[1]
+    )
     assert generate(backbone, rows, drafts, patch, 6) == expected
     assert run == [len(left) * max(map(len, left.values()))] * 5
 
@@ -46,5 +48,5 @@ def test_a_draft_that_goes_wrong_behind_what_was_asked_changes_nothing(backbone,
         expected.append(written)
     drafts = [[*answer[:2], (answer[2] + 1) % 8 + 9, 12, 13] for answer in expected]
     for guesses in (drafts, [answer[:2] for answer in expected], expected):
-        asked = reply(backbone, QUERIES, None, [[]] * 4)
+        asked = answer_logits(backbone, QUERIES, None, [[]] * 4)
         assert generate(backbone, QUERIES, guesses, None, 6, asked) == expected

@@ -203,6 +203,6 @@ def test_a_tiny_backbone_learns_and_stops(benchmark, folders, name, family):
     assert set(backbone.tokenizer.convert_ids_to_tokens(sorted(backbone.stop_tokens))) == set(STOPS)
     query = Query("images/0.png", "what is this ?", "cat")
     batch = backbone.encode([query])
-    logits = backbone.head(backbone.trunk(batch), where=batch.targets >= 0)
+    logits = backbone.forward(backbone.run_below(batch), where=batch.targets >= 0)
     assert torch.isfinite(logits).all()
     assert logits.shape == (1, len(backbone.tokenizer))

@@ -238,7 +238,7 @@ def test_the_assembled_folder_computes_what_was_trained(recipe, training, tmp_pa
     backbone = load_backbone(folder, recipe.backbone, lambda names: visual[0].expand(len(names), -1, -1))
     batch = backbone.encode([Query("images/0.png", "what is this ?", "cat")])
     assert backbone.text(backbone.answer_ids("cat")) == "cat"
-    assert backbone.head(backbone.trunk(batch), where=batch.targets >= 0).shape == (1, len(backbone.tokenizer))
+    assert backbone.forward(backbone.run_below(batch), where=batch.targets >= 0).shape == (1, len(backbone.tokenizer))
     assert {";", "."} < set(backbone.tokenizer.convert_ids_to_tokens(sorted(backbone.stop_tokens)))
     assert list(pd.read_csv(folder / "training_log.csv").columns) == ["step", "loss", "rate"]
     assert len(pd.read_csv(folder / "training_log.csv")) == SMALL["steps"]

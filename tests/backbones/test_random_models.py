@@ -9,9 +9,9 @@ from transformers import Blip2ForConditionalGeneration
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.random_models import byte_tokenizer, geometry, random_model, write_random_checkpoint
+from unike_lib.backbones.speed.upcast_linear import widen
 from unike_lib.backbones.tokenizer import is_byte_level, starts_texts
 from unike_lib.backbones.visual import embed_images
-from unike_lib.backbones.widen import widen
 from unike_lib.types import Query
 
 TEXTS = ["How many tennis balls are in the picture?", "Question: What is this? Short answer: a café"]
@@ -69,10 +69,10 @@ def test_a_random_checkpoint_is_loaded_like_a_real_one(tmp_path, name, family, s
     assert (tokens[0] != tokens[1]).any()
     backbone = load_backbone(tmp_path, settings, lambda names: tokens[: len(names)])
     batch = backbone.encode([Query("a", TEXTS[0], "two"), Query(None, "who?", "me")])
-    logits = backbone.head(backbone.trunk(batch))
+    logits = backbone.forward(backbone.run_below(batch))
     assert logits.shape[-1] == 600 and torch.isfinite(logits).all()
     assert model.config.text_config.bos_token_id == start
-    here = (batch.embeddings == model.get_input_embeddings().weight[start]).all(-1) & batch.real
+    here = (batch.embeddings == model.get_input_embeddings().weight[start]).all(-1) & batch.mask
     assert [row.nonzero().flatten().tolist() for row in here] == [[] if at is None else [at] for at in places]
 
 

@@ -10,7 +10,8 @@ from tiny_families import picture
 from tiny_models import FAMILIES, VISUAL_TOKENS, tiny_images, tiny_model, tiny_tokenizer
 from tiny_starters import tiny_starter
 
-from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.tokenizer import build_tokenizer, starts_texts
 from unike_lib.types import InputError, Query
@@ -87,7 +88,7 @@ def test_any_text_has_the_token_ids_of_their_processor(tiny, prompt, answer, ima
 def test_logits_equal_the_whole_model_after_its_own_processor(tiny):
     backbone = tiny.backbone
     batch = backbone.encode(QUERIES)
-    ours = backbone.head(backbone.trunk(batch))
+    ours = backbone.forward(backbone.run_below(batch))
     for row, query in enumerate(QUERIES):
         inputs = their_inputs(tiny, query)
         model = tiny.model if query.image else tiny.model.language_model

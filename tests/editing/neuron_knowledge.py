@@ -10,7 +10,7 @@ from neuron_twin import Shift
 from tiny_models import FAMILIES, WIDTH, tiny_images, tiny_model, tiny_tokenizer
 from torch import nn
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.io import write_table, write_tensors
 from unike_lib.methods import TPatcherMethod, UnikeMethod
 

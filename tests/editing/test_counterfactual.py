@@ -7,8 +7,8 @@ import torch
 from patches import contexts_of, patch_of, stored_in
 from tiny_models import QUERIES, VOCABULARY
 
+from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.backbones.replies import reply
 from unike_lib.editing.contexts import Contexts
 from unike_lib.editing.counterfactual import CounterfactualMix
 from unike_lib.editing.patch import Patch
@@ -63,7 +63,7 @@ def second_at(patch, backbone, row, step):
 def test_soft_mixes_probabilities_by_the_score(backbone, everywhere, reach):
     scores = (0.3, 0.8)
     patch = routed(scores, positions=reach)
-    plain, mixed = (reply(backbone, QUERIES, p, everywhere=everywhere) for p in (Patch(2), patch))
+    plain, mixed = (answer_logits(backbone, QUERIES, p, everywhere=everywhere) for p in (Patch(2), patch))
     seen = set()
     for index, row, step in positions(mixed):
         before, share = plain.logits[index], scores[row // 2]
@@ -83,7 +83,7 @@ def test_hard_takes_whole_rows_above_a_half(backbone, reach):
     """A score of exactly 0.5 keeps the backbone (the toolkit's own comparison)."""
     scores = (0.5, 0.5000001)
     patch = routed(scores, mixture="hard", positions=reach)
-    plain, switched = (reply(backbone, QUERIES, p, everywhere=True) for p in (None, patch))
+    plain, switched = (answer_logits(backbone, QUERIES, p, everywhere=True) for p in (None, patch))
     for index, row, step in positions(switched):
         other = second_at(patch, backbone, row, step)
         keeps = row < 2 or other is None or (step < 0 and reach == "answer")
@@ -92,7 +92,7 @@ def test_hard_takes_whole_rows_above_a_half(backbone, reach):
 
 def test_some_rows_read_whole_and_others_from_their_last_prompt_token_on(backbone):
     patch, whole = routed((0.3, 0.8)), [True, False, False, True]
-    everywhere, mixed = (reply(backbone, QUERIES, patch, everywhere=rows) for rows in (True, whole))
+    everywhere, mixed = (answer_logits(backbone, QUERIES, patch, everywhere=rows) for rows in (True, whole))
     wanted = [
         index for index, row, step in positions(everywhere) if whole[row] or step >= 0
     ]  # answers alone of the others
@@ -101,7 +101,7 @@ def test_some_rows_read_whole_and_others_from_their_last_prompt_token_on(backbon
 
 def test_score_zero_is_the_backbone_and_score_one_the_second_model(backbone):
     patch = routed((0.0, 1.0))
-    plain, mixed = (reply(backbone, QUERIES, p, everywhere=True) for p in (None, patch))
+    plain, mixed = (answer_logits(backbone, QUERIES, p, everywhere=True) for p in (None, patch))
     for index, row, step in positions(mixed):
         other = second_at(patch, backbone, row, step)
         if row < 2 or other is None:
@@ -114,12 +114,12 @@ def test_score_zero_is_the_backbone_and_score_one_the_second_model(backbone):
 def test_the_best_edit_answers_and_of_equal_ones_the_latest(backbone, scores, winner):
     both = patch_of(1, stored=replace(stored_in(routed(scores)), edits=(EDITS,)))
     alone = patch_of(1, stored=replace(stored_in(both), edits=(EDITS[winner : winner + 1],)))
-    assert torch.equal(*(reply(backbone, QUERIES, patch).logits for patch in (both, alone)))
+    assert torch.equal(*(answer_logits(backbone, QUERIES, patch).logits for patch in (both, alone)))
 
 
 def test_sessions_without_edits_stay_as_they_are(backbone):
     patch = patch_of(2, stored=replace(stored_in(routed((0.7, 0.7))), edits=((), EDITS)))
-    plain, mixed = (reply(backbone, QUERIES, p) for p in (None, patch))
+    plain, mixed = (answer_logits(backbone, QUERIES, p) for p in (None, patch))
     first = mixed.where.nonzero()[:, 0] < 2
     assert torch.equal(mixed.logits[first], plain.logits[first])
     assert not torch.allclose(mixed.logits[~first].softmax(-1), plain.logits[~first].softmax(-1), atol=1e-3)
@@ -150,8 +150,8 @@ def test_generation_is_step_by_step_argmax_of_the_mixture(backbone):
 
 def test_patches_keep_contexts_and_routes(tmp_path, backbone):
     patch = routed((0.3, 0.8), mixture="hard", positions="answer").append(Contexts(("red owl ", "on the left ")))
-    whole = reply(backbone, QUERIES, patch)
-    half = reply(backbone, QUERIES[2:], patch.select([1]))
+    whole = answer_logits(backbone, QUERIES, patch)
+    half = answer_logits(backbone, QUERIES[2:], patch.select([1]))
     torch.testing.assert_close(half.logits, whole.logits[whole.where.nonzero()[:, 0] >= 2], atol=1e-5, rtol=0)
     write_tensors(tmp_path / "patch.safetensors", patch.tensors(), "mark")
     start = Patch(2, (replace(stored_in(patch), edits=((), ())), Contexts(("", ""))))

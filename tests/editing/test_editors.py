@@ -8,7 +8,7 @@ from patches import changes_of, contexts_of, neurons_of, slots_of
 from tiny_models import WIDTH
 from torch.nn.functional import cross_entropy
 
-from unike_lib.backbones.base import IGNORED
+from unike_lib.backbones.batch import IGNORED
 from unike_lib.editing.contexts import Contexts
 from unike_lib.editing.editor import edit_loss, request_trunk
 from unike_lib.editing.fine_tune import ON_CPU, FineTune
@@ -152,7 +152,7 @@ def test_intrin_and_ike_train_neurons_behind_the_context(backbone, cases):
     for session, request in enumerate(requests):
         asked = replace(request.query, context=contexts_of(context)[session], style="plain")
         batch, group = backbone.encode([asked]), outcome.patch.select([session])
-        logits = [backbone.head(backbone.trunk(batch), patch)[0] for patch in (None, group)]
+        logits = [backbone.forward(backbone.run_below(batch), patch)[0] for patch in (None, group)]
         before, after = (cross_entropy(each, batch.targets[0], ignore_index=IGNORED) for each in logits)
         assert after < before - 0.1
         alone = neurons_of(edited(editor, [request]).patch)[5].values

@@ -9,7 +9,7 @@ from test_hypernetworks import EDITORS as NETWORK_EDITORS
 from tiny_models import FAMILIES, WIDTH, make_case, tiny_images, tiny_model, tiny_tokenizer
 from torch.nn.functional import cosine_similarity
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.serac import Serac, SeracModels

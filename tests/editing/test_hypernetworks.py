@@ -10,7 +10,7 @@ import torch
 from patches import changes_of, factors_of
 from torch.nn.functional import cross_entropy, kl_div
 
-from unike_lib.backbones.base import IGNORED
+from unike_lib.backbones.batch import IGNORED
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import edit_loss, request_trunk
 from unike_lib.editing.hypernetwork import NetworkEditor, edit_gradients, last_matrices
@@ -95,7 +95,7 @@ def test_factor_transform_by_hand():
     tokens = torch.cat([factors.inputs, factors.outputs], -1).flatten(0, 1)[[0, 1, 2, 4, 5, 6, 7]]
     moments = Moments()
     for session in (0, 1):
-        moments.add(factors.select([session]))
+        moments.add(LowRank(factors.outputs[[session]], factors.inputs[[session]]))
     transform.measure(moments)
     changed = transform(factors, 1)
     values = (tokens - tokens.mean(0)) / tokens.std(0)
@@ -301,7 +301,7 @@ def test_a_session_whose_change_is_not_finite_fails_alone(backbone, cases, name,
 def probe_logits(backbone, case, kind, patch=None):
     """Logits at the answer tokens of one probe, with an edit baked into a copy's real weights."""
     batch = backbone.encode([case.query(kind)])
-    logits = backbone.head(backbone.trunk(batch), patch)[0]
+    logits = backbone.forward(backbone.run_below(batch), patch)[0]
     return logits[batch.targets[0] != IGNORED], batch.targets[0][batch.targets[0] != IGNORED]
 
 

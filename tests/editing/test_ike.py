@@ -9,9 +9,9 @@ from tiny_models import QUERIES, make_case, tiny_tokenizer
 from torch.nn.functional import cosine_similarity
 from transformers import BertConfig, BertModel
 
-from unike_lib.backbones.base import IGNORED
+from unike_lib.backbones.batch import IGNORED
+from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.backbones.replies import reply
 from unike_lib.editing import ike as ike_module
 from unike_lib.editing import retrieval
 from unike_lib.editing.ike import Ike, demonstrations_of
@@ -44,9 +44,9 @@ def test_a_context_stands_behind_the_image_and_in_front_of_the_template(backbone
         assert told.targets[row, len(words) : length].tolist() == plain.targets[row, : length - len(words)].tolist()
         assert int(told.last_prompt[row]) == int(plain.last_prompt[row]) + len(words)
     contexts = patch_of(len(QUERIES), contexts=(context,) * len(QUERIES))
-    replies = reply(backbone, QUERIES, contexts, everywhere=True)
+    replies = answer_logits(backbone, QUERIES, contexts, everywhere=True)
     whole = backbone.model.language_model(inputs_embeds=told.embeddings).logits
-    torch.testing.assert_close(replies.logits, whole[told.real], atol=1e-4, rtol=0)
+    torch.testing.assert_close(replies.logits, whole[told.mask], atol=1e-4, rtol=0)
 
 
 # Two edits by EasyEdit's own functions (zjunlp/EasyEdit 14cea82: models/ike and evaluate/multimodal_evaluate.py), with
@@ -187,9 +187,9 @@ def test_every_question_of_a_session_is_asked_in_its_context(backbone, cases, pr
     patch = editor.edit([case.request for case in cases[:2]], editor.start(2)).patch
     style = {"style": "plain"} if prompt == "mmedit" else {}
     asked = [replace(query, context=contexts_of(patch)[row // 2], **style) for row, query in enumerate(QUERIES)]
-    together = reply(backbone, QUERIES, patch)
+    together = answer_logits(backbone, QUERIES, patch)
     for row, query in enumerate(QUERIES):
-        alone = reply(backbone, [asked[row]])
+        alone = answer_logits(backbone, [asked[row]])
         own = together.logits[together.where.nonzero()[:, 0] == row]
         torch.testing.assert_close(own, alone.logits, atol=1e-4, rtol=0)
         right = together.batch.targets[row][together.batch.targets[row] != IGNORED]
@@ -199,7 +199,7 @@ def test_every_question_of_a_session_is_asked_in_its_context(backbone, cases, pr
 
 
 def test_no_context_changes_nothing(backbone):
-    assert torch.equal(*(reply(backbone, QUERIES, patch, everywhere=True).logits for patch in (None, Patch(2))))
+    assert torch.equal(*(answer_logits(backbone, QUERIES, patch, everywhere=True).logits for patch in (None, Patch(2))))
 
 
 def test_the_backbones_own_words_find_similar_texts(backbone):

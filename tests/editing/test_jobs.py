@@ -7,6 +7,7 @@ import pytest
 import torch
 from patches import factors_of, stored_in
 
+from unike_lib.backbones.speed.state_cache import StateCache
 from unike_lib.benchmark.mmedit import read_cases
 from unike_lib.editing import registry
 from unike_lib.editing.registry import EditorSources, build_editor, editors_of_job, train_editor
@@ -72,18 +73,20 @@ def test_a_search_trains_an_editor_for_every_setting_that_training_reads(
     make_backbone, cases, tmp_path, job_and_config, monkeypatch
 ):
     backbone, (job, config) = make_backbone("minigpt4"), job_and_config
+    backbone.cache = StateCache(backbone)
     job.input |= {"training": [tmp_path / "method_vqa.json"], "stopping": [tmp_path / "dev_vqa.json"]}
     job.params.training_edits = {"method": None, "dev": 2}
     training, stopping = (read_cases(tmp_path / f"{name}_vqa.json") for name in ("method", "dev"))
     found, editor_of = {}, editors_of_job(job, config, backbone)
     for rate in (0.05, 0.2):
-        with backbone.remembering():
+        with backbone.cache.remembering():
             editor = editor_of({"edit_rate": rate})
-            remembered = len(backbone._known)
-            # Probes of the development edits alone: the edits that MEND takes statistics from are too many.
-            assert remembered == 5
+            remembered = len(backbone.cache._known)
+            # Probes of the development edits alone (unedited, those of locality go up to the last layer): the edits that
+            # MEND takes statistics from are too many.
+            assert remembered == 5 + 2
             found[rate] = changes(editor, cases)
-            assert len(backbone._known) == remembered + 1
+            assert len(backbone.cache._known) == remembered + 1
         settings = resolve_method(METHODS, "mend", "tiny", {"edit_rate": rate})
         weights, _ = train_editor(settings, backbone, training, stopping[:2], 3)
         write_tensors(tmp_path / "twin.safetensors", weights, "mark")

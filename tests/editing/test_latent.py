@@ -133,7 +133,7 @@ def test_the_retrieval_uses_the_last_prompt_token_not_the_answer(backbone):
     for answer in ("hot dog", "owl"):
         trace = Trace()
         query = QUERIES[0].__class__(QUERIES[0].image, QUERIES[0].prompt, answer)
-        backbone.head(backbone.trunk(backbone.encode([query])), patch, trace=trace)
+        backbone.forward(backbone.run_below(backbone.encode([query])), patch, trace=trace)
         alphas.append(torch.stack(list(trace.notes["alpha"].values())))
     torch.testing.assert_close(*alphas, atol=1e-5, rtol=0)
 
@@ -166,7 +166,7 @@ def test_only_rotary_models_turn_queries(backbone, family, turning):
     batch = backbone.encode(QUERIES)
     settings = {"alpha": 0.9, "alpha_convention": "text"}
     shifts = [make_shift(rotate_memory=turn, **settings) for turn in (turning, False)]
-    found = [backbone.head(backbone.trunk(batch), patch_of(1, shift=shift)) for shift in shifts]
+    found = [backbone.forward(backbone.run_below(batch), patch_of(1, shift=shift)) for shift in shifts]
     assert torch.equal(*found) == (not turning or family == "blip2")
 
 

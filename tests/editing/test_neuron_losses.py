@@ -205,7 +205,7 @@ def test_a_failed_edit_leaves_what_was_before_it(backbone, cases, knowledge, mon
     outcome = editor.edit([long, short], before)
     assert outcome.failures == ("loss is not finite", None)
     ours, earlier, whole = (
-        backbone.head(request_trunk(backbone, [long, short]), patch) for patch in (outcome.patch, before, sound)
+        backbone.forward(request_trunk(backbone, [long, short]), patch) for patch in (outcome.patch, before, sound)
     )
     torch.testing.assert_close(ours[0], earlier[0], atol=1e-5, rtol=0)
     torch.testing.assert_close(ours[1], whole[1], atol=1e-5, rtol=0)

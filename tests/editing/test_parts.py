@@ -8,8 +8,8 @@ from patches import factors_of, patch_of
 from test_patch import SESSIONS, dense, random_factors, random_neurons, shifted
 from tiny_models import QUERIES, VISUAL_TOKENS, WIDTH
 
+from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.backbones.replies import reply
 from unike_lib.editing.contexts import Contexts
 from unike_lib.editing.counterfactual import CounterfactualMix
 from unike_lib.editing.patch import Part, Patch
@@ -73,12 +73,12 @@ def test_a_block_is_pushed_on_a_span_of_tokens(backbone, span, layer):
     vectors = torch.randn(SESSIONS, WIDTH, generator=torch.Generator().manual_seed(3))
     patch = Patch(SESSIONS, (Push(vectors, span, layer),))
     for keep in (True, False):
-        asked = reply(backbone, QUERIES, patch, keep=keep)
+        asked = answer_logits(backbone, QUERIES, patch, keep=keep)
         found = asked.logits.split(asked.where.sum(1).tolist())
         for row, (query, ours) in enumerate(zip(QUERIES, found, strict=True)):
             _, theirs = pushed(backbone, query, vectors[row // 2], span, layer)
             torch.testing.assert_close(ours, theirs[-len(ours) :], atol=5e-5, rtol=1e-4)
-    plain = reply(backbone, QUERIES)
+    plain = answer_logits(backbone, QUERIES)
     assert (plain.logits - asked.logits).abs().max() > 1e-2 or (span, layer) == ("picture", 5)
     answers = generate(backbone, QUERIES, [[]] * 4, patch, 4)
     for row, query in enumerate(QUERIES):

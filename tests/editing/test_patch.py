@@ -8,9 +8,9 @@ from patches import factors_of, neurons_of, patch_of, with_slots
 from tiny_models import QUERIES, WIDTH
 from torch import nn
 
-from unike_lib.backbones.base import IGNORED
+from unike_lib.backbones.batch import IGNORED
+from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.backbones.replies import reply
 from unike_lib.editing.extra_neurons import ExtraNeurons, Neurons
 from unike_lib.editing.latent import LatentShift, Slots
 from unike_lib.editing.low_rank import LowRank, LowRankChanges
@@ -55,7 +55,7 @@ def dense(factors):
 def logits(backbone, patch=None):
     """[session, query, token, vocabulary]: every query once a session, rows ordered by session."""
     batch = backbone.encode(QUERIES * (patch.sessions if patch else 1))
-    return backbone.head(backbone.trunk(batch), patch).unflatten(0, (-1, len(QUERIES)))
+    return backbone.forward(backbone.run_below(batch), patch).unflatten(0, (-1, len(QUERIES)))
 
 
 def widen(linear: nn.Linear, weight: torch.Tensor, bias: torch.Tensor | None, rows: bool) -> nn.Linear:
@@ -115,7 +115,7 @@ def test_patches_leave_no_trace_even_after_an_exception(backbone, family):
     patch = patch_of(SESSIONS, {5: random_neurons(family, 2)})
     logits(backbone, patch)
     with pytest.raises(ValueError, match="do not divide"):
-        backbone.head(backbone.trunk(backbone.encode(QUERIES[:3])), patch)
+        backbone.forward(backbone.run_below(backbone.encode(QUERIES[:3])), patch)
     torch.testing.assert_close(logits(backbone), before, atol=0, rtol=0)
 
 
@@ -192,10 +192,10 @@ def test_gradients_equal_those_of_the_baked_model(family, make_backbone):
     values = group.values.clone().requires_grad_(True)
     patched = Neurons(**{**group.tensors(), "values": values})
     where = backbone.encode(QUERIES).targets != IGNORED
-    ours = backbone.head(backbone.trunk(backbone.encode(QUERIES)), patch_of(1, {5: patched}), where)
+    ours = backbone.forward(backbone.run_below(backbone.encode(QUERIES)), patch_of(1, {5: patched}), where)
     ours.logsumexp(-1).sum().backward()
     weight = baked.decoder.layers[5].part(baked.decoder.names.down).weight.requires_grad_(True)
-    baked.head(baked.trunk(baked.encode(QUERIES)), None, where).logsumexp(-1).sum().backward()
+    baked.forward(baked.run_below(baked.encode(QUERIES)), None, where).logsumexp(-1).sum().backward()
     torch.testing.assert_close(values.grad[0], weight.grad[:, -2:].T, atol=1e-5, rtol=1e-4)
 
 
@@ -255,7 +255,9 @@ def test_generation_behind_kept_keys_and_values_equals_whole_passes(family, make
         alone, written = patch.select([session]), []
         while len(written) < 6:
             queries = alone.before([QUERIES[row]])
-            token = int(backbone.head(backbone.trunk(backbone.encode(queries, [written])), alone)[0, -1].argmax())
+            token = int(
+                backbone.forward(backbone.run_below(backbone.encode(queries, [written])), alone)[0, -1].argmax()
+            )
             if token in backbone.stop_tokens:
                 break
             written.append(token)
@@ -264,14 +266,14 @@ def test_generation_behind_kept_keys_and_values_equals_whole_passes(family, make
     for drafts in ([[]] * 4, [[5, 5], [], [9], [4]], expected, [[*answer[:3], 7, 8, 9] for answer in expected]):
         assert generate(backbone, QUERIES, drafts, patch, 6) == expected
         for answers in (drafts, [[4, 9], [5], [], [7, 7, 7]]):
-            asked = reply(backbone, QUERIES, patch, answers, everywhere=True)
+            asked = answer_logits(backbone, QUERIES, patch, answers, everywhere=True)
             assert generate(backbone, QUERIES, drafts, patch, 6, asked) == expected
 
 
 def test_a_trunk_up_to_a_later_layer_changes_nothing(backbone):
     batch = backbone.encode(QUERIES)
-    later = backbone.head(backbone.trunk(batch, len(backbone.decoder.layers) - 1))
-    torch.testing.assert_close(later, backbone.head(backbone.trunk(batch)), atol=0, rtol=0)
+    later = backbone.forward(backbone.run_below(batch, len(backbone.decoder.layers) - 1))
+    torch.testing.assert_close(later, backbone.forward(backbone.run_below(batch)), atol=0, rtol=0)
 
 
 def test_low_rank_changes_equal_the_same_dense_changes(backbone, family):

@@ -17,8 +17,8 @@ from test_serac import settings as serac_settings
 from tiny_models import QUERIES, make_case
 from torch.nn.functional import cross_entropy
 
-from unike_lib.backbones.base import IGNORED
-from unike_lib.backbones.replies import reply
+from unike_lib.backbones.batch import IGNORED
+from unike_lib.backbones.forward import answer_logits
 from unike_lib.editing.editor import NoEdit
 from unike_lib.editing.extra_neurons import ExtraNeurons
 from unike_lib.editing.fine_tune import ON_CPU
@@ -54,7 +54,7 @@ def real_logits(backbone, query):
 
 def patched_logits(backbone, patch, session):
     """Return what the session says to each question, [token, vocabulary] each."""
-    said = reply(backbone, QUERIES, patch.select([session]), everywhere=True)
+    said = answer_logits(backbone, QUERIES, patch.select([session]), everywhere=True)
     return said.logits.split(said.where.sum(1).tolist())
 
 

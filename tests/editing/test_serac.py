@@ -9,8 +9,8 @@ import torch
 from tiny_models import FAMILIES, QUERIES, VOCABULARY, make_case, tiny_images, tiny_model, tiny_tokenizer
 from torch.nn.functional import cross_entropy
 
-from unike_lib.backbones.base import Backbone
-from unike_lib.backbones.replies import reply
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.forward import answer_logits
 from unike_lib.editing.counterfactual import CounterfactualMix
 from unike_lib.editing.serac import Serac, SeracModels, load_router
 from unike_lib.editing.serac_training import CounterfactualLoss, ScopeLoss, train_serac
@@ -121,7 +121,7 @@ def test_every_place_of_a_row_is_mixed_or_those_from_the_answer_on(models, posit
     request, query = replace(request, prompt="name it"), QUERIES[0]
     editor = Serac(replace(models, positions=positions, radius=100.0))
     patch = editor.edit([request], editor.start(1)).patch
-    plain, mixed = (reply(backbone, [query], each, everywhere=True).logits for each in (None, patch))
+    plain, mixed = (answer_logits(backbone, [query], each, everywhere=True).logits for each in (None, patch))
     whole, edit, prompt = sequence_of(models, query, backbone.answer_ids(query.answer))
     second = torch.stack([*whole[: edit + prompt - 1], *whole[edit + prompt :]])
     if positions == "answer":
@@ -228,11 +228,11 @@ def test_edits_are_answered_in_scope_and_only_there(trained):
     editor = Serac(load_router(settings(), backbone, tensors))
     requests = [case.request for case in mixed_cases()]
     patch = editor.edit(requests, editor.start(4)).patch
-    replies = reply(backbone, [request.query for request in requests], patch)
+    replies = answer_logits(backbone, [request.query for request in requests], patch)
     right = replies.batch.targets[replies.where] == replies.logits.argmax(-1)
     assert right[replies.batch.targets[replies.where] >= 0].double().mean() > 0.9
     elsewhere = [Query(None, "what is a cat ?", "red owl")] * 4
-    plain, edited = (reply(backbone, elsewhere, p).logits for p in (None, patch))
+    plain, edited = (answer_logits(backbone, elsewhere, p).logits for p in (None, patch))
     torch.testing.assert_close(plain.softmax(-1), edited.softmax(-1), atol=0.2, rtol=0)
 
 
@@ -241,8 +241,8 @@ def test_a_session_does_not_depend_on_its_batch(trained):
     editor = Serac(load_router(settings(), backbone, tensors))
     requests = [case.request for case in mixed_cases()]
     queries = [query for _ in requests for query in QUERIES]
-    together = reply(backbone, queries, editor.edit(requests, editor.start(4)).patch)
-    alone = reply(backbone, QUERIES, editor.edit(requests[2:3], editor.start(1)).patch)
+    together = answer_logits(backbone, queries, editor.edit(requests, editor.start(4)).patch)
+    alone = answer_logits(backbone, QUERIES, editor.edit(requests[2:3], editor.start(1)).patch)
     own = together.where.nonzero()[:, 0] // len(QUERIES) == 2
     torch.testing.assert_close(together.logits[own], alone.logits, atol=1e-4, rtol=0)
 

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from test_sessions import SETTINGS, frame, strong_fine_tune
 
+from unike_lib.backbones.speed.state_cache import StateCache
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
 from unike_lib.evaluation.tuning import sweep
@@ -12,13 +13,14 @@ from unike_lib.evaluation.tuning import sweep
 @pytest.fixture
 def passes(backbone, monkeypatch):
     """The batches that the frozen layers were run on, in order."""
-    seen, run = [], backbone.trunk
+    seen, run = [], backbone.run_below
+    backbone.cache = StateCache(backbone)
 
     def counted(batch, first=None):
         seen.append(first)
         return run(batch, first)
 
-    monkeypatch.setattr(backbone, "trunk", counted)
+    monkeypatch.setattr(backbone, "run_below", counted)
     return seen
 
 
@@ -46,7 +48,7 @@ def test_a_sweep_runs_the_frozen_layers_once_and_scores_as_each_point_alone(back
 def test_the_first_edited_layer_is_one_place_by_default_and_by_number(backbone, cases, passes):
     """What an edit asked up to its default layer is not run again for the score right after it, which names it."""
     queries = [case.request.query for case in cases]
-    with backbone.remembering():
-        by_default = backbone.trunk_of(queries)
-        assert backbone.trunk_of(queries, backbone.layers[0]) is by_default
+    with backbone.cache.remembering():
+        by_default = backbone.prepare(queries)
+        assert backbone.prepare(queries, backbone.layers[0]) is by_default
     assert len(passes) == 1

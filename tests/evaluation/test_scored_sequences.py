@@ -12,7 +12,7 @@ import pytest
 import torch
 from patches import changes_of, patch_of
 
-from unike_lib.backbones.base import IGNORED
+from unike_lib.backbones.batch import IGNORED
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit, Outcome
 from unike_lib.editing.fine_tune import FineTune

@@ -10,7 +10,7 @@ import torch
 from patches import contexts_of
 from tiny_models import FAMILIES, make_case, tiny_images, tiny_model, tiny_tokenizer
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit, Outcome
 from unike_lib.editing.fine_tune import FineTune
@@ -84,7 +84,7 @@ def test_locality_equals_a_loop_over_single_questions(backbone, cases, scores_of
         for kind, ranks in (("t_loc", 1), ("m_loc", 10)):
             batch = backbone.encode([probe_query(case, kind)])
             before, after = (
-                backbone.head(backbone.trunk(batch), p)[0].sort(descending=True).indices for p in (None, patch)
+                backbone.forward(backbone.run_below(batch), p)[0].sort(descending=True).indices for p in (None, patch)
             )
             asked = batch.targets[0] >= 0
             row = records[(records["case"] == case.request.id) & (records["kind"] == kind)].iloc[0]
@@ -170,7 +170,7 @@ def test_a_session_is_scored_after_all_its_edits(backbone, cases, scores_of):
     for case in pair:
         patch = editor.edit([case.request], patch).patch
     batch = backbone.encode([pair[0].request.query])
-    best = backbone.head(backbone.trunk(batch), patch)[0].argmax(-1)
+    best = backbone.forward(backbone.run_below(batch), patch)[0].argmax(-1)
     asked = batch.targets[0] >= 0
     expected = float((best[asked] == batch.targets[0][asked]).double().mean())
     row = records[(records["case"] == "vqa-0") & (records["kind"] == "rel")].iloc[0]
@@ -180,7 +180,7 @@ def test_a_session_is_scored_after_all_its_edits(backbone, cases, scores_of):
 def right_by_hand(backbone, case, patch):
     """Return the share of answer tokens right and whether all are."""
     batch = backbone.encode([case.request.query])
-    best = backbone.head(backbone.trunk(batch), patch)[0].argmax(-1)
+    best = backbone.forward(backbone.run_below(batch), patch)[0].argmax(-1)
     asked = batch.targets[0] >= 0
     right = (best[asked] == batch.targets[0][asked]).double()
     return float(right.mean()), float(right.min())
@@ -244,7 +244,7 @@ def test_locality_behind_a_context_compares_the_common_tail(backbone, cases, pro
             query = probe_query(case, kind)
             behind = replace(query, context=context, style=query.style if prompt == "wrapped" else "plain")
             batches = [backbone.encode([each]) for each in (query, behind)]
-            tops = [backbone.head(backbone.trunk(batch))[0].sort(descending=True).indices for batch in batches]
+            tops = [backbone.forward(backbone.run_below(batch))[0].sort(descending=True).indices for batch in batches]
             length = len(tops[0])
             assert len(tops[1]) > length
             row = records[(records["case"] == case.request.id) & (records["kind"] == kind)].iloc[0]

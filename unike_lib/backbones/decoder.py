@@ -93,14 +93,14 @@ class DecoderLayer:
         if edit is not None and context is not None:
             context.rotation = masks.get("position_embeddings")
             attended = edit.attention(self, inputs, attended, context)
-        if context is not None and context.trace is not None:
+        if context is not None and context.trace is not None and context.trace.states:
             context.trace.attention_inputs[self.index] = inputs
         return hidden + attended
 
     def through_ffn(self, hidden: Tensor, edit: Edit | None, context: PassContext | None) -> Tensor:
         """Return the layer's output [row, token, d] from the states between attention and FFN."""
         inputs = self.part(self.names.ffn_norm)(hidden)
-        if context is not None and context.trace is not None:
+        if context is not None and context.trace is not None and context.trace.states:
             context.trace.ffn_inputs[self.index] = inputs
         if edit is None or context is None:
             return hidden + self.ffn(inputs)

@@ -17,12 +17,13 @@ Rotation = tuple[Tensor, Tensor]
 
 @dataclass
 class Trace:
-    """What a pass shows of the layers run when asked: layer -> tensor.
+    """What a pass shows of the layers run when asked: layer -> tensor; without `states` only what an edit notes.
 
     `attention_inputs` are s = LN1(h), `ffn_inputs` q = LN2(x), both [row, token, d]; `notes` are what an edit noted of
     the rows, by name (`PassContext.note`): layer -> [row].
     """
 
+    states: bool = True
     attention_inputs: dict[int, Tensor] = field(default_factory=dict)
     ffn_inputs: dict[int, Tensor] = field(default_factory=dict)
     notes: dict[str, dict[int, Tensor]] = field(default_factory=dict)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.edit import SessionEdit
-from unike_lib.backbones.past import extend
-from unike_lib.backbones.replies import Replies, reply
+from unike_lib.backbones.forward import AnswerLogits, answer_logits
+from unike_lib.backbones.kv_cache import forward_with_cache
 from unike_lib.types import Query
 
 
@@ -19,7 +19,7 @@ def generate(
     drafts: Sequence[Sequence[int]],
     patch: SessionEdit | None = None,
     max_new_tokens: int = 16,
-    asked: Replies | None = None,
+    asked: AnswerLogits | None = None,
 ) -> list[list[int]]:
     """Return the greedy answers as token ids, without the stop token.
 
@@ -36,10 +36,10 @@ def generate(
         max_new_tokens: longest answer, in tokens.
         asked: what the same rows say along other answers, which saves a pass; its keys and values are used up.
     """
-    asked = asked or reply(backbone, queries, patch, drafts)
+    asked = asked or answer_logits(backbone, queries, patch, drafts)
     width = 1 if patch is None else len(queries) // patch.sessions
     writing = _Writing(drafts, width, backbone.stop_tokens, max_new_tokens)
-    writing.take(writing.rows, asked.given, asked.along)
+    writing.take(writing.rows, asked.answer_ids, asked.greedy)
     if writing.sessions:
         _behind_past(backbone, queries, asked, patch, writing)
     return writing.answers
@@ -84,7 +84,7 @@ class _Writing:
 
 
 def _behind_past(
-    backbone: Backbone, queries: Sequence[Query], asked: Replies, patch: SessionEdit | None, writing: _Writing
+    backbone: Backbone, queries: Sequence[Query], asked: AnswerLogits, patch: SessionEdit | None, writing: _Writing
 ) -> None:
     """Write behind the keys and values of the first pass; those of wrong guesses are masked."""
     past, device = asked.past, backbone.device
@@ -94,7 +94,7 @@ def _behind_past(
     sessions, edit = list(range(len(rows) // writing.width)), patch
     counts = torch.tensor([len(answer) for answer in writing.answers], device=device)
     # The last token written is the model's own, and not among the keys yet; what the draft had there was wrong.
-    past.real &= torch.arange(past.real.shape[1], device=device) < (asked.batch.last_prompt + counts)[:, None]
+    past.mask &= torch.arange(past.mask.shape[1], device=device) < (asked.batch.last_prompt + counts)[:, None]
     while writing.sessions:
         edit = None if edit is None else edit.select([sessions.index(session) for session in writing.sessions])
         past.select(torch.tensor([rows.index(row) for row in writing.rows], device=device))
@@ -106,7 +106,7 @@ def _behind_past(
         places = torch.arange(max(sizes), device=device)
         real = places < torch.tensor(sizes, device=device)[:, None]
         ids = pad_sequence([torch.tensor(part, device=device) for part in parts], batch_first=True)
-        hidden = extend(backbone.decoder, backbone.embed(ids), past, real, edit)
+        hidden = forward_with_cache(backbone.decoder, backbone.embed(ids), past, real, edit)
         logits = backbone.decoder.logits(backbone.decoder.finish(hidden[real]))
         if edit is not None:
             answers = [writing.answers[row] + guess for row, guess in zip(rows, guesses, strict=True)]
@@ -115,7 +115,7 @@ def _behind_past(
         written = [len(writing.answers[row]) for row in rows]
         writing.take(rows, guesses, [along.tolist() for along in best])
         more = [len(writing.answers[row]) - count for row, count in zip(rows, written, strict=True)]
-        past.real[:, -len(places) :] &= places < torch.tensor(more, device=device)[:, None]
+        past.mask[:, -len(places) :] &= places < torch.tensor(more, device=device)[:, None]
 
 
 def _accept(

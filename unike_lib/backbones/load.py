@@ -17,19 +17,20 @@ from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from unike_lib.backbone_config import BackboneConfig
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.blip2 import BLIP2
 from unike_lib.backbones.checkpoint import load_whole
 from unike_lib.backbones.family import Family, InputForm
 from unike_lib.backbones.idefics3 import IDEFICS3, SMOLVLM
 from unike_lib.backbones.llava import LLAVA
 from unike_lib.backbones.minigpt4 import MINIGPT4
-from unike_lib.backbones.packed import pack, packing_helps
 from unike_lib.backbones.positions import SquareProcessor, fit_image_size
 from unike_lib.backbones.qwen2_vl import QWEN2_VL
+from unike_lib.backbones.speed.onednn_linear import pack, packing_helps
+from unike_lib.backbones.speed.state_cache import StateCache
+from unike_lib.backbones.speed.upcast_linear import multiplies_slowly, widen
 from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import load_blip2
-from unike_lib.backbones.widen import multiplies_slowly, widen
 from unike_lib.checksum import check_folder
 from unike_lib.types import InputError
 
@@ -134,7 +135,8 @@ def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[
     layers = None if config.layers == "last_four" else config.layers
     backbone = Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
     if packing_helps(getattr(torch, config.dtype), config.device):
-        pack(backbone.decoder, backbone.layers[0])
+        pack(backbone.decoder)
+    backbone.cache = StateCache(backbone)
     return backbone
 
 

@@ -52,7 +52,7 @@ def compare_lavis(reference: Path, converted: Path) -> pd.DataFrame:
 
     backbone = load_backbone(converted, config, images)
     batch = backbone.encode([Query(str(row), prompt, answer + "\n") for row, (prompt, answer) in enumerate(texts)])
-    logits = backbone.head(backbone.trunk(batch))
+    logits = backbone.forward(backbone.run_below(batch))
     table, visual = backbone.model.get_input_embeddings().weight, expected["mask"].shape[1] - expected["ids"].shape[1]
     rows = []
     for row, (mask, ids) in enumerate(zip(expected["mask"].bool(), expected["ids"], strict=True)):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import IGNORED, Prepared
 from unike_lib.backbones.edit import Edit, Trace
-from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.patch import Patch
 from unike_lib.types import EditRequest, Query
 
@@ -48,19 +48,19 @@ class NoEdit:
 
 def request_trunk(
     backbone: Backbone, requests: Sequence[EditRequest], first: int | None = None, onto: Patch | None = None
-) -> Trunk:
+) -> Prepared:
     """Run the frozen part of the requests once, up to layer `first`; every step of an edit starts from it.
 
     `onto`: the requests are asked behind this patch's contexts.
     """
     queries: Sequence[Query] = [request.query for request in requests]
-    return backbone.trunk_of(queries if onto is None else onto.before(queries), first)
+    return backbone.prepare(queries if onto is None else onto.before(queries), first)
 
 
-def edit_loss(backbone: Backbone, trunk: Trunk, patch: Edit, trace: Trace | None = None) -> Tensor:
+def edit_loss(backbone: Backbone, trunk: Prepared, patch: Edit, trace: Trace | None = None) -> Tensor:
     """Return the cross-entropy of the target tokens, averaged over each row's answer, [row]."""
     where = trunk.batch.targets != IGNORED
-    return answer_loss(backbone.head(trunk, patch, where, trace), trunk.batch.targets)
+    return answer_loss(backbone.forward(trunk, patch, where, trace), trunk.batch.targets)
 
 
 def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import IGNORED, Prepared
 from unike_lib.backbones.edit import PassContext
-from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import Outcome, edit_loss, request_trunk
 from unike_lib.editing.low_rank import LowRank, LowRankChanges
 from unike_lib.editing.optimise import failures
@@ -67,7 +67,7 @@ class WatchedMatrices(Part):
 
 
 def edit_gradients(
-    backbone: Backbone, trunk: Trunk, matrices: Sequence[Matrix]
+    backbone: Backbone, trunk: Prepared, matrices: Sequence[Matrix]
 ) -> tuple[Tensor, dict[Matrix, LowRank]]:
     """Return each row's edit loss [row] and its gradient by the weight of each matrix of the backbone, as factors.
 
@@ -96,7 +96,7 @@ class EditNetwork(nn.Module, ABC):
 
     @abstractmethod
     def changes(
-        self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Trunk, gradients: dict[Matrix, LowRank]
+        self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Prepared, gradients: dict[Matrix, LowRank]
     ) -> dict[Matrix, LowRank]:
         """Return the change of every matrix; row b of everything belongs to request b alone.
 

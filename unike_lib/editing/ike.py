@@ -19,7 +19,7 @@ question and answer, has no copy of the new fact, and asks the question in the b
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.editing.contexts import Contexts
 from unike_lib.editing.editor import Outcome
 from unike_lib.editing.patch import Patch

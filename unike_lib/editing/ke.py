@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from unike_lib.backbones.base import IGNORED, Backbone
-from unike_lib.backbones.rows import Trunk
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import IGNORED, Prepared
 from unike_lib.editing.hypernetwork import EditNetwork, Matrix, NetworkEditor, last_matrices
 from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.objective import LOCALITY
@@ -78,7 +78,7 @@ class KeNetwork(EditNetwork):
         )
 
     def changes(
-        self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Trunk, gradients: dict[Matrix, LowRank]
+        self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Prepared, gradients: dict[Matrix, LowRank]
     ) -> dict[Matrix, LowRank]:
         """Return the change of every matrix."""
         texts = condition_texts(backbone, requests, trunk)
@@ -91,14 +91,14 @@ class KeNetwork(EditNetwork):
 
 
 @torch.no_grad()
-def condition_texts(backbone: Backbone, requests: Sequence[EditRequest], trunk: Trunk) -> list[str]:
+def condition_texts(backbone: Backbone, requests: Sequence[EditRequest], trunk: Prepared) -> list[str]:
     """Return "pred >> target || prompt" of every request; `trunk` holds the requests' rows.
 
     Reading: pred is what the unedited backbone would say at each place of the target (teacher-forced): one pass, no
     decoding.
     """
     where = trunk.batch.targets != IGNORED
-    best = backbone.head(trunk, where=where).argmax(-1).split(where.sum(1).tolist())
+    best = backbone.forward(trunk, where=where).argmax(-1).split(where.sum(1).tolist())
     return [
         f"{backbone.text(ids.tolist())} >> {request.target} || {request.prompt}"
         for ids, request in zip(best, requests, strict=True)

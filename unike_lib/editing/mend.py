@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from unike_lib.backbones.base import Backbone
-from unike_lib.backbones.rows import Trunk
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import Prepared
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.hypernetwork import EditNetwork, Matrix, NetworkEditor, edit_gradients, last_matrices
 from unike_lib.editing.low_rank import LowRank
@@ -122,7 +122,7 @@ class MendNetwork(EditNetwork):
             transform.measure(moments[shape])
 
     def changes(
-        self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Trunk, gradients: dict[Matrix, LowRank]
+        self, backbone: Backbone, requests: Sequence[EditRequest], trunk: Prepared, gradients: dict[Matrix, LowRank]
     ) -> dict[Matrix, LowRank]:
         """Return the change of every matrix."""
         found = {}
@@ -212,6 +212,6 @@ def train_mend(
             trunk = request_trunk(backbone, requests, network.matrices[0].layer)
             yield edit_gradients(backbone, trunk, network.matrices)[1]
 
-    with backbone.remembering(False):  # each edit is asked once
+    with backbone.cache.remembering(False):  # each edit is asked once
         network.measure(gradients())
     return fit(NetworkEditor(backbone, network), MendRecipe(network, backbone, settings), split, settings, seed)

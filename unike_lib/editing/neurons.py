@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import IGNORED, Prepared
 from unike_lib.backbones.edit import Trace
-from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import edit_loss
 from unike_lib.editing.extra_neurons import ExtraNeurons, Neurons
 from unike_lib.editing.optimise import descend
@@ -75,7 +75,7 @@ class NeuronTrainer:
     ffn_inputs: Mapping[int, Tensor]
     seed: int
 
-    def new_neurons(self, requests: Sequence[EditRequest], trunk: Trunk, onto: Patch) -> dict[int, Neurons]:
+    def new_neurons(self, requests: Sequence[EditRequest], trunk: Prepared, onto: Patch) -> dict[int, Neurons]:
         """Return fresh trainable neurons of every edited layer.
 
         Reading: keys start at h / |h|^2 of the FFN input h of the neuron's own token (`own_tokens`), with 10% noise so
@@ -107,7 +107,7 @@ class NeuronTrainer:
             parts |= {"up": torch.zeros_like(keys), "up_bias": torch.ones_like(zeros)}
         return Neurons(**{name: part.clone().requires_grad_(True) for name, part in parts.items()})
 
-    def losses(self, trunk: Trunk, onto: Patch, neurons: Mapping[int, Neurons]) -> Tensor:
+    def losses(self, trunk: Prepared, onto: Patch, neurons: Mapping[int, Neurons]) -> Tensor:
         """Return cross-entropy + weighted activation and memory losses (averaged over layers), [session]."""
         trace = Trace()
         total = edit_loss(self.backbone, trunk, onto.append(ExtraNeurons(neurons)), trace)
@@ -126,7 +126,7 @@ class NeuronTrainer:
                 total = total + weight * memory_loss(unrelated, own, self.settings)
         return total
 
-    def train(self, parameters: Sequence[Tensor], trunk: Trunk, onto: Patch, neurons: "NeuronSource") -> Tensor:
+    def train(self, parameters: Sequence[Tensor], trunk: Prepared, onto: Patch, neurons: "NeuronSource") -> Tensor:
         """Train with Adam and return which sessions stayed finite; `neurons()` gives the neurons at each step."""
         optimiser = torch.optim.Adam(parameters, lr=self.settings.learning_rate)
         return descend(parameters, lambda: self.losses(trunk, onto, neurons()), optimiser, self.settings.steps)

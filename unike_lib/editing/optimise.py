@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.room import naming_memory
+from unike_lib.backbones.oom import oom_as_input_error
 
 
 def descend(
@@ -25,7 +25,7 @@ def descend(
         losses = session_losses()
         finite = finite & torch.isfinite(losses.detach())
         optimiser.zero_grad()
-        with naming_memory(losses):
+        with oom_as_input_error(losses):
             losses.sum().backward()
         optimiser.step()
     for parameter in parameters:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.benchmark.mmedit import read_cases
 from unike_lib.config import Config
 from unike_lib.editing.editor import Editor, NoEdit

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DistilBertConfig, DistilBertModel, GPT2Config, GPT2Model
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.editing.counterfactual import CounterfactualMix, Mixture, Positions
 from unike_lib.editing.editor import Outcome
 from unike_lib.editing.patch import Patch

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.editing.serac import COUNTERFACTUAL, SCOPE, SeracModels
 from unike_lib.trained_methods import SeracMethod
 from unike_lib.types import EditCase, InputError, ProbeKind, Query

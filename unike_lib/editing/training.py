@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unike_lib.backbones.base import IGNORED, Backbone
-from unike_lib.backbones.rows import Trunk
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import IGNORED, Prepared
 from unike_lib.editing.editor import edit_loss, row_means
 from unike_lib.editing.hypernetwork import NetworkEditor
 from unike_lib.editing.low_rank import LowRankChanges
@@ -58,25 +58,25 @@ class Recipe(ABC):
         """Take note of the scores on development edits."""
 
 
-def probe_trunk(backbone: Backbone, cases: Sequence[EditCase], kinds: Sequence[ProbeKind], first: int) -> Trunk:
+def probe_trunk(backbone: Backbone, cases: Sequence[EditCase], kinds: Sequence[ProbeKind], first: int) -> Prepared:
     """Run the frozen part of some probes up to layer `first`; rows are ordered by case, then by kind."""
-    return backbone.trunk_of([case.query(kind) for case in cases for kind in kinds], first)
+    return backbone.prepare([case.query(kind) for case in cases for kind in kinds], first)
 
 
-def target_losses(backbone: Backbone, trunk: Trunk, patch: Patch) -> Tensor:
+def target_losses(backbone: Backbone, trunk: Prepared, patch: Patch) -> Tensor:
     """Return the edited model's cross-entropy of the target, averaged over its tokens, [row]."""
     return edit_loss(backbone, trunk, patch)
 
 
-def divergences(backbone: Backbone, trunk: Trunk, patch: Patch) -> Tensor:
+def divergences(backbone: Backbone, trunk: Prepared, patch: Patch) -> Tensor:
     """Return KL(unedited || edited), averaged over the answer tokens of each row, [row], in nats.
 
     Reading: at the places of the answer; MMEdit takes every place of the row, of the prompt too.
     """
     where = trunk.batch.targets != IGNORED
     with torch.no_grad():
-        before = backbone.head(trunk, where=where).log_softmax(-1)
-    after = backbone.head(trunk, patch, where).log_softmax(-1)
+        before = backbone.forward(trunk, where=where).log_softmax(-1)
+    after = backbone.forward(trunk, patch, where).log_softmax(-1)
     return divergences_of(before, after, where)
 
 
@@ -105,17 +105,16 @@ def fit(
     terms: list[dict[str, float]] = []
     rows: list[dict[str, float]] = []
     best: dict[str, Tensor] = {}
-    first = editor.network.matrices[0].layer
     with (
         tqdm(range(1, settings.steps + 1), desc="training of the editor", unit="step") as bar,
-        editor.backbone.remembering(),  # every check asks the same questions
+        editor.backbone.cache.remembering(),  # every check asks the same questions
     ):
         for step in bar:
-            with editor.backbone.remembering(False):  # every batch is another
+            with editor.backbone.cache.remembering(False):  # every batch is another
                 terms.append(_step(editor, recipe, next(batches), step, settings.together))
             if step % settings.check_every and step < settings.steps:
                 continue
-            scores = token_scores(editor.backbone, editor, split.development, settings.batch, first)
+            scores = token_scores(editor.backbone, editor, split.development, settings.batch)
             recipe.checked(scores)
             rows.append({"step": step, **_means(terms), **scores, "objective": objective(scores)})
             terms = []

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import Prepared
 from unike_lib.backbones.edit import Trace
-from unike_lib.backbones.rows import Trunk
 from unike_lib.editing.editor import Outcome, request_trunk
 from unike_lib.editing.extra_neurons import Neurons
 from unike_lib.editing.ike import Ike
@@ -143,10 +143,10 @@ class Unike:
         return Outcome(onto.append(neurons.detached()).revert(finite, before), failures(finite))
 
     @torch.no_grad()
-    def _own_slots(self, shift: LatentShift, trunk: Trunk) -> dict[int, Slots]:
+    def _own_slots(self, shift: LatentShift, trunk: Prepared) -> dict[int, Slots]:
         """Return the edits as memory entries of their own: states of the unedited backbone, as the memory holds."""
         trace = Trace()
-        self.trainer.backbone.head(trunk, where=torch.zeros_like(trunk.batch.real), trace=trace)
+        self.trainer.backbone.forward(trunk, where=torch.zeros_like(trunk.batch.mask), trace=trace)
         slots = {}
         for layer in shift.memory.layers:
             states = states_of_answers(trunk.batch, trace.attention_inputs[layer])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.config import AdmissionConfig
 from unike_lib.editing.latent import LatentShift
 from unike_lib.evaluation.admission_parts import SCAN, VERDICT, parts_of

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import IGNORED, Batch
 from unike_lib.backbones.decoder import Decoder
-from unike_lib.backbones.rows import Batch
 from unike_lib.types import Query
 
 SEPARATOR = ".\n"  # word-level tokenizers drop the newline, byte-level ones end the line as texts do

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.config import EvaluationConfig
 from unike_lib.evaluation.metrics import token_accuracy

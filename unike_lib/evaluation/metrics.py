@@ -13,7 +13,8 @@ Example:
 import torch
 from torch import Tensor
 
-IGNORED = -100
+from unike_lib.backbones.batch import IGNORED
+
 IMAGE_RANKS = 10  # best ids compared at each position by M-Loc (MMEdit)
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import IGNORED
+from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.backbones.replies import reply
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.patch import Patch
@@ -57,7 +58,7 @@ def ask(
     target that is longer counts as not reached; of a long answer before the edit, only so much must stay.
     """
     everywhere = [kind in RANKS for kind in kinds]
-    replies = reply(backbone, queries, patch, everywhere=everywhere, keep=settings.generate)
+    replies = answer_logits(backbone, queries, patch, everywhere=everywhere, keep=settings.generate)
     best, targets = replies.best, replies.batch.targets
     alphas = replies.notes.get("alpha", torch.full((len(queries),), torch.nan))
     parts = replies.logits.split(replies.where.sum(1).tolist())
@@ -66,7 +67,7 @@ def ask(
     ]
     generated: list[list[int]] = [[] for _ in queries]
     if settings.generate:
-        generated = generate(backbone, queries, drafts or replies.given, patch, settings.max_new_tokens, replies)
+        generated = generate(backbone, queries, drafts or replies.answer_ids, patch, settings.max_new_tokens, replies)
     return Answers(best.cpu(), targets.cpu(), tops, generated, alphas.cpu(), replies.finite.cpu())
 
 

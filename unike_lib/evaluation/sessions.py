@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.patch import Patch
@@ -109,7 +109,7 @@ def _edit_side_by_side(
     for position in range(len(runs[0].cases)):
         editing = [run for run in runs if len(run.cases) > position]
         going_on = [run for run in runs if len(run.cases) > position + 1]
-        with backbone.remembering():  # the request is asked again right after its edit
+        with backbone.cache.remembering():  # the request is asked again right after its edit
             started = time.perf_counter()
             outcome = editor.edit([run.cases[position].request for run in editing], patch.select(range(len(editing))))
             seconds = (time.perf_counter() - started) / len(editing)

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import Batch
 from unike_lib.backbones.edit import Trace
-from unike_lib.backbones.rows import Batch
 from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.extraction import states_of_answers

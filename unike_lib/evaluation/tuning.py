@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.objective import objective
@@ -43,7 +43,7 @@ def search(
         One row a task and trial: its settings, the mean token scores, failed edits, the objective, seconds an edit.
     """
     rows = []
-    with backbone.remembering():  # every trial asks the same questions
+    with backbone.cache.remembering():  # every trial asks the same questions
         for number, trial in enumerate(tqdm(trials, desc="settings tried", unit="trial")):
             editor = editor_of(trial)
             for task, edits in cases.items():
@@ -69,7 +69,7 @@ def sweep(
     A point changes one field of the method; an empty one, labelled with empty text, is the method as it is.
     """
     swept = []
-    with backbone.remembering():  # every point asks the same questions
+    with backbone.cache.remembering():  # every point asks the same questions
         for point in points:
             ((field, value),) = point.items() or {("", "")}
             labels = {"field": field, "value": setting_text(value)}

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import Batch
 from unike_lib.backbones.edit import Trace
-from unike_lib.backbones.past import Past, extend
-from unike_lib.backbones.rows import Batch
+from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
 from unike_lib.io import table_writer, write_table
 from unike_lib.knowledge.states import STATE_COLUMNS, states_schema
 from unike_lib.knowledge.triplets import Triplet, read_triplets
@@ -48,11 +48,11 @@ def _states_of(backbone: Backbone, triplets: Sequence[Triplet]) -> dict[int, dic
         backbone.encode([Query(t.image, t.prompt, getattr(t, answer), t.style) for t in triplets])
         for answer in ("positive", "negative")
     )
-    past = Past(positive.context(Trace()), positive.positions)
-    of_positive = _attention_inputs(backbone, past, positive.embeddings, positive.real)
+    past = KVCache(positive.context(Trace()), positive.positions)
+    of_positive = _attention_inputs(backbone, past, positive.embeddings, positive.mask)
     prompt = positive.last_prompt + 1
-    past.real &= torch.arange(past.real.shape[1], device=prompt.device) < prompt[:, None]
-    fresh, real = negative.behind(prompt)
+    past.mask &= torch.arange(past.mask.shape[1], device=prompt.device) < prompt[:, None]
+    fresh, real = negative.suffix(prompt)
     past.context.trace = Trace()
     of_negative = _attention_inputs(backbone, past, fresh, real)
     last = torch.arange(len(real), device=real.device), real.sum(1) - 1
@@ -62,10 +62,10 @@ def _states_of(backbone: Backbone, triplets: Sequence[Triplet]) -> dict[int, dic
     }
 
 
-def _attention_inputs(backbone: Backbone, past: Past, embeddings: Tensor, real: Tensor) -> dict[int, Tensor]:
+def _attention_inputs(backbone: Backbone, past: KVCache, embeddings: Tensor, real: Tensor) -> dict[int, Tensor]:
     """Return layer -> s = LN1(h) [row, token, d] of tokens behind `past`, up to the last edited layer."""
     last = backbone.layers[-1]
-    hidden = extend(backbone.decoder, embeddings, past, real, layers=range(last))
+    hidden = forward_with_cache(backbone.decoder, embeddings, past, real, layers=range(last))
     inputs = {} if past.context.trace is None else past.context.trace.attention_inputs
     return inputs | {last: backbone.decoder.layers[last].attention_input(hidden)}
 
@@ -78,7 +78,7 @@ def _ffn_inputs(backbone: Backbone, queries: Sequence[Query]) -> tuple[Tensor, d
     """
     batch, trace = backbone.encode(queries), Trace()
     layers = range(backbone.layers[0], backbone.layers[-1] + 1)
-    hidden, context = backbone.trunk(batch).hidden, batch.context(trace)
+    hidden, context = backbone.run_below(batch).hidden, batch.context(trace)
     backbone.decoder.run(hidden, layers, context=context, positions=batch.positions)
     return batch.answered, trace.ffn_inputs
 
@@ -92,7 +92,7 @@ def states_of_answers(batch: Batch, states: Tensor) -> dict[str, Tensor]:
     """
     rows = torch.arange(len(states), device=states.device)
     positions = torch.arange(states.shape[1], device=states.device)
-    answer = (positions > batch.last_prompt[:, None]) & batch.real
+    answer = (positions > batch.last_prompt[:, None]) & batch.mask
     return {
         "h_sem": states[rows, batch.last_prompt],
         "h_pos": states[rows, batch.lengths - 1],

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import pandas as pd
 from tqdm import tqdm
 
-from unike_lib.backbones.base import Backbone
+from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.generate import generate
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.io import check_fields, read_table, write_table

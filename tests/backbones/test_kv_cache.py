@@ -7,7 +7,7 @@ from test_families import QUERIES as CHATS
 from tiny_families import tiny_family
 from tiny_models import QUERIES, WIDTH
 
-from unike_lib.backbones.past import Past, extend
+from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
 from unike_lib.editing.latent import LatentShift
 from unike_lib.knowledge.memory import Memory
 
@@ -16,14 +16,14 @@ CLOSE = {"atol": 3e-5, "rtol": 1e-4}
 
 def written_behind(backbone, batch, parts, chosen, edit=None):
     """Run prompts, then parts of answers for the rows left: logits of the last part, [row, token, vocabulary]."""
-    decoder, past = backbone.decoder, Past(batch.context(), batch.positions)
-    hidden = extend(decoder, batch.embeddings, past, batch.real, edit)
+    decoder, past = backbone.decoder, KVCache(batch.context(), batch.positions)
+    hidden = forward_with_cache(decoder, batch.embeddings, past, batch.mask, edit)
     for part in parts:
         past.select(torch.tensor(chosen.pop(0)))
         sizes = torch.tensor([len(ids) for ids in part])
         ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in part], batch_first=True, padding_value=9)
         real = torch.arange(ids.shape[1]) < sizes[:, None]
-        hidden = extend(decoder, backbone.embed(ids), past, real, edit)
+        hidden = forward_with_cache(decoder, backbone.embed(ids), past, real, edit)
     return decoder.logits(decoder.finish(hidden))
 
 
@@ -64,7 +64,7 @@ def test_after_a_picture_on_a_grid_rows_go_on_at_their_own_positions():
     answers, chosen = [[5, 6], [7, 8]], [1, 2]
     logits = written_behind(backbone, backbone.encode(CHATS, [[]] * 4), [answers], [list(chosen)])
     whole = backbone.encode([CHATS[row] for row in chosen], answers)
-    theirs = backbone.head(backbone.trunk(whole))
+    theirs = backbone.forward(backbone.run_below(whole))
     for place, length in enumerate(whole.lengths.tolist()):
         torch.testing.assert_close(logits[place], theirs[place, length - 2 : length], **CLOSE)
 
@@ -73,8 +73,10 @@ def test_after_a_picture_on_a_grid_rows_go_on_at_their_own_positions():
 @torch.no_grad()
 def test_layers_run_in_two_goes_are_all_layers(backbone, split):
     batch, depth = backbone.encode(QUERIES), len(backbone.decoder.layers)
-    past, hidden = Past(batch.context()), batch.embeddings
-    whole = extend(backbone.decoder, hidden, Past(batch.context()), batch.real)
-    below = extend(backbone.decoder, hidden, past, batch.real, layers=range(split))
-    above = extend(backbone.decoder, below, Past(batch.context()), batch.real, layers=range(split, depth))
+    past, hidden = KVCache(batch.context()), batch.embeddings
+    whole = forward_with_cache(backbone.decoder, hidden, KVCache(batch.context()), batch.mask)
+    below = forward_with_cache(backbone.decoder, hidden, past, batch.mask, layers=range(split))
+    above = forward_with_cache(
+        backbone.decoder, below, KVCache(batch.context()), batch.mask, layers=range(split, depth)
+    )
     torch.testing.assert_close(above, whole, **CLOSE)

@@ -7,9 +7,9 @@ import torch
 from patches import patch_of
 from tiny_models import QUERIES, VOCABULARY, WIDTH
 
+from unike_lib.backbones.batch import Batch
 from unike_lib.backbones.edit import Trace
-from unike_lib.backbones.replies import Replies, reply
-from unike_lib.backbones.rows import Batch
+from unike_lib.backbones.forward import AnswerLogits, answer_logits
 from unike_lib.editing.counterfactual import CounterfactualMix
 from unike_lib.editing.extra_neurons import Neurons
 from unike_lib.editing.latent import LatentShift
@@ -19,7 +19,7 @@ from unike_lib.knowledge.memory import Memory
 
 @pytest.mark.parametrize("everywhere", [False, True, [True, False, False, True]])
 def test_all_of_a_row_is_read_or_from_the_last_prompt_token_on(backbone, everywhere):
-    replies = reply(backbone, QUERIES, everywhere=everywhere)
+    replies = answer_logits(backbone, QUERIES, everywhere=everywhere)
     for row, read in enumerate(replies.where.tolist()):
         whole = everywhere if isinstance(everywhere, bool) else everywhere[row]
         answer = (QUERIES[row].answer or "").split()
@@ -32,13 +32,13 @@ def test_all_of_a_row_is_read_or_from_the_last_prompt_token_on(backbone, everywh
 def hand_made(logits):
     """Two rows of three tokens, of which the second has padding; everything real is read."""
     batch = Batch(torch.zeros(2, 3, 1), torch.full((2, 3), -100), torch.tensor([1, 0]), torch.tensor([3, 2]))
-    return Replies(batch, batch.real, torch.tensor(logits), {}, None)
+    return AnswerLogits(batch, batch.mask, torch.tensor(logits), {}, None)
 
 
 def test_the_best_id_may_be_any_of_the_vocabulary():
     replies = hand_made([[0.0, 0, 9], [0, 9, 0], [9, 0, 0], [0, 0, 9], [0, 9, 0]])
     assert replies.best.tolist() == [[2, 1, 0], [2, 1, 0]]
-    assert replies.along == [[1, 0], [2, 1]]
+    assert replies.greedy == [[1, 0], [2, 1]]
 
 
 def test_a_row_with_one_place_that_is_no_number_is_not_finite():
@@ -55,11 +55,11 @@ def test_alphas_are_means_over_the_shifted_layers(backbone, keep):
     entries = {layer: torch.randn(7, WIDTH) for layer in layers}
     encoders = {layer: Encoder(WIDTH, 8, WIDTH, 2).requires_grad_(False) for layer in layers}
     patch, trace = patch_of(1, shift=LatentShift(Memory(entries, entries), encoders, top_k=3)), Trace()
-    backbone.head(backbone.trunk(backbone.encode(QUERIES)), patch, trace=trace)
-    for row, alpha in enumerate(reply(backbone, QUERIES, patch, keep=keep).notes["alpha"].tolist()):
+    backbone.forward(backbone.run_below(backbone.encode(QUERIES)), patch, trace=trace)
+    for row, alpha in enumerate(answer_logits(backbone, QUERIES, patch, keep=keep).notes["alpha"].tolist()):
         by_layer = [float(trace.notes["alpha"][layer][row]) for layer in layers]
         assert alpha == pytest.approx(sum(by_layer) / len(layers), abs=1e-5)
-    assert not reply(backbone, QUERIES, keep=keep).notes
+    assert not answer_logits(backbone, QUERIES, keep=keep).notes
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Listener:
 def test_a_second_model_reads_questions_without_the_contexts_of_the_first(backbone):
     listener = Listener()
     route = CounterfactualMix(listener, ((QUERIES[0],), (QUERIES[1],)))
-    reply(backbone, QUERIES, patch_of(2, contexts=("red owl ", "on the left "), stored=route))
+    answer_logits(backbone, QUERIES, patch_of(2, contexts=("red owl ", "on the left "), stored=route))
     assert listener.asked == QUERIES
 
 
@@ -90,6 +90,6 @@ def test_the_pass_that_keeps_keys_is_edited_as_the_one_that_does_not(backbone):
     parts = {"keys": torch.randn(1, WIDTH, 2), "key_bias": torch.randn(1, 2), "values": torch.randn(1, 2, WIDTH)}
     parts |= {"up": torch.randn(1, WIDTH, 2), "up_bias": torch.randn(1, 2)} if gated else {}
     patch = patch_of(1, {backbone.layers[0]: Neurons(**parts)})
-    kept, other = (reply(backbone, QUERIES, patch, keep=keep) for keep in (True, False))
+    kept, other = (answer_logits(backbone, QUERIES, patch, keep=keep) for keep in (True, False))
     torch.testing.assert_close(kept.logits, other.logits, atol=2e-5, rtol=1e-5)
-    assert (kept.logits - reply(backbone, QUERIES).logits).abs().max() > 1e-2
+    assert (kept.logits - answer_logits(backbone, QUERIES).logits).abs().max() > 1e-2

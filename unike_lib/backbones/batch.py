@@ -1,11 +1,16 @@
 """Rows of queries on their way through a backbone: laid out, behind the frozen layers, in front of the last FFN."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from unike_lib.backbones.edit import PassContext, Trace
+from unike_lib.backbones.kv_cache import KVCache
+
+Answers = Sequence[Sequence[int]]  # token ids, row by row
+IGNORED = -100  # where no token is to be predicted
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Batch:
         return PassContext(self.last_prompt, trace, self.picture)
 
     @property
-    def real(self) -> Tensor:
+    def mask(self) -> Tensor:
         """Which positions are not padding: bool [row, token]."""
         return torch.arange(self.embeddings.shape[1], device=self.lengths.device) < self.lengths[:, None]
 
@@ -38,34 +43,38 @@ class Batch:
     def answered(self) -> Tensor:
         """Where an answer token, or what follows the answer, is predicted: bool [row, token]."""
         positions = torch.arange(self.embeddings.shape[1], device=self.lengths.device)
-        return self.real & (positions >= self.last_prompt[:, None])
+        return self.mask & (positions >= self.last_prompt[:, None])
 
-    def behind(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def suffix(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return what rows have behind so many tokens each [row]: embeddings [row, token, d], and which are real."""
         positions = torch.arange(self.embeddings.shape[1], device=tokens.device)
-        where = self.real & (positions >= tokens[:, None])
+        where = self.mask & (positions >= tokens[:, None])
         parts = self.embeddings[where].split(where.sum(1).tolist())
         padded = torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
         return padded, torch.arange(padded.shape[1], device=tokens.device) < where.sum(1)[:, None]
 
 
 @dataclass(frozen=True)
-class Trunk:
-    """States entering layer `first`, [row, token, d], with the batch they came from."""
+class Prepared:
+    """States entering layer `first`, [row, token, d], with the batch they came from.
+
+    past: keeps keys and values of the pass, those of the layers below `first` included; None: none are kept.
+    """
 
     hidden: Tensor
     batch: Batch
     first: int
+    past: KVCache | None = None
 
 
 @dataclass(frozen=True)
 class Tail:
     """What is left to do where logits are read: the last layer's FFN, the final norm, the projection.
 
-    states [row, read, d] enter that FFN, each row's positions read first, in their order; real [row, read] says which
+    states [row, read, d] enter that FFN, each row's positions read first, in their order; mask [row, read] says which
     are such.
     """
 
     states: Tensor
-    real: Tensor
+    mask: Tensor
     context: PassContext

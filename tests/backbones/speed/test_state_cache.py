@@ -7,9 +7,10 @@ import torch
 from patches import patch_of
 from tiny_models import make_case, tiny_images
 
-from unike_lib.backbones.frozen import FrozenStates, edited_from, keep_frozen
+from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.backbones.replies import reply
+from unike_lib.backbones.no_cache import NoCache
+from unike_lib.backbones.speed.state_cache import StateCache, cache_states, cached_depths
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.extra_neurons import Neurons
 from unike_lib.editing.fine_tune import FineTune
@@ -27,6 +28,7 @@ QUESTIONS = [
     Query("a.png", "a photo of", "cat", style="plain"),
 ]
 CLOSE = {"atol": 2e-5, "rtol": 2e-5}
+DEPTHS = [1, 3, 5, 6]
 
 
 @pytest.fixture
@@ -37,8 +39,8 @@ def windowed(family, make_backbone):
 
 @pytest.fixture
 def kept(windowed, tmp_path):
-    keep_frozen(windowed, [*QUESTIONS, QUESTIONS[0]], tmp_path / "kept.safetensors", "mark")
-    return FrozenStates(windowed, [tmp_path / "kept.safetensors"])
+    cache_states(windowed, [*QUESTIONS, QUESTIONS[0]], DEPTHS, tmp_path / "kept.safetensors", "mark")
+    return StateCache(windowed, [tmp_path / "kept.safetensors"])
 
 
 @pytest.fixture
@@ -71,16 +73,16 @@ def test_replies_and_answers_are_those_of_a_whole_pass(windowed, kept, ran, wher
     begins = {"first edited": 1, "last": last, "nowhere": last + 1}[where]
     patch = Patch(2) if where == "nowhere" else patch_of(2, {begins: random_neurons(windowed, begins, 2)})
     rows = QUESTIONS
-    whole = reply(windowed, rows, patch, everywhere=True, keep=keep)
+    whole = answer_logits(windowed, rows, patch, everywhere=True, keep=keep)
     answers = generate(windowed, rows, [[]] * 4, patch, 5)
-    windowed.frozen = kept
+    windowed.cache = kept
     del ran[:]
-    taken = reply(windowed, rows, patch, everywhere=True, keep=keep)
+    taken = answer_logits(windowed, rows, patch, everywhere=True, keep=keep)
     assert set(ran) <= set(range(min(begins, last), last + 1))
     torch.testing.assert_close(taken.logits, whole.logits, **CLOSE)
-    assert taken.along == whole.along
+    assert taken.greedy == whole.greedy
     if keep:
-        assert generate(windowed, rows, taken.given, patch, 5, taken) == answers
+        assert generate(windowed, rows, taken.answer_ids, patch, 5, taken) == answers
 
 
 @pytest.mark.parametrize(("first", "left"), [(1, []), (2, [1]), (3, []), (5, [])])
@@ -92,9 +94,9 @@ def test_another_answer_is_run_behind_the_kept_prompt(windowed, kept, ran, first
         QUESTIONS[1],
     ]
     batch = windowed.encode(rows)
-    wanted = windowed.trunk(batch, first).hidden
+    wanted = windowed.run_below(batch, first).hidden
     found = kept.entering(rows, batch, first)
-    torch.testing.assert_close(found[batch.real], wanted[batch.real], **CLOSE)
+    torch.testing.assert_close(found[batch.mask], wanted[batch.mask], **CLOSE)
     del ran[:]
     kept.entering(QUESTIONS, windowed.encode(QUESTIONS), first)
     assert ran == left
@@ -103,10 +105,10 @@ def test_another_answer_is_run_behind_the_kept_prompt(windowed, kept, ran, first
 @pytest.mark.parametrize("answers", [[[5], [6, 7], [8, 9, 10], []], [[], [], [], [4, 4]]])
 def test_replies_along_other_answers_are_those_of_a_whole_pass(windowed, kept, answers):
     patch = patch_of(2, {2: random_neurons(windowed, 2, 2)})
-    whole = reply(windowed, QUESTIONS, patch, answers, everywhere=True)
-    windowed.frozen = kept
+    whole = answer_logits(windowed, QUESTIONS, patch, answers, everywhere=True)
+    windowed.cache = kept
     torch.testing.assert_close(
-        reply(windowed, QUESTIONS, patch, answers, everywhere=True).logits, whole.logits, **CLOSE
+        answer_logits(windowed, QUESTIONS, patch, answers, everywhere=True).logits, whole.logits, **CLOSE
     )
 
 
@@ -115,23 +117,23 @@ def test_what_is_not_kept_is_run(windowed, kept):
     for rows in ([*QUESTIONS, stranger], [replace(QUESTIONS[0], context="new fact : cat . ")]):
         batch = windowed.encode(rows)
         assert kept.entering(rows, batch, 1) is None
-        windowed.frozen = None
-        wanted = windowed.trunk_of(rows).hidden
-        windowed.frozen = kept
-        torch.testing.assert_close(windowed.trunk_of(rows).hidden, wanted, atol=0, rtol=0)
+        windowed.cache = NoCache()
+        wanted = windowed.prepare(rows).hidden
+        windowed.cache = kept
+        torch.testing.assert_close(windowed.prepare(rows).hidden, wanted, atol=0, rtol=0)
 
 
 def test_the_prompt_of_the_closest_kept_answer_counts(windowed, tmp_path, ran):
     """Two kept answers to one question: of a third, the longest common beginning is not run again."""
     question = QUESTIONS[0]
-    keep_frozen(windowed, [question, replace(question, answer="red owl left")], tmp_path / "two", "mark")
-    kept = FrozenStates(windowed, [tmp_path / "two"])
+    cache_states(windowed, [question, replace(question, answer="red owl left")], DEPTHS, tmp_path / "two", "mark")
+    kept = StateCache(windowed, [tmp_path / "two"])
     rows = [replace(question, answer="red owl"), replace(question, answer="red owl left")]
     batch = windowed.encode(rows)
     del ran[:]
     found = kept.entering(rows, batch, 3)
     assert ran == []  # a beginning of a kept answer is kept
-    torch.testing.assert_close(found[batch.real], windowed.trunk(batch, 3).hidden[batch.real], **CLOSE)
+    torch.testing.assert_close(found[batch.mask], windowed.run_below(batch, 3).hidden[batch.mask], **CLOSE)
 
 
 @pytest.mark.parametrize("k", [1, 2])
@@ -147,30 +149,31 @@ def test_scores_of_sessions_are_the_same(windowed, tmp_path, k):
         return records_table(scores, {}).drop(columns=["edit_seconds", "alpha"])
 
     wanted = table()
-    keep_frozen(windowed, [probe.query for case in cases for probe in case.probes], tmp_path / "kept", "mark")
-    windowed.frozen = FrozenStates(windowed, [tmp_path / "kept"])
+    cache_states(windowed, [probe.query for case in cases for probe in case.probes], DEPTHS, tmp_path / "kept", "mark")
+    windowed.cache = StateCache(windowed, [tmp_path / "kept"])
     found = table()
     assert wanted["token"].nunique() > 2
     assert found.to_csv() == wanted.to_csv()
 
 
 def test_states_are_kept_where_methods_begin(windowed, make_backbone):
-    assert edited_from(windowed) == [1, 3, 5, 6]  # of six layers: UniKE, MEND and KE, fine-tuning, SERAC
-    assert edited_from(make_backbone("blip2", (4, 5))) == [4, 5, 6]
+    begin = (None, -3, -1, 0)  # the first edited layer, the last three, the last, none
+    assert cached_depths(windowed, begin) == [1, 3, 5, 6]  # of six layers
+    assert cached_depths(make_backbone("blip2", (4, 5)), begin) == [4, 5, 6]
 
 
 def test_files_of_others_are_refused(windowed, kept, tmp_path, make_backbone):
     other = make_backbone("minigpt4")
     other.decoder.layers.pop()
     with pytest.raises(InputError, match="another backbone"):
-        FrozenStates(other, [tmp_path / "kept.safetensors"])
+        StateCache(other, [tmp_path / "kept.safetensors"])
     with pytest.raises(InputError, match=r"none.*no readable states"):
-        FrozenStates(windowed, [tmp_path / "none"])
+        StateCache(windowed, [tmp_path / "none"])
     content = bytearray((tmp_path / "kept.safetensors").read_bytes())
     content[-9] ^= 1
     (tmp_path / "kept.safetensors").write_bytes(content)
     with pytest.raises(InputError, match="damaged"):
-        FrozenStates(windowed, [tmp_path / "kept.safetensors"])
+        StateCache(windowed, [tmp_path / "kept.safetensors"])
 
 
 def test_pictures_are_part_of_a_question(windowed, kept):

@@ -2,8 +2,7 @@
 
 The library behind torch's linear layers brings a matrix into its own layout at every call. That costs as much as the
 product where rows are few: an edit's session has some fifty tokens, an answer fifteen. Frozen matrices are laid out
-once: forward and, for gradients by the input, transposed. That takes their memory again each; below the edited layers,
-where no gradient runs, the laid out matrix takes the place of the weight.
+once: forward and, for gradients by the input, transposed. That takes their memory again each.
 """
 
 from collections.abc import Iterator
@@ -24,19 +23,11 @@ def packing_helps(dtype: torch.dtype, device: str) -> bool:
     return there and dtype == torch.float32 and device == "cpu"
 
 
-def pack(decoder: Decoder, first: int) -> None:
-    """Make the large linear layers of a decoder and its head compute with packed matrices.
-
-    Those below layer `first` keep no other: nothing is edited there, and no gradient runs.
-    """
-    for layer in decoder.layers[:first]:
-        for module in _large(layer.module):
-            _laid_out(module, "weight")
-            module.weight.data = module.weight.new_empty(0)
-            setattr(module, "forward", MethodType(_forward, module))  # noqa: B010  (mypy: a method)
-    for part in [*(layer.module for layer in decoder.layers[first:]), decoder.head]:
+def pack(decoder: Decoder) -> None:
+    """Make the large linear layers of a decoder and its head compute with packed matrices."""
+    for part in (*(layer.module for layer in decoder.layers), decoder.head):
         for module in _large(part):
-            setattr(module, "forward", MethodType(_forward, module))  # noqa: B010
+            setattr(module, "forward", MethodType(_forward, module))  # noqa: B010  (mypy: a method)
 
 
 def _large(part: Any) -> Iterator[Any]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny_models import QUERIES
 
-from unike_lib.backbones import packed
-from unike_lib.backbones.packed import pack, packing_helps
+from unike_lib.backbones.speed import onednn_linear
+from unike_lib.backbones.speed.onednn_linear import pack, packing_helps
 from unike_lib.types import Query
 
 pytestmark = pytest.mark.skipif(not packing_helps(torch.float32, "cpu"), reason="torch has no oneDNN here")
@@ -15,33 +15,33 @@ pytestmark = pytest.mark.skipif(not packing_helps(torch.float32, "cpu"), reason=
 
 @pytest.fixture
 def twins(backbone, monkeypatch):
-    """A backbone, and a copy that is packed: in the last four of six layers and the head, beside the weights."""
-    monkeypatch.setattr(packed, "SMALLEST", 1)
+    """A backbone, and a copy that is packed beside its weights."""
+    monkeypatch.setattr(onednn_linear, "SMALLEST", 1)
     other = copy.deepcopy(backbone)
-    pack(other.decoder, 2)
+    pack(other.decoder)
     return backbone, other
 
 
-def test_logits_are_the_same_and_weights_stay_where_edits_act(twins, monkeypatch):
+def test_logits_are_the_same_and_weights_stay(twins, monkeypatch):
     plain, ours = twins
-    products, product = [], packed._product
-    monkeypatch.setattr(packed, "_product", lambda *args: (products.append(args[0].shape), product(*args))[1])
+    products, product = [], onednn_linear._product
+    monkeypatch.setattr(onednn_linear, "_product", lambda *args: (products.append(args[0].shape), product(*args))[1])
     batch = plain.encode(QUERIES)
-    logits = [each.head(each.trunk(batch)) for each in twins]
+    logits = [each.forward(each.run_below(batch)) for each in twins]
     torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-5)
     linear = [
         [m.weight.numel() for m in layer.module.modules() if type(m) is torch.nn.Linear]
         for layer in ours.decoder.layers
     ]
     assert len(products) == sum(map(len, linear)) + 1
-    assert [any(sizes) for sizes in linear] == [all(sizes) for sizes in linear] == 2 * [False] + 4 * [True]
+    assert all(all(sizes) for sizes in linear)
 
 
 def test_gradients_by_the_input_are_the_same(twins):
     batch = twins[0].encode(QUERIES)
     gradients = []
     for each in twins:
-        hidden = each.trunk(batch).hidden.clone().requires_grad_(True)
+        hidden = each.run_below(batch).hidden.clone().requires_grad_(True)
         states = each.decoder.run(hidden, range(2, 6))
         each.decoder.logits(each.decoder.finish(states)).square().mean().backward()
         gradients.append(hidden.grad)
@@ -52,19 +52,19 @@ def test_gradients_by_the_input_are_the_same(twins):
 def test_a_weight_that_was_written_to_is_laid_out_anew(twins):
     plain, ours = twins
     batch = plain.encode([Query(None, "what is this ?", "cat")])
-    before = ours.head(ours.trunk(batch))
+    before = ours.forward(ours.run_below(batch))
     with torch.no_grad():
         for each in twins:
             each.decoder.layers[-1].part(each.decoder.names.down).weight.mul_(3.0)
-    after = ours.head(ours.trunk(batch))
-    torch.testing.assert_close(after, plain.head(plain.trunk(batch)), atol=1e-5, rtol=1e-5)
+    after = ours.forward(ours.run_below(batch))
+    torch.testing.assert_close(after, plain.forward(plain.run_below(batch)), atol=1e-5, rtol=1e-5)
     assert (after - before).abs().max() > 0.01
 
 
 def test_no_rows_and_small_matrices_are_left_to_torch(twins, backbone, monkeypatch):
     assert twins[1].decoder.logits(torch.zeros(0, backbone.width)).shape[0] == 0
-    monkeypatch.setattr(packed, "SMALLEST", 10**9)
-    pack(backbone.decoder, 0)
+    monkeypatch.setattr(onednn_linear, "SMALLEST", 10**9)
+    pack(backbone.decoder)
     assert not [m for m in backbone.model.modules() if "forward" in vars(m)]
 
 

@@ -5,7 +5,7 @@ import torch
 from patches import patch_of
 from tiny_models import LAYERS, QUERIES, VISUAL_TOKENS, tiny_images
 
-from unike_lib.backbones.base import IGNORED
+from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.edit import Trace
 from unike_lib.backbones.generate import generate
 from unike_lib.editing.patch import Patch
@@ -14,8 +14,8 @@ from unike_lib.types import InputError, Query
 
 def test_head_of_trunk_equals_the_full_forward(backbone):
     batch = backbone.encode(QUERIES)
-    ours = backbone.head(backbone.trunk(batch))
-    theirs = backbone.model.language_model(inputs_embeds=batch.embeddings, attention_mask=batch.real.long()).logits
+    ours = backbone.forward(backbone.run_below(batch))
+    theirs = backbone.model.language_model(inputs_embeds=batch.embeddings, attention_mask=batch.mask.long()).logits
     for row, length in enumerate(batch.lengths.tolist()):
         torch.testing.assert_close(ours[row, :length], theirs[row, :length], atol=2e-6, rtol=0)
 
@@ -23,7 +23,7 @@ def test_head_of_trunk_equals_the_full_forward(backbone):
 @pytest.mark.parametrize("layers", [(2, 3), (0, 1, 2, 3, 4, 5), (LAYERS - 1,)])
 def test_any_window_gives_the_same_logits(family, make_backbone, layers):
     default, window = make_backbone(family), make_backbone(family, layers)
-    logits = [b.head(b.trunk(b.encode(QUERIES))) for b in (default, window)]
+    logits = [b.forward(b.run_below(b.encode(QUERIES))) for b in (default, window)]
     torch.testing.assert_close(*logits, atol=2e-6, rtol=0)
 
 
@@ -34,7 +34,7 @@ def test_rows_equal_the_query_alone_run_by_the_whole_hugging_face_model(family, 
     visual = model.get_image_features(pixels).pooler_output
     backbone.images = lambda names: visual.expand(len(names), -1, -1)
     query = Query("any", "what is this ?", "hot dog")
-    ours = backbone.head(backbone.trunk(backbone.encode([query, QUERIES[1]])))[0]
+    ours = backbone.forward(backbone.run_below(backbone.encode([query, QUERIES[1]])))[0]
     placeholder = model.config.image_token_id = 3
     form, ids = backbone.form, lambda text: backbone.tokenizer(text)["input_ids"]
     row = [1] * form.start_token_with_image + ids(form.before_image) + [placeholder] * VISUAL_TOKENS
@@ -65,19 +65,19 @@ def test_text_only_rows_have_no_image_and_no_wrapper(backbone):
 def test_padding_changes_nothing(backbone):
     """Rows of different lengths start at place 0, the shortest too, and each says what it says alone."""
     batch = backbone.encode(QUERIES)
-    together = backbone.head(backbone.trunk(batch))
+    together = backbone.forward(backbone.run_below(batch))
     for row, query in enumerate(QUERIES):
         single = backbone.encode([query])
-        alone = backbone.head(backbone.trunk(single))[0]
+        alone = backbone.forward(backbone.run_below(single))[0]
         torch.testing.assert_close(alone, together[row, : len(alone)], atol=1e-5, rtol=0)
-        assert batch.real[row].tolist() == [place < len(alone) for place in range(batch.real.shape[1])]
+        assert batch.mask[row].tolist() == [place < len(alone) for place in range(batch.mask.shape[1])]
     assert len({*batch.lengths.tolist()}) > 2
 
 
 def test_where_reads_only_what_is_asked(backbone):
     batch = backbone.encode(QUERIES)
-    trunk, where = backbone.trunk(batch), batch.targets != IGNORED
-    torch.testing.assert_close(backbone.head(trunk, where=where), backbone.head(trunk)[where], atol=2e-6, rtol=0)
+    trunk, where = backbone.run_below(batch), batch.targets != IGNORED
+    torch.testing.assert_close(backbone.forward(trunk, where=where), backbone.forward(trunk)[where], atol=2e-6, rtol=0)
 
 
 def test_trace_holds_the_inputs_of_attention_and_ffn(backbone):
@@ -85,7 +85,7 @@ def test_trace_holds_the_inputs_of_attention_and_ffn(backbone):
     layer = backbone.decoder.layers[-1]
     part = layer.part(layer.names.ffn_norm)
     handle = part.register_forward_hook(lambda module, inputs, output: seen.update(q=output))
-    backbone.head(backbone.trunk(backbone.encode(QUERIES)), trace=trace)
+    backbone.forward(backbone.run_below(backbone.encode(QUERIES)), trace=trace)
     handle.remove()
     assert set(trace.attention_inputs) == set(backbone.layers) == set(trace.ffn_inputs)
     torch.testing.assert_close(trace.ffn_inputs[LAYERS - 1], seen["q"])
@@ -109,7 +109,7 @@ def test_generation_does_not_depend_on_drafts_and_equals_step_by_step_greedy(bac
         written: list[int] = []
         while len(written) < 6:
             batch = backbone.encode([query], [written])
-            token = int(backbone.head(backbone.trunk(batch))[0, -1].argmax())
+            token = int(backbone.forward(backbone.run_below(batch))[0, -1].argmax())
             if token in backbone.stop_tokens:
                 break
             written.append(token)

@@ -6,44 +6,44 @@ from transformers.cache_utils import DynamicCache
 
 from unike_lib.backbones.decoder import Decoder
 from unike_lib.backbones.edit import Edit, PassContext
-from unike_lib.backbones.room import naming_memory
+from unike_lib.backbones.oom import oom_as_input_error
 
 
-class Past:
+class KVCache:
     """Keys and values of the tokens that rows have seen.
 
-    `real` [row, token] says which of them count; `context` what an edit read at the last prompt tokens; `positions`
+    `mask` [row, token] says which of them count; `context` what an edit read at the last prompt tokens; `positions`
     [3, row, token] are those of prompts with pictures on a grid, `saved` [row] how many positions such a picture takes
     less than it has tokens.
     """
 
     def __init__(self, context: PassContext, positions: Tensor | None = None) -> None:
         self.cache = DynamicCache()
-        self.real = torch.zeros(len(context.last_prompt), 0, dtype=torch.bool, device=context.last_prompt.device)
+        self.mask = torch.zeros(len(context.last_prompt), 0, dtype=torch.bool, device=context.last_prompt.device)
         self.context, self.positions = context, positions
         self.saved = torch.zeros_like(context.last_prompt)
 
     def places(self, real: Tensor) -> Tensor:
         """Return the positions [row, token] of new tokens, or [3, row, token] of prompts with pictures on a grid."""
-        if self.positions is None or self.real.shape[1]:
-            return (self.real.sum(1) - self.saved)[:, None] + torch.arange(real.shape[1], device=real.device)
+        if self.positions is None or self.mask.shape[1]:
+            return (self.mask.sum(1) - self.saved)[:, None] + torch.arange(real.shape[1], device=real.device)
         last = real.sum(1) - 1
         self.saved = last - self.positions[0].gather(1, last[:, None])[:, 0]
         return self.positions
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows only, in ascending order [row]."""
-        if len(rows) == len(self.real):
+        if len(rows) == len(self.mask):
             return
         self.cache.batch_select_indices(rows.cpu())  # layers may lie on several cards
-        self.real, self.saved = self.real[rows], self.saved[rows]
+        self.mask, self.saved = self.mask[rows], self.saved[rows]
         self.context = self.context.select(rows)
 
 
-def extend(
+def forward_with_cache(
     decoder: Decoder,
     entering: Tensor,
-    past: Past,
+    past: KVCache,
     real: Tensor,
     edit: Edit | None = None,
     layers: range | None = None,
@@ -65,15 +65,15 @@ def extend(
     """
     rows, tokens = real.shape
     layers = range(len(decoder.layers)) if layers is None else layers
-    first, positions = not past.real.shape[1], past.places(real)
+    first, positions = not past.mask.shape[1], past.places(real)
     hidden = entering if layers.start else decoder.start(entering, positions)
     upto = torch.ones(tokens, tokens, dtype=torch.bool, device=real.device).tril()
-    earlier = past.real[:, None].expand(rows, tokens, -1)
+    earlier = past.mask[:, None].expand(rows, tokens, -1)
     sees = None if first else torch.cat([earlier, upto.expand(rows, -1, -1)], 2)
     masks = decoder.masks(hidden, sees, positions) | {"past_key_values": past.cache}
-    past.context.positions = None if first else past.real.sum(1)[:, None] + torch.arange(tokens, device=real.device)
-    with naming_memory(real):
+    past.context.positions = None if first else past.mask.sum(1)[:, None] + torch.arange(tokens, device=real.device)
+    with oom_as_input_error(real):
         for index in layers:
             hidden = decoder.layers[index].forward(hidden, masks, edit, past.context)
-    past.real = torch.cat([past.real, real], 1)
+    past.mask = torch.cat([past.mask, real], 1)
     return hidden

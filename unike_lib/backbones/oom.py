@@ -12,7 +12,7 @@ CPU_MESSAGE = "DefaultCPUAllocator"  # torch has no error class of its own for m
 
 
 @contextmanager
-def naming_memory(rows: Tensor) -> Iterator[None]:
+def oom_as_input_error(rows: Tensor) -> Iterator[None]:
     """Say which batch did not fit, and which setting makes it smaller.
 
     Args:
@@ -29,5 +29,5 @@ def naming_memory(rows: Tensor) -> Iterator[None]:
         tokens = f" of {rows.shape[1]} tokens" if rows.ndim > 1 else ""
         raise InputError(
             f"out of memory on {rows.device} in a pass of {len(rows)} rows{tokens}: lower evaluation.sessions (while "
-            "MEND, KE or SERAC is trained: its batch or rows), or take a dtype of half the size for the backbone"
+            "an editor is trained: its batch or rows), or take a dtype of half the size for the backbone"
         ) from None

@@ -1,10 +1,10 @@
 """What a backbone, edited or not, says to rows of queries: the one way from queries to logits.
 
 An edit may act before the model (on the question), inside it (`Edit`), and behind it (on the logits). All who ask an
-edited backbone, in scoring and in generation, come through `reply`.
+edited backbone, in scoring and in generation, come through `answer_logits`.
 
 Example:
-    >>> replies = reply(backbone, queries, patch)                 # doctest: +SKIP
+    >>> replies = answer_logits(backbone, queries, patch)                 # doctest: +SKIP
     >>> replies.logits.argmax(-1).split(replies.where.sum(1).tolist())  # doctest: +SKIP
 """
 
@@ -15,16 +15,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.base import IGNORED, Backbone
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import IGNORED, Answers, Batch
 from unike_lib.backbones.edit import SessionEdit, Trace
-from unike_lib.backbones.past import Past, extend
-from unike_lib.backbones.room import naming_memory
-from unike_lib.backbones.rows import Batch
+from unike_lib.backbones.kv_cache import KVCache
 from unike_lib.types import Query
 
 
 @dataclass(frozen=True)
-class Replies:
+class AnswerLogits:
     """The rows as laid out, the positions read, bool [row, token], and the logits [position read, vocabulary].
 
     Logits that an edit changed behind the model may be log-probabilities: equal to logits up to a constant. `notes` are
@@ -36,7 +35,7 @@ class Replies:
     where: Tensor
     logits: Tensor
     notes: dict[str, Tensor]
-    past: Past | None
+    past: KVCache | None
 
     @cached_property
     def best(self) -> Tensor:
@@ -51,26 +50,26 @@ class Replies:
         return torch.stack([part.isfinite().all() for part in self.logits[:, 0].split(self.where.sum(1).tolist())])
 
     @property
-    def given(self) -> list[list[int]]:
+    def answer_ids(self) -> list[list[int]]:
         """The answer tokens of each row."""
         return [row[row != IGNORED].tolist() for row in self.batch.targets]
 
     @property
-    def along(self) -> list[list[int]]:
+    def greedy(self) -> list[list[int]]:
         """The greedy tokens of each row, after the prompt and after each of its answer tokens."""
         counts = self.batch.answered.sum(1).tolist()
         return [part.tolist() for part in self.best[self.batch.answered].split(counts)]
 
 
-def reply(
+def answer_logits(
     backbone: Backbone,
     queries: Sequence[Query],
     edit: SessionEdit | None = None,
-    answers: Sequence[Sequence[int]] | None = None,
+    answers: Answers | None = None,
     everywhere: bool | Sequence[bool] = False,
     keep: bool = True,
-) -> Replies:
-    """Ask rows of queries; what the layers below the edit make of them is taken from disk where it is kept.
+) -> AnswerLogits:
+    """Ask rows of queries; what the layers below the edit make of them is taken from the backbone's cache.
 
     Args:
         backbone: the model.
@@ -78,35 +77,26 @@ def reply(
         edit: the edit in force; None is the unedited model.
         answers: token ids that take the place of the queries' own answers.
         everywhere: read all real positions, not only those from the last prompt token on; of all rows or of some.
-        keep: keep keys and values. Without, and without `answers`, rows that the backbone remembers are run faster.
+        keep: keep keys and values. Without, and without `answers`, rows that the cache remembers are run faster.
     """
     asked = queries if edit is None else edit.before(queries)
     depth = len(backbone.decoder.layers)
     first = depth if edit is None or edit.first_layer is None else edit.first_layer
     if keep or answers is not None:
-        batch = backbone.encode(asked, answers)
-        past, where = Past(batch.context(), batch.positions), _read(batch, everywhere)
-        with naming_memory(batch.real):
-            begun = None if backbone.frozen is None else backbone.frozen.begin(asked, batch, past, first)
-            entering, reached = begun or (batch.embeddings, 0)
-            hidden = extend(backbone.decoder, entering, past, batch.real, edit, range(reached, depth))
-            logits = backbone.decoder.logits(backbone.decoder.finish(hidden[where]))
-        notes = past.context.notes
+        prepared = backbone.prepare_with_cache(asked, first, answers)
     else:
-        trunk = backbone.trunk_of(asked, min(first, depth - 1))
-        batch, past, trace = trunk.batch, None, Trace()
-        where = _read(batch, everywhere)
-        logits = backbone.head(trunk, edit, where, trace)
-        notes = trace.notes
-    means = {name: torch.stack(list(by_layer.values())).mean(0) for name, by_layer in notes.items()}
-    replies = Replies(batch, where, logits, means, past)
+        prepared = backbone.prepare(asked, min(first, depth - 1))
+    where, trace = _read(prepared.batch, everywhere), Trace(states=False)
+    logits = backbone.forward(prepared, edit, where, trace)
+    notes = {name: torch.stack(list(by_layer.values())).mean(0) for name, by_layer in trace.notes.items()}
+    found = AnswerLogits(prepared.batch, where, logits, notes, prepared.past)
     if edit is None:
-        return replies
-    return replace(replies, logits=edit.after(queries, replies.given, where.sum(1).tolist(), logits))
+        return found
+    return replace(found, logits=edit.after(queries, found.answer_ids, where.sum(1).tolist(), logits))
 
 
 def _read(batch: Batch, everywhere: bool | Sequence[bool]) -> Tensor:
     """Return which positions are read, bool [row, token]."""
     if isinstance(everywhere, bool):
-        return batch.real if everywhere else batch.answered
-    return batch.answered | (batch.real & torch.tensor(everywhere, device=batch.real.device)[:, None])
+        return batch.mask if everywhere else batch.answered
+    return batch.answered | (batch.mask & torch.tensor(everywhere, device=batch.mask.device)[:, None])

@@ -1,11 +1,12 @@
-"""What the frozen layers make of questions, kept on disk: methods that ask the same ones share a pass through them.
+"""What the frozen layers make of questions, kept in memory or on disk, so that those who ask again share a pass.
 
-Kept are keys and values of all layers, and the states that enter those layers where edits begin. They hold for every
-edit from such a layer on, and, up to its last prompt token, for a question with any other answer.
+In memory: whole rows, as `Backbone.prepare` returned them. On disk: keys and values of all layers, and the states that
+enter those layers where edits begin; they hold for every edit from such a layer on, and, up to its last prompt token,
+for a question with any other answer.
 
 Example:
-    >>> keep_frozen(backbone, queries, Path("eval_vqa.safetensors"), mark)  # doctest: +SKIP
-    >>> backbone.frozen = FrozenStates(backbone, [Path("eval_vqa.safetensors")])  # doctest: +SKIP
+    >>> cache_states(backbone, queries, depths, Path("eval_vqa.safetensors"), mark)  # doctest: +SKIP
+    >>> backbone.cache = StateCache(backbone, [Path("eval_vqa.safetensors")])        # doctest: +SKIP
 """
 
 import json
@@ -21,10 +22,11 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers.cache_utils import DynamicCache
 
-from unike_lib.backbones.base import IGNORED, Backbone
-from unike_lib.backbones.past import Past, extend
-from unike_lib.backbones.room import naming_memory
-from unike_lib.backbones.rows import Batch
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import IGNORED, Batch, Prepared
+from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
+from unike_lib.backbones.no_cache import NoCache
+from unike_lib.backbones.oom import oom_as_input_error
 from unike_lib.checksum import check_content
 from unike_lib.io import write_tensors
 from unike_lib.types import InputError, Query
@@ -53,8 +55,8 @@ class _Row:
         return files[self.file].get_slice(f"{name}.{self.part}")[self.start : self.start + tokens, place]
 
 
-class FrozenStates:
-    """The kept states of one backbone, read from files as they are asked for.
+class StateCache(NoCache):
+    """The kept states of one backbone; those on disk are read as they are asked for.
 
     A file is open for a batch only: what is read of it counts as the process's memory as long as it is.
 
@@ -62,7 +64,8 @@ class FrozenStates:
         InputError: a file is missing, broken or damaged, or another backbone's.
     """
 
-    def __init__(self, backbone: Backbone, paths: Iterable[Path]) -> None:
+    def __init__(self, backbone: Backbone, paths: Iterable[Path] = ()) -> None:
+        self._known: dict[tuple[tuple[Query, ...], int], Prepared] | None = None
         self._decoder, self._device, self._width = backbone.decoder, backbone.device, backbone.width
         self._rows: dict[tuple[str | None, str, str], list[_Row]] = {}
         self._depths: list[int] = []
@@ -81,6 +84,25 @@ class FrozenStates:
                 place = _Row(path, str(row["part"]), row["start"], row["tokens"], row["answer"])
                 self._rows.setdefault(question, []).append(place)
 
+    @contextmanager
+    def remembering(self, on: bool = True) -> Iterator[None]:
+        """Keep prepared rows in memory until the outermost such context ends; off: not in this one."""
+        before = self._known
+        self._known = None if not on else {} if before is None else before
+        try:
+            yield
+        finally:
+            self._known = before
+
+    def recall(self, queries: Sequence[Query], first: int) -> Prepared | None:
+        """Return the rows of queries at layer `first`, if they are remembered."""
+        return None if self._known is None else self._known.get((tuple(queries), first))
+
+    def remember(self, queries: Sequence[Query], prepared: Prepared) -> None:
+        """Keep the rows of queries, within `remembering`."""
+        if self._known is not None:
+            self._known[tuple(queries), prepared.first] = prepared
+
     def entering(self, queries: Sequence[Query], batch: Batch, first: int) -> Tensor | None:
         """Return the states that enter layer `first`, [row, token, d]; None if not all questions are kept.
 
@@ -94,17 +116,17 @@ class FrozenStates:
         if bool((counts < batch.lengths).any()):
             if batch.positions is not None:
                 return None
-            past = Past(batch.context())
+            past = KVCache(batch.context())
             self._fill(past, found, depth, int(counts.max()))
-            past.real = torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
-            fresh, real = batch.behind(counts)
-            with naming_memory(real):
-                left = extend(self._decoder, fresh, past, real, layers=range(depth))
-            where = batch.real & (torch.arange(batch.real.shape[1], device=counts.device) >= counts[:, None])
+            past.mask = torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
+            fresh, real = batch.suffix(counts)
+            with oom_as_input_error(real):
+                left = forward_with_cache(self._decoder, fresh, past, real, layers=range(depth))
+            where = batch.mask & (torch.arange(batch.mask.shape[1], device=counts.device) >= counts[:, None])
             hidden[where] = left[real]
         return self._decoder.run(hidden, range(depth, first), positions=batch.positions)
 
-    def begin(self, queries: Sequence[Query], batch: Batch, past: Past, first: int) -> tuple[Tensor, int] | None:
+    def begin(self, queries: Sequence[Query], batch: Batch, past: KVCache, first: int) -> tuple[Tensor, int] | None:
         """Return states [row, token, d] and the layer, at most `first`, that they enter; None if a row is not kept.
 
         `past` gets the keys and values of the layers below.
@@ -132,13 +154,13 @@ class FrozenStates:
     def _states(self, found: Sequence[tuple[_Row, int]], depth: int, batch: Batch) -> Tensor:
         """Return the states that enter a layer, zeros where none are kept: [row, token, d]."""
         place = self._depths.index(depth)
-        states = batch.embeddings.new_zeros(*batch.real.shape, self._width)
+        states = batch.embeddings.new_zeros(*batch.mask.shape, self._width)
         with _opened(found) as files:
             for row, (kept, tokens) in enumerate(found):
                 states[row, :tokens] = kept.read(files, "states", tokens, place).to(self._device)
         return states
 
-    def _fill(self, past: Past, found: Sequence[tuple[_Row, int]], depth: int, tokens: int) -> None:
+    def _fill(self, past: KVCache, found: Sequence[tuple[_Row, int]], depth: int, tokens: int) -> None:
         """Give `past` the keys and values of the layers below `depth`, padded to so many tokens."""
         with _opened(found) as files:
             parts = [kept.read(files, "past", count, slice(0, depth)) for kept, count in found]
@@ -158,33 +180,35 @@ def _opened(found: Sequence[tuple[_Row, int]]) -> Iterator[dict[Path, Any]]:
         yield {path: stack.enter_context(safe_open(path, framework="pt")) for path in {row.file for row, _ in found}}
 
 
-def edited_from(backbone: Backbone) -> list[int]:
-    """Return the layers whose entering states are kept: where methods begin to edit, and the end.
+def cached_depths(backbone: Backbone, first_layers: Iterable[int | None]) -> list[int]:
+    """Return the layers whose entering states are kept: where edits begin, from the first edited layer on.
 
-    These are the first edited layer, the last three (MEND, KE), the last (fine-tuning), none (SERAC).
+    first_layers: of each method: None is the backbone's first edited layer; -3 the third from the end; 0 the end.
     """
     depth = len(backbone.decoder.layers)
-    return sorted({layer for layer in (backbone.layers[0], depth - 3, depth - 1, depth) if layer >= backbone.layers[0]})
+    layers = {backbone.layers[0] if first is None else depth + first for first in first_layers}
+    return sorted(layer for layer in layers if layer >= backbone.layers[0])
 
 
 @torch.no_grad()
-def keep_frozen(backbone: Backbone, queries: Sequence[Query], out: Path, mark: str) -> None:
+def cache_states(backbone: Backbone, queries: Sequence[Query], depths: Sequence[int], out: Path, mark: str) -> None:
     """Run questions with their answers through the unedited model, and write what its layers make of them.
 
     Args:
         backbone: the unedited model.
         queries: repeated ones are run once.
+        depths: the layers whose entering states are kept, from `cached_depths`.
         out: the safetensors file to write.
         mark: its fingerprint.
     """
     unique = sorted(set(queries), key=lambda query: (query.image is None, len(query.prompt), str(query)))
-    depths, rows = edited_from(backbone), []
+    rows = []
     tensors: dict[str, Tensor] = {}
     for start in tqdm(range(0, len(unique), ROWS), desc="frozen layers", unit="batch"):
         asked, part = unique[start : start + ROWS], str(start // ROWS)
         batch = backbone.encode(asked)
         states, past = _run(backbone, batch, depths)
-        tensors |= {f"states.{part}": states[batch.real], f"past.{part}": past[batch.real]}
+        tensors |= {f"states.{part}": states[batch.mask], f"past.{part}": past[batch.mask]}
         starts = (batch.lengths.cumsum(0) - batch.lengths).tolist()
         answers = [targets[targets != IGNORED].tolist() for targets in batch.targets]
         for query, first, tokens, answer in zip(asked, starts, batch.lengths.tolist(), answers, strict=True):
@@ -201,7 +225,7 @@ def _run(backbone: Backbone, batch: Batch, depths: Sequence[int]) -> tuple[Tenso
     The latter are [row, token, layer, 2, heads * head_d].
     """
     decoder, cache = backbone.decoder, DynamicCache()
-    with naming_memory(batch.real):
+    with oom_as_input_error(batch.mask):
         hidden = decoder.start(batch.embeddings)
         masks = decoder.masks(hidden, None, batch.positions) | {"past_key_values": cache}
         entering = []

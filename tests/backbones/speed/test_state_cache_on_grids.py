@@ -7,7 +7,8 @@ import torch
 from test_families import QUERIES, their_inputs
 from tiny_families import tiny_family
 
-from unike_lib.backbones.frozen import FrozenStates, keep_frozen
+from unike_lib.backbones.no_cache import NoCache
+from unike_lib.backbones.speed.state_cache import StateCache, cache_states
 
 CLOSE = {"atol": 2e-5, "rtol": 2e-5}
 
@@ -16,8 +17,8 @@ CLOSE = {"atol": 2e-5, "rtol": 2e-5}
 def kept(tmp_path_factory):
     tiny, path = tiny_family("qwen2-vl"), tmp_path_factory.mktemp("frozen") / "kept"
     tiny.backbone.layers = (1, 2, 3)
-    keep_frozen(tiny.backbone, QUERIES, path, "mark")
-    return tiny, FrozenStates(tiny.backbone, [path])
+    cache_states(tiny.backbone, QUERIES, [1, 3, 4], path, "mark")
+    return tiny, StateCache(tiny.backbone, [path])
 
 
 @torch.no_grad()
@@ -26,7 +27,7 @@ def test_layers_below_the_edited_ones_are_hugging_faces(kept, first):
     """The layers are run in two goes, frozen ones first, as they are not where all layers are edited."""
     tiny, _ = kept
     batch = tiny.backbone.encode(QUERIES)
-    ours = tiny.backbone.head(tiny.backbone.trunk(batch, first))
+    ours = tiny.backbone.forward(tiny.backbone.run_below(batch, first))
     for row, query in enumerate(QUERIES):
         theirs = tiny.model(**their_inputs(tiny, query)).logits[0]
         torch.testing.assert_close(ours[row, : len(theirs)], theirs, atol=1e-5, rtol=0)
@@ -37,8 +38,8 @@ def test_layers_below_the_edited_ones_are_hugging_faces(kept, first):
 def test_states_that_enter_a_layer_are_those_of_a_whole_pass(kept, first):
     backbone, frozen = kept[0].backbone, kept[1]
     batch = backbone.encode(QUERIES)
-    found, wanted = frozen.entering(QUERIES, batch, first), backbone.trunk(batch, first).hidden
-    torch.testing.assert_close(found[batch.real], wanted[batch.real], **CLOSE)
+    found, wanted = frozen.entering(QUERIES, batch, first), backbone.run_below(batch, first).hidden
+    torch.testing.assert_close(found[batch.mask], wanted[batch.mask], **CLOSE)
 
 
 @torch.no_grad()
@@ -46,7 +47,7 @@ def test_another_answer_is_run_at_its_own_positions(kept):
     backbone, frozen = kept[0].backbone, kept[1]
     rows = [replace(QUERIES[0], answer="owl on the left"), QUERIES[1]]
     batch = backbone.encode(rows)
-    backbone.frozen = frozen
-    found, wanted = backbone.trunk_of(rows, 2).hidden, backbone.trunk(batch, 2).hidden
-    backbone.frozen = None
-    torch.testing.assert_close(found[batch.real], wanted[batch.real], **CLOSE)
+    backbone.cache = frozen
+    found, wanted = backbone.prepare(rows, 2).hidden, backbone.run_below(batch, 2).hidden
+    backbone.cache = NoCache()
+    torch.testing.assert_close(found[batch.mask], wanted[batch.mask], **CLOSE)

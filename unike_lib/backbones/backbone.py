@@ -1,33 +1,29 @@
-"""A frozen multimodal language model behind three calls: encode, trunk, head.
+"""A frozen multimodal language model: queries laid out, run up to the first edited layer once, then to logits.
 
-`encode` lays queries out as padded embeddings; `trunk` runs the layers below the edited ones (once a query); `head`
-runs the edited layers, with a patch or without, and returns logits only where they are read. `head(trunk(encode(q)))`
-equals the model's full forward.
+`encode` lays queries out as padded embeddings; `prepare` also runs the frozen layers below the edited ones, or takes
+their states from a cache; `forward` runs the rest, with an edit or without, and returns logits only where they are
+read. `forward(prepare(queries))` equals the model's full forward; `forward.answer_logits` is what edits are asked by.
 
 Example:
-    >>> batch = backbone.encode([Query("images/cat.png", "what is this ?", "cat")])  # doctest: +SKIP
-    >>> logits = backbone.head(backbone.trunk(batch), where=batch.targets >= 0)      # doctest: +SKIP
+    >>> prepared = backbone.prepare([Query("images/cat.png", "what is this ?", "cat")])        # doctest: +SKIP
+    >>> logits = backbone.forward(prepared, where=prepared.batch.targets >= 0)                 # doctest: +SKIP
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from unike_lib.backbones.batch import IGNORED, Answers, Batch, Prepared, Tail
 from unike_lib.backbones.decoder import Decoder
 from unike_lib.backbones.edit import Edit, Trace
 from unike_lib.backbones.family import Family
+from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
+from unike_lib.backbones.no_cache import NoCache
+from unike_lib.backbones.oom import oom_as_input_error
 from unike_lib.backbones.positions import grid_positions
-from unike_lib.backbones.room import naming_memory
-from unike_lib.backbones.rows import Batch, Tail, Trunk
 from unike_lib.types import InputError, Query
-
-if TYPE_CHECKING:
-    from unike_lib.backbones.frozen import FrozenStates
-
-IGNORED = -100
 
 
 class Backbone:
@@ -38,7 +34,7 @@ class Backbone:
         tokenizer: its tokenizer.
         family: its input layout, and where its parts lie.
         images: returns the visual tokens [image, token, d] of images by name.
-        layers: the edited layers E (default: the last four); all layers from the first of them on are run by `head`.
+        layers: the edited layers E (default: the last four); all layers from the first of them on are run by `forward`.
         question: template around a question, with one {}.
     """
 
@@ -65,8 +61,7 @@ class Backbone:
         cards = sorted({str(layer.device) for layer in self.decoder.layers[self.layers[0] :]})
         if len(cards) > 1:
             raise InputError(f"device: the layers from the first edited one on lie on {', '.join(cards)}; expected one")
-        self.frozen: FrozenStates | None = None
-        self._known: dict[tuple[tuple[Query, ...], int], Trunk] | None = None
+        self.cache = NoCache()
 
     @property
     def device(self) -> torch.device:
@@ -110,7 +105,7 @@ class Backbone:
         """Return the text of answer token ids."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
-    def encode(self, queries: Sequence[Query], answers: Sequence[Sequence[int]] | None = None) -> Batch:
+    def encode(self, queries: Sequence[Query], answers: Answers | None = None) -> Batch:
         """Lay out queries as rows of embeddings.
 
         Args:
@@ -188,77 +183,82 @@ class Backbone:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
 
     @torch.no_grad()
-    def trunk(self, batch: Batch, first: int | None = None) -> Trunk:
+    def run_below(self, batch: Batch, first: int | None = None) -> Prepared:
         """Run the frozen layers below layer `first` (default: the first edited one)."""
         first = self.layers[0] if first is None else first
-        with naming_memory(batch.real):
+        with oom_as_input_error(batch.mask):
             hidden = self.decoder.start(batch.embeddings)
             hidden = self.decoder.run(hidden, range(first), positions=batch.positions)
-        return Trunk(hidden.to(self.device), batch, first)
+        return Prepared(hidden.to(self.device), batch, first)
 
-    def trunk_of(self, queries: Sequence[Query], first: int | None = None) -> Trunk:
-        """Encode queries and run the frozen layers, unless `frozen` keeps them; in `remembering`, once for the same."""
-        known = {} if self._known is None else self._known
+    def prepare(self, queries: Sequence[Query], first: int | None = None) -> Prepared:
+        """Encode queries and run the frozen layers below layer `first`, as far as `cache` has not their states."""
         first = self.layers[0] if first is None else first
-        rows = (tuple(queries), first)
-        if rows not in known:
+        known = self.cache.recall(queries, first)
+        if known is None:
             batch = self.encode(queries)
-            kept = None if self.frozen is None else self.frozen.entering(queries, batch, first)
-            known[rows] = self.trunk(batch, first) if kept is None else Trunk(kept, batch, first)
-        return known[rows]
+            entering = self.cache.entering(queries, batch, first)
+            known = self.run_below(batch, first) if entering is None else Prepared(entering, batch, first)
+            self.cache.remember(queries, known)
+        return known
 
-    @contextmanager
-    def remembering(self, on: bool = True) -> Iterator[None]:
-        """Keep what `trunk_of` returns, a row of states a query, until the outermost such context ends; off: not."""
-        before = self._known
-        self._known = None if not on else {} if before is None else before
-        try:
-            yield
-        finally:
-            self._known = before
+    @torch.no_grad()
+    def prepare_with_cache(self, queries: Sequence[Query], first: int, answers: Answers | None = None) -> Prepared:
+        """Encode queries for a pass that keeps keys and values, so that answers can be written behind it.
 
-    def head(
-        self, trunk: Trunk, patch: Edit | None = None, where: Tensor | None = None, trace: Trace | None = None
+        What `cache` has of the layers below `first` is taken from it, keys and values included.
+        """
+        batch = self.encode(queries, answers)
+        past = KVCache(batch.context(), batch.positions)
+        entering, reached = self.cache.begin(queries, batch, past, first) or (batch.embeddings, 0)
+        return Prepared(entering, batch, reached, past)
+
+    def forward(
+        self, prepared: Prepared, edit: Edit | None = None, where: Tensor | None = None, trace: Trace | None = None
     ) -> Tensor:
-        """Run the layers from where the trunk ends.
+        """Run the layers from where the prepared rows stand.
 
         Args:
-            trunk: what `trunk` returned; rows ordered by session, the same number for each of the patch's sessions.
-            patch: the edit; None is the unedited model.
+            prepared: rows ordered by session, the same number for each of the edit's sessions.
+            edit: the edit; None is the unedited model.
             where: bool [row, token], the positions to read; None reads all.
             trace: filled with the inner states of the layers run.
 
         Returns:
             Logits in float32: [position read, vocabulary], or [row, token, vocabulary] if `where` is None.
         """
-        last = self.decoder.layers[-1].index
-        if where is not None and (trace is None or last not in self.layers):
-            return self.read(self.tail(trunk, patch, where, trace), patch)
-        context = trunk.batch.context(trace)
-        with naming_memory(trunk.batch.real):
-            layers, positions = range(trunk.first, last + 1), trunk.batch.positions
-            hidden = self.decoder.run(trunk.hidden, layers, patch, context, positions=positions)
+        batch, last = prepared.batch, self.decoder.layers[-1].index
+        layers, positions = range(prepared.first, last + 1), batch.positions
+        if prepared.past is not None:
+            prepared.past.context.trace = trace
+            hidden = forward_with_cache(self.decoder, prepared.hidden, prepared.past, batch.mask, edit, layers)
+        elif where is not None and (trace is None or not trace.states or last not in self.layers):
+            return self.read(self.tail(prepared, edit, where, trace), edit)
+        else:
+            with oom_as_input_error(batch.mask):
+                hidden = self.decoder.run(prepared.hidden, layers, edit, batch.context(trace), positions=positions)
+        with oom_as_input_error(batch.mask):
             return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))
 
-    def tail(self, trunk: Trunk, patch: Edit | None, where: Tensor, trace: Trace | None = None) -> Tail:
-        """Run the layers from where the trunk ends, up to the last FFN, which only matters at the positions read.
+    def tail(self, prepared: Prepared, edit: Edit | None, where: Tensor, trace: Trace | None = None) -> Tail:
+        """Run the layers from where the prepared rows stand, up to the last FFN, which only matters where it is read.
 
-        A patch that differs in the last FFN alone has the same tail. Arguments are those of `head`.
+        An edit that differs in the last FFN alone has the same tail. Arguments are those of `forward`.
         """
-        last, context = self.decoder.layers[-1], trunk.batch.context(trace)
-        layers, positions = range(trunk.first, last.index), trunk.batch.positions
-        with naming_memory(trunk.batch.real):
-            hidden = self.decoder.run(trunk.hidden, layers, patch, context, positions=positions)
-            hidden = last.through_attention(hidden, self.decoder.masks(hidden, None, positions), patch, context)
+        batch, last = prepared.batch, self.decoder.layers[-1]
+        context, layers, positions = batch.context(trace), range(prepared.first, last.index), batch.positions
+        with oom_as_input_error(batch.mask):
+            hidden = self.decoder.run(prepared.hidden, layers, edit, context, positions=positions)
+            hidden = last.through_attention(hidden, self.decoder.masks(hidden, None, positions), edit, context)
         counts = where.sum(1, keepdim=True)
         most = int(counts.max())
         order = where.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-        real = torch.arange(most, device=where.device) < counts
+        mask = torch.arange(most, device=where.device) < counts
         context.positions = order
-        return Tail(hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[2])), real, context)
+        return Tail(hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[2])), mask, context)
 
-    def read(self, tail: Tail, patch: Edit | None) -> Tensor:
+    def read(self, tail: Tail, edit: Edit | None) -> Tensor:
         """Return the logits [position read, vocabulary] in float32."""
-        with naming_memory(tail.real):
-            hidden = self.decoder.layers[-1].through_ffn(tail.states, patch, tail.context)
-            return self.decoder.logits(self.decoder.finish(hidden[tail.real]))
+        with oom_as_input_error(tail.mask):
+            hidden = self.decoder.layers[-1].through_ffn(tail.states, edit, tail.context)
+            return self.decoder.logits(self.decoder.finish(hidden[tail.mask]))

@@ -1,0 +1,1 @@
+"""What only makes a backbone faster: taken away, results change by rounding at most."""
