@@ -11,7 +11,8 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 
 from bench.subjects import NaiveBackbone
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.backbones.load import FAMILIES, input_form
+from unike_lib.backbones.family import find_family
+from unike_lib.backbones.load import input_form
 from unike_lib.backbones.random_models import START, byte_tokenizer, geometry, random_model
 from unike_lib.backbones.visual import embed_images
 from unike_lib.editing.editor import Editor
@@ -89,7 +90,7 @@ def build_stage(name: str, tiny: bool, device: str) -> Stage:
     def from_store(names: Sequence[str]) -> Tensor:
         return kept.expand(len(names), -1, -1)
 
-    family = replace(FAMILIES[BACKBONES[name]], form=input_form(BACKBONES[name], tokenizer))
+    family = replace(find_family(BACKBONES[name]), form=input_form(BACKBONES[name], tokenizer))
     question = "Question: {} Short answer:"
     made = [kind(model, tokenizer, family, images, None, question)
             for kind, images in ((Backbone, from_store), (NaiveBackbone, from_pixels))]  # fmt: skip

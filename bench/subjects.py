@@ -14,8 +14,9 @@ from transformers import Blip2Config, Blip2ForConditionalGeneration, PreTrainedT
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import Prepared
-from unike_lib.backbones.blip2 import BLIP2
-from unike_lib.backbones.load import FAMILIES, load_backbone, load_processor
+from unike_lib.backbones.families.blip2 import FAMILY as BLIP2
+from unike_lib.backbones.family import find_family
+from unike_lib.backbones.load import load_backbone, load_processor
 from unike_lib.backbones.visual import VisualStore, embed_images
 from unike_lib.benchmark.mmedit import load_image, read_cases
 from unike_lib.config import Config, load_config
@@ -68,7 +69,7 @@ def trained(name: str, stages: Path, edits: int) -> Subject:
             backbone.model, processor, [load_image([stages / "benchmark"], each) for each in names]
         ).clone()
 
-    family = replace(FAMILIES[settings.family], form=backbone.form)
+    family = replace(find_family(settings.family), form=backbone.form)
     naive = NaiveBackbone(backbone.model, backbone.tokenizer, family, from_pixels, backbone.layers, settings.vqa_prompt)
     cases = read_cases(stages / "benchmark" / "dev_vqa.json")[:edits]
     inputs = read_ffn_inputs(stages / "knowledge" / name / "ffn_inputs.parquet")

@@ -11,8 +11,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import Blip2Config, Blip2ForConditionalGeneration, PreTrainedTokenizerFast
 
-from unike_lib.backbones.blip2 import BLIP2
-from unike_lib.backbones.minigpt4 import MINIGPT4
+from unike_lib.backbones.families.blip2 import FAMILY as BLIP2
+from unike_lib.backbones.families.minigpt4 import FAMILY as MINIGPT4
 from unike_lib.types import EditCase, EditRequest, Probe, Query
 
 WORDS = (

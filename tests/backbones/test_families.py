@@ -16,8 +16,9 @@ from tiny_families import LAYERS, SIDE, image_mark, picture, tiny_family
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.decoder import DecoderLayer
+from unike_lib.backbones.family import families
 from unike_lib.backbones.generate import generate
-from unike_lib.backbones.load import FAMILIES, load_backbone, load_model, load_processor
+from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.visual import VisualStore, embed_images, extract_visual
 from unike_lib.editing.extra_neurons import Neurons
 from unike_lib.editing.latent import LatentShift
@@ -280,7 +281,7 @@ def test_an_incomplete_folder_is_named(folder, tmp_path, missing):
 
 
 def test_the_configuration_knows_every_family():
-    assert set(get_args(BackboneConfig.model_fields["family"].annotation)) == set(FAMILIES)
+    assert set(get_args(BackboneConfig.model_fields["family"].annotation)) == set(families())
     with pytest.raises(ValueError, match="folder: expected a folder or hub id, because no llava backbone"):
         BackboneConfig(family="llava")
 

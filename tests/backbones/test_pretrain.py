@@ -13,7 +13,7 @@ from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones import pretrain as stages
 from unike_lib.backbones import pretrain_tower
 from unike_lib.backbones.family import InputForm
-from unike_lib.backbones.load import FAMILIES, load_backbone, load_model, load_processor
+from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.pretrain import extract_tower_features, pretrain
 from unike_lib.backbones.pretrain_language import LanguageTrainer, lay_out, layouts
 from unike_lib.backbones.pretrain_text import NO_IMAGE, Composer, Lesson, read_lessons
@@ -113,7 +113,7 @@ def text_of(composer: Composer, ids: list[int]) -> str:
     [("blip2", "<image> <image> <image> <image>"), ("minigpt4", "<s> ###human : <img> " + "<image> " * 4 + "</img>")],
 )
 def test_rows_have_the_layout_of_the_family(benchmark, family, prefix):
-    teacher = composer(benchmark, FAMILIES[family].form)
+    teacher = composer(benchmark, find_family(family).form)
     lesson = next(i for i, lesson in enumerate(teacher.lessons) if lesson.answer == "hot dog")
     row = teacher.start(2)
     teacher.ask(row, lesson)
@@ -126,7 +126,7 @@ def test_rows_have_the_layout_of_the_family(benchmark, family, prefix):
 
 
 def test_every_answer_is_right_and_followed_by_a_stop(benchmark):
-    teacher = composer(benchmark, FAMILIES["blip2"].form, restate_share=0.5)
+    teacher = composer(benchmark, find_family("blip2").form, restate_share=0.5)
     scenes = training_scenes(benchmark)
     stops, followed = set(STOPS), {stop: 0 for stop in STOPS}
     for _ in range(200):
@@ -146,7 +146,7 @@ def test_every_answer_is_right_and_followed_by_a_stop(benchmark):
 
 
 def test_batches_hold_every_row_padded_on_the_right(benchmark):
-    teacher = composer(benchmark, FAMILIES["blip2"].form, steps=5, rows=3)
+    teacher = composer(benchmark, find_family("blip2").form, steps=5, rows=3)
     batches = list(layouts(teacher, teacher.config))
     assert [batch.ids.shape[0] for batch in batches] == [3] * 5
     for batch in batches:
@@ -159,7 +159,7 @@ def test_batches_hold_every_row_padded_on_the_right(benchmark):
 @torch.no_grad()
 def test_loss_equals_hugging_faces_logits_row_by_row(benchmark, folders):
     model = load_model(folders / "llama", BackboneConfig(family="minigpt4"))
-    teacher = composer(benchmark, FAMILIES["minigpt4"].form, visual_noise=0.0)
+    teacher = composer(benchmark, find_family("minigpt4").form, visual_noise=0.0)
     outputs = torch.randn(1, 18, 4, 128)
     image_id = teacher.tokenizer.get_vocab()["<image>"]
     trainer = LanguageTrainer(model, outputs, image_id, teacher.config, torch.Generator())

@@ -27,7 +27,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.backbones.load import FAMILIES, input_form
+from unike_lib.backbones.family import find_family
+from unike_lib.backbones.load import input_form
 from unike_lib.backbones.positions import SquareProcessor
 from unike_lib.backbones.visual import embed_images
 
@@ -183,7 +184,7 @@ def tiny_family(name: str, text: str = "llama") -> SimpleNamespace:
     tokenizer = tokenizer_of(name)
     model, processor = tiny_model(name, tokenizer, text), processor_of(name, tokenizer)
     known = name.rstrip("2")
-    family = replace(FAMILIES[known], form=input_form(known, tokenizer))
+    family = replace(find_family(known), form=input_form(known, tokenizer))
 
     prepare = processor.image_processor
     if family.square is not None:

@@ -82,7 +82,7 @@ def test_a_search_trains_an_editor_for_every_setting_that_training_reads(
         with backbone.cache.remembering():
             editor = editor_of({"edit_rate": rate})
             remembered = len(backbone.cache._known)
-            # Probes of the development edits alone (unedited, those of locality go up to the last layer): the edits that
+            # Probes of the development edits alone (unedited, those of locality go higher up): the edits that
             # MEND takes statistics from are too many.
             assert remembered == 5 + 2
             found[rate] = changes(editor, cases)

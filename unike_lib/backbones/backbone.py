@@ -53,7 +53,7 @@ class Backbone:
         self.on_grid = family.square is not None
         self.images = images
         self.question = question
-        self.decoder = Decoder(model.get_submodule(family.decoder), model.get_submodule(family.head))
+        self.decoder = Decoder(model.get_submodule(family.decoder), model.get_submodule(family.head), family.decoders)
         depth = len(self.decoder.layers)
         self.layers = tuple(sorted(layers)) if layers else tuple(range(max(0, depth - 4), depth))
         if not all(0 <= layer < depth for layer in self.layers):

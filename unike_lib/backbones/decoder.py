@@ -1,6 +1,6 @@
 """Run a pre-norm decoder layer by layer, with an edit beside the frozen weights.
 
-The families differ as data (`LayerNames`), not as code. Rows are padded on the right, so under a causal mask no real
+The families differ as data (`DecoderLayout`), not as code. Rows are padded on the right, so under a causal mask no real
 token ever sees padding and positions are 0, 1, 2, ...
 
 Example:
@@ -9,8 +9,7 @@ Example:
     >>> decoder.logits(decoder.finish(hidden))                   # doctest: +SKIP
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -19,48 +18,17 @@ from transformers.masking_utils import create_causal_mask
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from unike_lib.backbones.edit import Edit, PassContext, Rotation
+from unike_lib.backbones.family import DECODERS, DecoderLayout
 from unike_lib.types import InputError
 
 # What an edit adds to the output of a matrix, given the matrix's name and its input; None: nothing.
 Change = Callable[[str, Tensor], Tensor | None]
 
 
-@dataclass(frozen=True)
-class LayerNames:
-    """Where a decoder family keeps the parts of a layer."""
-
-    attention_norm: str
-    attention: str
-    output: str
-    ffn_norm: str
-    up: str
-    down: str
-    activation: str
-    gate: str | None = None
-
-    @property
-    def ffn_matrices(self) -> tuple[str, str]:
-        """The two matrices that weight editing touches: OPT fc1, fc2; Llama up, down."""
-        return self.up, self.down
-
-
-OPT = LayerNames("self_attn_layer_norm", "self_attn", "out_proj", "final_layer_norm", "fc1", "fc2", "activation_fn")
-LLAMA = LayerNames(
-    "input_layernorm",
-    "self_attn",
-    "o_proj",
-    "post_attention_layernorm",
-    "mlp.up_proj",
-    "mlp.down_proj",
-    "mlp.act_fn",
-    "mlp.gate_proj",
-)
-
-
 class DecoderLayer:
     """One frozen layer, taken apart: norm, attention, norm, FFN."""
 
-    def __init__(self, index: int, module: nn.Module, names: LayerNames) -> None:
+    def __init__(self, index: int, module: nn.Module, names: DecoderLayout) -> None:
         self.index = index
         self.module = module
         self.names = names
@@ -161,28 +129,31 @@ class DecoderLayer:
 
 
 class Decoder:
-    """A causal language model of the OPT or Llama family, opened for layer-wise runs.
+    """A causal pre-norm language model, opened for layer-wise runs.
 
     Args:
         language_model: the language model, with its projection onto the vocabulary or without.
         head: that projection.
+        layouts: of the decoders that are known, by `model_type`.
+
+    Raises:
+        InputError: the model's type has no layout, or its layers are post-norm.
     """
 
-    def __init__(self, language_model: nn.Module, head: nn.Module) -> None:
+    def __init__(
+        self, language_model: nn.Module, head: nn.Module, layouts: Mapping[str, DecoderLayout] = DECODERS
+    ) -> None:
         self.model: Any = language_model
         self.head = head
         base: Any = getattr(language_model, "model", language_model)
         self.stack: Any = getattr(base, "decoder", base)
         config: Any = language_model.config
-        kind = config.model_type
-        if kind == "opt":
-            self.names = OPT
-            if not config.do_layer_norm_before:
-                raise InputError("decoder: post-norm OPT (opt-350m) is not supported; use a pre-norm model")
-        elif hasattr(self.stack, "rotary_emb"):
-            self.names = LLAMA
-        else:
-            raise InputError(f"decoder: model_type {kind!r} is neither of the OPT nor of the Llama family")
+        if config.model_type not in layouts:
+            known = ", ".join(layouts)
+            raise InputError(f"decoder: model_type {config.model_type!r}: expected one of those with a layout: {known}")
+        if not getattr(config, "do_layer_norm_before", True):
+            raise InputError("decoder: post-norm OPT (opt-350m) is not supported; use a pre-norm model")
+        self.names = layouts[config.model_type]
         self.layers = [DecoderLayer(i, module, self.names) for i, module in enumerate(self.stack.layers)]
 
     def start(self, embeddings: Tensor, positions: Tensor | None = None) -> Tensor:
@@ -190,7 +161,7 @@ class Decoder:
 
         `positions`, [row or 1, token], are those of the tokens; None: from 0 on.
         """
-        if self.names != OPT:
+        if not self.names.learned_positions:
             return embeddings
         if positions is None:
             positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
@@ -227,7 +198,7 @@ class Decoder:
             lowest = torch.finfo(hidden.dtype).min
             mask = torch.zeros_like(sees, dtype=hidden.dtype).masked_fill(~sees, lowest)[:, None]
         masks: dict[str, Any] = {"attention_mask": mask}
-        if self.names != OPT:
+        if not self.names.learned_positions:
             if positions is None:
                 positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
             masks["position_embeddings"] = self.stack.rotary_emb(hidden, position_ids=positions)
@@ -235,7 +206,7 @@ class Decoder:
 
     def finish(self, hidden: Tensor) -> Tensor:
         """Apply the final norm (and OPT's output projection) to states that left the last layer."""
-        if self.names != OPT:
+        if not self.names.learned_positions:
             return self.stack.norm(hidden)
         if self.stack.final_layer_norm is not None:
             hidden = self.stack.final_layer_norm(hidden)

@@ -1,8 +1,10 @@
-"""A family of multimodal models as data: what a new one takes (README.md)."""
+"""A family of multimodal models as data: what a file in `families` says."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from unike_lib.registry import find_entries, find_entry
 
 
 @dataclass(frozen=True)
@@ -26,20 +28,88 @@ class InputForm:
 
 
 @dataclass(frozen=True)
+class DecoderLayout:
+    """Where a pre-norm decoder keeps the parts of a layer; `learned_positions`: added to embeddings, else rotary."""
+
+    attention_norm: str
+    attention: str
+    output: str
+    ffn_norm: str
+    up: str
+    down: str
+    activation: str
+    gate: str | None = None
+    learned_positions: bool = False
+
+    @property
+    def ffn_matrices(self) -> tuple[str, str]:
+        """The two matrices that weight editing touches: OPT fc1, fc2; Llama up, down."""
+        return self.up, self.down
+
+
+OPT = DecoderLayout(
+    attention_norm="self_attn_layer_norm",
+    attention="self_attn",
+    output="out_proj",
+    ffn_norm="final_layer_norm",
+    up="fc1",
+    down="fc2",
+    activation="activation_fn",
+    learned_positions=True,
+)
+# Llama's plain shape: no query norms, no fused projections.
+LLAMA = DecoderLayout(
+    attention_norm="input_layernorm",
+    attention="self_attn",
+    output="o_proj",
+    ffn_norm="post_attention_layernorm",
+    up="mlp.up_proj",
+    down="mlp.down_proj",
+    activation="mlp.act_fn",
+    gate="mlp.gate_proj",
+)
+DECODERS = {"opt": OPT, "llama": LLAMA, "mistral": LLAMA, "qwen2": LLAMA}
+
+
+@dataclass(frozen=True)
 class Family:
     """A family of multimodal models as data: how its input is laid out and where its parts lie.
 
     `model_types` are the values of `model_type` in config.json that fit; `decoder` and `head` are dotted paths from the
-    whole model to its language model and to the projection onto the vocabulary; `image_settings` override the saved
-    settings of the image processor, so that every picture gives the same number of visual tokens.
+    whole model to its language model and to the projection onto the vocabulary; `decoders` has the layout of every
+    `text_config.model_type` that fits; `image_settings` override the saved settings of the image processor, so that
+    every picture gives the same number of visual tokens.
 
     `square`: where a tower takes pictures of any shape (Qwen2-VL), the side in pixels of the square that they are
     resized to; the visual tokens then lie on a square grid, whose rows and columns are their rotary positions.
+
+    `q_former`: original checkpoints of the family are converted, and small backbones of it trained, here; `any_size`:
+    pictures may have another size than the folder says; `paper`: the paper's backbone that the family stands beside.
     """
 
+    name: str
     form: InputForm
     model_types: tuple[str, ...]
-    decoder: str = "language_model"
-    head: str = "language_model.lm_head"
+    decoder: str = "model.language_model"
+    head: str = "lm_head"
+    decoders: Mapping[str, DecoderLayout] = field(default_factory=lambda: DECODERS)
     image_settings: Mapping[str, Any] = field(default_factory=dict)
     square: int | None = None
+    q_former: bool = False
+    any_size: bool = False
+    paper: str | None = None
+
+
+def families() -> Mapping[str, Family]:
+    """Return every family by name: those of `families`, then those that installed packages bring."""
+    return find_entries("unike_lib.backbones.families", "FAMILY", "unike.families", Family)
+
+
+def find_family(name: str) -> Family:
+    """Return a family by its name, or by its address "path/to/file.py:FAMILY".
+
+    Raises:
+        InputError: there is no such family.
+    """
+    family: Family = find_entry(name, "unike_lib.backbones.families", "FAMILY", "unike.families", Family)
+    return family

@@ -1,8 +1,4 @@
-"""Open a backbone from a folder or a hub id: the model, its tokenizer, its image processor, its family.
-
-To add a family of Hugging Face models with a Llama-like decoder, describe it as a `Family` (`llava.py` is an example),
-name it in `FAMILIES`, and add that name to `BackboneConfig.family` and to `reporting.paper.PAPER_BACKBONES`.
-"""
+"""Open a backbone from a folder or a hub id: the model, its tokenizer, its image processor, its family."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -18,14 +14,9 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextTo
 
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.backbones.blip2 import BLIP2
 from unike_lib.backbones.checkpoint import load_whole
-from unike_lib.backbones.family import Family, InputForm
-from unike_lib.backbones.idefics3 import IDEFICS3, SMOLVLM
-from unike_lib.backbones.llava import LLAVA
-from unike_lib.backbones.minigpt4 import MINIGPT4
+from unike_lib.backbones.family import InputForm, find_family
 from unike_lib.backbones.positions import SquareProcessor, fit_image_size
-from unike_lib.backbones.qwen2_vl import QWEN2_VL
 from unike_lib.backbones.speed.onednn_linear import pack, packing_helps
 from unike_lib.backbones.speed.state_cache import StateCache
 from unike_lib.backbones.speed.upcast_linear import multiplies_slowly, widen
@@ -33,17 +24,6 @@ from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import load_blip2
 from unike_lib.checksum import check_folder
 from unike_lib.types import InputError
-
-FAMILIES: dict[str, Family] = {
-    "blip2": BLIP2,
-    "minigpt4": MINIGPT4,
-    "smolvlm": SMOLVLM,
-    "idefics3": IDEFICS3,
-    "llava": LLAVA,
-    "qwen2-vl": QWEN2_VL,
-}
-# Decoders whose layers `Decoder` runs: those of OPT, and Llama's plain shape (no query norms, no fused projections).
-TEXT_TYPES = ("opt", "llama", "mistral", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text")
 
 
 def load_model(folder: str | Path, config: BackboneConfig) -> Any:
@@ -69,7 +49,7 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
         model: Any = load(folder, dtype=getattr(torch, config.dtype), **placing)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise _unreadable(folder, "model", error) from None
-    if config.image_size is not None and FAMILIES[config.family].square is None:
+    if config.image_size is not None and find_family(config.family).square is None:
         fit_image_size(model, config.image_size)
     if multiplies_slowly(getattr(torch, config.dtype), config.device):
         widen(model)
@@ -87,7 +67,8 @@ def check_architecture(folder: str | Path, family: str) -> str:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise _unreadable(folder, "model", error) from None
-    expected = {"model_type": FAMILIES[family].model_types, "text_config.model_type": TEXT_TYPES}
+    known = find_family(family)
+    expected = {"model_type": known.model_types, "text_config.model_type": tuple(known.decoders)}
     found = {"model_type": config.model_type}
     if config.model_type in expected["model_type"]:
         found["text_config.model_type"] = config.text_config.model_type
@@ -104,7 +85,7 @@ def load_processor(folder: str | Path, config: BackboneConfig) -> Any:
     Raises:
         InputError: the folder has no readable preprocessor_config.json.
     """
-    family = FAMILIES[config.family]
+    family = find_family(config.family)
     settings, size = dict(family.image_settings), config.image_size or family.square
     if family.square is not None and size is not None:
         settings["size"] = {"shortest_edge": size**2, "longest_edge": size**2}  # in pixels: the area
@@ -131,7 +112,7 @@ def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise InputError(f"{folder}: tokenizer of {len(tokenizer)} tokens, but the model has embeddings of {rows}")
-    family = replace(FAMILIES[config.family], form=input_form(config.family, tokenizer))
+    family = replace(find_family(config.family), form=input_form(config.family, tokenizer))
     layers = None if config.layers == "last_four" else config.layers
     backbone = Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
     if packing_helps(getattr(torch, config.dtype), config.device):
@@ -142,7 +123,7 @@ def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[
 
 def input_form(family: str, tokenizer: Any) -> InputForm:
     """Return a family's input layout for a tokenizer; the two decide what an answer starts with."""
-    form = FAMILIES[family].form
+    form = find_family(family).form
     after_space = form.with_image[-1].isspace()
     return replace(form, answer_prefix="" if after_space else answer_prefix(tokenizer))
 

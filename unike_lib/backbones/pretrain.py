@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import BlipImageProcessorPil, PreTrainedTokenizerFast
 
 from unike_lib.backbone_config import BackboneConfig
-from unike_lib.backbones.load import FAMILIES
+from unike_lib.backbones.family import find_family
 from unike_lib.backbones.pretrain_language import LanguageTrainer, train_language_model
 from unike_lib.backbones.pretrain_qformer import ATTRIBUTES, train_qformer
 from unike_lib.backbones.pretrain_text import Composer, read_lessons
@@ -68,7 +68,9 @@ def pretrain(benchmark: Path, features: Path, out: Path, backbone: BackboneConfi
     outputs = train_qformer(model, seen, config.pretrain, generator)
     lessons = read_lessons(benchmark, seen.scenes)
     rng = random.Random(f"rows {config.seed}")
-    composer = Composer(lessons, tokenizer, FAMILIES[backbone.family].form, backbone.vqa_prompt, config.pretrain, rng)
+    composer = Composer(
+        lessons, tokenizer, find_family(backbone.family).form, backbone.vqa_prompt, config.pretrain, rng
+    )
     trainer = LanguageTrainer(model, outputs, token_id(tokenizer, IMAGE), config.pretrain, generator)
     log = train_language_model(trainer, composer)
     save_folder(out, model, tokenizer, log)

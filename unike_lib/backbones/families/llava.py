@@ -2,8 +2,9 @@
 
 from unike_lib.backbones.family import Family, InputForm
 
-LLAVA = Family(
-    InputForm(
+FAMILY = Family(
+    name="llava",
+    form=InputForm(
         before_image="USER: ",
         with_image="\n{} ASSISTANT:",
         text_only="USER: {} ASSISTANT:",
@@ -11,6 +12,4 @@ LLAVA = Family(
         start_token_text_only=True,
     ),
     model_types=("llava",),
-    decoder="model.language_model",
-    head="lm_head",
 )

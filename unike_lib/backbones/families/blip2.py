@@ -10,4 +10,13 @@ nothing: so do the embedded backbones, which were trained that way.
 
 from unike_lib.backbones.family import Family, InputForm
 
-BLIP2 = Family(InputForm(start_token_before_prompt=True), model_types=("blip-2",))
+FAMILY = Family(
+    name="blip2",
+    form=InputForm(start_token_before_prompt=True),
+    model_types=("blip-2",),
+    decoder="language_model",
+    head="language_model.lm_head",
+    q_former=True,
+    any_size=True,
+    paper="BLIP-2 OPT",
+)

@@ -3,19 +3,20 @@
 Reading: pictures are resized to a square, as in the other families, so that every one gives 13 x 13 visual tokens.
 """
 
-from unike_lib.backbones.family import Family, InputForm
+from unike_lib.backbones.family import LLAMA, Family, InputForm
 
 START = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 END = "<|im_end|>\n<|im_start|>assistant\n"
 
-QWEN2_VL = Family(
-    InputForm(
+FAMILY = Family(
+    name="qwen2-vl",
+    form=InputForm(
         before_image=START + "<|vision_start|>",
         with_image="<|vision_end|>{}" + END,
         text_only=START + "{}" + END,
     ),
     model_types=("qwen2_vl", "qwen2_5_vl"),
-    decoder="model.language_model",
-    head="lm_head",
+    decoders={"qwen2_vl_text": LLAMA, "qwen2_5_vl_text": LLAMA},
+    any_size=True,
     square=364,
 )

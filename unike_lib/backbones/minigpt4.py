@@ -1,8 +1,0 @@
-"""MiniGPT-4: visual tokens wrapped in its chat prompt after a start token; text-only input has no wrapper."""
-
-from unike_lib.backbones.family import Family, InputForm
-
-MINIGPT4 = Family(
-    InputForm(before_image="###Human: <Img>", after_image="</Img> ", start_token_with_image=True),
-    model_types=("blip-2",),
-)
