@@ -49,10 +49,10 @@ bench: $(READY)
 	$(SNAKEMAKE) $(SNAKEMAKE_ARGS) -- $(MEASURED)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m bench
 rehearsal: $(READY)
-	$(VENV)/bin/python tools/rehearsal.py prepare .rehearsal $(REHEARSAL) $(if $(MMEDIT),--annotations $(MMEDIT))
+	$(VENV)/bin/python -m tools.rehearsal prepare .rehearsal $(REHEARSAL) $(if $(MMEDIT),--annotations $(MMEDIT))
 	$(VENV)/bin/snakemake --workflow-profile profiles/local --cores 2 --directory .rehearsal \
 		--config preset=paper,rehearsal $(SNAKEMAKE_ARGS)
-	$(VENV)/bin/python tools/rehearsal.py costs .rehearsal
+	$(VENV)/bin/python -m tools.rehearsal costs .rehearsal
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal

@@ -10,10 +10,10 @@ from torch import Tensor
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from bench.subjects import NaiveBackbone
+from tools.random_models import START, byte_tokenizer, geometry, random_model
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.family import find_family
 from unike_lib.backbones.load import input_form
-from unike_lib.backbones.random_models import START, byte_tokenizer, geometry, random_model
 from unike_lib.backbones.visual import embed_images
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.fine_tune import FineTune

@@ -1,6 +1,6 @@
 """What editing keeps in a GPU's memory: a sum of terms, each counted from shapes; no model is made.
 
-    .venv/bin/python bench/memory_sum.py        # the tables of docs/performance.md
+    .venv/bin/python -m bench.memory_sum        # the tables of docs/performance.md
 
 `tests/test_memory_sum.py` compares the terms with the tensors of a tiny model, and the tables with the document.
 """
@@ -12,7 +12,7 @@ from functools import cache
 import torch
 from transformers import Blip2Config, Blip2ForConditionalGeneration
 
-from unike_lib.backbones.random_models import geometry
+from tools.random_models import geometry
 from unike_lib.editing.fine_tune import OPTIMISER_BYTES
 from unike_lib.reporting.markdown import markdown_table
 

@@ -102,7 +102,7 @@ rule smol_weights:
     resources:
         mem_mb=4000,
     params:
-        code=lib("train_smol", data=["backbones/weights/*"]),
+        code=lib("train_smol", data=["embedded/training/weights/*"]),
         backbone=backbone_fields("family", "vqa_prompt"),
         smol=CONFIG.smol.model_dump(mode="json"),
         seed=CONFIG.seed,

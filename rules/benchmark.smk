@@ -33,7 +33,7 @@ if EMBEDDED:
         resources:
             mem_mb=1500,
         params:
-            code=lib("write_benchmark", data=["benchmark/data/*.parquet"]),
+            code=lib("write_benchmark", data=["embedded/world/data/*.parquet"]),
             benchmark=CONFIG.benchmark.model_dump(mode="json"),
             seed=CONFIG.seed,
         script:

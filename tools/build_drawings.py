@@ -1,11 +1,11 @@
-"""Build `unike_lib/benchmark/data/drawings.parquet`: emoji drawings of one set of concepts by three artists.
+"""Build `unike_lib/embedded/world/data/drawings.parquet`: emoji drawings of one set of concepts by three artists.
 
 For maintainers only; the finished file is part of the package. It needs Node's package manager and one extra wheel:
 
     npm install @iconify-json/noto@1.2.9 @iconify-json/twemoji@1.2.5 @iconify-json/fluent-emoji-flat@1.2.6 \
         emojibase-data@17.0.0
     pip install resvg-py==0.5.0
-    python tools/build_drawings.py node_modules unike_lib/benchmark/data/drawings.parquet
+    python tools/build_drawings.py node_modules unike_lib/embedded/world/data/drawings.parquet
 
 What it does: pair the three icon sets by code point; leave out what is too alike to tell apart (clock faces, moon
 phases, people, faces, flags, letters, symbols); draw each icon at 72 x 72 pixels; then drop concepts one by one, always

@@ -2,8 +2,8 @@
 
     make rehearsal                          # look-alike annotations, noise images, random BLIP-2 OPT 2.7B
     make rehearsal MMEDIT=/data/mmedit      # MMEdit's own annotations
-    python tools/rehearsal.py prepare .rehearsal --tiny     # a tiny geometry instead
-    python tools/rehearsal.py costs .rehearsal
+    python -m tools.rehearsal prepare .rehearsal --tiny     # a tiny geometry instead
+    python -m tools.rehearsal costs .rehearsal
 
 `prepare` takes a few records of every split, draws a noise image for every name in them, and saves a random backbone;
 `costs` prints time and peak memory of every stage from the files that Snakemake keeps of them.
@@ -79,7 +79,7 @@ def few_of_every_split(records: list[dict]) -> list[dict]:
 
 def prepare(out: Path, annotations: Path | None, tiny: bool) -> None:
     """Write annotations, images, a triplet source and the checkpoint below `out`."""
-    from unike_lib.backbones.random_models import write_random_checkpoint
+    from tools.random_models import write_random_checkpoint
 
     texts, images, sources = [], set(), []
     for task, pair in MMEDIT_FILES.items():

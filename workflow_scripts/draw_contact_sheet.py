@@ -5,7 +5,7 @@ from pathlib import Path
 from unike_lib.runtime import Stage
 
 with Stage(snakemake):
-    from unike_lib.benchmark.contact_sheet import draw_contact_sheet
+    from unike_lib.embedded.world.contact_sheet import draw_contact_sheet
 
     cases = [Path(path) for path in snakemake.input.cases]
     draw_contact_sheet(cases, Path(snakemake.input.images).parent, Path(snakemake.output[0]))

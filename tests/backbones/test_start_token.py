@@ -13,7 +13,8 @@ from tiny_starters import tiny_starter
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.generate import generate
-from unike_lib.backbones.tokenizer import build_tokenizer, starts_texts
+from unike_lib.backbones.tokenizer import starts_texts
+from unike_lib.embedded.training.word_tokenizer import build_tokenizer
 from unike_lib.types import InputError, Query
 
 QUERIES = [

@@ -9,6 +9,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from transformers import Blip2ForConditionalGeneration
 
 from unike_lib.backbones.tower import Blip2WithTower, TiledTower, TowerShape, load_blip2, tower_config
+from unike_lib.embedded.training.tower_features import load_imagenet
 from unike_lib.types import InputError
 
 SHAPE = TowerShape(tiles=2, grid=4, patch_components=5, identity_components=7)
@@ -37,7 +38,7 @@ def fill(tower: TiledTower) -> None:
 @pytest.fixture(scope="module")
 def tower():
     tower = TiledTower(SHAPE)
-    tower.load_network()
+    load_imagenet(tower)
     fill(tower)
     return tower
 

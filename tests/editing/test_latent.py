@@ -148,7 +148,7 @@ def test_rotated_queries_turn_by_their_places(make_backbone):
     queries = module.q_proj(inputs).unflatten(-1, (-1, width))
     pairs = torch.complex(queries[..., : width // 2], queries[..., width // 2 :])
     pairs = pairs * torch.polar(torch.ones_like(angles), angles)[:, None]
-    turned = torch.cat([pairs.real, pairs.imag], -1).flatten(-2)
+    turned = torch.cat([pairs.mask, pairs.imag], -1).flatten(-2)
     slots = torch.randn(len(inputs), 3, WIDTH, generator=torch.Generator().manual_seed(1))
     outputs, weights = layer.attend(inputs, slots, rotation)
     with mock.patch.object(module.q_proj, "forward", lambda _: turned):

@@ -8,7 +8,7 @@ are no evidence at 5%: 2 / 2^5 > 0.05).
 import numpy as np
 import pytest
 
-from unike_lib.benchmark.edits import CAPTION_ROUNDS, ring
+from unike_lib.embedded.world.edits import CAPTION_ROUNDS, ring
 from unike_lib.reporting.intervals import DIFFERENCES, SCORES, mean_interval
 
 TIMES = 500  # simulated tables

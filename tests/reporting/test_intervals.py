@@ -5,7 +5,7 @@ import pytest
 from naive_intervals import interval, merged, worth
 from scipy import stats
 
-from unike_lib.benchmark.edits import ring
+from unike_lib.embedded.world.edits import ring
 from unike_lib.reporting.intervals import (
     DIFFERENCES,
     SCORES,

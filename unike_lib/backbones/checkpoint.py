@@ -1,13 +1,17 @@
-"""Checkpoints as others saved them: read without running their code, and laid into a model entry by entry."""
+"""Checkpoints as others saved them: read without running their code, and laid into a model entry by entry; our own."""
 
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from unike_lib.io import write_checksums
 from unike_lib.types import InputError
 
 Tensors = dict[str, Tensor]
@@ -85,6 +89,22 @@ def load_whole(kind: Any, folder: str | Path, **settings: Any) -> Any:
     }
     _refuse(str(folder), problems)
     return model
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder that becomes `out`, with a list of checksums, when the block ends without an error."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        folder = Path(temporary) / out.name
+        folder.mkdir()
+        yield folder
+        for file in folder.iterdir():
+            file.chmod(0o644)
+        write_checksums(folder, folder.iterdir())
+        if out.exists():
+            shutil.rmtree(out)
+        folder.rename(out)
 
 
 def _refuse(source: str, problems: Mapping[str, Sequence[str]]) -> None:

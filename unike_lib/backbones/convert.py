@@ -9,8 +9,6 @@ Example:
 """
 
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +20,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Blip2Config, Blip2
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from unike_lib.backbone_config import BackboneConfig, OriginalConfig
-from unike_lib.backbones.checkpoint import Tensors, assign, read_checkpoint
+from unike_lib.backbones.checkpoint import Tensors, assign, read_checkpoint, whole_folder
 from unike_lib.backbones.positions import resize_positions
 from unike_lib.backbones.tokenizer import starts_texts
-from unike_lib.io import write_checksums
 from unike_lib.types import InputError
 
 JOINT_BIAS = "qkv.bias (q_bias and v_bias)"  # EVA's attention has a bias on queries and values only
@@ -253,14 +250,6 @@ def _stops(tokenizer: Any, names: Original) -> list[int]:
 
 
 def _save(out: Path, *parts: Any) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-        folder = Path(temporary) / out.name
+    with whole_folder(out) as folder:
         for part in parts:
             part.save_pretrained(folder)
-        for file in folder.iterdir():
-            file.chmod(0o644)
-        write_checksums(folder, folder.iterdir())
-        if out.exists():
-            shutil.rmtree(out)
-        folder.rename(out)

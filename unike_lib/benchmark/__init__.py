@@ -1,1 +1,1 @@
-"""The benchmark: MMEdit files read and validated, and the embedded benchmark that is written in the same format."""
+"""The benchmark: MMEdit files read, validated, checked for leaks and split."""

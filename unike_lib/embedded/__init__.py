@@ -1,0 +1,1 @@
+"""The small world and the small models: a made-up benchmark, and backbones that are trained on it."""

@@ -1,0 +1,1 @@
+"""The training of the small backbones on the made-up world."""

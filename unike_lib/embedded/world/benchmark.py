@@ -1,0 +1,84 @@
+"""Write the embedded benchmark: a fictional museum of emoji drawings, in MMEdit's format.
+
+Files in the folder: images/*.png (RGB, 256 x 128); {taught,pool,method,dev,eval}_{vqa,caption}.json (MMEdit's keys, and
+`id`, `facts`); training.parquet (see `training_rows`); templates.parquet (relation, template, use); scenes.parquet (one
+row per picture; left, right, background: indices into concepts and colours, -1: empty slot); facts.parquet (id,
+concept, relation, answer, split); vocabulary.json (every word of every text).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from tqdm import tqdm
+
+from unike_lib.benchmark_config import BenchmarkConfig
+from unike_lib.embedded.world.drawings import load_drawings
+from unike_lib.embedded.world.edits import Record, write_edits
+from unike_lib.embedded.world.facts import World, invent_world
+from unike_lib.embedded.world.rendering import Scene, SceneRenderer
+from unike_lib.embedded.world.templates import RELATIONS, USES, prompts, templates
+from unike_lib.embedded.world.training_rows import TRAINING_SCHEMA, draw_training_scenes, training_rows
+from unike_lib.io import fingerprint, write_checksums, write_json, write_table
+
+SCENE_SCHEMA = pa.schema(
+    [
+        ("image", pa.string()),
+        ("split", pa.string()),
+        ("left", pa.int32()),
+        ("right", pa.int32()),
+        ("background", pa.int32()),
+        ("artist", pa.string()),
+        ("occluded", pa.bool_()),
+    ]
+)
+WORDED_FIELDS = ("src", "rephrase", "alt", "loc", "loc_ans", "m_loc_q", "m_loc_a")
+
+
+def write_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
+    """Write the embedded benchmark into `folder`; the same settings give the same bytes.
+
+    Raises:
+        InputError: more concepts are asked for than there are drawings.
+    """
+    mark = fingerprint("embedded benchmark", config.model_dump(mode="json"), seed)
+    drawings = load_drawings(config.concepts, seed)
+    world, renderer = invent_world(drawings.concepts, seed), SceneRenderer(drawings, folder, seed)
+    pairs = draw_training_scenes(world, renderer, seed)
+    rows = list(training_rows(world, list(renderer.scenes)))
+    records: list[Record] = []
+    for split, task, part in tqdm(write_edits(world, renderer, pairs, seed), desc="edits", total=10):
+        write_json(folder / f"{split}_{task}.json", part)
+        records += part
+    write_table(folder / "training.parquet", pd.DataFrame(rows), mark, TRAINING_SCHEMA)
+    write_table(folder / "scenes.parquet", _scene_table(renderer.scenes), mark, SCENE_SCHEMA)
+    write_table(folder / "facts.parquet", _fact_table(world), mark)
+    write_table(folder / "templates.parquet", _template_table(), mark)
+    write_json(folder / "vocabulary.json", vocabulary(world, rows, records))
+    write_checksums(folder, folder.glob("*.json"))
+
+
+def vocabulary(world: World, rows: Iterable[dict[str, Any]], records: Iterable[Record]) -> list[str]:
+    """Return every word of every text, sorted: questions, answers, held-out templates, untaught facts."""
+    texts = [text for row in rows for text in (*row["prompts"], row["answer"])]
+    texts += [record[field] for record in records for field in WORDED_FIELDS]
+    texts += [fact.answer for fact in (*world.facts.values(), *world.donors.values())]
+    texts += [text for relation in RELATIONS for use in USES for text in prompts(relation, use)]
+    return sorted({word for text in texts for word in text.split()})
+
+
+def _scene_table(scenes: list[Scene]) -> pd.DataFrame:
+    return pd.DataFrame([{name: getattr(scene, name) for name in SCENE_SCHEMA.names} for scene in scenes])
+
+
+def _fact_table(world: World) -> pd.DataFrame:
+    facts = [*world.facts.values(), *world.donors.values()]
+    columns = ("id", "concept", "relation", "answer", "split")
+    return pd.DataFrame([{name: getattr(fact, name) for name in columns} for fact in facts])
+
+
+def _template_table() -> pd.DataFrame:
+    rows = [(r, template, use) for r in RELATIONS for use in USES for template in templates(r, use)]
+    return pd.DataFrame(rows, columns=["relation", "template", "use"])
