@@ -5,6 +5,7 @@
 # make bench                 ratios against naive twins, and how cost grows (results/bench.md)
 # make rehearsal             the paper's run at full size on noise and random weights, in .rehearsal/: 20 GB of memory,
 #                            12 GB of disk; MMEDIT=folder takes MMEdit's annotations, REHEARSAL=--tiny a tiny backbone
+# make config                writes config.yaml, config.schema.json and docs/settings.md from the settings' classes
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
 # make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes);
 #                            FAULT_TARGET=results/table4.csv kills what makes that file alone
@@ -29,7 +30,7 @@ MEASURED = $(addprefix results/stages/,visual/blip2-nano/dev.safetensors \
 	$(addprefix knowledge/blip2-nano/,ffn_inputs.parquet encoders.safetensors memory.safetensors))
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
-.PHONY: all smoke bench rehearsal test fault-test check slurm slurm-test clean FORCE
+.PHONY: all smoke bench rehearsal config test fault-test check slurm slurm-test clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -54,10 +55,16 @@ rehearsal: $(READY)
 		--config preset=paper,rehearsal $(SNAKEMAKE_ARGS)
 	$(VENV)/bin/python -m tools.rehearsal costs .rehearsal
 
+config: $(READY)
+	$(VENV)/bin/python tools/write_settings.py
+
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
-fault-test: $(READY)
+fault-config: $(READY)
+	$(VENV)/bin/python tools/write_settings.py
+
+test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m fuzz tests/faults
 	$(VENV)/bin/python tests/faults/kill.py --kills $(KILLS) --cores $(CORES) --target $(FAULT_TARGET)
 

@@ -28,7 +28,8 @@ from unike_lib.editing.tpatcher import TPatcher
 from unike_lib.editing.unike import Unike
 from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.memory import Memory
-from unike_lib.methods import FineTuneMethod, IkeMethod, TPatcherMethod, UnikeMethod
+from unike_lib.methods import FineTuneMethod
+from unike_lib.neuron_methods import IkeMethod, TPatcherMethod, UnikeMethod
 from unike_lib.trained_methods import KeMethod, MendMethod, SeracMethod
 from unike_lib.types import EditCase, EditRequest, Probe, Query
 

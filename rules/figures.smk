@@ -142,7 +142,6 @@ rule report_page:
             "results/figures/qualitative.png",
             *["results/figures/contact_sheet.png"] * EMBEDDED,
         ],
-        settings=f"{workflow.basedir}/config.yaml",
         counts=COUNTS,
         examples="results/qualitative.html",
     output:
@@ -164,5 +163,7 @@ rule report_page:
         backbones=SHOWN,
         benchmarks=f"{STAGES}/benchmarks",
         config=CONFIG.model_dump(mode="json"),
+        # What settings are said to do and to come from, which their classes alone know.
+        settings=[(setting.said, setting.sentence) for setting in settings_of(CONFIG.model_dump(mode="json"))],
     script:
         "../workflow_scripts/write_report.py"

@@ -3,10 +3,16 @@
 import pytest
 import yaml
 
-from unike_lib.methods import resolve_method, setting_text
+from unike_lib.methods import resolve_method
+from unike_lib.section import setting_text
 
 METHODS = {
-    "ft": {"method": "fine-tune", "steps": 5, "by_backbone": {"big": {"steps": 7, "learning_rate": 1e-3}}},
+    "ft": {
+        "method": "fine-tune",
+        "steps": 5,
+        "learning_rate": 2e-2,
+        "by_backbone": {"big": {"steps": 7, "learning_rate": 1e-3}},
+    },
     "ft-long": {"like": "ft", "steps": 50, "by_backbone": {"small": {"learning_rate": 1e-1}}},
     "orphan": {"like": "nobody"},
     "grandchild": {"like": "ft-long"},
@@ -17,8 +23,8 @@ METHODS = {
 @pytest.mark.parametrize(
     ("name", "backbone", "steps", "rate"),
     [
-        ("ft", None, 5, 1e-4),
-        ("ft", "small", 5, 1e-4),
+        ("ft", None, 5, 2e-2),
+        ("ft", "small", 5, 2e-2),
         ("ft", "big", 7, 1e-3),
         ("ft-long", "big", 50, 1e-3),
         ("ft-long", "small", 50, 1e-1),

@@ -1,26 +1,13 @@
 """What of a row departs from its original: against values written down by hand from the papers and their code."""
 
-import re
-from pathlib import Path
-
 import pytest
-import yaml
 
 from unike_lib.backbone_config import BackboneConfig
-from unike_lib.config import load_config
-from unike_lib.methods import METHOD_NAMES, resolve_method
-from unike_lib.originals import (
-    BACKBONE_ORIGINALS,
-    KNOWLEDGE_ORIGINALS,
-    METHOD_ORIGINALS,
-    NEEDS,
-    VARIANT_ORIGINALS,
-    departure_lines,
-    departures,
-    rows_of_tables,
-)
+from unike_lib.config import Config
+from unike_lib.methods import KINDS, VARIANTS
+from unike_lib.originals import departure_lines, departures, rows_of_tables
+from unike_lib.section import about
 
-ROOT = Path(__file__).parents[1]
 # From T-Patcher (Huang et al. 2023) and its code: margins, weights, top 5 and top 1000. n_e: UniKE, App. D.3.
 NEURONS = {
     "neurons": 10,
@@ -81,7 +68,7 @@ OTHER = {
 
 @pytest.fixture(scope="module")
 def default():
-    return load_config(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    return Config()
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +89,11 @@ def fields_of(config, method="row"):
     return [departure.field for departure in departures(config, method, "b")]
 
 
+def known(kind):
+    """The settings of a method that have an original."""
+    return {name for name in KINDS[kind].model_fields if about(KINDS[kind], name).original is not None}
+
+
 def changed(value):
     """Another value of a setting: a switch turned, a number beside it."""
     if isinstance(value, bool):
@@ -113,14 +105,13 @@ def changed(value):
 def test_originals_depart_nowhere_and_every_other_value_is_named(run, kind):
     settings = {"method": kind, **ORIGINAL[kind]}
     assert fields_of(run(settings)) == []
-    known = set(METHOD_ORIGINALS.get(kind, {}))
     switches = {"intrinsic", "latent", "in_context", "demonstrations", "retriever", "prompt", "scope_neurons"}
-    assert known - set(ORIGINAL[kind]) == (switches if kind == "unike" else {"scope_radius"} & known)
+    assert known(kind) - set(ORIGINAL[kind]) == (switches if kind == "unike" else {"scope_radius"} & known(kind))
     for name, value in ORIGINAL[kind].items():
         other = {name: OTHER.get(name) or changed(value)}
         if name == "together":  # divides the batch
             other["batch"] = other[name]
-        assert set(fields_of(run(settings | other))) == set(other) & known, other
+        assert set(fields_of(run(settings | other))) == set(other) & known(kind), other
 
 
 def test_layers_triplets_and_states_are_settings_of_a_row_too(run, default):
@@ -171,7 +162,6 @@ def test_a_part_of_unike_that_the_paper_has_a_row_for_is_no_departure(run):
     without = {"only-intrin": {"latent": False, "zeta": "off"}, "intrin-latent-ike": {"zeta": "off"}}
     without |= {"only-latent-ike": {"intrinsic": False}, "intrin-ike": {"latent": False, "zeta": "off"}}
     context = {"in_context": True, "demonstrations": 16, "retriever": "minilm"}
-    assert set(VARIANT_ORIGINALS) == set(without)
     for name, parts in without.items():
         settings = row | parts | (context if name == "intrin-ike" else {})
         assert fields_of(run(settings, name), name) == []
@@ -209,38 +199,25 @@ def test_rows_of_several_tables_come_once_backbone_by_backbone(default):
     assert rows_of_tables([first, second]) == [("a", "x"), ("a", "y"), ("b", "x")]
 
 
-def described(kind):
-    """The numbers that the descriptions of a method's settings say an original has: field -> source -> number."""
-    settings = resolve_method({"row": {"method": kind}}, "row")
-    sources = "T-Patcher|paper|Released|MMEdit|MEND|VLKEB|SERAC|De Cao"
-    pattern = rf"({sources})\b[^:;()]*: (?:Adam |\D*')?(-?\d[\d.]*(?:e-?\d+)?)(K?)"
-    found = {}
-    for name, field in type(settings).model_fields.items():
-        for source, number, thousands in re.findall(pattern, field.description or ""):
-            found.setdefault(name, {})[source] = float(number.rstrip(".")) * (1000 if thousands else 1)
-    return found
-
-
-@pytest.mark.parametrize("kind", sorted(METHOD_NAMES))
-def test_the_descriptions_of_settings_say_the_same(kind):
-    numbers = described(kind)
-    assert kind in ("base", "ike") or numbers
-    for name, by_source in numbers.items():
-        assert name in METHOD_ORIGINALS[kind], f"{kind}.{name}: the description knows an original"
-        original = METHOD_ORIGINALS[kind][name]
-        named = [number for source, number in by_source.items() if source.lower() in original.source.lower()]
-        assert all(original.has(number) for number in named or by_source.values()), (name, by_source)
-
-
 def test_every_name_is_a_setting(default):
-    assert set(METHOD_ORIGINALS) | {"base"} == METHOD_NAMES
-    every = set(type(default.knowledge).model_fields) | set(BackboneConfig.model_fields)
-    for kind, originals in METHOD_ORIGINALS.items():
-        fields = set(type(resolve_method({"row": {"method": kind}}, "row")).model_fields)
-        assert set(originals) <= fields, kind
-        every |= fields
-    for kinds, section in ((BACKBONE_ORIGINALS, BackboneConfig), (KNOWLEDGE_ORIGINALS, type(default.knowledge))):
-        assert {name.split(".")[0] for names in kinds.values() for name in names} <= set(section.model_fields)
-    named = set(NEEDS) | {name for groups in NEEDS.values() for group in groups for name in group}
-    assert {name.split(".")[-1] for name in named} <= every | set(type(default.knowledge.encoders).model_fields)
-    assert set(VARIANT_ORIGINALS) <= set(default.methods)
+    """What must be on for a setting to act, and what rows rest on outside of the method."""
+    places = {"backbone": default.backbones["blip2-nano"], "knowledge": default.knowledge}
+    for kind in KINDS.values():
+        needs = [name for field in known_originals(kind) for name in field.needs]
+        for place, names in kind.rests_on.items():
+            needs += [need for each in names.values() for need in each]
+            for name in names:
+                *parts, last = name.split(".")
+                section = places[place]
+                for part in parts:
+                    section = getattr(section, part)
+                assert about(type(section), last).original is not None, name
+        fields = {name for each in KINDS.values() for name in each.model_fields}
+        assert {name for need in needs for name in need.split("|")} <= fields
+    for entry in VARIANTS.values.values():
+        assert set(entry.originals) <= set(KINDS["unike"].model_fields)
+
+
+def known_originals(kind):
+    found = [about(kind, name).original for name in kind.model_fields]
+    return [original for original in found if original is not None]

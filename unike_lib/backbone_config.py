@@ -1,64 +1,73 @@
 """The configuration's part about backbones: family, origin, and how they are run."""
 
+import math
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from unike_lib.section import Count, Section
+from unike_lib.section import Count, Entry, Original, Section, given, setting
 
 
 class OriginalConfig(Section):
     """Files of an original checkpoint, converted once into a `save_pretrained` folder."""
 
-    qformer: str = Field(description="BLIP-2's file (.pth): Q-Former, layer norm, projection; or all of LAVIS's model.")
-    vision: str | None = Field(None, description="EVA-ViT-g's file (eva_vit_g.pth); null: inside `qformer`.")
-    projection: str | None = Field(None, description="MiniGPT-4's file with llama_proj; null: inside `qformer`.")
-    language_model: str = Field(description="Folder or hub id of the language model (OPT-2.7B, Vicuna-7B v0).")
+    qformer: str = setting(..., "BLIP-2's file (.pth): Q-Former, layer norm, projection; or all of LAVIS's model.")
+    vision: str | None = setting(None, "EVA-ViT-g's file (eva_vit_g.pth); null: inside `qformer`.", "ours")
+    projection: str | None = setting(None, "MiniGPT-4's file with llama_proj; null: inside `qformer`.", "ours")
+    language_model: str = setting(..., "Folder or hub id of the language model (OPT-2.7B, Vicuna-7B v0).")
 
 
 class BackboneConfig(Section):
     """A backbone by family and origin."""
 
-    family: Literal["blip2", "minigpt4", "smolvlm", "idefics3", "llava", "qwen2-vl"] = Field(
-        description="Architecture and input layout; embedded backbones are blip2 or minigpt4."
+    family: Literal["blip2", "minigpt4", "smolvlm", "idefics3", "llava", "qwen2-vl"] = setting(
+        ..., "Architecture and input layout; embedded backbones are blip2 or minigpt4."
     )
-    folder: str | None = Field(None, description="save_pretrained folder or hub id; null: train an embedded one.")
-    language_model: Literal["smollm2-135m"] | None = Field(
-        None, description="folder: null only: the pretrained LM to build on; null: a tiny one is trained from scratch."
+    folder: str | None = setting(None, "Folder made by save_pretrained, or hub id; null: trained here.", "ours")
+    language_model: Literal["smollm2-135m"] | None = setting(
+        None, "Where folder is null: the pretrained model to build on (90 MB); null: a tiny one from scratch.", "ours"
     )
-    original: OriginalConfig | None = Field(
-        None, description="folder: null only: files of an original checkpoint to convert; null: nothing is converted."
+    original: OriginalConfig | None = setting(
+        None, "Where folder is null: files of an original checkpoint to convert (presets/checkpoints.yaml).", "ours"
     )
-    image_size: Count | None = Field(
-        None, description="Side of pictures in pixels (MMEdit: 364); null: as the folder or the files say."
-    )
-    layers: Literal["last_four"] | tuple[int, ...] = Field(
-        "last_four", description="Edited layers E (paper: last four)."
-    )
-    vqa_prompt: str = Field("Question: {} Short answer:", description="Template around a VQA question (MMEdit).")
-    text_locality: str | None = Field(
+    image_size: Count | None = setting(
         None,
-        description="Text-only questions (T-Loc): null: the benchmark's; general: the packaged plain facts; or a JSON "
-        "file whose records have loc and loc_ans (ours; a backbone with a pretrained LM knows the real world).",
+        "Side of pictures in pixels; null: as the folder or the files say.",
+        "ours",
+        original=Original("MMEdit", 364),
     )
-    max_triplets: Count = Field(20000, description="Upper bound on triplets (paper: more than 15K).")
-    edits: Count | None = Field(
-        None, description="Most evaluation edits a cell on this backbone; null: evaluation.edits decides alone."
+    layers: Literal["last_four"] | tuple[int, ...] = setting(
+        "last_four", "Edited layers, E.", original=Original("UniKE 4.1", equation=True)
     )
-    training_edits: Count | None = Field(
-        None, description="Edits a task that MEND and KE are trained on; null: all of the method-training split."
+    vqa_prompt: str = setting("Question: {} Short answer:", "Template around a VQA question.", "MMEdit")
+    text_locality: str | None = setting(
+        None,
+        "Questions without a picture (T-Loc): null: the benchmark's; general: plain facts; or a JSON file.",
+        "ours",
     )
-    shards: Count = Field(1, description="Jobs that share the edits of a cell of Tables 1 to 4, in whole sessions.")
-    keep_frozen: bool = Field(
+    max_triplets: Count = setting(
+        20000, "Most triplets that are collected.", "ours", original=Original("UniKE D.3", 15000, last=math.inf)
+    )
+    edits: Count | None = setting(
+        None, "Most evaluation edits per cell on this backbone; null: evaluation.edits decides alone.", "ours"
+    )
+    training_edits: Count | None = setting(
+        None, "Edits per task that MEND and KE are trained on; null: all of the method-training split.", "ours"
+    )
+    shards: Count = setting(
+        1, "Jobs that share the edits of a cell, in whole sessions; more where one takes hours.", "ours"
+    )
+    keep_frozen: bool = setting(
         False,
-        description="Keep on disk what the layers make of every question (SmolLM2-135M: 55 KB a token); speed only.",
+        "Keep on disk what the layers make of every question (SmolLM2-135M: 55 KB per token); speed only.",
+        "ours",
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Dtype of the frozen weights.")
-    device: str = Field(
+    dtype: Literal["float32", "bfloat16", "float16"] = setting("float32", "Dtype of the frozen weights.", "ours")
+    device: str = setting(
         "cpu",
+        "Torch device: cpu, mps or cuda (a job sees one GPU, its number 0); auto: all cards that the job sees.",
+        "ours",
         pattern=r"^(cpu|mps|cuda(:0)?|auto)$",
-        description="Torch device of the model: cpu, mps or cuda (a job sees one GPU, which is number 0 to it); auto: "
-        "spread over all cards that the job sees.",
     )
 
     @property
@@ -87,3 +96,34 @@ class BackboneConfig(Section):
         if self.vqa_prompt.count("{}") != 1:
             raise ValueError("vqa_prompt: expected exactly one {} for the question")
         return self
+
+
+_LAPTOP = given("ours", "minutes on a laptop; presets/full.yaml: 800", max_triplets=300) | given(
+    "ours", "minutes on a laptop; presets/full.yaml: 100", edits=20
+)
+# The default run's.
+BACKBONES = Entry(
+    values={
+        "blip2-nano": Entry("OPT decoder behind a Q-Former, BLIP-2's input layout.", given("ours", family="blip2")),
+        "minigpt4-nano": Entry(
+            "Llama decoder behind a Q-Former, MiniGPT-4's input layout.", given("ours", family="minigpt4")
+        ),
+        "minigpt4-smol": Entry(
+            "SmolLM2-135M-Instruct behind a Q-Former, MiniGPT-4's input layout.",
+            _LAPTOP
+            | given("ours", family="minigpt4", language_model="smollm2-135m", text_locality="general")
+            | given("ours", "the window that the admission test finds (results/admission.md)", layers=[20, 21, 22, 23])
+            | given(
+                "ours",
+                "frozen layers run once for all methods; 4.3 GB on disk with presets/full.yaml",
+                keep_frozen=True,
+            ),
+        ),
+        "minigpt4-smol-last4": Entry(
+            "The same weights with the paper's choice of layers.",
+            _LAPTOP
+            | given("ours", family="minigpt4", text_locality="general")
+            | given("ours", folder="results/stages/backbones/minigpt4-smol"),
+        ),
+    }
+)

@@ -1,23 +1,18 @@
 """The part of the configuration that says which benchmark is edited: the embedded one, or a user's files."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from unike_lib.section import Section
+from unike_lib.section import Removable, Section, setting
 from unike_lib.types import TASKS, Task
 
 
 class FilesConfig(Section):
     """The two files of a task."""
 
-    train: str = Field(min_length=1, description="Edits that are divided into pool, method and development edits.")
-    eval: str = Field(min_length=1, description="Edits that are evaluated.")
-
-
-def _present(files: Any) -> Any:
-    """Drop tasks that are null: an overlay, which is merged, takes a task away so."""
-    return {task: pair for task, pair in files.items() if pair is not None} if isinstance(files, dict) else files
+    train: str = setting(..., "Edits that are divided into pool, method and development edits.", min_length=1)
+    eval: str = setting(..., "Edits that are evaluated.", min_length=1)
 
 
 MMEDIT_FILES: dict[Task, FilesConfig] = {
@@ -29,27 +24,31 @@ MMEDIT_FILES: dict[Task, FilesConfig] = {
 class BenchmarkConfig(Section):
     """The benchmark: the embedded one, or a folder of files in MMEdit's format."""
 
-    annotations: str | None = Field(None, description="Folder of MMEdit JSON files; null: the embedded benchmark.")
-    images: str | None = Field(None, description="Folder that image paths in the annotations start from.")
-    rephrased_images: str | None = Field(
-        None, description="Folder that paths of rephrased images start from; null: the same (MMEdit's rephrase root)."
+    annotations: str | None = setting(None, "Folder of MMEdit JSON files; null: the embedded benchmark.", "ours")
+    images: str | None = setting(None, "Folder that image paths in those files start from.", "ours")
+    rephrased_images: str | None = setting(
+        None, "Folder that paths of rephrased images start from; null: the same.", "ours"
     )
-    files: Annotated[dict[Task, FilesConfig], BeforeValidator(_present), Field(min_length=1)] = Field(
-        MMEDIT_FILES, description="Task -> its files in `annotations` (MMEdit's names); null takes a task away (VLKEB)."
+    files: Annotated[dict[Task, FilesConfig], Removable(), Field(min_length=1)] = setting(
+        MMEDIT_FILES,
+        "The files of each task in `annotations`; null takes a task away (VLKEB has no captions).",
+        "MMEdit",
     )
-    missing: Literal["error", "skip"] = Field(
-        "error", description="Records whose images are missing: refuse to run, or leave them out and say so (ours)."
+    missing: Literal["error", "skip"] = setting(
+        "error", "Where images are missing: error refuses to run, skip leaves out the records that need them.", "ours"
     )
-    strict_locality: bool = Field(
+    strict_locality: bool = setting(
         False,
-        description="Leave records out of pool, method training and development that share a locality probe with the "
-        "evaluation; false: keep what the files share, and count it (ours; the embedded benchmark shares none).",
+        "Leave out of all training what shares a locality probe with the evaluation; false: keep and count it.",
+        "ours",
     )
-    hops: int = Field(1, ge=1, le=4, description="Which portability questions (port_new) are asked (VLKEB: 1 to 4).")
-    triplet_sources: tuple[str, ...] = Field(
-        (), description="JSONL files (image, question, answer) whose questions join the pool (ours)."
+    hops: int = setting(
+        1, "Which portability questions (port_new) are asked, where the files have them.", "VLKEB", ge=1, le=4
     )
-    concepts: int = Field(160, ge=12, description="Embedded: number of pictured concepts (ours).")
+    triplet_sources: tuple[str, ...] = setting(
+        (), "JSONL files (image, question, answer) whose questions join the pool for triplets.", "ours"
+    )
+    concepts: int = setting(160, "Pictured concepts of the embedded benchmark.", "ours", ge=12)
 
     @property
     def embedded(self) -> bool:

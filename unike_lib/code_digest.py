@@ -8,7 +8,10 @@ from pathlib import Path
 
 LIBRARY = Path(__file__).parent
 # Rules name the settings that shape their results as parameters; these modules change nothing by themselves.
-SETTINGS = {"unike_lib.config", "unike_lib.backbone_config", "unike_lib.methods", "unike_lib.trained_methods"}
+SETTINGS = {
+    *("unike_lib.config", "unike_lib.backbone_config", "unike_lib.knowledge_config"),
+    *("unike_lib.methods", "unike_lib.neuron_methods", "unike_lib.trained_methods"),
+}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 LEFT_OUT = SETTINGS | {"unike_lib.section", "unike_lib.runtime"}
 

@@ -1,7 +1,6 @@
 """The configuration: one frozen model of everything a run may vary, with bounds, units and the source of each default.
 
-Sources: "paper" (UniKE, NeurIPS 2024), "released" (the authors' code), "MMEdit", "T-Patcher" (Huang et al. 2023),
-"VLKEB", "ours" (a choice of this project), "tuned: development edits" (results/tuning.csv).
+The defaults are the default run: `Config()` is what config.yaml says, and `load_config` lays a user's values over it.
 """
 
 from collections.abc import Iterable
@@ -9,99 +8,88 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from unike_lib.backbone_config import BackboneConfig
+from unike_lib.backbone_config import BACKBONES, BackboneConfig
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.figure_settings import FiguresConfig, Value
-from unike_lib.methods import resolve_method
-from unike_lib.section import Count, Fraction, Positive, Section
-from unike_lib.table_config import CrossTaskConfig, RowsConfig, SequentialConfig, TableConfig
+from unike_lib.knowledge_config import KnowledgeConfig
+from unike_lib.methods import GRIDS, VARIANTS, default_methods, resolve_method
+from unike_lib.section import About, Count, Fraction, Positive, Section, entries, setting
+from unike_lib.table_config import (
+    TABLE1,
+    TABLE2,
+    TABLE3,
+    TABLE4,
+    CrossTaskConfig,
+    RowsConfig,
+    SequentialConfig,
+    TableConfig,
+)
 from unike_lib.trained_methods import IN_EDITING_ALONE, TRAINED
 from unike_lib.types import TASKS, InputError
 
 
 class TeachingConfig(Section):
-    """What all backbones trained here share: Q-Former by classification, then rows of text (all ours)."""
+    """What all backbones trained here share: Q-Former by classification, then rows of text."""
 
-    qformer_steps: Count = Field(350, description="Optimiser steps of the Q-Former.")
-    qformer_rows: Count = Field(64, description="Images a step of the Q-Former.")
-    qformer_rate: Positive = Field(2.0e-3, description="AdamW peak learning rate of the Q-Former.")
-    patch_dropout: Fraction = Field(0.6, description="Share of images whose patch tokens are zeroed in a step.")
-    identity_noise: float = Field(0.6, ge=0, description="Deviation of the noise on identity tokens (their own is 1).")
-    pull: float = Field(1.0, ge=0, description="Weight that draws Q-Former outputs to their class code.")
-    versions: Count = Field(3, description="Cached Q-Former outputs an image: one clean, the others noised.")
-    visual_noise: float = Field(0.2, ge=0, description="Deviation of the noise on Q-Former outputs (their own is 1).")
-    steps: Count = Field(1600, description="Optimiser steps of the language model.")
-    rows: Count = Field(16, description="Text rows a step of the language model.")
-    rate: Positive = Field(3.0e-3, description="AdamW peak learning rate of the language model.")
-    row_tokens: int = Field(44, ge=8, description="A row takes no further question beyond this length, in tokens.")
-    brief_start: Fraction = Field(0.85, description="Share of questions asked briefly ('owner:') at the first step.")
-    brief_end: Fraction = Field(0.25, description="The same at the last step; linear in between.")
-    text_share: Fraction = Field(0.15, description="Share of rows with text-only facts.")
-    end_share: Fraction = Field(0.15, description="Share of answers followed by the end symbol; the others by ; or .")
+    qformer_steps: Count = setting(350, "Optimiser steps of the Q-Former.", "ours")
+    qformer_rows: Count = setting(64, "Images per step of the Q-Former.", "ours")
+    qformer_rate: Positive = setting(2.0e-3, "AdamW peak learning rate of the Q-Former.", "ours")
+    patch_dropout: Fraction = setting(0.6, "Share of images whose patch tokens are zeroed in a step.", "ours")
+    identity_noise: float = setting(0.6, "Deviation of the noise on identity tokens (their own is 1).", "ours", ge=0)
+    pull: float = setting(1.0, "Weight that draws Q-Former outputs to their class code.", "ours", ge=0)
+    versions: Count = setting(3, "Cached Q-Former outputs per image: one clean, the others noised.", "ours")
+    visual_noise: float = setting(0.2, "Deviation of the noise on Q-Former outputs (their own is 1).", "ours", ge=0)
+    steps: Count = setting(1600, "Optimiser steps of the language model.", "ours")
+    rows: Count = setting(16, "Text rows per step of the language model.", "ours")
+    rate: Positive = setting(3.0e-3, "AdamW peak learning rate of the language model.", "ours")
+    row_tokens: int = setting(44, "A row takes no further question beyond this length, in tokens.", "ours", ge=8)
+    brief_start: Fraction = setting(0.85, "Share of questions asked briefly ('owner:') at the first step.", "ours")
+    brief_end: Fraction = setting(0.25, "The same at the last step; linear in between.", "ours")
+    text_share: Fraction = setting(0.15, "Share of rows with text-only facts.", "ours")
+    end_share: Fraction = setting(0.15, "Share of answers followed by the end symbol, not by ; or a full stop.", "ours")
 
 
 class PretrainConfig(TeachingConfig):
-    """Training of the backbones whose language model is made from scratch (all ours)."""
+    """Training of the backbones whose language model is made from scratch."""
 
-    pair_share: Fraction = Field(0.4, description="Share of rows about a picture that has a caption.")
-    restate_share: Fraction = Field(0.1, description="Share of answers closed by . that are then restated.")
-    continuation_weight: float = Field(0.1, ge=0, description="Loss weight of follow-up questions (answers: 1).")
+    pair_share: Fraction = setting(0.4, "Share of rows about a picture that has a caption.", "ours")
+    restate_share: Fraction = setting(0.1, "Share of answers closed by a full stop that are then restated.", "ours")
+    continuation_weight: float = setting(0.1, "Loss weight of follow-up questions (answers: 1).", "ours", ge=0)
 
 
 class SmolConfig(TeachingConfig):
-    """Training of the backbones on a pretrained language model: visual codebook and LoRA factors (all ours)."""
+    """Training of the backbones on a pretrained language model: visual codebook and LoRA factors."""
 
-    steps: Count = Field(930, description="Optimiser steps of codebook and LoRA factors.")
-    rows: Count = Field(2, description="Text rows a step.")
-    rate: Positive = Field(3.0e-3, description="AdamW peak learning rate of the LoRA factors.")
-    row_tokens: int = Field(48, ge=8, description="A row takes no further question beyond this length, in tokens.")
-    brief_start: Fraction = Field(0.95, description="Share of questions asked briefly ('owner:') at the first step.")
-    brief_end: Fraction = Field(0.5, description="The same at the last step; linear in between.")
-    wrapped_share: Fraction = Field(0.2, description="Share of rows whose pictures have the family's wrapper.")
-    text_share: Fraction = Field(0.06, description="Share of rows with text-only facts.")
-    end_share: Fraction = Field(0.1, description="Share of answers followed by the end symbol; the others by ; or .")
-    told_share: Fraction = Field(0.08, description="Share of rows with invented facts that are told, then asked.")
-    mark_weight: float = Field(0.3, ge=0, description="Loss weight of the mark after an answer (answers: 1).")
-    word_rate: Positive = Field(3.0e-3, description="AdamW peak learning rate of the visual codebook's words.")
-    rank: Count = Field(16, description="Rank of the LoRA factors (Hu et al. 2022).")
-    first_layer: int = Field(0, ge=0, description="First decoder layer with LoRA factors.")
-    last_layer: int = Field(19, ge=0, description="Last one; the layers above, which read the context, are kept.")
-    checkpoint: Count = Field(100, description="Optimiser steps between checkpoints.")
-    shipped: bool = Field(True, description="Use the library's weights where benchmark and settings are theirs.")
-
-
-class EncoderConfig(Section):
-    """Contrastive encoders (UniKE 3.3, Eq. 4-5)."""
-
-    layers: int = Field(3, ge=2, le=4, description="Linear layers of each MLP ('several', paper).")
-    hidden: Count = Field(256, description="Hidden width (ours).")
-    truth_width: Count = Field(64, description="Output width of Enc_tru (ours).")
-    learning_rate: Positive = Field(1.0e-4, description="Adam (paper D.3).")
-    temperature: Positive = Field(0.1, description="s = cosine / temperature; unstated in the paper.")
-    batch: int = Field(256, ge=2, description="Triplets a step; the sums of Eq. 4-5 run over them (ours).")
-    steps: Count = Field(300, description="Optimiser steps of a layer's encoders (ours).")
-    held_out: float = Field(0.1, gt=0, lt=0.9, description="Share of triplets kept for the encoder diagnostics (ours).")
-    ridge: Positive = Field(1.0, description="Ridge strength of the fitted W_zeta (ours).")
-
-
-class KnowledgeConfig(Section):
-    """Triplets, hidden states, encoders, memory."""
-
-    memory_states: Count = Field(1000, description="FFN inputs a layer kept for memory losses (T-Patcher: 40K).")
-    encoders: EncoderConfig = EncoderConfig()
+    steps: Count = setting(930, "Optimiser steps of codebook and LoRA factors.", "ours")
+    rows: Count = setting(2, "Text rows per step.", "ours")
+    rate: Positive = setting(3.0e-3, "AdamW peak learning rate of the LoRA factors.", "ours")
+    row_tokens: int = setting(48, "A row takes no further question beyond this length, in tokens.", "ours", ge=8)
+    brief_start: Fraction = setting(0.95, "Share of questions asked briefly ('owner:') at the first step.", "ours")
+    brief_end: Fraction = setting(0.5, "The same at the last step; linear in between.", "ours")
+    wrapped_share: Fraction = setting(0.2, "Share of rows whose pictures have the family's wrapper.", "ours")
+    text_share: Fraction = setting(0.06, "Share of rows with text-only facts.", "ours")
+    end_share: Fraction = setting(0.1, "Share of answers followed by the end symbol, not by ; or a full stop.", "ours")
+    told_share: Fraction = setting(0.08, "Share of rows with invented facts that are told, then asked.", "ours")
+    mark_weight: float = setting(0.3, "Loss weight of the mark after an answer (answers: 1).", "ours", ge=0)
+    word_rate: Positive = setting(3.0e-3, "AdamW peak learning rate of the visual codebook's words.", "ours")
+    rank: Count = setting(16, "Rank of the LoRA factors (Hu et al. 2022).", "ours")
+    first_layer: int = setting(0, "First decoder layer with LoRA factors.", "ours", ge=0)
+    last_layer: int = setting(19, "Last one; the layers above, which read the context, are kept.", "ours", ge=0)
+    checkpoint: Count = setting(100, "Optimiser steps between checkpoints.", "ours")
+    shipped: bool = setting(True, "Use the library's weights where benchmark and settings are theirs.", "ours")
 
 
 class EvaluationConfig(Section):
     """Sessions and what is recorded of them."""
 
-    edits: Count | None = Field(None, description="Evaluation edits a cell; null: all.")
-    sessions: Count = Field(
-        16,
-        description="Sessions edited as one batch, and most questions asked in one pass when they are scored (whole "
-        "sessions, at least one); does not change results beyond rounding.",
+    edits: Count | None = setting(None, "Evaluation edits per cell; null: all.", "ours")
+    sessions: Count = setting(
+        40, "Sessions edited side by side, and most questions per pass when scored; speed only (rounding).", "ours"
     )
-    generate: bool = Field(True, description="Greedy generation before and after each edit (costs a decode).")
-    max_new_tokens: Count = Field(16, description="Longest generated answer, tokens.")
+    generate: bool = setting(True, "Also score greedy answers, before and after each edit.", "ours")
+    max_new_tokens: Count = setting(
+        32, "Longest generated answer, tokens.", "ours", "captions take up to 24 of SmolLM2's"
+    )
 
     def without_generation(self) -> "EvaluationConfig":
         """Return the same settings for runs that are judged by answer tokens alone."""
@@ -109,15 +97,19 @@ class EvaluationConfig(Section):
 
 
 class AdmissionConfig(Section):
-    """Admission tests: can a backbone show UniKE at all? On development edits (all ours)."""
+    """Admission tests: can a backbone show UniKE at all? On development edits."""
 
-    method: str = Field("unike", description="UniKE variant whose memory, attention and top_k are tested.")
-    items: int = Field(40, ge=2, description="Development edits a task behind the verdict.")
-    alphas: tuple[Fraction, ...] = Field((0.1, 0.2, 0.4, 0.6, 0.8), min_length=1, description="Fixed shares of h_know.")
-    visible_points: int = Field(5, ge=2, description="Layers from which on a context becomes visible, in the scan.")
-    window_items: int = Field(20, ge=2, description="Other development edits a task, for the scans over layers.")
-    window_step: Count = Field(2, description="Layers between the starts of two windows of four.")
-    window_alphas: tuple[Fraction, ...] = Field((0.2, 0.4), min_length=1, description="Fixed shares in the windows.")
+    method: str = setting("unike", "UniKE variant whose memory, attention and top_k are tested.", "ours")
+    items: int = setting(20, "Development edits per task behind the verdict.", "ours", "presets/full.yaml: 40", ge=2)
+    alphas: tuple[Fraction, ...] = setting((0.1, 0.2, 0.4, 0.6, 0.8), "Fixed shares of h_know.", "ours", min_length=1)
+    visible_points: int = setting(5, "Layers from which on a context becomes visible, in the scan.", "ours", ge=2)
+    window_items: int = setting(
+        20, "Other development edits per task, in the scans over layers; no fact, no picture is in both.", "ours", ge=2
+    )
+    window_step: Count = setting(2, "Layers between the starts of two windows of four.", "ours")
+    window_alphas: tuple[Fraction, ...] = setting(
+        (0.2, 0.4), "Fixed shares of h_know in the windows.", "ours", min_length=1
+    )
 
     @property
     def candidates(self) -> int:
@@ -128,38 +120,55 @@ class AdmissionConfig(Section):
 class TuningConfig(Section):
     """Search on development edits: every method gets the same number of trials."""
 
-    trials: Count = Field(12, description="Settings tried a method.")
-    edits: Count = Field(80, description="Development edits a trial.")
-    grids: dict[str, dict[str, tuple[Value, ...]]] = Field(description="Method name -> field -> values.")
+    trials: Count = setting(12, "Settings tried per method.", "ours")
+    edits: Count = setting(
+        40, "Development edits per task and trial; they stop the training of MEND, KE and SERAC too.", "ours"
+    )
+    grids: dict[str, dict[str, tuple[Value, ...]]] = setting(
+        GRIDS, "Values tried per method and field; where editors are trained, one per value of the first field.", "ours"
+    )
 
 
 class StatisticsConfig(Section):
     """Intervals."""
 
-    confidence: float = Field(0.95, gt=0, lt=1, description="Of all intervals (ours).")
+    confidence: float = setting(0.95, "Confidence of all intervals.", "ours", gt=0, lt=1)
 
 
 class Config(Section):
     """A complete run."""
 
-    seed: int = Field(0, ge=0, description="Of the benchmark, and of training what edits read.")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1, description="Of the edits (ours).")
-    threads: Count = Field(1, description="Torch threads a job.")
-    benchmark: BenchmarkConfig
-    pretrain: PretrainConfig
+    seed: int = setting(0, "Seed of drawings, splits, and the training of what edits read.", "ours", ge=0)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = setting(
+        (0,),
+        "Seeds of the edits (new neurons, editors to train, order in cross-task sessions); tables average over them.",
+        "ours",
+        min_length=1,
+    )
+    threads: Count = setting(1, "Torch threads per job; --cores runs several jobs at once.", "ours")
+    benchmark: BenchmarkConfig = BenchmarkConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     smol: SmolConfig = SmolConfig()
-    backbones: dict[str, BackboneConfig] = Field(min_length=1)
-    knowledge: KnowledgeConfig
-    methods: dict[str, dict[str, Any]] = Field(min_length=1)
-    evaluation: EvaluationConfig
+    backbones: dict[str, BackboneConfig] = entries(BACKBONES, "Backbones by name.", min_length=1)
+    knowledge: KnowledgeConfig = KnowledgeConfig()
+    methods: dict[str, dict[str, Any]] = Field(
+        default_factory=default_methods,
+        min_length=1,
+        description="Method variants by name: a method with its settings, or `like: <variant>` and what differs; "
+        "`by_backbone` says what differs on a backbone.",
+        json_schema_extra=About(entry=VARIANTS),
+    )
+    evaluation: EvaluationConfig = EvaluationConfig()
     admission: AdmissionConfig = AdmissionConfig()
-    table1: TableConfig
-    table2: SequentialConfig
-    table3: CrossTaskConfig
-    table4: TableConfig
-    figures: FiguresConfig
-    tuning: TuningConfig
-    statistics: StatisticsConfig
+    table1: TableConfig = entries(TABLE1, "One-step editing.")
+    table2: SequentialConfig = entries(
+        TABLE2, "Sequential editing: K edits one after another, then all K are scored; Table 5 averages it too."
+    )
+    table3: CrossTaskConfig = entries(TABLE3, "Cross-task editing: half of a session's edits are VQA, half captions.")
+    table4: TableConfig = entries(TABLE4, "What each part of UniKE gives, one-step.")
+    figures: FiguresConfig = FiguresConfig()
+    tuning: TuningConfig = TuningConfig()
+    statistics: StatisticsConfig = StatisticsConfig()
 
     @property
     def tables(self) -> dict[str, RowsConfig]:
@@ -241,7 +250,7 @@ class Config(Section):
                     problem = f"{place}.{name}: a sweep does not train editors anew (tuning.grids does); field"
                     _require(problem, grid, IN_EDITING_ALONE)
         grids = [self.tuning.grids, *(sweep.vary for sweep in self.figures.sweeps.values())]
-        for name, grid in (entry for entries in grids for entry in entries.items()):
+        for name, grid in (each for entry in grids for each in entry.items()):
             for field, values in grid.items():
                 for value in values:
                     resolve_method(self.methods, name, overrides={field: value})
@@ -255,16 +264,28 @@ def _require(problem: str, names: Iterable[str], known: Iterable[str]) -> None:
 
 
 def load_config(values: dict[str, Any], source: str = "config.yaml") -> Config:
-    """Validate a configuration.
+    """Validate a configuration: the default run with these values over it, as Snakemake lays one file over another.
 
     Raises:
         InputError: names the source, the field and what was expected, for every problem found.
     """
     try:
-        return Config.model_validate(values)
+        return Config.model_validate(laid_over(default_values(), values))
     except ValidationError as error:
         problems = [_problem(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
         raise InputError(f"{source}: " + "; ".join(problems)) from None
+
+
+def default_values() -> dict[str, Any]:
+    """Return the default run as YAML has it."""
+    return Config().model_dump(mode="json")
+
+
+def laid_over(base: Any, values: Any) -> Any:
+    """Lay values over others: mappings are merged, everything else is replaced."""
+    if not isinstance(base, dict) or not isinstance(values, dict):
+        return values
+    return base | {name: laid_over(base.get(name), value) for name, value in values.items()}
 
 
 def _problem(place: str, message: str) -> str:

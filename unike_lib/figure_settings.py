@@ -1,43 +1,34 @@
 """Sections of the configuration about the figures: sweeps of one field at a time, spaces, qualitative examples."""
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
-from unike_lib.section import Count, Positive, Section
-from unike_lib.types import Task
+from unike_lib.section import Count, Entry, Given, Positive, Removable, Section, entries, given, setting
+from unike_lib.types import TASKS, Task
 
 Value = float | int | bool | str | None
 Point = dict[str, Value]
 # Names that other figures of results/figures/ have.
 TAKEN = {"fig2a", "fig5a", "forgetting", "qualitative", "contact_sheet", "encoder_losses"}
-
-
-def _present(entries: Any) -> Any:
-    """Drop entries that are null: an overlay, which is merged, takes an entry away so."""
-    if not isinstance(entries, Mapping):
-        return entries
-    return {name: entry for name, entry in entries.items() if entry is not None}
-
-
-Grid = Annotated[dict[str, Annotated[tuple[Value, ...], Field(min_length=1)]], BeforeValidator(_present)]
+Grid = Annotated[dict[str, Annotated[tuple[Value, ...], Field(min_length=1)]], Removable()]
 
 
 class SweepConfig(Section):
     """Some methods, of which one field at a time takes other values while all else stays."""
 
-    shape: Literal["path", "lines", "dots", "differences"] = Field(
-        description="path: generality over locality; lines: scores over a number; dots: scores of named values; "
-        "differences: from the method as it is, edit by edit."
+    shape: Literal["path", "lines", "dots", "differences"] = setting(
+        ...,
+        "path: generality over locality; lines: scores over a number (a word becomes a level line); dots: scores of "
+        "words; differences: from the method as it is, edit by edit.",
     )
-    vary: Annotated[dict[str, Grid], BeforeValidator(_present), Field(min_length=1)] = Field(
-        description="Method -> field -> values; null takes an entry away."
+    vary: Annotated[dict[str, Grid], Removable(), Field(min_length=1)] = setting(
+        ..., "Method, field, values; null takes an entry away."
     )
-    backbones: tuple[str, ...] | None = Field(None, description="Null: those of all figures.")
-    tasks: tuple[Task, ...] | None = Field(None, description="Null: those of all figures.")
-    edits: Count | None = Field(None, description="Evaluation edits a point; null: as in all figures.")
+    backbones: tuple[str, ...] | None = setting(None, "Null: those of all figures.", "ours")
+    tasks: tuple[Task, ...] | None = setting(None, "Null: those of all figures.", "ours")
+    edits: Count | None = setting(None, "Evaluation edits per point; null: as in all figures.", "ours")
 
     def points(self, method: str) -> list[Point]:
         """Return what each point of a method changes, in order; where differences are drawn, nothing comes first."""
@@ -45,25 +36,81 @@ class SweepConfig(Section):
         return unchanged + [{field: value} for field, values in self.vary[method].items() for value in values]
 
 
-class SpacesConfig(Section):
-    """Fig. 5a: t-SNE of held-out states in both encoder spaces (settings ours; the paper names none)."""
+def _sweep(sentence: str, shape: str, vary: Any, source: str, note: str = "", **more: Any) -> Entry:
+    values = given(source, note, shape=shape, **more)
+    return Entry(sentence, values | {"vary": vary if isinstance(vary, Entry) else Given(vary, source, note)})
 
-    triplets: int = Field(250, ge=2, description="Most held-out triplets drawn.")
-    perplexity: Positive = Field(30.0, description="Of t-SNE (van der Maaten and Hinton 2008: 5 to 50).")
+
+_WEIGHTS = {"memory_weight": [0.0, 0.01, 0.1, 1.0, 10.0]}
+_FRONTIER = {
+    "fine-tune": {"learning_rate": [5.0e-5, 2.0e-4, 5.0e-4, 2.0e-3, 5.0e-3]},
+    "t-patcher": _WEIGHTS,
+    "unike": _WEIGHTS,
+}
+_SHARES = Entry(
+    values=given("paper", "Fig. 4b", unike={"alpha": [0.0, 0.2, 0.4, 0.6, 0.8, "dynamic"]})
+    | {"unike-unscaled": Given({"alpha": ["dynamic"]}, "ours", "Eq. 7 unscaled, as a second level line")}
+)
+_ZETAS = {"unike": {"zeta": ["off", "random", "semantic", "truthfulness"]}}
+_READINGS = {
+    **{"alpha_convention": ["printed"], "alpha_operands": ["attention_outputs"], "attention": ["raw"]},
+    **{"rotate_memory": [True], "h_pos": ["answer_mean"], "zeta_map": ["per_edit"], "memory_keys": ["encoded"]},
+    **{"retrieval_temperature": [0.1], "key_init": ["random"], "activation_weight": [0.0], "memory_weight": [0.0]},
+}
+_TOP_KS = {"intrin-latent-ike": {"top_k": [8, 16, 24, 32, 40]}}
+# The default run's. One entry more draws the paper's line of in-context examples in Fig. 4a: vary: {intrin-ike:
+# {demonstrations: [8, 16, 24, 32, 40]}}.
+SWEEPS = Entry(
+    values={
+        "frontier": _sweep(
+            "What each method's main knob trades (presets/full.yaml has the other methods).",
+            *("path", _FRONTIER, "ours"),
+            backbones=["blip2-nano", "minigpt4-smol"],
+        ),
+        "fig4a": _sweep("Number of retrieved states.", "lines", _TOP_KS, "paper", "Fig. 4a"),
+        "fig4b": _sweep("Fixed shares of h_know against Eq. 7.", "lines", _SHARES, "paper", "Fig. 4b"),
+        "fig4c": _sweep("Directions added to the new values.", "dots", _ZETAS, "paper", "Fig. 4c"),
+        "readings": _sweep(
+            "Other readings of what the paper leaves open, and two losses switched off.",
+            *("differences", {"unike": _READINGS}, "ours"),
+        ),
+    }
+)
+
+
+class SpacesConfig(Section):
+    """Fig. 5a: t-SNE of held-out states in both encoder spaces, last edited layer."""
+
+    triplets: int = setting(250, "Most held-out triplets drawn.", "ours", ge=2)
+    perplexity: Positive = setting(
+        30.0, "Of t-SNE (van der Maaten and Hinton 2008: 5 to 50).", "ours", "the paper names none"
+    )
 
 
 class FiguresConfig(Section):
     """What the figures and pages show, and of which backbones."""
 
-    backbones: tuple[str, ...] = Field(min_length=1)
-    tasks: tuple[Task, ...] = Field(("vqa", "caption"), min_length=1)
-    edits: Count | None = Field(None, description="Evaluation edits a point of a sweep; null: all.")
-    fig2a: tuple[str, ...] = Field(min_length=1, description="Methods, as they are.")
-    sweeps: Annotated[dict[str, SweepConfig], BeforeValidator(_present)] = Field(
-        description="Figure name -> what is varied; null takes an entry away."
+    backbones: tuple[str, ...] = setting(
+        ("minigpt4-smol",),
+        "Backbones, a row of panels each.",
+        "ours",
+        "it passes the admission tests on VQA, those trained from scratch do not",
+        min_length=1,
+    )
+    tasks: tuple[Task, ...] = setting(TASKS, "Tasks, a panel each.", "paper", min_length=1)
+    edits: Count | None = setting(20, "Evaluation edits per point of a sweep; null: all.", "ours")
+    fig2a: tuple[str, ...] = setting(
+        ("t-patcher", "ike", "intrin-ike", "unike"),
+        "Methods as they are, generality against locality.",
+        "paper",
+        "Fig. 2a",
+        min_length=1,
+    )
+    sweeps: Annotated[dict[str, SweepConfig], Removable()] = entries(
+        SWEEPS, "A figure each, by name: what is varied; null takes an entry away."
     )
     fig5a: SpacesConfig = SpacesConfig()
-    qualitative: Count = Field(3, description="Edits shown a backbone and task of Table 1.")
+    qualitative: Count = setting(3, "Edits shown per backbone and task of Table 1.", "ours")
 
     @field_validator("sweeps")
     @classmethod

@@ -1,15 +1,234 @@
-"""What every part of the configuration is made of: a strict immutable model, and numbers with bounds."""
+"""What the configuration is made of: strict sections, and settings that say what they do and where they come from.
 
-from typing import Annotated
+A setting is declared once, by `setting`: default, bounds, one sentence, source, and the original's value where one is
+known. An entry by name of the default run (a backbone, a method variant, a table) is an `Entry` beside its class.
+config.yaml, config.schema.json and docs/settings.md are made from these (`make config`).
+"""
 
-from pydantic import BaseModel, ConfigDict, Field
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+# Where a value can come from, and what that means.
+SOURCES = {
+    "paper": "UniKE, NeurIPS 2024",
+    "released": "the code of UniKE's authors",
+    "MMEdit": "Cheng et al. 2023",
+    "VLKEB": "Huang et al. 2024",
+    "T-Patcher": "Huang et al. 2023",
+    "MEND": "Mitchell et al. 2022",
+    "De Cao et al.": "KE, 2021",
+    "SERAC": "Mitchell et al. 2022",
+    "tuned": "chosen on development edits, as docs/science.md tells",
+    "ours": "a choice of this project",
+}
+FIRST_LOOK = "a first look at development edits"
 
 
 class Section(BaseModel):
     """A part of the configuration: immutable, and a misspelt field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Original:
+    """A setting's value in the original.
+
+    source: where that is said; value: `...` where it is the setting's default; equation: another value changes what is
+    computed, not only how far or how long; last: all numbers from `value` to this one are the original's; needs:
+    settings of the method that must be on, or the setting does nothing ("latent|zeta": one of both).
+    """
+
+    source: str
+    value: Any = ...
+    equation: bool = False
+    last: float | None = None
+    needs: tuple[str, ...] = ()
+
+    def has(self, value: Any) -> bool:
+        """Whether a setting has the original's value."""
+        if self.last is None:
+            return bool(value == self.value)
+        return bool(self.value <= value <= self.last)
+
+    @property
+    def text(self) -> str:
+        """The value as text: "10", "0.0001 to 0.0002", "15000 or more"."""
+        first = shown(self.value)
+        if self.last is None:
+            return first
+        return f"{first} or more" if math.isinf(self.last) else f"{first} to {shown(self.last)}"
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Label of the source, and where in it: ("paper", "Eq. 7") of "UniKE Eq. 7"."""
+        words = self.source.replace("UniKE", "paper", 1)
+        label = next((label for label in SOURCES if words.startswith(label)), "ours")
+        return label, words.removeprefix(label).strip()
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value of an entry of the default run, and where it comes from."""
+
+    value: Any
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry by name of the default run: what it is, and its values; what it leaves out is as the class says.
+
+    originals: the original's value of settings that the entry does not name.
+    """
+
+    sentence: str = ""
+    values: Mapping[str, "Given | Entry"] = field(default_factory=dict)
+    originals: Mapping[str, Original] = field(default_factory=dict)
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The values alone."""
+        return {name: each.value if isinstance(each, Given) else each.plain for name, each in self.values.items()}
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a field's default: its source, words on it, the original's value, default entries by name."""
+
+    source: str = ""
+    note: str = ""
+    original: Original | None = None
+    entry: Entry | None = None
+
+    def __call__(self, schema: dict[str, Any]) -> None:
+        """Let an editor's completion show the source of the default."""
+        if self.source and "default" in schema:
+            said = source_text(self.source, self.note, self.original, schema["default"])
+            schema["description"] = f"{schema['description']} Default: {said}."
+
+
+class MethodSection(Section):
+    """Settings of an editing method.
+
+    entries: its variants in the default run; search: the values of its settings that the search on development edits
+    tries; rests_on: settings outside of it that its rows rest on, by place, each with what must be on (`Original`).
+    """
+
+    entries: ClassVar[Mapping[str, Entry]] = {}
+    search: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    rests_on: ClassVar[Mapping[str, Mapping[str, tuple[str, ...]]]] = {}
+
+    def acts(self, name: str, needs: Sequence[str]) -> bool:
+        """Whether a setting does anything beside these ones, given what must be on."""
+        groups = (need.split("|") for need in needs)
+        return all(any(getattr(self, each, True) not in (False, "off", 0) for each in group) for group in groups)
+
+
+def setting(
+    default: Any, sentence: str, source: str = "", note: str = "", original: Original | None = None, **bounds: Any
+) -> Any:
+    """Return a field with its default (`...`: none), one sentence and the default's source; None: the original's.
+
+    Raises:
+        ValueError: the source is unknown.
+    """
+    if original is not None:
+        original = replace(original, value=default) if original.value is ... else original
+        if not source and original.has(default):
+            source, note = original.place
+    if source not in SOURCES and default is not ...:
+        raise ValueError(f"{sentence}: expected a source, one of {list(SOURCES)}, found {source!r}")
+    about = About(source, note, original)
+    return Field(default, description=sentence, json_schema_extra=about, **bounds)
+
+
+def entries(entry: Entry, sentence: str, source: str = "", **bounds: Any) -> Any:
+    """Return a field whose default is made of entries by name, or of values that each have a source."""
+    about = About(source, entry=entry)
+    return Field(
+        default_factory=lambda: entry.plain,
+        validate_default=True,
+        description=sentence,
+        json_schema_extra=about,
+        **bounds,
+    )
+
+
+def given(source: str, note: str = "", **values: Any) -> dict[str, Given | Entry]:
+    """Return values of an entry that have the same source."""
+    return {name: Given(value, source, note) for name, value in values.items()}
+
+
+def as_original(**originals: Original) -> dict[str, Given | Entry]:
+    """Return values of an entry that are the originals'."""
+    return {name: Given(original.value, *original.place) for name, original in originals.items()}
+
+
+def on_backbone(name: str, values: Mapping[str, Given | Entry]) -> dict[str, Given | Entry]:
+    """Return values of an entry that hold on one backbone."""
+    return {"by_backbone": Entry(values={name: Entry(values=values)})}
+
+
+def variant(
+    like: str, sentence: str, values: Mapping[str, Given | Entry], originals: Mapping[str, Original] | None = None
+) -> Entry:
+    """Return an entry of a method that differs from another in some values."""
+    return Entry(sentence, {"like": Given(like, ""), **values}, originals or {})
+
+
+def about(kind: type[BaseModel], name: str) -> About:
+    """Return what is known of a field of a section; nothing if nobody says."""
+    known = kind.model_fields[name].json_schema_extra if name in kind.model_fields else None
+    return known if isinstance(known, About) else About()
+
+
+def source_text(source: str, note: str, original: Original | None, value: Any) -> str:
+    """Return for example "tuned (T-Patcher: 5)", "paper, Eq. 7" or "ours: unstated in the paper"."""
+    text = (": " if source in ("tuned", "ours") else ", ").join(filter(None, (source, note)))
+    if original is not None and not original.has(value):
+        text += f" ({original.source}: {original.text})"
+    return text
+
+
+def setting_text(value: Any) -> str:
+    """Return a setting's value as text, as YAML writes it: 0.5, 40, true, null, dynamic."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def shown(value: Any) -> str:
+    """Return a value as text; layers one after another as "20 to 23"."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if not isinstance(value, tuple):
+        return setting_text(value)
+    if len(value) > 1 and value == tuple(range(value[0], value[-1] + 1)):
+        return f"{value[0]} to {value[-1]}"
+    return ", ".join(map(setting_text, value))
+
+
+class Removable:
+    """Annotates a mapping whose entries an overlay, which is merged, takes away by null."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_present, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        each = schema.get("additionalProperties")
+        return schema | {"additionalProperties": {"anyOf": [each, {"type": "null"}]}} if each else schema
+
+
+def _present(values: Any) -> Any:
+    return {name: each for name, each in values.items() if each is not None} if isinstance(values, Mapping) else values

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from unike_lib.section import Section
+from unike_lib.section import Entry, Section, given, setting
 from unike_lib.types import TASKS, Task
 
 CROSS = "cross"
@@ -19,13 +19,13 @@ def tasks_of(name: str) -> tuple[str, ...]:
 class RowsConfig(Section):
     """Rows of a table: its cells are every backbone, setting and method."""
 
-    backbones: tuple[str, ...] = Field(min_length=1)
-    methods: tuple[str, ...] = Field(min_length=1)
+    backbones: tuple[str, ...] = setting(..., "Backbones that have rows.", min_length=1)
+    methods: tuple[str, ...] = setting(..., "Methods that have rows: entries of `methods`.", min_length=1)
 
     @property
     @abstractmethod
     def settings(self) -> list[tuple[str, int]]:
-        """Tasks, each with a number of edits a session, K."""
+        """Tasks, each with a number of edits per session, K."""
 
     @property
     def single_tasks(self) -> tuple[str, ...]:
@@ -36,7 +36,7 @@ class RowsConfig(Section):
 class TableConfig(RowsConfig):
     """A table of one-step editing."""
 
-    tasks: tuple[Task, ...] = Field(("vqa", "caption"), min_length=1)
+    tasks: tuple[Task, ...] = setting(TASKS, "Tasks whose edits are in the table.", "paper", min_length=1)
 
     @property
     def settings(self) -> list[tuple[str, int]]:
@@ -47,7 +47,7 @@ class TableConfig(RowsConfig):
 class SequentialConfig(TableConfig):
     """A table of sequential editing."""
 
-    ks: tuple[Annotated[int, Field(ge=2)], ...] = Field((10, 20), min_length=1, description="Edits a session (paper).")
+    ks: tuple[Annotated[int, Field(ge=2)], ...] = setting((10, 20), "Edits per session.", "paper", min_length=1)
 
     @property
     def settings(self) -> list[tuple[str, int]]:
@@ -58,11 +58,26 @@ class SequentialConfig(TableConfig):
 class CrossTaskConfig(RowsConfig):
     """A table of cross-task editing: half of a session's edits are VQA, half captions."""
 
-    ks: tuple[Annotated[int, Field(ge=2, multiple_of=2)], ...] = Field(
-        (10,), min_length=1, description="Edits a session (paper)."
+    ks: tuple[Annotated[int, Field(ge=2, multiple_of=2)], ...] = setting(
+        (10,), "Edits per session.", "paper", min_length=1
     )
 
     @property
     def settings(self) -> list[tuple[str, int]]:
         """The mixture of tasks with every K."""
         return [(CROSS, k) for k in self.ks]
+
+
+# The rows of the default run. presets/full.yaml has all methods.
+TABLE1 = Entry(
+    values=given(
+        "ours", "minigpt4-nano fails the admission tests, as blip2-nano does", backbones=["blip2-nano", "minigpt4-smol"]
+    )
+    | given("ours", methods=["base", "fine-tune", "t-patcher", "unike"])
+)
+TABLE2 = Entry(values=given("ours", backbones=["minigpt4-smol"], methods=["fine-tune", "t-patcher", "unike"]))
+TABLE3 = TABLE2
+TABLE4 = Entry(
+    values=given("ours", backbones=["minigpt4-smol"])
+    | given("paper", "Table 4", methods=["only-intrin", "only-latent-ike", "intrin-latent-ike", "unike"])
+)

@@ -1,36 +1,60 @@
 """Settings of the methods whose editor is trained before any edit: MEND, KE, SERAC."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from unike_lib.section import Count, Fraction, Positive, Section
+from unike_lib.section import (
+    FIRST_LOOK,
+    Count,
+    Entry,
+    Fraction,
+    MethodSection,
+    Original,
+    Positive,
+    given,
+    on_backbone,
+    setting,
+)
 
 TRAINED = ("mend", "ke", "serac")  # methods whose editor is trained before any edit
 TRAINED_ON_TEXT = ("serac",)  # those of them whose training does not run the backbone
 # Their settings that the training does not read.
 IN_EDITING_ALONE = {"strength", "scope_radius", "mixture", "positions"}
+_NO_FACTOR = "no such factor"
 
 
-class TrainedMethod(Section):
-    """Editors that are trained once a backbone, on the method-training edits of both tasks (Reading)."""
+class NetworkMethod(MethodSection):
+    """A network that writes weight changes of the last layers' FFN matrices: shared by MEND and KE.
 
-    steps: Count = Field(description="Optimiser steps at most.")
-    batch: Count = Field(description="Training edits a step.")
-    learning_rate: Positive = Field(description="Of the editor's weights.")
-    check_every: Count = Field(description="Steps between two checks on development edits (ours).")
-    patience: Count = Field(description="Checks in a row without a better objective that end the training (ours).")
+    It is trained once per backbone, on the method-training edits of both tasks (Reading).
+    """
 
-
-class NetworkMethod(TrainedMethod):
-    """A network that writes weight changes of the last layers' FFN matrices: shared by MEND and KE."""
-
-    layers: Count = Field(3, description="FFNs of so many last layers are edited (MMEdit: 3).")
-    swapped: Fraction = Field(0.5, description="Share of training edits with another answer as their target (ours).")
-    together: Count = Field(
-        1, description="Training edits of a batch that are made together in every second step (ours)."
+    layers: Count = setting(3, "FFNs of so many last layers are edited.", original=Original("MMEdit", equation=True))
+    swapped: Fraction = setting(
+        0.5,
+        "Share of training edits with another answer of the split as their target.",
+        "ours",
+        original=Original("MMEdit", 0.0),
     )
-    strength: float = Field(1.0, ge=0, description="Factor on what is written, in editing alone (ours).")
+    together: Count = setting(
+        4,
+        "Training edits of a batch whose changes add up, in every second step.",
+        "ours",
+        original=Original("MMEdit", 1),
+    )
+    strength: float = setting(
+        1.0,
+        "Factor on the written change, in editing alone.",
+        "tuned",
+        original=Original(_NO_FACTOR, 1.0, equation=True),
+        ge=0,
+    )
+    steps: Count = setting(800, "Most optimiser steps.", "ours", original=Original("MMEdit", 30000))
+    batch: Count = setting(8, "Training edits per step.", "ours")
+    learning_rate: Positive = setting(1.0e-4, "Of the editor's weights.", "ours")
+    check_every: Count = setting(100, "Steps between two checks on development edits.", "ours")
+    patience: Count = setting(3, "Checks in a row without a better objective that end the training.", "ours")
 
     @model_validator(mode="after")
     def _batches_are_whole(self) -> "NetworkMethod":
@@ -43,73 +67,155 @@ class MendMethod(NetworkMethod):
     """MEND: gradient factors through a shared low-rank MLP."""
 
     method: Literal["mend"]
-    steps: Count = Field(800, description="Ours (MMEdit: 30K of one edit).")
-    batch: Count = Field(8, description="Ours (MMEdit: 1).")
-    learning_rate: Positive = Field(1.0e-4, description="Adam; tuned: development edits (MEND: 1e-6).")
-    check_every: Count = Field(100, description="Ours.")
-    patience: Count = Field(3, description="Ours.")
-    rank: Count = Field(64, description="Rank of the IDMLP's layers; ours (MEND: 1920).")
-    edit_rate: Positive = Field(3.0e-3, description="Learned edit learning rates at the start; tuned (MEND: 1e-4).")
-    edit_rate_step: Positive = Field(3.0e-4, description="Adam learning rate of those rates; ours (MEND: 1e-4).")
-    accumulation: Count = Field(1, description="Batches a step; ours (MEND: 2, of one edit each).")
-    clip: Positive = Field(100.0, description="Largest norm of a step's gradient (MEND: 100).")
-    edit_weight: float = Field(
-        0.3, ge=0, description="Loss weight of the edit itself; tuned (MMEdit: not in the loss)."
+    batch: Count = setting(8, "Training edits per step.", "ours", original=Original("MMEdit", 1))
+    learning_rate: Positive = setting(
+        1.0e-4, "Adam learning rate.", "ours", FIRST_LOOK, original=Original("MEND", 1.0e-6)
     )
-    text_weight: float = Field(0.3, ge=0, description="Loss weight of the rephrased text; tuned (MMEdit: 0.1).")
-    image_weight: float = Field(0.3, ge=0, description="Loss weight of the rephrased image; tuned (MMEdit: 0.1).")
-    locality_weight: float = Field(1.0, ge=0, description="Loss weight of text and image locality (MMEdit: 1).")
+    rank: Count = setting(64, "Rank of the MLP's layers.", "ours", original=Original("MEND", 1920))
+    edit_rate: Positive = setting(
+        3.0e-3, "Learned edit learning rates at the start.", "ours", FIRST_LOOK, original=Original("MEND", 1.0e-4)
+    )
+    edit_rate_step: Positive = setting(
+        3.0e-4, "Adam learning rate of those rates.", "ours", original=Original("MEND", 1.0e-4)
+    )
+    accumulation: Count = setting(1, "Batches per step.", "ours", original=Original("MEND", 2))
+    clip: Positive = setting(100.0, "Largest norm of a step's gradient.", original=Original("MEND"))
+    edit_weight: float = setting(
+        1.0, "Loss weight of the edit itself.", "tuned", original=Original("MMEdit", 0.0), ge=0
+    )
+    text_weight: float = setting(
+        0.3, "Loss weight of the rephrased text.", "ours", FIRST_LOOK, original=Original("MMEdit", 0.1), ge=0
+    )
+    image_weight: float = setting(
+        0.3, "Loss weight of the rephrased image.", "ours", FIRST_LOOK, original=Original("MMEdit", 0.1), ge=0
+    )
+    locality_weight: float = setting(1.0, "Loss weight of text and image locality.", original=Original("MMEdit"), ge=0)
+    entries: ClassVar = {
+        "mend": Entry(
+            "A trained MLP turns the factors of the edit's gradient into a weight change.",
+            on_backbone(
+                "minigpt4-smol",
+                given("ours", "the best of 200 there was step 100", steps=100)
+                | given("ours", batch=4, check_every=50)
+                | given("tuned", edit_weight=0.1, strength=1.0),
+            ),
+        )
+    }
+    search: ClassVar = {"edit_weight": [0.1, 0.3, 1.0], "strength": [0.5, 1.0, 2.0, 4.0]}
 
 
 class KeMethod(NetworkMethod):
     """KE: an LSTM over the edit's text writes masks for its gradient."""
 
     method: Literal["ke"]
-    swapped: Fraction = Field(0.8, description="As for MEND; tuned: development edits.")
-    steps: Count = Field(600, description="Ours (VLKEB: 30K).")
-    batch: Count = Field(8, description="Ours.")
-    learning_rate: Positive = Field(3.0e-4, description="RMSprop (De Cao et al.: 3e-4).")
-    check_every: Count = Field(100, description="Ours.")
-    patience: Count = Field(3, description="Ours.")
-    hidden: Count = Field(128, description="Hidden width of the LSTM, a direction, and of the conditioners (De Cao).")
-    condition: Count = Field(1024, description="Width of the condition (De Cao et al.: 1024).")
-    scale: Positive = Field(100.0, description="Bound of the factor on a change; tuned: development edits (De Cao: 1).")
-    margin: Positive = Field(0.03, description="Locality divergence allowed at the start, nats; tuned (De Cao: 1e-3).")
-    margin_factor: float = Field(0.8, gt=0, le=1, description="Shrinks the margin at a check (De Cao et al.: 0.8) ...")
-    margin_accuracy: Fraction = Field(0.9, description="... where edits are right above this share (De Cao: 0.9).")
-    margin_floor: Positive = Field(1.0e-7, description="Least margin, nats (VLKEB: 1e-7).")
-    multiplier_rate: Positive = Field(0.1, description="RMSprop rate of the constraint's multiplier (De Cao: 0.1).")
+    swapped: Fraction = setting(
+        0.8,
+        "Share of training edits with another answer of the split as their target.",
+        "ours",
+        FIRST_LOOK,
+        original=Original("MMEdit", 0.0),
+    )
+    strength: float = setting(
+        2.0,
+        "Factor on the written change, in editing alone.",
+        "tuned",
+        original=Original(_NO_FACTOR, 1.0, equation=True),
+        ge=0,
+    )
+    steps: Count = setting(600, "Most optimiser steps.", "ours", original=Original("VLKEB", 30000))
+    learning_rate: Positive = setting(3.0e-4, "RMSprop learning rate.", original=Original("De Cao et al."))
+    hidden: Count = setting(
+        128, "Hidden width of the LSTM, per direction, and of the conditioners.", original=Original("De Cao et al.")
+    )
+    condition: Count = setting(1024, "Width of the condition.", original=Original("De Cao et al."))
+    scale: Positive = setting(
+        100.0, "Bound of the factor on a change.", "tuned", original=Original("De Cao et al.", 1.0, equation=True)
+    )
+    margin: Positive = setting(
+        0.03,
+        "Locality divergence allowed at the start, nats.",
+        "ours",
+        FIRST_LOOK,
+        original=Original("De Cao et al.", 1.0e-3),
+    )
+    margin_factor: float = setting(
+        0.8,
+        "Shrinks the margin at a check where edits are right often enough (margin_accuracy).",
+        original=Original("De Cao et al."),
+        gt=0,
+        le=1,
+    )
+    margin_accuracy: Fraction = setting(
+        0.9, "Share of right edits above which the margin shrinks.", original=Original("De Cao et al.")
+    )
+    margin_floor: Positive = setting(1.0e-7, "Least margin, nats.", original=Original("VLKEB"))
+    multiplier_rate: Positive = setting(
+        0.1, "RMSprop learning rate of the constraint's multiplier.", original=Original("De Cao et al.")
+    )
+    entries: ClassVar = {
+        "ke": Entry(
+            "A trained LSTM over the edit's text writes masks for the edit's gradient.",
+            on_backbone(
+                "minigpt4-smol",
+                given("ours", "minutes on a laptop; 200: 0.01 better there", steps=100)
+                | given("ours", batch=4, check_every=50)
+                | given("tuned", scale=400.0, strength=1.0),
+            ),
+        )
+    }
+    search: ClassVar = {"scale": [100.0, 400.0, 1600.0], "strength": [0.5, 1.0, 2.0, 4.0]}
 
 
-class SeracMethod(Section):
+class SeracMethod(MethodSection):
     """SERAC: stored edits, a scope classifier, a counterfactual language model; both trained on the method split."""
 
     method: Literal["serac"]
-    width: Count = Field(128, description="Hidden width of both models (ours).")
-    heads: Count = Field(4, description="Attention heads of both models (ours).")
-    scope_layers: Count = Field(2, description="Layers of the scope classifier (SERAC: DistilBERT's 6).")
-    counterfactual_layers: Count = Field(2, description="Layers of the counterfactual model (MMEdit: OPT-125M's 12).")
-    steps: Count = Field(600, description="Most optimiser steps of each model (ours).")
-    rows: int = Field(16, ge=2, description="Training edits a step (ours).")
-    learning_rate: Positive = Field(1.0e-3, description="AdamW learning rate (SERAC: Adam 1e-5, pretrained models).")
-    check: Count = Field(50, description="Steps between looks at the development edits (ours).")
-    patience: Count = Field(6, description="Looks without progress until training stops (ours).")
-    random_targets: Fraction = Field(0.5, description="Share of training targets made of random tokens (ours).")
-    scope_radius: Positive = Field(1.0, description="Squared distance that counts as 1, in editing alone (ours).")
-    mixture: Literal["soft", "hard"] = Field(
+    width: Count = setting(128, "Hidden width of both models.", "ours")
+    heads: Count = setting(4, "Attention heads of both models.", "ours")
+    scope_layers: Count = setting(
+        2, "Layers of the scope classifier (DistilBERT: 6).", "ours", original=Original("SERAC", 6)
+    )
+    counterfactual_layers: Count = setting(
+        2, "Layers of the counterfactual model (OPT-125M: 12).", "ours", original=Original("MMEdit", 12)
+    )
+    steps: Count = setting(600, "Most optimiser steps of each model.", "ours")
+    rows: int = setting(16, "Training edits per step.", "ours", ge=2)
+    learning_rate: Positive = setting(
+        1.0e-3, "AdamW learning rate.", "ours", "no pretrained models", original=Original("SERAC", 1.0e-5)
+    )
+    check: Count = setting(50, "Steps between looks at the development edits.", "ours")
+    patience: Count = setting(6, "Looks without progress until training stops.", "ours")
+    random_targets: Fraction = setting(0.5, "Share of training targets made of random tokens.", "ours")
+    mixture: Literal["soft", "hard"] = setting(
         "soft",
-        description="soft: both models' probabilities are mixed by the scope score (MMEdit, as shipped); hard: above "
-        "0.5 the counterfactual model alone answers, else the backbone alone (SERAC). In editing alone.",
+        "soft: probabilities mixed by the scope score; hard: above 0.5 the second model alone, else the first (SERAC).",
+        original=Original("MMEdit", equation=True),
     )
-    positions: Literal["all", "answer"] = Field(
+    positions: Literal["all", "answer"] = setting(
         "all",
-        description="Where it has a say: at every position of a row (MMEdit), or from the last prompt token on (ours). "
-        "In editing alone.",
+        "Where the second model has a say: all of a row; answer: from the last prompt token on (ours).",
+        original=Original("MMEdit", equation=True),
     )
-    leak_answer: bool = Field(
-        False,
-        description="The classifier reads question and answer, as released by MMEdit; off: question only (SERAC).",
+    leak_answer: bool = setting(
+        False, "The classifier reads the answer too, as released by MMEdit.", original=Original("SERAC", equation=True)
     )
+    scope_radius: Positive = setting(
+        1.0,
+        "Squared distance that counts as 1, in editing alone.",
+        "ours",
+        original=Original(_NO_FACTOR, 1.0, equation=True),
+    )
+    entries: ClassVar = {
+        "serac": Entry(
+            "Stored edits, a scope classifier and a counterfactual model.",
+            on_backbone(
+                "minigpt4-smol",
+                given("ours", "copying is learned more slowly over 49,152 tokens", steps=1200)
+                | given("tuned", random_targets=0.75),
+            ),
+        )
+    }
+    search: ClassVar = {"random_targets": [0.25, 0.5, 0.75], "scope_radius": [0.3, 1.0, 3.0, 10.0]}
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> "SeracMethod":

@@ -16,7 +16,6 @@ with Stage(snakemake) as config:
         diagnostics=Path(inputs.diagnostics),
         checks=checks,
         figures=[Path(path) for path in inputs.figures],
-        settings=Path(inputs.settings),
         benchmarks=Path(params.benchmarks),
     )
     notes = [note for path in inputs.counts for note in counts_notes(Path(path))]

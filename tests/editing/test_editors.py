@@ -20,7 +20,8 @@ from unike_lib.editing.tpatcher import TPatcher
 from unike_lib.editing.unike import Unike, zeta_and_map
 from unike_lib.knowledge.encoders import Encoder, LayerEncoders
 from unike_lib.knowledge.memory import Memory
-from unike_lib.methods import FineTuneMethod, IkeMethod, TPatcherMethod, UnikeMethod
+from unike_lib.methods import FineTuneMethod
+from unike_lib.neuron_methods import IkeMethod, TPatcherMethod, UnikeMethod
 
 LAYERS = (2, 3, 4, 5)
 

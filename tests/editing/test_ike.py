@@ -19,7 +19,7 @@ from unike_lib.editing.patch import Patch
 from unike_lib.editing.registry import EditorSources, build_editor
 from unike_lib.editing.retrieval import TextIndex, mean_embeddings, text_encoder
 from unike_lib.io import write_json
-from unike_lib.methods import IkeMethod
+from unike_lib.neuron_methods import IkeMethod
 from unike_lib.types import EditCase, EditRequest, InputError, Probe, Query
 
 TEXTS = ["what is this ? hot dog", "name it", "a photo of a red owl on the left", "what is this ? cat"]

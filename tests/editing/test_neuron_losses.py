@@ -17,7 +17,7 @@ from unike_lib.editing.neurons import NeuronSource, activation_loss, memory_loss
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.tpatcher import TPatcher
 from unike_lib.editing.unike import SteeredNeurons, Unike
-from unike_lib.methods import TPatcherMethod
+from unike_lib.neuron_methods import TPatcherMethod
 from unike_lib.types import EditRequest
 
 

@@ -27,7 +27,7 @@ from unike_lib.editing.latent import Slots
 from unike_lib.editing.patch import Patch
 from unike_lib.editing.serac import Serac, SeracModels
 from unike_lib.editing.weight_changes import WeightChanges
-from unike_lib.methods import IkeMethod
+from unike_lib.neuron_methods import IkeMethod
 
 # Two sessions; each edit of one is another's at another position.
 SEQUENCES = ([0, 1, 2], [2, 4, 1])

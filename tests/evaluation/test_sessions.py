@@ -26,7 +26,8 @@ from unike_lib.evaluation.records import RECORD_SCHEMA, SWEEP_SCHEMA, Before
 from unike_lib.evaluation.sessions import records_table, run_edits
 from unike_lib.evaluation.tuning import grid_trials, search, sweep
 from unike_lib.io import read_table, write_table
-from unike_lib.methods import FineTuneMethod, IkeMethod
+from unike_lib.methods import FineTuneMethod
+from unike_lib.neuron_methods import IkeMethod
 from unike_lib.trained_methods import SeracMethod
 from unike_lib.types import PROBE_KINDS, Probe, Query
 

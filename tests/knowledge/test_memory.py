@@ -35,7 +35,7 @@ def test_a_file_without_values_is_named(tmp_path):
 
     write_tensors(tmp_path / "m.safetensors", {"4.h_sem": torch.ones(2, 3)}, "mark")
     with pytest.raises(InputError, match=r"4\.h_pos"):
-        load_memory(tmp_path / "m.safetensors")
+        load_memory(tmp_path / "m.safetensors", "last")
 
 
 def test_encoded_keys_are_encoded_values(tmp_path):
@@ -47,7 +47,7 @@ def test_encoded_keys_are_encoded_values(tmp_path):
     write_tensors(
         tmp_path / "m.safetensors", {f"4.{n}": values * (n != "h_sem") + 1.0 * (n == "h_sem") for n in names}, "mark"
     )
-    memory = load_memory(tmp_path / "m.safetensors", encoders={4: encoder})
+    memory = load_memory(tmp_path / "m.safetensors", "last", encoders={4: encoder})
     query = torch.randn(1, 3)
     best = torch.nn.functional.cosine_similarity(encoder(values), query, dim=-1).argsort(descending=True)
     assert memory.search(4, query, 5)[0][0].tolist() == best[:5].tolist()
@@ -60,4 +60,4 @@ def test_values_for_some_of_the_keys_are_refused(tmp_path):
     tensors = {"4.h_sem": torch.ones(3, 2), "4.h_pos": torch.ones(2, 2), "4.h_pos_mean": torch.ones(2, 2)}
     write_tensors(tmp_path / "m.safetensors", tensors, "mark")
     with pytest.raises(InputError, match=r"layer 4: .*found \[3, 2\] and \[2, 2\]"):
-        load_memory(tmp_path / "m.safetensors")
+        load_memory(tmp_path / "m.safetensors", "last")

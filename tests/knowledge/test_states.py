@@ -49,16 +49,16 @@ def test_answers_that_do_not_end_are_neither_triplets_nor_wrong(backbone, cases,
     cut = sum(answer is None for answer in answers.values())
     if not wrong:
         with pytest.raises(InputError, match=f"{cut} of 5 answers do not end within {limit} tokens"):
-            collect_triplets(backbone, cases, 100, limit)
+            collect_triplets(backbone, cases, 100, limit, 0)
         return
-    assert {triplet.id: triplet.negative for triplet in collect_triplets(backbone, cases, 100, limit)} == wrong
+    assert {triplet.id: triplet.negative for triplet in collect_triplets(backbone, cases, 100, limit, 0)} == wrong
     assert f"left out: {cut} of 5 answers" in caplog.text
 
 
 def test_triplets_are_the_wrong_answers_with_the_truth(tmp_path, backbone, cases):
     own = backbone.text(generate(backbone, [cases[0].request.query], [[]])[0])
     right = EditCase(EditRequest("right", "vqa", "image-0", "what is this ?", own), (), ("f",))
-    triplets = collect_triplets(backbone, [*cases, right], 100, 16)
+    triplets = collect_triplets(backbone, [*cases, right], 100, 16, 0)
     write_triplets(triplets, tmp_path / "t.parquet", "mark")
     assert read_triplets(tmp_path / "t.parquet") == triplets
     assert "right" not in [t.id for t in triplets] and triplets
@@ -67,11 +67,11 @@ def test_triplets_are_the_wrong_answers_with_the_truth(tmp_path, backbone, cases
         assert triplet.positive == truth[triplet.id]
         assert normalise_answer(triplet.negative) != normalise_answer(triplet.positive)
     with pytest.raises(InputError, match="none of the 1 pool questions is answered wrongly"):
-        collect_triplets(backbone, [right], 100, 16)
+        collect_triplets(backbone, [right], 100, 16, 0)
 
 
 def test_states_are_attention_inputs_at_the_named_tokens(tmp_path, backbone, cases):
-    write_triplets(collect_triplets(backbone, cases, 100, 16), tmp_path / "t.parquet", "mark")
+    write_triplets(collect_triplets(backbone, cases, 100, 16, 0), tmp_path / "t.parquet", "mark")
     triplets = read_triplets(tmp_path / "t.parquet")
     extract_states(backbone, tmp_path / "t.parquet", tmp_path / "s.parquet", "mark")
     states = read_states(tmp_path / "s.parquet", "mark")
@@ -112,7 +112,7 @@ def test_a_memory_has_h_sem_as_keys_and_h_pos_as_values(tmp_path):
 
 
 def test_states_that_are_not_finite_are_refused(tmp_path, backbone, cases):
-    write_triplets(collect_triplets(backbone, cases, 100, 16), tmp_path / "t.parquet", "mark")
+    write_triplets(collect_triplets(backbone, cases, 100, 16, 0), tmp_path / "t.parquet", "mark")
     extract_states(backbone, tmp_path / "t.parquet", tmp_path / "s.parquet", "mark")
     table = pd.read_parquet(tmp_path / "s.parquet")
     spoiled = table.at[3, "h_neg"].copy()

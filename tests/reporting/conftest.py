@@ -3,7 +3,7 @@
 import pytest
 from made_up_records import BACKBONES, METHODS, TASKS, VARIANTS, admission_scores, make_records
 
-from unike_lib.config import load_config
+from unike_lib.config import Config
 from unike_lib.io import write_table
 
 VALUES = [0.0, 0.01, 1.0]
@@ -67,7 +67,7 @@ def admission(tmp_path_factory):
 @pytest.fixture(scope="session")
 def config():
     methods = {name: {"method": name} for name in METHODS[:-1]} | {"unike-paper": {"like": "unike"}} | VARIANTS
-    return load_config(
+    return Config.model_validate(  # nothing of the default run's entries
         {
             "seed": 3,
             "benchmark": {},

@@ -217,9 +217,15 @@ def test_differences_are_of_the_tables_own_rows(criterion, tables):
 
 def test_the_note_of_a_table_says_what_departs_from_the_originals(table_cells, config, admission, tmp_path):
     """Made from the settings: a row's own on its own backbone, in Tables 1 to 4 and in their averages."""
-    tuned = {"method": "unike", "alpha_scale": 0.25, "by_backbone": {"left": {"alpha_scale": 1.0, "steps": 77}}}
+    tuned = {
+        "method": "unike",
+        "steps": 10,
+        "alpha_scale": 0.25,
+        "by_backbone": {"left": {"alpha_scale": 1.0, "steps": 77}},
+    }
     evaluation = config.evaluation.model_copy(update={"max_new_tokens": 19})
-    update = {"methods": config.methods | {"unike": tuned}, "evaluation": evaluation}
+    original = {"method": "fine-tune", "steps": 15, "learning_rate": 1.5e-4}
+    update = {"methods": config.methods | {"unike": tuned, "fine-tune": original}, "evaluation": evaluation}
     changed = config.model_copy(update=update)
     out = {name: {"markdown": tmp_path / f"{name}.md"} for name in ("table1", "table5")}
     write_table("table1", table_cells["table1"], admission, out["table1"], changed)

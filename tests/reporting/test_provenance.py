@@ -1,59 +1,59 @@
 """Sources of settings, versions."""
 
-import re
-from pathlib import Path
-
-import pytest
 import yaml
 
-from unike_lib.config import load_config
-from unike_lib.reporting.provenance import setting_sources, source_of, versions
-
-ROOT = Path(__file__).parents[2]
-TEXT = """\
-seed: 0               # ours: everything
-part:                 # MMEdit: a section
-  rate: 1.0e-4        # tuned: development edits (VLKEB: 2e-4)
-  name: "a # b"
-  inner: {x: [1, 2], y: "off"}   # paper
-free: null
-"""
+from unike_lib.config import default_values, load_config
+from unike_lib.reporting.provenance import setting_sources, versions
+from unike_lib.section import SOURCES
 
 
-def test_sources_come_from_the_own_comment_or_the_sections():
-    effective = {"seed": 1, "part": {"rate": 1e-4, "name": "a # b", "inner": {"x": [1, 2], "y": "off"}}, "free": None}
-    table = setting_sources(TEXT, effective).set_index("setting")
-    assert table["source"].to_dict() == {
-        "seed": "ours",
-        "part.rate": "tuned",
-        "part.name": "MMEdit",
-        "part.inner.x": "paper",
-        "part.inner.y": "paper",
-        "free": "",
-    }
-    assert table["changed"].to_dict() == {name: name == "seed" for name in table.index}
-    assert table.loc["part.rate", "note"] == "tuned: development edits (VLKEB: 2e-4)"
-    assert table.loc["part.inner.x", "value"] == "[1, 2]" and table.loc["free", "value"] == "null"
+def sources(overlay):
+    config = load_config(yaml.safe_load(overlay) or {})
+    return setting_sources(config.model_dump(mode="json")).set_index("setting")
 
 
-@pytest.mark.parametrize(
-    ("note", "source"),
-    [("T-Patcher: 1", "T-Patcher"), ("ours (paper: 15K)", "ours"), ("a folder of MMEdit files", ""), ("", "")],
-)
-def test_a_comment_begins_with_its_source(note, source):
-    assert source_of(note) == source
-
-
-def test_the_default_configuration_differs_in_nothing_from_itself():
-    text = (ROOT / "config.yaml").read_text()
-    table = setting_sources(text, load_config(yaml.safe_load(text)).model_dump(mode="json"))
+def test_the_default_run_differs_in_nothing_from_itself_and_names_its_sources():
+    table = sources("")
     assert not table["changed"].any(), table[table["changed"]]
-    sources = table.set_index("setting")["source"]
-    assert sources["methods.unike.memory_weight"] == "tuned" and sources["methods.unike.top_k"] == "paper"
-    unnamed = sources[sources == ""].index
-    assert all(
-        re.fullmatch(r"(backbones|methods|benchmark|table\d|figures|evaluation)\..*", name) for name in unnamed
-    ), unnamed
+    expected = {
+        "methods.unike.memory_weight": "tuned (T-Patcher: 5)",
+        "methods.unike.top_k": "paper, 4.1",
+        "methods.unike.by_backbone.minigpt4-smol.alpha_scale": "tuned (UniKE Eq. 7: 1)",
+        "methods.only-intrin.zeta": "paper, Table 4",
+        "methods.unike-paper.steps": "released",
+        "methods.fine-tune.by_backbone.minigpt4-smol.learning_rate": "tuned",
+        "backbones.minigpt4-smol.layers": "ours: the window that the admission test finds (results/admission.md) "
+        "(UniKE 4.1: last_four)",
+        "benchmark.files.vqa.train": "MMEdit",
+        "figures.sweeps.fig4a.vary.intrin-latent-ike.top_k": "paper, Fig. 4a",
+        "seed": "ours",
+    }
+    assert table["source"][list(expected)].to_dict() == expected
+    unnamed = set(table.index[table["source"] == ""])
+    assert unnamed == {f"methods.{name}.{key}" for name, entry in default_values()["methods"].items()
+                       for key in ("method", "like") if key in entry}  # fmt: skip
+    assert all(source.startswith(tuple(SOURCES)) for source in table["source"] if source)
+    assert (table["note"] != "").sum() > 300
+
+
+def test_a_value_that_a_file_changed_is_called_so_unless_it_is_the_originals():
+    table = sources(
+        "{seed: 3, methods: {fine-tune: {steps: 15, weight_decay: 0.5}, mine: {like: unike, top_k: 40, beta: 0.2}},"
+        "backbones: {mine: {family: llava, folder: x, max_triplets: 20000}}, knowledge: {memory_states: 40000}}"
+    )
+    changed = table[table["changed"]]
+    assert changed["source"].to_dict() == {
+        "seed": "changed",
+        "backbones.mine.family": "changed",
+        "backbones.mine.folder": "changed",
+        "knowledge.memory_states": "T-Patcher",
+        "methods.fine-tune.steps": "VLKEB",
+        "methods.fine-tune.weight_decay": "changed",
+        "methods.mine.like": "changed",
+        "methods.mine.beta": "changed",
+    }
+    assert table.loc["backbones.mine.max_triplets", "source"] == "ours"
+    assert table.loc["methods.mine.top_k", ["value", "source"]].tolist() == ["40", "paper, 4.1"]
 
 
 def test_versions_are_those_of_the_environment():

@@ -82,7 +82,6 @@ def sources(table_cells, config, admission, tmp_path_factory):
         diagnostics=folder / "diagnostics.csv",
         checks={name: folder / f"{name}.csv" for name in BACKBONES},
         figures=figures,
-        settings=ROOT / "config.yaml",
         benchmarks=folder / "benchmarks",
     )
 

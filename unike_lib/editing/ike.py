@@ -24,7 +24,7 @@ from unike_lib.editing.contexts import Contexts
 from unike_lib.editing.editor import Outcome
 from unike_lib.editing.patch import Patch
 from unike_lib.editing.retrieval import TextIndex, text_encoder
-from unike_lib.methods import ContextSettings
+from unike_lib.neuron_methods import ContextSettings
 from unike_lib.types import EditCase, EditRequest, ProbeKind
 
 FACT, PROMPT, END, GAP = "New Fact: ", "Prompt: ", "\n", "\n\n"

@@ -15,7 +15,7 @@ from unike_lib.editing.editor import edit_loss
 from unike_lib.editing.extra_neurons import ExtraNeurons, Neurons
 from unike_lib.editing.optimise import descend
 from unike_lib.editing.patch import Patch
-from unike_lib.methods import NeuronMethod
+from unike_lib.neuron_methods import NeuronMethod
 from unike_lib.types import EditRequest
 
 KEY_NOISE = 0.1

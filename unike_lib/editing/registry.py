@@ -24,15 +24,8 @@ from unike_lib.editing.tpatcher import TPatcher
 from unike_lib.editing.training import Split
 from unike_lib.editing.unike import Unike
 from unike_lib.io import read_tensors, write_tensors
-from unike_lib.methods import (
-    ContextSettings,
-    FineTuneMethod,
-    IkeMethod,
-    MethodSettings,
-    TPatcherMethod,
-    UnikeMethod,
-    resolve_method,
-)
+from unike_lib.methods import FineTuneMethod, MethodSettings, resolve_method
+from unike_lib.neuron_methods import ContextSettings, IkeMethod, TPatcherMethod, UnikeMethod
 from unike_lib.runtime import Job
 from unike_lib.trained_methods import IN_EDITING_ALONE, KeMethod, MendMethod, SeracMethod
 from unike_lib.types import EditCase, InputError

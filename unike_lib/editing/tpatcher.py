@@ -10,7 +10,7 @@ from unike_lib.editing.neurons import NeuronSource, NeuronTrainer
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.states import read_ffn_inputs
-from unike_lib.methods import TPatcherMethod
+from unike_lib.neuron_methods import TPatcherMethod
 from unike_lib.types import EditRequest
 
 

@@ -21,7 +21,7 @@ from unike_lib.knowledge.encoders import LayerEncoders, load_encoders
 from unike_lib.knowledge.extraction import states_of_answers
 from unike_lib.knowledge.memory import load_memory
 from unike_lib.knowledge.states import VALUE_COLUMNS, read_ffn_inputs
-from unike_lib.methods import UnikeMethod
+from unike_lib.neuron_methods import UnikeMethod
 from unike_lib.types import EditRequest, InputError
 
 MOST_TOKENS = 2048  # tokens of a training step behind contexts: its graph in memory

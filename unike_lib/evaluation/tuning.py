@@ -14,7 +14,7 @@ from unike_lib.editing.editor import Editor
 from unike_lib.editing.objective import objective
 from unike_lib.evaluation.records import Before, Score
 from unike_lib.evaluation.sessions import run_edits
-from unike_lib.methods import setting_text
+from unike_lib.section import setting_text
 from unike_lib.types import PROBE_KINDS, EditCase
 
 EditorOf = Callable[[dict[str, Any]], Editor]

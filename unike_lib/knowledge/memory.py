@@ -68,7 +68,7 @@ def build_memory(states: Path, out: Path) -> None:
     write_tensors(out, tensors, fingerprint("memory", states))
 
 
-def load_memory(path: Path, h_pos: str = "last", encoders: Mapping[int, Encoder] | None = None) -> Memory:
+def load_memory(path: Path, h_pos: str, encoders: Mapping[int, Encoder] | None = None) -> Memory:
     """Read a memory.
 
     Args:

@@ -35,7 +35,7 @@ class Triplet:
 
 
 def collect_triplets(
-    backbone: Backbone, cases: Sequence[EditCase], limit: int, max_new_tokens: int, seed: int = 0
+    backbone: Backbone, cases: Sequence[EditCase], limit: int, max_new_tokens: int, seed: int
 ) -> list[Triplet]:
     """Ask the backbone the pool's questions and return those it gets wrong, with the truth, until there are enough.
 

@@ -48,8 +48,7 @@ class ReportSources:
 
     tables: CSV files, a table's name alone or with a criterion, such as table1.csv and table1_mmedit.csv, or with
     "differences"; admission, diagnostics: CSV files; checks: backbone -> CSV file of its encoders' checks; figures: PNG
-    files, in the order of the page (X_mmedit.png goes with X.png); settings: config.yaml; benchmarks: Snakemake's
-    folder of times.
+    files, in the order of the page (X_mmedit.png goes with X.png); benchmarks: Snakemake's folder of times.
     """
 
     tables: Sequence[Path]
@@ -57,7 +56,6 @@ class ReportSources:
     diagnostics: Path
     checks: Mapping[str, Path]
     figures: Sequence[Path]
-    settings: Path
     benchmarks: Path
 
 
@@ -85,7 +83,7 @@ def write_report(sources: ReportSources, out: Path, config: Config, notes: Seque
         checks=plain_table(_joined(sources.checks)),
         tuning=plain_table(searched(config, list(shown))),
         trials=config.tuning.trials,
-        settings=_settings(sources.settings, config),
+        settings=_settings(config),
         times=plain_table(_rounded(run_times(sources.benchmarks))),
         versions={"unike": __version__, **versions()},
         confidence=confidence_text(config),
@@ -177,9 +175,9 @@ def doubted(found: Mapping[str, Verdict]) -> list[str]:
     return sentences
 
 
-def _settings(path: Path, config: Config) -> list[tuple[str, list[dict[str, Any]]]]:
+def _settings(config: Config) -> list[tuple[str, list[dict[str, Any]]]]:
     """Return the settings by section, each with value, source and note."""
-    table = setting_sources(path.read_text(encoding="utf-8"), config.model_dump(mode="json"))
+    table = setting_sources(config.model_dump(mode="json"))
     return [(str(name), rows_of(rows)) for name, rows in table.groupby("section", sort=False)]
 
 
