@@ -14,9 +14,9 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
 import torch
 
 from bench import edit_loop, flops, memory_search, pipeline, scaling, scoring, start_up, states, subjects, timing
-from unike_lib.editing.registry import EditorSources, build_editor
+from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.io import atomic_path
-from unike_lib.methods import resolve_method
+from unike_lib.method import resolve_method
 
 NANO, EDITS, SESSIONS = "blip2-nano", 16, 16
 SMOKE = ("--configfile", str(subjects.ROOT / "presets" / "smoke.yaml"))

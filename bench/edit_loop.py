@@ -13,11 +13,11 @@ from bench.subjects import Subject, default_config
 from bench.timing import Row, compare, in_turn
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.editing.editor import Editor, edit_loss, request_trunk
-from unike_lib.editing.fine_tune import FineTune
-from unike_lib.editing.neurons import NeuronTrainer
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.tpatcher import TPatcher
-from unike_lib.methods import resolve_method
+from unike_lib.method import resolve_method
+from unike_lib.methods.fine_tune.editor import FineTune
+from unike_lib.methods.shared.neuron_training import NeuronTrainer
+from unike_lib.methods.t_patcher.editor import TPatcher
 
 LOSSES_APART = 1e-3
 MakeEditor = Callable[[Backbone], Editor]

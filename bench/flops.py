@@ -14,8 +14,8 @@ from bench.edit_loop import t_patcher
 from bench.subjects import Subject
 from unike_lib.backbones.batch import IGNORED, Prepared
 from unike_lib.editing.editor import request_trunk
-from unike_lib.editing.neurons import NeuronSource
 from unike_lib.editing.patch import Patch
+from unike_lib.methods.shared.neuron_training import NeuronSource
 
 
 def step_floor(subject: Subject, trunk: Prepared, neurons: int) -> float:

@@ -16,21 +16,25 @@ from unike_lib.backbones.family import find_family
 from unike_lib.backbones.load import input_form
 from unike_lib.backbones.visual import embed_images
 from unike_lib.editing.editor import Editor
-from unike_lib.editing.fine_tune import FineTune
-from unike_lib.editing.hypernetwork import NetworkEditor
-from unike_lib.editing.ike import Ike
-from unike_lib.editing.ke import build_ke
-from unike_lib.editing.latent import LatentShift
-from unike_lib.editing.mend import build_mend
-from unike_lib.editing.neurons import NeuronTrainer
-from unike_lib.editing.serac import Serac, SeracModels
-from unike_lib.editing.tpatcher import TPatcher
-from unike_lib.editing.unike import Unike
 from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.memory import Memory
-from unike_lib.methods import FineTuneMethod
-from unike_lib.neuron_methods import IkeMethod, TPatcherMethod, UnikeMethod
-from unike_lib.trained_methods import KeMethod, MendMethod, SeracMethod
+from unike_lib.methods.fine_tune.editor import FineTune
+from unike_lib.methods.fine_tune.settings import FineTuneMethod
+from unike_lib.methods.ike.editor import Ike
+from unike_lib.methods.ike.settings import IkeMethod
+from unike_lib.methods.ke.network import build_ke
+from unike_lib.methods.ke.settings import KeMethod
+from unike_lib.methods.mend.network import build_mend
+from unike_lib.methods.mend.settings import MendMethod
+from unike_lib.methods.serac.editor import Serac, SeracModels
+from unike_lib.methods.serac.settings import SeracMethod
+from unike_lib.methods.shared.hypernetwork import NetworkEditor
+from unike_lib.methods.shared.neuron_training import NeuronTrainer
+from unike_lib.methods.t_patcher.editor import TPatcher
+from unike_lib.methods.t_patcher.settings import TPatcherMethod
+from unike_lib.methods.unike.editor import Unike
+from unike_lib.methods.unike.latent_shift import LatentShift
+from unike_lib.methods.unike.settings import UnikeMethod
 from unike_lib.types import EditCase, EditRequest, Probe, Query
 
 BACKBONES = {"blip2-opt-2.7b": "blip2", "minigpt4-vicuna-7b": "minigpt4"}

@@ -13,7 +13,7 @@ import torch
 from transformers import Blip2Config, Blip2ForConditionalGeneration
 
 from tools.random_models import geometry
-from unike_lib.editing.fine_tune import OPTIMISER_BYTES
+from unike_lib.methods.fine_tune.editor import OPTIMISER_BYTES
 from unike_lib.reporting.markdown import markdown_table
 
 HALF, SINGLE = 2, 4  # bytes of bfloat16 (the frozen model) and float32 (everything that an edit learns)

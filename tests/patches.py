@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from unike_lib.editing.contexts import Contexts
-from unike_lib.editing.counterfactual import CounterfactualMix
-from unike_lib.editing.extra_neurons import ExtraNeurons
-from unike_lib.editing.latent import LatentShift
-from unike_lib.editing.low_rank import LowRankChanges
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.weight_changes import WeightChanges
+from unike_lib.methods.fine_tune.weight_changes import WeightChanges
+from unike_lib.methods.ike.contexts import Contexts
+from unike_lib.methods.serac.counterfactual import CounterfactualMix
+from unike_lib.methods.shared.low_rank import LowRankChanges
+from unike_lib.methods.shared.neurons import ExtraNeurons
+from unike_lib.methods.unike.latent_shift import LatentShift
 
 
 def patch_of(sessions, neurons=None, changes=None, shift=None, slots=None, **others):

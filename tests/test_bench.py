@@ -16,8 +16,8 @@ from bench import edit_loop, flops, memory_search, scaling, scoring, states, sub
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import request_trunk
-from unike_lib.editing.neurons import NeuronSource
 from unike_lib.editing.patch import Patch
+from unike_lib.methods.shared.neuron_training import NeuronSource
 
 ROOT = Path(__file__).parents[1]
 

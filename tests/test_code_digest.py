@@ -32,7 +32,7 @@ def script(library, text):
 
 
 def test_follows_imports_also_in_functions_and_circles(library):
-    found = library_files(script(library, "from unike_lib.a import x\n"), library)
+    found = library_files([script(library, "from unike_lib.a import x\n")], library)
     assert [file.relative_to(library).as_posix() for file in found] == ["a.py", "b.py", "pack/c.py"]
 
 
@@ -59,7 +59,7 @@ def test_imports_are_found_in_every_kind_of_block(library, text):
 
 
 def test_configuration_is_left_out(library):
-    found = library_files(script(library, "if True:\n    from unike_lib import d\n"), library)
+    found = library_files([script(library, "if True:\n    from unike_lib import d\n")], library)
     assert [file.name for file in found] == ["d.py"]
 
 
@@ -107,8 +107,36 @@ def test_every_change_of_code_changes_the_digest(library, was, now):
 
 def test_digest_covers_package_data(library):
     file = script(library, "import json\n")
-    before = code_digest(file, ["*.csv"], library)
+    before = code_digest(file, ["*.csv"], library=library)
     (library / "table.csv").write_text("2\n")
-    assert code_digest(file, ["*.csv"], library) != before
+    assert code_digest(file, ["*.csv"], library=library) != before
     with pytest.raises(FileNotFoundError, match=r"\*\.tsv"):
-        code_digest(file, ["*.tsv"], library)
+        code_digest(file, ["*.tsv"], library=library)
+
+
+def test_a_room_is_code_but_for_its_manifest_and_settings(library, tmp_path):
+    """It is not imported by name: its functions count and what they import, its default values do not."""
+    room, settings = library / "methods" / "x" / "__init__.py", library / "methods" / "x" / "settings.py"
+    room.parent.mkdir(parents=True)
+    settings.write_text("STEPS = 3\n")
+    text = (
+        "from unike_lib.methods.x.settings import STEPS\n\n\ndef build():\n    import unike_lib.d\n\n\nMETHOD = [1]\n"
+    )
+    room.write_text(text)
+    file = script(library, "import json\n")
+    digests = [code_digest(file, rooms=[room], library=library)]
+    for changed, content in (
+        (settings, "STEPS = 4\n"),
+        (room, text.replace("[1]", "[2]")),
+        (room, text.replace("():", "(x):")),
+        (library / "d.py", "changed = 1\n"),
+    ):
+        changed.write_text(content)
+        digests.append(code_digest(file, rooms=[room], library=library))
+    assert digests[0] == digests[1] == digests[2] and len(set(digests[2:])) == 3
+    assert code_digest(file, library=library) not in digests
+    own = tmp_path / "own.py"
+    own.write_text("def build():\n    return 1\n")
+    first = code_digest(file, rooms=[own], library=library)
+    own.write_text("def build():\n    return 2\n")
+    assert code_digest(file, rooms=[own], library=library) != first

@@ -19,8 +19,6 @@ from unike_lib.backbones.load import load_model
 from unike_lib.backbones.visual import VisualStore
 from unike_lib.benchmark.mmedit import FIELDS, load_image, read_cases
 from unike_lib.checksum import LIST
-from unike_lib.editing.hypernetwork import load_network
-from unike_lib.editing.mend import build_mend
 from unike_lib.evaluation.records import Before
 from unike_lib.io import (
     atomic_path,
@@ -37,7 +35,9 @@ from unike_lib.knowledge.encoders import KINDS, Encoder, load_encoders
 from unike_lib.knowledge.memory import load_memory
 from unike_lib.knowledge.states import STATE_COLUMNS, read_ffn_inputs, read_states, states_schema
 from unike_lib.knowledge.triplets import read_triplets
-from unike_lib.trained_methods import MendMethod
+from unike_lib.methods.mend.network import build_mend
+from unike_lib.methods.mend.settings import MendMethod
+from unike_lib.methods.shared.hypernetwork import load_network
 from unike_lib.types import InputError
 
 FLIPS, CUTS = 60, 12

@@ -10,9 +10,9 @@ from bench import gpu_stage, memory_sum
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.editing import fine_tune, neurons
 from unike_lib.editing.editor import request_trunk
-from unike_lib.editing.hypernetwork import edit_gradients
-from unike_lib.editing.latent import LatentShift
-from unike_lib.editing.neurons import NeuronSource
+from unike_lib.methods.shared.hypernetwork import edit_gradients
+from unike_lib.methods.shared.neuron_training import NeuronSource
+from unike_lib.methods.unike.latent_shift import LatentShift
 
 ROOT = Path(__file__).parents[1]
 BACKBONES = ["blip2-opt-2.7b", "minigpt4-vicuna-7b"]

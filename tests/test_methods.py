@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from unike_lib.methods import resolve_method
+from unike_lib.method import resolve_method
 from unike_lib.section import setting_text
 
 METHODS = {

@@ -4,7 +4,7 @@ import pytest
 
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.config import Config
-from unike_lib.methods import KINDS, VARIANTS
+from unike_lib.method import default_entries, methods
 from unike_lib.originals import departure_lines, departures, rows_of_tables
 from unike_lib.section import about
 
@@ -91,7 +91,11 @@ def fields_of(config, method="row"):
 
 def known(kind):
     """The settings of a method that have an original."""
-    return {name for name in KINDS[kind].model_fields if about(KINDS[kind], name).original is not None}
+    return {
+        name
+        for name in methods()[kind].settings.model_fields
+        if about(methods()[kind].settings, name).original is not None
+    }
 
 
 def changed(value):
@@ -202,7 +206,7 @@ def test_rows_of_several_tables_come_once_backbone_by_backbone(default):
 def test_every_name_is_a_setting(default):
     """What must be on for a setting to act, and what rows rest on outside of the method."""
     places = {"backbone": default.backbones["blip2-nano"], "knowledge": default.knowledge}
-    for kind in KINDS.values():
+    for kind in (method.settings for method in methods().values()):
         needs = [name for field in known_originals(kind) for name in field.needs]
         for place, names in kind.rests_on.items():
             needs += [need for each in names.values() for need in each]
@@ -212,10 +216,10 @@ def test_every_name_is_a_setting(default):
                 for part in parts:
                     section = getattr(section, part)
                 assert about(type(section), last).original is not None, name
-        fields = {name for each in KINDS.values() for name in each.model_fields}
+        fields = {name for method in methods().values() for name in method.settings.model_fields}
         assert {name for need in needs for name in need.split("|")} <= fields
-    for entry in VARIANTS.values.values():
-        assert set(entry.originals) <= set(KINDS["unike"].model_fields)
+    for entry in default_entries().values():
+        assert set(entry.originals) <= set(methods()["unike"].settings.model_fields)
 
 
 def known_originals(kind):

@@ -13,7 +13,7 @@ import yaml
 
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.config import Config, EvaluationConfig, default_values, load_config
-from unike_lib.methods import resolve_method
+from unike_lib.method import resolve_method
 from unike_lib.section import Original, setting
 from unike_lib.setting_list import settings_of
 from unike_lib.table_config import tasks_of

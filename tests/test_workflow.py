@@ -10,7 +10,7 @@ import yaml
 from forked_snakemake import snakemake
 
 from unike_lib.config import load_config
-from unike_lib.methods import resolve_method
+from unike_lib.method import resolve_method
 from unike_lib.reporting.paper import PAPER_METHODS, PAPER_VARIANTS, paper_cells
 from unike_lib.types import InputError
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from unike_lib.config import Config, default_values
-from unike_lib.methods import KINDS, default_methods, kind_of
+from unike_lib.method import default_methods, method_of, methods
 from unike_lib.section import SOURCES, Section, setting_text
 from unike_lib.setting_list import Setting, settings_of
 
@@ -115,7 +115,8 @@ def schema() -> dict[str, Any]:
     """Return the JSON schema of a file that is laid over config.yaml: nothing is required in it."""
     whole = Config.model_json_schema()
     definitions = whole["$defs"]
-    for method, kind in KINDS.items():
+    kinds = {name: method.settings for name, method in methods().items()}
+    for method, kind in kinds.items():
         own = kind.model_json_schema()
         definitions |= own.pop("$defs", {})
         reference = {"$ref": f"#/$defs/{kind.__name__}"}
@@ -124,10 +125,10 @@ def schema() -> dict[str, Any]:
             "by_backbone": {"type": "object", "additionalProperties": reference},
         }
         definitions[kind.__name__] = own
-    methods, entries = whole["properties"]["methods"], default_methods()
-    references = {name: {"$ref": f"#/$defs/{kind_of(entries, entry).__name__}"} for name, entry in entries.items()}
-    methods["properties"] = references
-    methods["additionalProperties"] = {"anyOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in KINDS.values()]}
+    variants, entries = whole["properties"]["methods"], default_methods()
+    references = {name: {"$ref": f"#/$defs/{method_of(entries, name).settings.__name__}"} for name in entries}
+    variants["properties"] = references
+    variants["additionalProperties"] = {"anyOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in kinds.values()]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | _pruned(whole)
 
 

@@ -2,21 +2,23 @@
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 LIBRARY = Path(__file__).parent
-# Rules name the settings that shape their results as parameters; these modules change nothing by themselves.
-SETTINGS = {
-    *("unike_lib.config", "unike_lib.backbone_config", "unike_lib.knowledge_config"),
-    *("unike_lib.methods", "unike_lib.neuron_methods", "unike_lib.trained_methods"),
-}
+# Rules name the settings that shape their results as parameters, and the rooms of their methods as code; these modules
+# change nothing by themselves.
+LEFT_OUT = re.compile(
+    r"unike_lib\.(config|(backbone|benchmark|knowledge|table)_config|figure_settings|section|method|registry|runtime"
+    r"|methods\.(\w+\.)?(\w+_)?settings)"
+)
+MANIFEST = "METHOD"  # of a room: its values are settings, too
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-LEFT_OUT = SETTINGS | {"unike_lib.section", "unike_lib.runtime"}
 
 
-def code_digest(script: Path, data: Sequence[str] = (), library: Path = LIBRARY) -> str:
+def code_digest(script: Path, data: Sequence[str] = (), rooms: Sequence[Path] = (), library: Path = LIBRARY) -> str:
     """Return 16 hex digits that change with any library code that a script imports, or with package data that it reads.
 
     Comments, docstrings and layout are not code: whoever explains a line better runs nothing again.
@@ -24,12 +26,13 @@ def code_digest(script: Path, data: Sequence[str] = (), library: Path = LIBRARY)
     Args:
         script: a Python file outside the library.
         data: patterns of package data below the library, such as "reporting/paper/*.csv".
+        rooms: files that the script runs without importing them by name (a method's manifest), with what they import.
         library: the library's folder.
 
     Raises:
         FileNotFoundError: a pattern fits no file.
     """
-    files = library_files(script, library)
+    files = sorted({*library_files([script, *rooms], library), *rooms})
     for pattern in data:
         found = sorted(library.glob(pattern))
         if not found:
@@ -38,24 +41,25 @@ def code_digest(script: Path, data: Sequence[str] = (), library: Path = LIBRARY)
     digest = hashlib.sha256()
     for file in files:
         content = _code_digest_of(file) if file.suffix == ".py" else hashlib.sha256(file.read_bytes()).hexdigest()
-        digest.update(f"{file.relative_to(library).as_posix()}:{content}\n".encode())
+        name = file.relative_to(library).as_posix() if file.is_relative_to(library) else file.name
+        digest.update(f"{name}:{content}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def library_files(script: Path, library: Path = LIBRARY) -> list[Path]:
-    """Return every library file that a script imports, directly or through others, sorted.
+def library_files(roots: Sequence[Path], library: Path = LIBRARY) -> list[Path]:
+    """Return every library file that some files import, directly or through others, sorted.
 
     Package files (`__init__.py`) are left out: they hold no code.
 
     Args:
-        script: a Python file outside the library.
+        roots: scripts, and rooms of methods.
         library: the library's folder.
     """
     found: dict[str, Path] = {}
-    wanted = [script]
+    wanted = list(roots)
     while wanted:
         for name in imported_names(wanted.pop()):
-            file = None if name in found or name in LEFT_OUT else module_file(name, library)
+            file = None if name in found or LEFT_OUT.fullmatch(name) else module_file(name, library)
             if file is not None:
                 found[name] = file
                 wanted.append(file)
@@ -81,10 +85,15 @@ def _parsed(text: str, filename: str) -> ast.Module:
 @cache
 def _digest_in(text: str, filename: str) -> str:
     tree = _parsed(text, filename)
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.Assign) and _assigns_manifest(node))]
     for node in (tree, *_statements(tree)):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _assigns_manifest(node: ast.Assign) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == MANIFEST for target in node.targets)
 
 
 @cache

@@ -12,8 +12,8 @@ from unike_lib.backbone_config import BACKBONES, BackboneConfig
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.figure_settings import FiguresConfig, Value
 from unike_lib.knowledge_config import KnowledgeConfig
-from unike_lib.methods import GRIDS, VARIANTS, default_methods, resolve_method
-from unike_lib.section import About, Count, Fraction, Positive, Section, entries, setting
+from unike_lib.method import default_entries, default_grids, default_methods, method_of, resolve_method
+from unike_lib.section import About, Count, Entry, Fraction, Positive, Section, entries, setting
 from unike_lib.table_config import (
     TABLE1,
     TABLE2,
@@ -24,7 +24,6 @@ from unike_lib.table_config import (
     SequentialConfig,
     TableConfig,
 )
-from unike_lib.trained_methods import IN_EDITING_ALONE, TRAINED
 from unike_lib.types import TASKS, InputError
 
 
@@ -125,7 +124,9 @@ class TuningConfig(Section):
         40, "Development edits per task and trial; they stop the training of MEND, KE and SERAC too.", "ours"
     )
     grids: dict[str, dict[str, tuple[Value, ...]]] = setting(
-        GRIDS, "Values tried per method and field; where editors are trained, one per value of the first field.", "ours"
+        default_grids(),
+        "Values tried per method and field; where editors are trained, one per value of the first field.",
+        "ours",
     )
 
 
@@ -156,7 +157,7 @@ class Config(Section):
         min_length=1,
         description="Method variants by name: a method with its settings, or `like: <variant>` and what differs; "
         "`by_backbone` says what differs on a backbone.",
-        json_schema_extra=About(entry=VARIANTS),
+        json_schema_extra=About(entry=Entry(values=default_entries())),
     )
     evaluation: EvaluationConfig = EvaluationConfig()
     admission: AdmissionConfig = AdmissionConfig()
@@ -246,9 +247,10 @@ class Config(Section):
             _require(f"methods.{name}.by_backbone: unknown backbone", entry.get("by_backbone", {}), self.backbones)
         for place, vary in {f"figures.sweeps.{name}.vary": s.vary for name, s in self.figures.sweeps.items()}.items():
             for name, grid in vary.items():
-                if resolve_method(self.methods, name).method in TRAINED:
+                method = method_of(self.methods, name)
+                if method.train is not None:
                     problem = f"{place}.{name}: a sweep does not train editors anew (tuning.grids does); field"
-                    _require(problem, grid, IN_EDITING_ALONE)
+                    _require(problem, grid, method.editing_alone)
         grids = [self.tuning.grids, *(sweep.vary for sweep in self.figures.sweeps.values())]
         for name, grid in (each for entry in grids for each in entry.items()):
             for field, values in grid.items():

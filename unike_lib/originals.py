@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from unike_lib.config import Config
-from unike_lib.methods import VARIANTS, MethodSettings, resolve_method
-from unike_lib.section import Entry, Given, Original, Section, about, shown
+from unike_lib.method import default_entries, resolve_method
+from unike_lib.section import Given, MethodSection, Original, Section, about, shown
 from unike_lib.table_config import RowsConfig
 
 
@@ -68,7 +68,7 @@ def rows_of_tables(tables: Iterable[RowsConfig]) -> list[tuple[str, str]]:
 
 
 def _compared(
-    config: Config, settings: MethodSettings, method: str, backbone: str
+    config: Config, settings: MethodSection, method: str, backbone: str
 ) -> Iterator[tuple[str, Any, Original]]:
     """Yield the name, value and original of every setting behind a row that has a known original."""
     yield from _outside(settings, "backbone", config.backbones[backbone])
@@ -80,7 +80,7 @@ def _compared(
     yield from _outside(settings, "knowledge", config.knowledge)
 
 
-def _outside(settings: MethodSettings, place: str, section: Section) -> Iterator[tuple[str, Any, Original]]:
+def _outside(settings: MethodSection, place: str, section: Section) -> Iterator[tuple[str, Any, Original]]:
     """Yield the same of settings outside of a method that its rows rest on."""
     for name, needs in settings.rests_on.get(place, {}).items():
         holder, *_, last = section, *name.split(".")
@@ -93,8 +93,8 @@ def _outside(settings: MethodSettings, place: str, section: Section) -> Iterator
 
 def _own_originals(method: str) -> dict[str, dict[str, Any]]:
     """Return value and source of the settings for which the paper has a row like a variant of the default run."""
-    entry = VARIANTS.values.get(method)
-    if not isinstance(entry, Entry):
+    entry = default_entries().get(method)
+    if entry is None:
         return {}
     paper = {name: each for name, each in entry.values.items() if isinstance(each, Given) and each.source == "paper"}
     found = {name: {"value": each.value, "source": f"UniKE {each.note}"} for name, each in paper.items()}

@@ -122,12 +122,11 @@ class About:
 class MethodSection(Section):
     """Settings of an editing method.
 
-    entries: its variants in the default run; search: the values of its settings that the search on development edits
-    tries; rests_on: settings outside of it that its rows rest on, by place, each with what must be on (`Original`).
+    method: its name, or the address of its manifest, "path/to/file.py:METHOD"; rests_on: settings outside of it that
+    its rows rest on, by place, each with what must be on (`Original`).
     """
 
-    entries: ClassVar[Mapping[str, Entry]] = {}
-    search: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    method: str
     rests_on: ClassVar[Mapping[str, Mapping[str, tuple[str, ...]]]] = {}
 
     def acts(self, name: str, needs: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args, get_origin
 
 from unike_lib.config import Config, default_values
-from unike_lib.methods import kind_of
+from unike_lib.method import method_of
 from unike_lib.section import About, Entry, Given, Original, Section, about, source_text
 
 CHANGED = "changed"  # the source of a value that is neither the default run's nor the original's
@@ -74,7 +74,7 @@ def _inside(place: _Place, name: str, value: Any, methods: dict[str, Any]) -> _P
     values = place.values.get(name, ...) if isinstance(place.values, Mapping) else ...
     inner = replace(place, values=values, entry=entry)
     if place.by_name:
-        kind = place.kind or kind_of(methods, value)
+        kind = place.kind or method_of(methods, name).settings
         return replace(inner, kind=kind, by_name=False, sentence=entry.sentence if isinstance(entry, Entry) else "")
     if place.kind is None:
         return inner

@@ -8,8 +8,8 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
     from unike_lib.benchmark.mmedit import read_cases
-    from unike_lib.methods import resolve_method
-    from unike_lib.editing.unike import build_shift
+    from unike_lib.method import resolve_method
+    from unike_lib.methods.unike.editor import build_shift
     from unike_lib.evaluation.admission import ADMISSION_SCHEMA, Admission
     from unike_lib.io import atomic_path, write_table
     from unike_lib.knowledge.encoders import load_encoders

@@ -20,11 +20,11 @@ from unike_lib.backbones.family import families
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.visual import VisualStore, embed_images, extract_visual
-from unike_lib.editing.extra_neurons import Neurons
-from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.demonstrations import SEPARATOR, behind, run_visible
 from unike_lib.knowledge.memory import Memory
+from unike_lib.methods.shared.neurons import Neurons
+from unike_lib.methods.unike.latent_shift import LatentShift
 from unike_lib.types import InputError, Query
 
 QUERIES = [

@@ -10,11 +10,11 @@ from tiny_models import QUERIES, VOCABULARY, WIDTH
 from unike_lib.backbones.batch import Batch
 from unike_lib.backbones.edit import Trace
 from unike_lib.backbones.forward import AnswerLogits, answer_logits
-from unike_lib.editing.counterfactual import CounterfactualMix
-from unike_lib.editing.extra_neurons import Neurons
-from unike_lib.editing.latent import LatentShift
 from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.memory import Memory
+from unike_lib.methods.serac.counterfactual import CounterfactualMix
+from unike_lib.methods.shared.neurons import Neurons
+from unike_lib.methods.unike.latent_shift import LatentShift
 
 
 @pytest.mark.parametrize("everywhere", [False, True, [True, False, False, True]])

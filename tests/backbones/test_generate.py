@@ -8,7 +8,7 @@ from tiny_models import QUERIES, WIDTH
 from unike_lib.backbones import generate as module
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.editing.extra_neurons import Neurons
+from unike_lib.methods.shared.neurons import Neurons
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from tiny_families import tiny_family
 from tiny_models import QUERIES, WIDTH
 
 from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
-from unike_lib.editing.latent import LatentShift
 from unike_lib.knowledge.memory import Memory
+from unike_lib.methods.unike.latent_shift import LatentShift
 
 CLOSE = {"atol": 3e-5, "rtol": 1e-4}
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.io import write_table, write_tensors
-from unike_lib.neuron_methods import TPatcherMethod, UnikeMethod
+from unike_lib.methods.t_patcher.settings import TPatcherMethod
+from unike_lib.methods.unike.settings import UnikeMethod
 
 LAYERS = (3, 5)  # a layer between the edited ones stays as it is
 STATES, ENTRIES, NEURONS, BETA = 6, 7, 2, 0.4

@@ -9,10 +9,10 @@ from tiny_models import QUERIES, VOCABULARY
 
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.editing.contexts import Contexts
-from unike_lib.editing.counterfactual import CounterfactualMix
 from unike_lib.editing.patch import Patch
 from unike_lib.io import read_tensors, write_tensors
+from unike_lib.methods.ike.contexts import Contexts
+from unike_lib.methods.serac.counterfactual import CounterfactualMix
 from unike_lib.types import Query
 
 REACH = 4  # positions in front of the last prompt token that the second model has something to say about

@@ -9,19 +9,21 @@ from tiny_models import WIDTH
 from torch.nn.functional import cross_entropy
 
 from unike_lib.backbones.batch import IGNORED
-from unike_lib.editing.contexts import Contexts
 from unike_lib.editing.editor import edit_loss, request_trunk
-from unike_lib.editing.fine_tune import ON_CPU, FineTune
-from unike_lib.editing.ike import Ike
-from unike_lib.editing.latent import LatentShift
-from unike_lib.editing.neurons import NeuronTrainer
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.tpatcher import TPatcher
-from unike_lib.editing.unike import Unike, zeta_and_map
 from unike_lib.knowledge.encoders import Encoder, LayerEncoders
 from unike_lib.knowledge.memory import Memory
-from unike_lib.methods import FineTuneMethod
-from unike_lib.neuron_methods import IkeMethod, TPatcherMethod, UnikeMethod
+from unike_lib.methods.fine_tune.editor import ON_CPU, FineTune
+from unike_lib.methods.fine_tune.settings import FineTuneMethod
+from unike_lib.methods.ike.contexts import Contexts
+from unike_lib.methods.ike.editor import Ike
+from unike_lib.methods.ike.settings import IkeMethod
+from unike_lib.methods.shared.neuron_training import NeuronTrainer
+from unike_lib.methods.t_patcher.editor import TPatcher
+from unike_lib.methods.t_patcher.settings import TPatcherMethod
+from unike_lib.methods.unike.editor import Unike, zeta_and_map
+from unike_lib.methods.unike.latent_shift import LatentShift
+from unike_lib.methods.unike.settings import UnikeMethod
 
 LAYERS = (2, 3, 4, 5)
 
@@ -169,7 +171,7 @@ def test_behind_long_contexts_sessions_are_edited_in_parts(backbone, cases, monk
     editor = replace(unike(backbone, steps=1, **scoped), ike=told)
     found = []
     for tokens in (10_000, 1):
-        monkeypatch.setattr("unike_lib.editing.unike.MOST_TOKENS", tokens)
+        monkeypatch.setattr("unike_lib.methods.unike.editor.MOST_TOKENS", tokens)
         first = edited(editor, [case.request for case in cases[:3]])
         found.append(editor.edit([case.request for case in cases[1:4]], first.patch))
     whole, parts = found
@@ -239,10 +241,11 @@ def test_fine_tuning_gives_the_same_however_many_sessions_are_trained_at_once(ba
     onto = editor.edit(requests, editor.start(5)).patch
     whole = editor.edit(again, onto)
     numbers = sum(value[0].numel() for changes in changes_of(onto).values() for value in changes.values())
-    monkeypatch.setattr("unike_lib.editing.fine_tune.OPTIMISER_BYTES", ON_CPU * 2 * 16 * numbers)
+    monkeypatch.setattr("unike_lib.methods.fine_tune.editor.OPTIMISER_BYTES", ON_CPU * 2 * 16 * numbers)
     asked = []
     monkeypatch.setattr(
-        "unike_lib.editing.fine_tune.request_trunk", lambda *args: asked.append(len(args[1])) or request_trunk(*args)
+        "unike_lib.methods.fine_tune.editor.request_trunk",
+        lambda *args: asked.append(len(args[1])) or request_trunk(*args),
     )
     parts = editor.edit(again, onto)
     assert asked == [2, 2, 1] and parts.failures == whole.failures

@@ -11,11 +11,11 @@ from torch.nn.functional import cosine_similarity
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.config import EvaluationConfig
-from unike_lib.editing.low_rank import LowRank
-from unike_lib.editing.serac import Serac, SeracModels
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
-from unike_lib.trained_methods import SeracMethod
+from unike_lib.methods.serac.editor import Serac, SeracModels
+from unike_lib.methods.serac.settings import SeracMethod
+from unike_lib.methods.shared.low_rank import LowRank
 
 TARGETS = ["hot dog", "cat", "red owl left"]  # sessions of two and of one
 SETTINGS = EvaluationConfig(sessions=2, max_new_tokens=3)

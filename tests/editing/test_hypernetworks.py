@@ -12,19 +12,20 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.config import EvaluationConfig
+from unike_lib.editing.building import EditorSources, build_editor, train_editor
 from unike_lib.editing.editor import edit_loss, request_trunk
-from unike_lib.editing.hypernetwork import NetworkEditor, edit_gradients, last_matrices
-from unike_lib.editing.ke import ConditionReader, KeRecipe, MatrixConditioner, build_ke, condition_texts
-from unike_lib.editing.low_rank import LowRank
-from unike_lib.editing.mend import FactorTransform, MendRecipe, Moments, build_mend
 from unike_lib.editing.objective import token_scores
-from unike_lib.editing.registry import EditorSources, build_editor, train_editor
-from unike_lib.editing.training import Split, _batches, fit, made_together
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
 from unike_lib.io import write_tensors
-from unike_lib.methods import FineTuneMethod
-from unike_lib.trained_methods import KeMethod, MendMethod
+from unike_lib.methods.fine_tune.settings import FineTuneMethod
+from unike_lib.methods.ke.network import ConditionReader, KeRecipe, MatrixConditioner, build_ke, condition_texts
+from unike_lib.methods.ke.settings import KeMethod
+from unike_lib.methods.mend.network import FactorTransform, MendRecipe, Moments, build_mend
+from unike_lib.methods.mend.settings import MendMethod
+from unike_lib.methods.shared.hypernetwork import NetworkEditor, edit_gradients, last_matrices
+from unike_lib.methods.shared.low_rank import LowRank
+from unike_lib.methods.shared.network_training import Split, _batches, fit, made_together
 from unike_lib.types import PROBE_KINDS, InputError
 
 MEND = MendMethod(method="mend", rank=4, steps=4, batch=3, check_every=2, edit_rate=0.05)
@@ -412,7 +413,9 @@ def test_training_improves_the_editor_and_is_repeatable(make_backbone, cases, se
 
 def test_training_stops_where_the_objective_no_longer_rises(backbone, cases, monkeypatch):
     values = iter([0.2, 0.5, 0.4, 0.5, 0.9])
-    monkeypatch.setattr("unike_lib.editing.training.token_scores", lambda *_: dict.fromkeys(PROBE_KINDS, next(values)))
+    monkeypatch.setattr(
+        "unike_lib.methods.shared.network_training.token_scores", lambda *_: dict.fromkeys(PROBE_KINDS, next(values))
+    )
     settings = MEND.model_copy(update={"steps": 100, "check_every": 1, "patience": 2})
     editor = EDITORS["mend"](backbone)
     recipe = MendRecipe(editor.network, backbone, settings)

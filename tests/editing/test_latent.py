@@ -12,10 +12,10 @@ from tiny_models import QUERIES, WIDTH
 from torch.nn.functional import cosine_similarity
 
 from unike_lib.backbones.edit import PassContext, Trace
-from unike_lib.editing.extra_neurons import Neurons
-from unike_lib.editing.latent import LatentShift, Slots
 from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.memory import Memory
+from unike_lib.methods.shared.neurons import Neurons
+from unike_lib.methods.unike.latent_shift import LatentShift, Slots
 
 ENTRIES = 9
 
@@ -148,7 +148,7 @@ def test_rotated_queries_turn_by_their_places(make_backbone):
     queries = module.q_proj(inputs).unflatten(-1, (-1, width))
     pairs = torch.complex(queries[..., : width // 2], queries[..., width // 2 :])
     pairs = pairs * torch.polar(torch.ones_like(angles), angles)[:, None]
-    turned = torch.cat([pairs.mask, pairs.imag], -1).flatten(-2)
+    turned = torch.cat([pairs.real, pairs.imag], -1).flatten(-2)
     slots = torch.randn(len(inputs), 3, WIDTH, generator=torch.Generator().manual_seed(1))
     outputs, weights = layer.attend(inputs, slots, rotation)
     with mock.patch.object(module.q_proj, "forward", lambda _: turned):

@@ -12,12 +12,12 @@ from patches import neurons_of
 
 from unike_lib.editing import neurons as under_test
 from unike_lib.editing.editor import request_trunk
-from unike_lib.editing.latent import LatentShift
-from unike_lib.editing.neurons import NeuronSource, activation_loss, memory_loss
 from unike_lib.editing.optimise import descend, failures
-from unike_lib.editing.tpatcher import TPatcher
-from unike_lib.editing.unike import SteeredNeurons, Unike
-from unike_lib.neuron_methods import TPatcherMethod
+from unike_lib.methods.shared.neuron_training import NeuronSource, activation_loss, memory_loss
+from unike_lib.methods.t_patcher.editor import TPatcher
+from unike_lib.methods.t_patcher.settings import TPatcherMethod
+from unike_lib.methods.unike.editor import SteeredNeurons, Unike
+from unike_lib.methods.unike.latent_shift import LatentShift
 from unike_lib.types import EditRequest
 
 

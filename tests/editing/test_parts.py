@@ -10,9 +10,9 @@ from tiny_models import QUERIES, VISUAL_TOKENS, WIDTH
 
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.editing.contexts import Contexts
-from unike_lib.editing.counterfactual import CounterfactualMix
 from unike_lib.editing.patch import Part, Patch
+from unike_lib.methods.ike.contexts import Contexts
+from unike_lib.methods.serac.counterfactual import CounterfactualMix
 from unike_lib.types import Query
 
 LAYER = 4

@@ -11,13 +11,13 @@ from torch import nn
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.editing.extra_neurons import ExtraNeurons, Neurons
-from unike_lib.editing.latent import LatentShift, Slots
-from unike_lib.editing.low_rank import LowRank, LowRankChanges
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.weight_changes import WeightChanges
 from unike_lib.io import read_tensors, write_tensors
 from unike_lib.knowledge.memory import Memory
+from unike_lib.methods.fine_tune.weight_changes import WeightChanges
+from unike_lib.methods.shared.low_rank import LowRank, LowRankChanges
+from unike_lib.methods.shared.neurons import ExtraNeurons, Neurons
+from unike_lib.methods.unike.latent_shift import LatentShift, Slots
 
 SESSIONS = 2
 

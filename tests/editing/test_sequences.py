@@ -20,14 +20,14 @@ from torch.nn.functional import cross_entropy
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.editing.editor import NoEdit
-from unike_lib.editing.extra_neurons import ExtraNeurons
-from unike_lib.editing.fine_tune import ON_CPU
-from unike_lib.editing.ike import Ike
-from unike_lib.editing.latent import Slots
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.serac import Serac, SeracModels
-from unike_lib.editing.weight_changes import WeightChanges
-from unike_lib.neuron_methods import IkeMethod
+from unike_lib.methods.fine_tune.editor import ON_CPU
+from unike_lib.methods.fine_tune.weight_changes import WeightChanges
+from unike_lib.methods.ike.editor import Ike
+from unike_lib.methods.ike.settings import IkeMethod
+from unike_lib.methods.serac.editor import Serac, SeracModels
+from unike_lib.methods.shared.neurons import ExtraNeurons
+from unike_lib.methods.unike.latent_shift import Slots
 
 # Two sessions; each edit of one is another's at another position.
 SEQUENCES = ([0, 1, 2], [2, 4, 1])
@@ -273,7 +273,7 @@ def test_a_failed_second_edit_is_as_if_it_had_never_been_asked(make_backbone, ca
     if name == "fine-tune in parts":  # room for one session at a time
         parts = map(backbone.decoder.layers[-1].part, backbone.decoder.names.ffn_matrices)
         room = ON_CPU * 16 * sum(part.weight.numel() for part in parts)
-        monkeypatch.setattr("unike_lib.editing.fine_tune.OPTIMISER_BYTES", room)
+        monkeypatch.setattr("unike_lib.methods.fine_tune.editor.OPTIMISER_BYTES", room)
     editor = make(backbone)
     first = editor.edit(requests_at(cases, 0), editor.start(2)).patch
     second = editor.edit([BROKEN, cases[4].request], first)

@@ -11,10 +11,10 @@ from torch.nn.functional import cross_entropy
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.forward import answer_logits
-from unike_lib.editing.counterfactual import CounterfactualMix
-from unike_lib.editing.serac import Serac, SeracModels, load_router
-from unike_lib.editing.serac_training import CounterfactualLoss, ScopeLoss, train_serac
-from unike_lib.trained_methods import SeracMethod
+from unike_lib.methods.serac.counterfactual import CounterfactualMix
+from unike_lib.methods.serac.editor import Serac, SeracModels, load_router
+from unike_lib.methods.serac.settings import SeracMethod
+from unike_lib.methods.serac.training import CounterfactualLoss, ScopeLoss, train_serac
 from unike_lib.types import InputError, Probe, Query
 
 SHAPE = {"width": 32, "heads": 2, "scope_layers": 1, "counterfactual_layers": 2}

@@ -6,13 +6,13 @@ from functools import partial
 import pytest
 
 from unike_lib.config import EvaluationConfig
-from unike_lib.editing.fine_tune import FineTune
 from unike_lib.evaluation.chunks import Chunks, kept_chunks
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.records import RECORD_SCHEMA, Score
 from unike_lib.evaluation.sessions import records_table, run_edits
 from unike_lib.io import read_table, write_table
-from unike_lib.methods import FineTuneMethod
+from unike_lib.methods.fine_tune.editor import FineTune
+from unike_lib.methods.fine_tune.settings import FineTuneMethod
 
 SETTINGS = EvaluationConfig(sessions=1, max_new_tokens=2)
 LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "mark": "x"}

@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.editing.editor import answer_loss
-from unike_lib.editing.training import divergences_of
 from unike_lib.evaluation.metrics import (
     IGNORED,
     exact_match,
@@ -19,6 +18,7 @@ from unike_lib.evaluation.metrics import (
     top_ids,
     unchanged_targets,
 )
+from unike_lib.methods.shared.network_training import divergences_of
 
 # What the metric functions of EasyEdit's multimodal code (MMEdit) return for random logits: two rows of nine tokens,
 # before and after an edit; four more tokens go in front of the edited rows where a context does.

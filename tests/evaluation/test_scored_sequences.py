@@ -15,12 +15,12 @@ from patches import changes_of, patch_of
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit, Outcome
-from unike_lib.editing.fine_tune import FineTune
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.records import Score
 from unike_lib.evaluation.sessions import records_table, run_edits
-from unike_lib.methods import FineTuneMethod
+from unike_lib.methods.fine_tune.editor import FineTune
+from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.types import Probe, Query
 
 SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=3)

@@ -13,12 +13,8 @@ from tiny_models import FAMILIES, make_case, tiny_images, tiny_model, tiny_token
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit, Outcome
-from unike_lib.editing.fine_tune import FineTune
-from unike_lib.editing.ike import Ike
 from unike_lib.editing.objective import objective
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.serac import Serac, SeracModels
-from unike_lib.editing.weight_changes import WeightChanges
 from unike_lib.evaluation import sessions as sessions_module
 from unike_lib.evaluation.diagnostics import diagnose
 from unike_lib.evaluation.probes import answer_before, probe_query
@@ -26,9 +22,13 @@ from unike_lib.evaluation.records import RECORD_SCHEMA, SWEEP_SCHEMA, Before
 from unike_lib.evaluation.sessions import records_table, run_edits
 from unike_lib.evaluation.tuning import grid_trials, search, sweep
 from unike_lib.io import read_table, write_table
-from unike_lib.methods import FineTuneMethod
-from unike_lib.neuron_methods import IkeMethod
-from unike_lib.trained_methods import SeracMethod
+from unike_lib.methods.fine_tune.editor import FineTune
+from unike_lib.methods.fine_tune.settings import FineTuneMethod
+from unike_lib.methods.fine_tune.weight_changes import WeightChanges
+from unike_lib.methods.ike.editor import Ike
+from unike_lib.methods.ike.settings import IkeMethod
+from unike_lib.methods.serac.editor import Serac, SeracModels
+from unike_lib.methods.serac.settings import SeracMethod
 from unike_lib.types import PROBE_KINDS, Probe, Query
 
 RIGHT_AFTER = ["token_right_after", "mmedit_right_after", "exact_right_after"]

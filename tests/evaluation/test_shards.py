@@ -4,13 +4,13 @@ import pandas as pd
 import pytest
 
 from unike_lib.config import EvaluationConfig, StatisticsConfig
-from unike_lib.editing.fine_tune import FineTune
 from unike_lib.evaluation.composition import shard_cases
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.records import RECORD_SCHEMA
 from unike_lib.evaluation.sessions import records_table, run_edits
 from unike_lib.io import write_csv, write_table
-from unike_lib.methods import FineTuneMethod
+from unike_lib.methods.fine_tune.editor import FineTune
+from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.reporting.records import CRITERIA, ROW, load_records
 from unike_lib.reporting.scores import score_table
 

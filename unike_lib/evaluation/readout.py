@@ -11,9 +11,9 @@ from torch.nn.functional import one_hot
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
-from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.patch import Part, Patch
 from unike_lib.knowledge.encoder_training import fit_map
+from unike_lib.methods.unike.latent_shift import LatentShift
 from unike_lib.types import Query
 
 FOLDS = 5

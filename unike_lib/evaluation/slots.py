@@ -8,11 +8,11 @@ from torch import Tensor
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import Batch
 from unike_lib.backbones.edit import Trace
-from unike_lib.editing.latent import LatentShift
 from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.extraction import states_of_answers
 from unike_lib.knowledge.memory import Memory
 from unike_lib.knowledge.states import VALUE_COLUMNS
+from unike_lib.methods.unike.latent_shift import LatentShift
 from unike_lib.types import Query
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 from unike_lib.config import StatisticsConfig
 from unike_lib.evaluation.admission_parts import SCAN, VERDICT
 from unike_lib.io import atomic_path, read_table, write_csv
-from unike_lib.methods import resolve_method
-from unike_lib.neuron_methods import UnikeMethod
+from unike_lib.method import resolve_method
+from unike_lib.methods.unike.settings import UnikeMethod
 from unike_lib.reporting.intervals import UNBOUNDED, count_clusters, mean_interval
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
 from unike_lib.reporting.readout_text import READOUT_TEXT, readout_table

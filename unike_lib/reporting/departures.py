@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from unike_lib.config import Config
-from unike_lib.methods import resolve_method
+from unike_lib.method import find_method, resolve_method
 from unike_lib.originals import departure_lines, rows_of_tables
 from unike_lib.reporting.paper import short_title
 
@@ -29,14 +29,9 @@ def table_readings(name: str, config: Config) -> list[str]:
     if config.evaluation.generate:
         most = config.evaluation.max_new_tokens
         sentences.append(f"`generated` cuts answers after {most} tokens: a longer target cannot be reached.")
-    for backbone, method in _rows(name, config):
-        settings = resolve_method(config.methods, method, backbone)
-        if settings.method == "unike" and settings.intrinsic and settings.latent and settings.memory_weight:
-            sentences.append(
-                "UniKE's memory loss sees states that were taken without the latent shift; its neurons act behind it."
-            )
-            break
-    return sentences
+    rows = [resolve_method(config.methods, method, backbone) for backbone, method in _rows(name, config)]
+    readings = [find_method(settings.method).reading(settings) for settings in rows]
+    return sentences + [reading for reading in dict.fromkeys(readings) if reading]
 
 
 def departure_note(name: str, config: Config) -> list[str]:

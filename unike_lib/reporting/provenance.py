@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from unike_lib.config import Config
-from unike_lib.methods import resolve_method
+from unike_lib.method import resolve_method
 from unike_lib.section import setting_text
 from unike_lib.setting_list import settings_of
 

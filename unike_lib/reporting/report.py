@@ -10,7 +10,7 @@ import pandas as pd
 from unike_lib import __version__
 from unike_lib.config import Config
 from unike_lib.io import atomic_path
-from unike_lib.methods import resolve_method
+from unike_lib.method import resolve_method
 from unike_lib.reporting.admission import Verdict, verdicts
 from unike_lib.reporting.claims import not_counted, order_differences, paper_claims, ranking_changes
 from unike_lib.reporting.departures import table_departures

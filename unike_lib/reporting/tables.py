@@ -8,7 +8,7 @@ import pandas as pd
 
 from unike_lib.config import Config
 from unike_lib.io import DECIMALS, atomic_path, write_csv
-from unike_lib.methods import resolve_method
+from unike_lib.method import resolve_method
 from unike_lib.reporting.admission import not_admitted, read_verdicts
 from unike_lib.reporting.contrasts import aim_gap, paired_differences
 from unike_lib.reporting.markdown import markdown_table, rows_of

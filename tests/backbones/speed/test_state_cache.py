@@ -12,13 +12,13 @@ from unike_lib.backbones.generate import generate
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.speed.state_cache import StateCache, cache_states, cached_depths
 from unike_lib.config import EvaluationConfig
-from unike_lib.editing.extra_neurons import Neurons
-from unike_lib.editing.fine_tune import FineTune
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.records import Before
 from unike_lib.evaluation.sessions import records_table, run_edits
-from unike_lib.methods import FineTuneMethod
+from unike_lib.methods.fine_tune.editor import FineTune
+from unike_lib.methods.fine_tune.settings import FineTuneMethod
+from unike_lib.methods.shared.neurons import Neurons
 from unike_lib.types import InputError, Query
 
 QUESTIONS = [

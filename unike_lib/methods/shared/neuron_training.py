@@ -12,10 +12,10 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED, Prepared
 from unike_lib.backbones.edit import Trace
 from unike_lib.editing.editor import edit_loss
-from unike_lib.editing.extra_neurons import ExtraNeurons, Neurons
 from unike_lib.editing.optimise import descend
 from unike_lib.editing.patch import Patch
-from unike_lib.neuron_methods import NeuronMethod
+from unike_lib.methods.shared.neuron_settings import NeuronMethod
+from unike_lib.methods.shared.neurons import ExtraNeurons, Neurons
 from unike_lib.types import EditRequest
 
 KEY_NOISE = 0.1

@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.editing.contexts import Contexts
 from unike_lib.editing.editor import Outcome
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.retrieval import TextIndex, text_encoder
-from unike_lib.neuron_methods import ContextSettings
+from unike_lib.methods.ike.contexts import Contexts
+from unike_lib.methods.ike.retrieval import TextIndex, text_encoder
+from unike_lib.methods.ike.settings import ContextSettings
 from unike_lib.types import EditCase, EditRequest, ProbeKind
 
 FACT, PROMPT, END, GAP = "New Fact: ", "Prompt: ", "\n", "\n\n"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.editing.editor import Outcome, request_trunk
-from unike_lib.editing.neurons import NeuronSource, NeuronTrainer
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.states import read_ffn_inputs
-from unike_lib.neuron_methods import TPatcherMethod
+from unike_lib.methods.shared.neuron_training import NeuronSource, NeuronTrainer
+from unike_lib.methods.t_patcher.settings import TPatcherMethod
 from unike_lib.types import EditRequest
 
 

@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.editing.serac import COUNTERFACTUAL, SCOPE, SeracModels
-from unike_lib.trained_methods import SeracMethod
+from unike_lib.methods.serac.editor import COUNTERFACTUAL, SCOPE, SeracModels
+from unike_lib.methods.serac.settings import SeracMethod
 from unike_lib.types import EditCase, InputError, ProbeKind, Query
 
 IN_SCOPE: tuple[ProbeKind, ...] = ("rel", "t_gen")

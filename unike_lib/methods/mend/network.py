@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import Prepared
 from unike_lib.editing.editor import request_trunk
-from unike_lib.editing.hypernetwork import EditNetwork, Matrix, NetworkEditor, edit_gradients, last_matrices
-from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.objective import LOCALITY
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.training import Recipe, Split, divergences, fit, probe_trunk, target_losses
-from unike_lib.trained_methods import MendMethod
+from unike_lib.methods.mend.settings import MendMethod
+from unike_lib.methods.shared.hypernetwork import EditNetwork, Matrix, NetworkEditor, edit_gradients, last_matrices
+from unike_lib.methods.shared.low_rank import LowRank
+from unike_lib.methods.shared.network_training import Recipe, Split, divergences, fit, probe_trunk, target_losses
 from unike_lib.types import EditCase, EditRequest, ProbeKind
 
 EPSILON = 1.0e-7

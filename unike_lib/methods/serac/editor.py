@@ -16,10 +16,10 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DistilBertConfig, DistilBertModel, GPT2Config, GPT2Model
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.editing.counterfactual import CounterfactualMix, Mixture, Positions
 from unike_lib.editing.editor import Outcome
 from unike_lib.editing.patch import Patch
-from unike_lib.trained_methods import SeracMethod
+from unike_lib.methods.serac.counterfactual import CounterfactualMix, Mixture, Positions
+from unike_lib.methods.serac.settings import SeracMethod
 from unike_lib.types import EditRequest, InputError, Query
 
 SCOPE, COUNTERFACTUAL = "scope", "counterfactual"

@@ -11,8 +11,8 @@ from unike_lib.backbones.batch import IGNORED
 from unike_lib.editing.editor import Outcome, answer_loss, request_trunk
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.weight_changes import WeightChanges
-from unike_lib.methods import FineTuneMethod
+from unike_lib.methods.fine_tune.settings import FineTuneMethod
+from unike_lib.methods.fine_tune.weight_changes import WeightChanges
 from unike_lib.types import EditRequest
 
 BYTES_A_NUMBER = 16  # of what AdamW trains: value, gradient and two moments in float32

@@ -11,12 +11,12 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED, Prepared
-from unike_lib.editing.hypernetwork import EditNetwork, Matrix, NetworkEditor, last_matrices
-from unike_lib.editing.low_rank import LowRank
 from unike_lib.editing.objective import LOCALITY
 from unike_lib.editing.patch import Patch
-from unike_lib.editing.training import Recipe, Split, divergences, fit, probe_trunk, target_losses
-from unike_lib.trained_methods import KeMethod
+from unike_lib.methods.ke.settings import KeMethod
+from unike_lib.methods.shared.hypernetwork import EditNetwork, Matrix, NetworkEditor, last_matrices
+from unike_lib.methods.shared.low_rank import LowRank
+from unike_lib.methods.shared.network_training import Recipe, Split, divergences, fit, probe_trunk, target_losses
 from unike_lib.types import EditCase, EditRequest, ProbeKind, Query
 
 EDITED: tuple[ProbeKind, ...] = ("rel", "t_gen", "m_gen")

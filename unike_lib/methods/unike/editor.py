@@ -11,17 +11,17 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import Prepared
 from unike_lib.backbones.edit import Trace
 from unike_lib.editing.editor import Outcome, request_trunk
-from unike_lib.editing.extra_neurons import Neurons
-from unike_lib.editing.ike import Ike
-from unike_lib.editing.latent import LatentShift, Slots
-from unike_lib.editing.neurons import NeuronSource, NeuronTrainer
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.encoders import LayerEncoders, load_encoders
 from unike_lib.knowledge.extraction import states_of_answers
 from unike_lib.knowledge.memory import load_memory
 from unike_lib.knowledge.states import VALUE_COLUMNS, read_ffn_inputs
-from unike_lib.neuron_methods import UnikeMethod
+from unike_lib.methods.ike.editor import Ike
+from unike_lib.methods.shared.neuron_training import NeuronSource, NeuronTrainer
+from unike_lib.methods.shared.neurons import Neurons
+from unike_lib.methods.unike.latent_shift import LatentShift, Slots
+from unike_lib.methods.unike.settings import UnikeMethod
 from unike_lib.types import EditRequest, InputError
 
 MOST_TOKENS = 2048  # tokens of a training step behind contexts: its graph in memory
@@ -90,7 +90,9 @@ class Unike:
     ike: Ike | None = None
 
     @classmethod
-    def from_knowledge(cls, backbone: Backbone, settings: UnikeMethod, knowledge: Path, seed: int) -> "Unike":
+    def from_knowledge(
+        cls, backbone: Backbone, settings: UnikeMethod, knowledge: Path, seed: int, ike: Ike | None = None
+    ) -> "Unike":
         """Read memory, encoders and FFN inputs, and return the editor."""
         device = backbone.device
         encoders = load_encoders(knowledge / "encoders.safetensors")
@@ -105,7 +107,7 @@ class Unike:
             if settings.zeta != "off"
         }
         placed = {layer: (zeta.to(device), fitted.to(device)) for layer, (zeta, fitted) in zetas.items()}
-        return cls(trainer, settings, shift, placed)
+        return cls(trainer, settings, shift, placed, ike)
 
     def start(self, sessions: int) -> Patch:
         """Return the patch with the latent shift alone (Latent-IKE)."""

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -12,11 +11,11 @@ from torch import Tensor, nn
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED, Prepared
 from unike_lib.backbones.edit import PassContext
+from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import Outcome, edit_loss, request_trunk
-from unike_lib.editing.low_rank import LowRank, LowRankChanges
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Part, Patch
-from unike_lib.io import read_tensors
+from unike_lib.methods.shared.low_rank import LowRank, LowRankChanges
 from unike_lib.types import EditRequest, InputError
 
 
@@ -145,17 +144,15 @@ class NetworkEditor:
         return onto.append(LowRankChanges.of(changes)), finite
 
 
-def load_network(network: EditNetwork, path: Path | None, backbone: Backbone, strength: float) -> NetworkEditor:
+def load_network(network: EditNetwork, sources: EditorSources, backbone: Backbone, strength: float) -> NetworkEditor:
     """Return the editor with trained weights.
 
     Raises:
         InputError: no file, a broken one, or one that was trained with other settings or for another backbone.
     """
-    if path is None:
-        raise InputError("this method needs a trained editor, and no file was given")
     try:
-        network.load_state_dict(read_tensors(path))
+        network.load_state_dict(dict(sources.trained_tensors()))
     except RuntimeError as error:
-        problem = str(error).splitlines()[1].strip()
-        raise InputError(f"{path}: trained with other settings or for another backbone ({problem})") from None
+        problem, name = str(error).splitlines()[1].strip(), sources.trained_name
+        raise InputError(f"{name}: trained with other settings or for another backbone ({problem})") from None
     return NetworkEditor(backbone, network.to(backbone.device).eval().requires_grad_(False), strength)

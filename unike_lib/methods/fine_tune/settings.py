@@ -1,0 +1,13 @@
+"""Settings of fine-tuning."""
+
+from unike_lib.section import Count, MethodSection, Original, Positive, setting
+
+
+class FineTuneMethod(MethodSection):
+    """FT: the last layer's FFN matrices, AdamW, edit loss only."""
+
+    steps: Count = setting(90, "Optimiser steps per edit.", "tuned", original=Original("VLKEB", 15))
+    learning_rate: Positive = setting(
+        1.5e-3, "AdamW learning rate.", "tuned", original=Original("VLKEB", 1.0e-4, last=2.0e-4)
+    )
+    weight_decay: float = setting(0.0, "AdamW decay of the weight change.", "ours", ge=0)

@@ -1,0 +1,91 @@
+"""UniKE (NeurIPS 2024): intrinsic and external editing as key-value memories in the same layers."""
+
+from typing import TYPE_CHECKING
+
+from unike_lib.method import Method
+from unike_lib.methods.shared.neuron_settings import MEMORY_WEIGHT
+from unike_lib.methods.unike.settings import RELEASED_RATE, RELEASED_STEPS, UnikeMethod
+from unike_lib.section import FIRST_LOOK, Entry, Original, as_original, given, on_backbone, variant
+
+if TYPE_CHECKING:
+    from unike_lib.backbones.backbone import Backbone
+    from unike_lib.editing.building import EditorSources
+    from unike_lib.editing.editor import Editor
+
+
+def build(settings: UnikeMethod, backbone: "Backbone", sources: "EditorSources", seed: int) -> "Editor":
+    """Return the editor."""
+    from unike_lib.methods.ike.editor import Ike
+    from unike_lib.methods.unike.editor import Unike
+
+    ike = Ike.from_cases(backbone, settings, sources.method_split()) if settings.in_context else None
+    return Unike.from_knowledge(backbone, settings, sources.knowledge, seed, ike)
+
+
+def needs(settings: UnikeMethod) -> tuple[str, ...]:
+    """Return what edits read: also the edits that demonstrations come from, with IKE's context in front."""
+    return "ffn_inputs", "encoders", "memory", *(("method_split",) if settings.in_context else ())
+
+
+def reading(settings: UnikeMethod) -> str | None:
+    """Return how the memory loss is read where it acts behind the shift."""
+    if settings.intrinsic and settings.latent and settings.memory_weight:
+        return "UniKE's memory loss sees states that were taken without the latent shift; its neurons act behind it."
+    return None
+
+
+METHOD = Method(
+    name="unike",
+    title="UniKE",
+    kind="unified",
+    settings=UnikeMethod,
+    build=build,
+    needs=needs,
+    reading=reading,
+    search={"learning_rate": [1.0e-2, 3.0e-2], "memory_weight": [0.01, 0.1], "alpha_scale": [0.1, 0.3, 1.0]},
+    entries={
+        "unike": Entry(
+            "Extra neurons, zeta and the latent in-context shift.",
+            given("tuned", by_backbone={"minigpt4-smol": {"steps": 10, "memory_weight": 0.1, "alpha_scale": 0.1}}),
+        ),
+        "unike-paper": variant(
+            "unike",
+            "What the paper and its code print, for 7B models.",
+            as_original(steps=RELEASED_STEPS, learning_rate=RELEASED_RATE, memory_weight=MEMORY_WEIGHT)
+            | given("paper", "Eq. 7", alpha_scale=1.0),
+        ),
+        "unike-unscaled": variant(
+            "unike", "What Eq. 7 gives is taken as it is (Fig. 4b).", given("paper", "Eq. 7", alpha_scale=1.0)
+        ),
+        "unike-scoped": variant(
+            "unike",
+            "Not the paper's: edits are memory entries, and only questions near them are shifted.",
+            given("ours", edit_slots=True, retrieval_temperature=0.001, alpha="scoped", alpha_scale=0.6)
+            | given("ours", h_pos="answer_mean", shift_in_training=False, zeta="off"),
+        ),
+        "unike-gated": variant(
+            "unike",
+            "Not the paper's: nothing is shifted; the same share opens the neurons.",
+            given("ours", edit_slots=True, retrieval_temperature=0.0003, alpha="scoped", scope_neurons=True)
+            | given("ours", alpha_scale=0.0, shift_in_training=False, zeta="off")
+            | on_backbone(
+                "minigpt4-smol",
+                given("ours", FIRST_LOOK, steps=20, learning_rate=1.0e-2, memory_weight=0.01, alpha_scale=0.0),
+            ),
+        ),
+        "only-intrin": variant("unike", "Extra neurons alone.", given("paper", "Table 4", latent=False, zeta="off")),
+        "only-latent-ike": variant(
+            "unike", "The latent shift alone, nothing is trained.", given("paper", "Table 4", intrinsic=False)
+        ),
+        "intrin-latent-ike": variant("unike", "Both, without zeta.", given("paper", "Table 4", zeta="off")),
+        "intrin-ike": variant(
+            "unike",
+            "The intrinsic half, with IKE's context in place of the latent shift.",
+            given("paper", "Table 4", latent=False, in_context=True)
+            | on_backbone(
+                "minigpt4-smol", given("ours", "half as many as IKE: every step runs behind them", demonstrations=3)
+            ),
+            {"zeta": Original("UniKE Table 4", "off")},
+        ),
+    },
+)
