@@ -26,8 +26,10 @@ from unike_lib.methods import FineTuneMethod
 from unike_lib.trained_methods import KeMethod, MendMethod
 from unike_lib.types import PROBE_KINDS, InputError
 
-MEND = MendMethod(method="mend", rank=4, steps=4, batch=3, check_every=2, edit_rate=0.05)
-KE = KeMethod(method="ke", hidden=8, condition=12, scale=10.0, steps=4, batch=3, check_every=2)
+MEND = MendMethod(method="mend", rank=4, steps=4, batch=3, together=1, check_every=2, edit_rate=0.05)
+KE = KeMethod(
+    method="ke", hidden=8, condition=12, scale=10.0, strength=1.0, steps=4, batch=3, together=1, check_every=2
+)
 
 
 def shaken(network):
