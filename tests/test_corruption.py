@@ -43,6 +43,10 @@ from unike_lib.types import InputError
 FLIPS, CUTS = 60, 12
 
 
+def read_memory(path):
+    return load_memory(path, "last")
+
+
 def made(path, kind):
     """Write a small file of a kind and return its reader."""
     generator = torch.Generator().manual_seed(0)
@@ -52,7 +56,7 @@ def made(path, kind):
     triplet = {"id": "a", "image": "a.png", "prompt": "what ?", "style": "question", "positive": "x", "negative": "y"}
     if kind == "memory":
         write_tensors(path, {f"3.{name}": draw(5, 4) for name in ("h_sem", "h_pos", "h_pos_mean")}, "mark")
-        return load_memory
+        return read_memory
     if kind == "encoders":
         tensors = {f"3.{part}.{name}": draw(2, 2) for part in ("zeta", "map") for name in KINDS}
         for name in KINDS:
@@ -142,13 +146,13 @@ def test_files_of_another_kind_are_refused(tmp_path):
     write_tensors(tensors, {"a": torch.ones(2)}, "mark")
     write_table(table, pd.DataFrame({"a": [1]}), "mark")
     for read, path in (
-        *((read, tensors) for read in (load_memory, load_encoders)),
+        *((read, tensors) for read in (read_memory, load_encoders)),
         *((read, table) for read in (read_triplets, read_states, read_ffn_inputs, Before.load)),
     ):
         with pytest.raises(InputError, match=path.name):
             read(path)
     write_tensors(tensors, {}, "mark")
-    for read in (load_memory, load_encoders):
+    for read in (read_memory, load_encoders):
         with pytest.raises(InputError, match="no entries"):
             read(tensors)
 

@@ -8,8 +8,9 @@ from patches import factors_of
 
 from bench import gpu_stage, memory_sum
 from unike_lib.backbones.batch import IGNORED
-from unike_lib.editing import fine_tune, neurons
 from unike_lib.editing.editor import request_trunk
+from unike_lib.methods.fine_tune import editor as fine_tune
+from unike_lib.methods.shared import neuron_training as neurons
 from unike_lib.methods.shared.hypernetwork import edit_gradients
 from unike_lib.methods.shared.neuron_training import NeuronSource
 from unike_lib.methods.unike.latent_shift import LatentShift

@@ -7,7 +7,7 @@ manifest METHOD. What the workflow, the reports and the benches know of methods 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -15,20 +15,10 @@ from unike_lib.registry import find_entries, find_entry
 from unike_lib.section import Entry, MethodSection
 from unike_lib.types import InputError
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from torch import Tensor
-
-    from unike_lib.backbones.backbone import Backbone
-    from unike_lib.editing.building import EditorSources
-    from unike_lib.editing.editor import Editor
-    from unike_lib.types import EditCase
-
-    Build = Callable[[Any, Backbone, EditorSources, int], Editor]
-    Train = Callable[
-        [Any, Backbone, Sequence[EditCase], Sequence[EditCase], int], tuple[dict[str, Tensor], pd.DataFrame]
-    ]
-
+# (settings, backbone, EditorSources, seed) -> Editor; (settings, backbone, method-training edits, development edits,
+# seed) -> tensors and the course of the training. Rooms have the types: planning a run needs no torch.
+Build = Callable[[Any, Any, Any, int], Any]
+Train = Callable[[Any, Any, Sequence[Any], Sequence[Any], int], tuple[dict[str, Any], Any]]
 Kind = Literal["unedited", "fine-tuning", "intrinsic", "external", "unified", "other"]
 
 
@@ -37,9 +27,7 @@ class Method:
     """An editing method.
 
     name, title: in the configuration, and in tables; kind: its class in the paper (4.1); settings: their class.
-    build: (settings, backbone, sources, seed) -> Editor; train: (settings, backbone, method-training edits, development
-    edits, seed) -> tensors and the course of the training, once before any edit, None: nothing is trained;
-    trains_on_text: the training does not run the backbone; editing_alone: settings that the training does not read.
+    build: makes the editor; train: trains it once before any edit, None: nothing is trained; trains_on_text: the training does not run the backbone; editing_alone: settings that the training does not read.
     needs: what edits read besides the backbone, or a function of the settings that says so: "ffn_inputs", "encoders",
     "memory" (files of `knowledge/`), "method_split" (edits to train on or to show).
     first_layer: of the settings: the first layer that an edit acts in: None: the backbone's first edited one; -3: the
@@ -51,11 +39,11 @@ class Method:
     name: str
     title: str
     settings: type[MethodSection]
-    build: "Build"
+    build: Build
     kind: Kind = "other"
     needs: tuple[str, ...] | Callable[[Any], tuple[str, ...]] = ()
     first_layer: Callable[[Any], int | None] = lambda settings: None
-    train: "Train | None" = None
+    train: Train | None = None
     trains_on_text: bool = False
     editing_alone: frozenset[str] = frozenset()
     reading: Callable[[Any], str | None] = lambda settings: None

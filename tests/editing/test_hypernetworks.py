@@ -28,8 +28,10 @@ from unike_lib.methods.shared.low_rank import LowRank
 from unike_lib.methods.shared.network_training import Split, _batches, fit, made_together
 from unike_lib.types import PROBE_KINDS, InputError
 
-MEND = MendMethod(method="mend", rank=4, steps=4, batch=3, check_every=2, edit_rate=0.05)
-KE = KeMethod(method="ke", hidden=8, condition=12, scale=10.0, steps=4, batch=3, check_every=2)
+MEND = MendMethod(method="mend", rank=4, steps=4, batch=3, together=1, check_every=2, edit_rate=0.05)
+KE = KeMethod(
+    method="ke", hidden=8, condition=12, scale=10.0, strength=1.0, steps=4, batch=3, together=1, check_every=2
+)
 
 
 def shaken(network):

@@ -12,11 +12,11 @@ from transformers import BertConfig, BertModel
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.editing import retrieval
 from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.editing.patch import Patch
 from unike_lib.io import write_json
 from unike_lib.methods.ike import editor as ike_module
+from unike_lib.methods.ike import retrieval
 from unike_lib.methods.ike.editor import Ike, demonstrations_of
 from unike_lib.methods.ike.retrieval import TextIndex, mean_embeddings, text_encoder
 from unike_lib.methods.ike.settings import IkeMethod

@@ -10,14 +10,15 @@ from neuron_knowledge import BETA, LAYERS, NEURONS, backbone_of, make_knowledge,
 from neuron_twin import Twin, session, steered, total_loss, train
 from patches import neurons_of
 
-from unike_lib.editing import neurons as under_test
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.optimise import descend, failures
+from unike_lib.methods.shared import neuron_training as under_test
 from unike_lib.methods.shared.neuron_training import NeuronSource, activation_loss, memory_loss
 from unike_lib.methods.t_patcher.editor import TPatcher
 from unike_lib.methods.t_patcher.settings import TPatcherMethod
 from unike_lib.methods.unike.editor import SteeredNeurons, Unike
 from unike_lib.methods.unike.latent_shift import LatentShift
+from unike_lib.section import about
 from unike_lib.types import EditRequest
 
 
@@ -76,12 +77,11 @@ def test_memory_loss_by_hand():
     assert float(memory_loss(memory, own, method(1000))) == pytest.approx(every)
 
 
-def test_the_paper_s_weights_and_margins_are_the_defaults():
+def test_the_paper_s_weights_and_margins_are_the_originals():
     """T-Patcher's released settings: top5_exp, top1000_exp, weights 1 and 5, margins 3 and -3, Adam 1e-2."""
-    method = TPatcherMethod(method="t-patcher")
-    assert (method.activation_top, method.memory_top) == (5, 1000)
-    assert (method.activation_weight, method.memory_weight) == (1, 5)
-    assert (method.memory_margin, method.difference_margin, method.learning_rate) == (-3, 3, 0.01)
+    released = {"activation_top": 5, "memory_top": 1000, "activation_weight": 1, "memory_weight": 5}
+    released |= {"memory_margin": -3, "difference_margin": 3, "learning_rate": 0.01}
+    assert {name: about(TPatcherMethod, name).original.value for name in released} == released
 
 
 @pytest.mark.parametrize("steps", [1, 3])

@@ -38,7 +38,7 @@ def test_the_default_run_differs_in_nothing_from_itself_and_names_its_sources():
 
 def test_a_value_that_a_file_changed_is_called_so_unless_it_is_the_originals():
     table = sources(
-        "{seed: 3, methods: {fine-tune: {steps: 15, weight_decay: 0.5}, mine: {like: unike, top_k: 40, beta: 0.2}},"
+        "{seed: 3, methods: {fine-tune: {steps: 15, weight_decay: 0.5}, mine: {like: unike, top_k: 40, neurons: 3, beta: 0.2}},"
         "backbones: {mine: {family: llava, folder: x, max_triplets: 20000}}, knowledge: {memory_states: 40000}}"
     )
     changed = table[table["changed"]]
@@ -50,6 +50,7 @@ def test_a_value_that_a_file_changed_is_called_so_unless_it_is_the_originals():
         "methods.fine-tune.steps": "VLKEB",
         "methods.fine-tune.weight_decay": "changed",
         "methods.mine.like": "changed",
+        "methods.mine.neurons": "changed (UniKE D.3: 10)",
         "methods.mine.beta": "changed",
     }
     assert table.loc["backbones.mine.max_triplets", "source"] == "ours"
