@@ -361,7 +361,7 @@ def finished(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
     for name in ("rules", "workflow_scripts", "unike_lib"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.parquet"))
-    (root / "unike_lib" / "benchmark" / "data" / "drawings.parquet").write_text("")
+    (root / "unike_lib" / "embedded" / "world" / "data" / "drawings.parquet").write_text("")
     shutil.copy(ROOT / "Snakefile", root / "Snakefile")
     (root / "config.yaml").write_text(yaml.safe_dump(merged(read(ROOT / "config.yaml"), SMALL)))
     text = snakemake(root, "-n", "--summary", root=root)[1]
