@@ -8,10 +8,12 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from unike_lib.benchmark_config import FORMATS
 from unike_lib.config import load_config
 from unike_lib.methods import resolve_method
 from unike_lib.originals import departure_lines, rows_of_tables
-from unike_lib.code_digest import code_digest
+from unike_lib.code_digest import code_digest, entry_digest
+from unike_lib.registry import entry_file
 from unike_lib.table_config import tasks_of
 from unike_lib.trained_methods import IN_EDITING_ALONE, TRAINED, TRAINED_ON_TEXT
 from unike_lib.types import InputError

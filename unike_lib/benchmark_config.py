@@ -2,10 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from unike_lib.registry import find_entry
 from unike_lib.section import Section
 from unike_lib.types import TASKS, Task
+
+# Where dialects are found: package, name of the entry, entry points of other packages (`registry.find_entry`).
+FORMATS = ("unike_lib.benchmark.formats", "DIALECT", "unike.formats")
 
 
 class FilesConfig(Section):
@@ -20,6 +24,11 @@ def _present(files: Any) -> Any:
     return {task: pair for task, pair in files.items() if pair is not None} if isinstance(files, dict) else files
 
 
+def _found(name: str) -> str:
+    find_entry(name, *FORMATS)
+    return name
+
+
 MMEDIT_FILES: dict[Task, FilesConfig] = {
     "vqa": FilesConfig(train="vqa_train.json", eval="vqa_eval.json"),
     "caption": FilesConfig(train="caption_train_edit.json", eval="caption_eval_edit.json"),
@@ -27,12 +36,15 @@ MMEDIT_FILES: dict[Task, FilesConfig] = {
 
 
 class BenchmarkConfig(Section):
-    """The benchmark: the embedded one, or a folder of files in MMEdit's format."""
+    """The benchmark: the embedded one, or a folder of files in a dialect that is known."""
 
-    annotations: str | None = Field(None, description="Folder of MMEdit JSON files; null: the embedded benchmark.")
+    annotations: str | None = Field(None, description="Folder of a benchmark's files; null: the embedded benchmark.")
     images: str | None = Field(None, description="Folder that image paths in the annotations start from.")
     rephrased_images: str | None = Field(
         None, description="Folder that paths of rephrased images start from; null: the same (MMEdit's rephrase root)."
+    )
+    format: Annotated[str, AfterValidator(_found)] = Field(
+        "mmedit", description="Dialect of these files: a name (mmedit, vlkeb), or path/to/file.py:DIALECT."
     )
     files: Annotated[dict[Task, FilesConfig], BeforeValidator(_present), Field(min_length=1)] = Field(
         MMEDIT_FILES, description="Task -> its files in `annotations` (MMEdit's names); null takes a task away (VLKEB)."

@@ -39,6 +39,12 @@ def code_digest(script: Path, data: Sequence[str] = (), library: Path = LIBRARY)
     return digest.hexdigest()[:16]
 
 
+def entry_digest(file: Path) -> str:
+    """Return 16 hex digits that change with the code of an entry's file, the user's own or the library's, and with the
+    library code that it imports (`registry.entry_file`)."""
+    return hashlib.sha256(f"{_code_digest_of(file)}:{code_digest(file)}".encode()).hexdigest()[:16]
+
+
 def library_files(script: Path, library: Path = LIBRARY) -> list[Path]:
     """Return every library file that a script imports, directly or through others, sorted.
 

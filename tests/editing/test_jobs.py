@@ -5,12 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmedit_records import write_stage
 
-from unike_lib.benchmark.mmedit import read_cases
+from unike_lib.benchmark.cases import read_cases
 from unike_lib.editing import registry
 from unike_lib.editing.registry import EditorSources, build_editor, editors_of_job, train_editor
 from unike_lib.editing.serac import SeracModels
-from unike_lib.io import write_json, write_tensors
+from unike_lib.io import write_tensors
 from unike_lib.methods import resolve_method
 from unike_lib.types import EditRequest
 
@@ -37,8 +38,8 @@ class Parameters(SimpleNamespace):
 
 @pytest.fixture
 def job_and_config(tmp_path):
-    write_json(tmp_path / "method_vqa.json", RECORDS)
-    write_json(tmp_path / "dev_vqa.json", RECORDS[::-1])
+    write_stage(tmp_path / "method_vqa.json", RECORDS)
+    write_stage(tmp_path / "dev_vqa.json", RECORDS[::-1])
     config = SimpleNamespace(backbones={"tiny": SimpleNamespace(text_locality=None)}, methods=METHODS)
     names = SimpleNamespace(method="mend", backbone="tiny")
     return SimpleNamespace(wildcards=names, input={}, params=Parameters(knowledge=tmp_path, seed=3)), config

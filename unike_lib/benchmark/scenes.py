@@ -1,7 +1,7 @@
-"""Write the embedded benchmark: a fictional museum of emoji drawings, in MMEdit's format.
+"""Write the embedded benchmark: a fictional museum of emoji drawings.
 
-Files in the folder: images/*.png (RGB, 256 x 128); {taught,pool,method,dev,eval}_{vqa,caption}.json (MMEdit's keys, and
-`id`, `facts`); training.parquet (see `lessons`); templates.parquet (relation, template, use); scenes.parquet (one row a
+Files in the folder: images/*.png (RGB, 256 x 128); {taught,pool,method,dev,eval}_{vqa,caption}.json (edit cases, see
+`cases`); training.parquet (see `lessons`); templates.parquet (relation, template, use); scenes.parquet (one row a
 picture: image, split, left, right, background, artist, occluded; indices into concepts and colours, -1: empty slot);
 facts.parquet (id, concept, relation, answer, split); vocabulary.json (every word of every text).
 """
@@ -14,8 +14,10 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
+from unike_lib.benchmark.cases import write_cases
 from unike_lib.benchmark.edits import Record, write_edits
 from unike_lib.benchmark.facts import Museum, invent_museum
+from unike_lib.benchmark.formats.mmedit import TABLE
 from unike_lib.benchmark.lessons import TRAINING_SCHEMA, draw_training_scenes, training_rows
 from unike_lib.benchmark.pictures import load_drawings
 from unike_lib.benchmark.rendering import Scene, Studio
@@ -50,7 +52,8 @@ def write_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
     rows = list(training_rows(museum, list(studio.scenes)))
     records: list[Record] = []
     for split, task, part in tqdm(write_edits(museum, studio, pairs, seed), desc="edits", total=10):
-        write_json(folder / f"{split}_{task}.json", part)
+        cases = [TABLE.case(record, task) for record in part]
+        write_cases(folder / f"{split}_{task}.json", split, task, cases)
         records += part
     write_table(folder / "training.parquet", pd.DataFrame(rows), mark, TRAINING_SCHEMA)
     write_table(folder / "scenes.parquet", _scene_table(studio.scenes), mark, SCENE_SCHEMA)

@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from unike_lib.backbones.base import Backbone
-from unike_lib.benchmark.mmedit import read_cases
+from unike_lib.benchmark.cases import read_cases
 from unike_lib.config import Config
 from unike_lib.editing.editor import Editor, NoEdit
 from unike_lib.editing.fine_tune import FineTune
