@@ -4,13 +4,11 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unike_lib.benchmark.cases import write_cases
 from unike_lib.benchmark.leaks import check_leaks, edited_images, index_of, question_of, shares_evaluated
-from unike_lib.benchmark.missing import MissingImage, missing_of_case, require_images
+from unike_lib.benchmark.missing import missing_of_case, require_images
 from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, count_shared, shared_sentence
 from unike_lib.benchmark.triplet_sources import write_triplet_source
 from unike_lib.benchmark.user_files import UserFile, numbered, read_source_file, read_user_file
@@ -22,25 +20,6 @@ log = logging.getLogger(__name__)
 SHARES = {"pool": 0.7, "method": 0.15, "dev": 0.15}
 SPLITS = (*SHARES, "eval")
 COUNTS_FILE, SOURCES_FILE = "counts.json", "pool_sources.jsonl"
-
-
-@dataclass
-class _File:
-    """A file's cases, and what became of them."""
-
-    name: str
-    cases: list[EditCase]
-    unnamed: frozenset[str]
-    missing: list[MissingImage]
-    counts: dict[str, Any]
-
-    def keep(self, cases: list[EditCase], reason: str) -> None:
-        """Leave all other cases out; log and count them."""
-        self.counts[reason] = len(self.cases) - len(cases)
-        if self.counts[reason]:
-            log.warning("%s: %d of %d records left out: %s", self.name, self.counts[reason], len(self.cases), reason)
-        self.cases = cases
-        self.counts["kept"] = len(cases)
 
 
 def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
@@ -56,9 +35,9 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> 
     Raises:
         InputError: a file is missing or malformed, images are missing, a split comes out empty, or splits leak.
     """
-    train = {task: _checked(read_user_file(task, "train", config), config) for task in config.tasks}
-    evaluated = {task: _checked(read_user_file(task, "eval", config), config) for task in config.tasks}
-    sources = [_checked(read_source_file(name), config) for name in config.triplet_sources]
+    train = {task: read_user_file(task, "train", config) for task in config.tasks}
+    evaluated = {task: read_user_file(task, "eval", config) for task in config.tasks}
+    sources = [read_source_file(name) for name in config.triplet_sources]
     files = [*train.values(), *evaluated.values(), *sources]
     _leave_out_missing(files, config)
     parts = _divide(train, evaluated, config, seed)
@@ -79,7 +58,7 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> 
 
 
 def _divide(
-    train: dict[Task, _File], evaluated: dict[Task, _File], config: BenchmarkConfig, seed: int
+    train: dict[Task, UserFile], evaluated: dict[Task, UserFile], config: BenchmarkConfig, seed: int
 ) -> dict[tuple[str, Task], list[EditCase]]:
     """Return the cases of every split and task; training files keep only what the evaluation leaves them."""
     parts: dict[tuple[str, Task], list[EditCase]] = defaultdict(list)
@@ -96,14 +75,14 @@ def _divide(
     return parts
 
 
-def _keep_strict(files: Sequence[_File], evaluated: Sequence[EditCase]) -> None:
+def _keep_strict(files: Sequence[UserFile], evaluated: Sequence[EditCase]) -> None:
     """Leave out records that share a locality probe with evaluated edits."""
     index = index_of(evaluated)
     for file in files:
         file.keep([case for case in file.cases if not shares_evaluated(case, index)], LEFT_OUT)
 
 
-def _count_shared(evaluated: Sequence[_File], splits: dict[str, list[EditCase]]) -> None:
+def _count_shared(evaluated: Sequence[UserFile], splits: dict[str, list[EditCase]]) -> None:
     """Count, and log, what evaluation files share with the other splits."""
     others = {split: cases for split, cases in splits.items() if split != "eval"}
     shared = count_shared({file.name: file.cases for file in evaluated}, others)
@@ -124,22 +103,18 @@ def split_of(image: str, seed: int) -> str:
     return split
 
 
-def _checked(file: UserFile, config: BenchmarkConfig) -> _File:
-    """Look for the images of a file."""
-    missing = [image for case in file.cases for image in missing_of_case(case, file.name, config, file.pictures)]
-    counts = {"records": len(file.cases), "missing": 0, "evaluated": 0, "kept": len(file.cases)}
-    return _File(file.name, file.cases, file.unnamed, missing, counts)
-
-
-def _leave_out_missing(files: Sequence[_File], config: BenchmarkConfig) -> None:
+def _leave_out_missing(files: Sequence[UserFile], config: BenchmarkConfig) -> None:
+    missing = [[m for case in f.cases for m in missing_of_case(case, f.name, config, f.pictures)] for f in files]
     if config.missing == "error":
-        require_images([image for file in files for image in file.missing])
-    for file in files:
-        gone = {image.record for image in file.missing}
+        require_images([image for images in missing for image in images])
+    for file, images in zip(files, missing, strict=True):
+        gone = {image.record for image in images}
         file.keep([case for case in file.cases if case.request.id not in gone], "missing")
 
 
-def _keep_new_questions(sources: Sequence[_File], splits: dict[str, list[EditCase]], config: BenchmarkConfig) -> None:
+def _keep_new_questions(
+    sources: Sequence[UserFile], splits: dict[str, list[EditCase]], config: BenchmarkConfig
+) -> None:
     """Leave out questions of triplet sources about pictures that are edited elsewhere, and those asked already."""
     taken = edited_images(case for split, cases in splits.items() if split != "pool" for case in cases)
     asked = {question_of(case.request.query) for case in splits["pool"]}

@@ -1,9 +1,10 @@
 """The files of a user's benchmark: annotations, read by their dialect, and triplet sources."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from unike_lib.benchmark.cases import repeated_ids
 from unike_lib.benchmark.dialect import Source, find_dialect, is_text, require_none
@@ -11,13 +12,16 @@ from unike_lib.benchmark.triplet_sources import read_triplet_source
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.types import PROBE_KINDS, EditCase, InputError, Task
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class UserFile:
-    """A file and its cases.
+    """A file, its cases, and what became of them.
 
     `name`: what messages call it, with task and part if several are read from it; `pictures`: probe kind -> the field
-    of a record that names its picture; `unnamed`: ids that are not the records' own, but given by file and place.
+    of a record that names its picture; `unnamed`: ids that are not the records' own, but given by file and place;
+    `counts`: its records, those left out by reason, those kept.
     """
 
     path: Path
@@ -25,6 +29,18 @@ class UserFile:
     cases: list[EditCase]
     pictures: Mapping[str, str]
     unnamed: frozenset[str] = field(default_factory=frozenset)
+    counts: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counts = {"records": len(self.cases), "missing": 0, "evaluated": 0, "kept": len(self.cases)}
+
+    def keep(self, cases: list[EditCase], reason: str) -> None:
+        """Leave all other cases out; log and count them."""
+        self.counts[reason] = left_out = len(self.cases) - len(cases)
+        if left_out:
+            log.warning("%s: %d of %d records left out: %s", self.name, left_out, len(self.cases), reason)
+        self.cases = cases
+        self.counts["kept"] = len(cases)
 
 
 def read_user_file(task: Task, part: Literal["train", "eval"], config: BenchmarkConfig) -> UserFile:
