@@ -8,6 +8,10 @@ USER_FILES = [
 ]
 
 
+# The code of the dialect that reads them.
+DIALECT = entry_digest(entry_file(CONFIG.benchmark.format, *FORMATS))
+
+
 if EMBEDDED:
 
     rule benchmark:
@@ -81,6 +85,7 @@ else:
             mem_mb=1000,
         params:
             code=lib("list_missing_images"),
+            dialect=DIALECT,
             benchmark=CONFIG.benchmark.model_dump(mode="json"),
         script:
             "../workflow_scripts/list_missing_images.py"
@@ -109,6 +114,7 @@ else:
             mem_mb=1500,
         params:
             code=lib("prepare_benchmark"),
+            dialect=DIALECT,
             benchmark=CONFIG.benchmark.model_dump(mode="json"),
             seed=CONFIG.seed,
         script:

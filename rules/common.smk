@@ -8,13 +8,14 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from unike_lib.benchmark_config import FORMATS
 from unike_lib.config import load_config
-from unike_lib.method import resolve_method
+from unike_lib.method import METHODS, method_of, resolve_method
 from unike_lib.originals import departure_lines, rows_of_tables
-from unike_lib.code_digest import code_digest
+from unike_lib.code_digest import code_digest, entry_digest
+from unike_lib.registry import entry_file
 from unike_lib.setting_list import settings_of
 from unike_lib.table_config import tasks_of
-from unike_lib.method import IN_EDITING_ALONE, TRAINED, TRAINED_ON_TEXT
 from unike_lib.types import InputError
 
 STARTED = time.time()
@@ -67,10 +68,18 @@ NANO = [name for name in MADE if name not in SMOL]
 # Backbones of any table or figure.
 SHOWN = list(dict.fromkeys(name for names in CONFIG.shown.values() for name in names))
 # Method variants whose editor is trained before any edit, those first that others may be like.
-TRAINED_VARIANTS = [name for name in CONFIG.methods if resolve_method(CONFIG.methods, name).method in TRAINED]
+TRAINED_VARIANTS = [name for name in CONFIG.methods if method_of(CONFIG.methods, name).train]
 TRAINED_VARIANTS.sort(key=lambda name: ("like" in CONFIG.methods[name], name))
 # What tells apart the records of a cell made with another seed than the first.
 REPEATS = ["", *(f".seed{seed}" for seed in CONFIG.seeds[1:])]
+
+
+# What a method may need of a backbone's knowledge, by the name of the need.
+KNOWLEDGE_FILES = {
+    "ffn_inputs": "ffn_inputs.parquet",
+    "encoders": "encoders.safetensors",
+    "memory": "memory.safetensors",
+}
 
 
 def named(names):
@@ -103,7 +112,8 @@ def training_fields(wildcards):
 def training_settings(variant, backbone):
     """The settings of a method variant on a backbone that the training of its editor reads."""
     settings = resolve_method(CONFIG.methods, variant, backbone).model_dump(mode="json")
-    return {name: value for name, value in settings.items() if name not in IN_EDITING_ALONE}
+    alone = method_of(CONFIG.methods, variant).editing_alone
+    return {name: value for name, value in settings.items() if name not in alone}
 
 
 def trained_for(wildcards):
@@ -114,7 +124,7 @@ def trained_for(wildcards):
 
 def trained_on_text(wildcards):
     """Whether the training of the job's method variant does not run the backbone."""
-    return resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).method in TRAINED_ON_TEXT
+    return method_of(CONFIG.methods, wildcards.method).trains_on_text
 
 
 def training_edits(wildcards):
@@ -167,20 +177,31 @@ def user_questions(backbones):
 
 
 def files_of_method(wildcards):
-    """What the method variant needs besides the backbone: encoders and memory (UniKE), FFN inputs (memory losses), a
-    trained editor (MEND, KE, SERAC), edits of the method-training split (demonstrations in context)."""
+    """What the method variant needs besides the backbone, as its room says: files of `knowledge/`, a trained editor,
+    edits of the method-training split."""
     settings = resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone)
-    names = {
-        "t-patcher": ["ffn_inputs.parquet"],
-        "unike": ["ffn_inputs.parquet", "encoders.safetensors", "memory.safetensors"],
-    }.get(settings.method, [])
-    files = {name.split(".")[0]: f"{STAGES}/knowledge/{wildcards.backbone}/{name}" for name in names}
-    if settings.method in TRAINED:
+    method, files = method_of(CONFIG.methods, wildcards.method), {}
+    for need in method.needs_of(settings):
+        if need == "method_split":
+            files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in TASKS]
+        else:
+            files[need] = f"{STAGES}/knowledge/{wildcards.backbone}/{KNOWLEDGE_FILES[need]}"
+    if method.train:
         repeat = wildcards.get("repeat", "")
         files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{trained_for(wildcards)}{repeat}.safetensors"
-    if settings.method == "ike" or getattr(settings, "in_context", False):
-        files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in TASKS]
     return files
+
+
+@cache
+def room_digest(variant):
+    """A digest of the code of a method variant's room: an edit of it runs again the jobs of this method."""
+    entry = CONFIG.methods[variant]
+    return entry_digest(entry_file(CONFIG.methods[entry.get("like", variant)]["method"], *METHODS))
+
+
+def room(wildcards):
+    """The digest of the room of the job's method variant."""
+    return room_digest(wildcards.method)
 
 
 def files_of_trials(wildcards):
@@ -218,6 +239,13 @@ def of_its_tasks(pattern):
     return lambda wildcards: [
         pattern.format(**{**dict(wildcards.items()), "task": task}) for task in tasks_of(wildcards.task)
     ]
+
+
+def first_layers(wildcards):
+    """Where the edits of all method variants begin on the job's backbone, as their rooms say."""
+    variants = {name: resolve_method(CONFIG.methods, name, wildcards.backbone) for name in CONFIG.methods}
+    found = {method_of(CONFIG.methods, name).first_layer(settings) for name, settings in variants.items()}
+    return sorted(found, key=lambda first: (first is not None, first or 0))
 
 
 def frozen_of(backbone, splits, tasks):

@@ -28,6 +28,7 @@ rule train_editor:
         gpu=gpus,
     params:
         code=lib("train_editor", data=TEXT_QUESTIONS),
+        room=room,
         folder=backbone_folder,
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=training_fields,

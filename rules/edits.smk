@@ -20,6 +20,7 @@ rule frozen:
         gpu=gpus,
     params:
         code=lib("keep_frozen", data=TEXT_QUESTIONS),
+        first_layers=first_layers,
         folder=backbone_folder,
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         edits=edits_of_split,
@@ -75,6 +76,7 @@ rule records:
         gpu=gpus,
     params:
         code=lib("run_edits", data=TEXT_QUESTIONS),
+        room=room,
         folder=backbone_folder,
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
@@ -108,6 +110,7 @@ rule sweep_records:
         gpu=gpus,
     params:
         code=lib("sweep", data=TEXT_QUESTIONS),
+        room=room,
         folder=backbone_folder,
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
@@ -139,6 +142,7 @@ rule tuning_trials:
         gpu=gpus,
     params:
         code=lib("search", data=TEXT_QUESTIONS),
+        room=room,
         folder=backbone_folder,
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
         backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),

@@ -15,7 +15,7 @@ for name in (*(f"snakemake.{each}" for each in SNAKEMAKE), *OTHERS, *(f"unike_li
     import_module(name)
 cli.get_argument_parser()
 for script in (Path(__file__).parents[1] / "workflow_scripts").glob("*.py"):
-    import_module("unike_lib.code_digest").library_files([script])
+    import_module("unike_lib.code_digest").library_files(script)
 # Nothing of this is garbage: no forked process needs to look through it.
 gc.collect()
 gc.freeze()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unike_lib.code_digest import code_digest, imported_names, library_files
+from unike_lib.code_digest import code_digest, entry_digest, imported_names, library_files
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +32,7 @@ def script(library, text):
 
 
 def test_follows_imports_also_in_functions_and_circles(library):
-    found = library_files([script(library, "from unike_lib.a import x\n")], library)
+    found = library_files(script(library, "from unike_lib.a import x\n"), library)
     assert [file.relative_to(library).as_posix() for file in found] == ["a.py", "b.py", "pack/c.py"]
 
 
@@ -59,7 +59,7 @@ def test_imports_are_found_in_every_kind_of_block(library, text):
 
 
 def test_configuration_is_left_out(library):
-    found = library_files([script(library, "if True:\n    from unike_lib import d\n")], library)
+    found = library_files(script(library, "if True:\n    from unike_lib import d\n"), library)
     assert [file.name for file in found] == ["d.py"]
 
 
@@ -123,8 +123,7 @@ def test_a_room_is_code_but_for_its_manifest_and_settings(library, tmp_path):
         "from unike_lib.methods.x.settings import STEPS\n\n\ndef build():\n    import unike_lib.d\n\n\nMETHOD = [1]\n"
     )
     room.write_text(text)
-    file = script(library, "import json\n")
-    digests = [code_digest(file, rooms=[room], library=library)]
+    digests = [entry_digest(room, library)]
     for changed, content in (
         (settings, "STEPS = 4\n"),
         (room, text.replace("[1]", "[2]")),
@@ -132,11 +131,10 @@ def test_a_room_is_code_but_for_its_manifest_and_settings(library, tmp_path):
         (library / "d.py", "changed = 1\n"),
     ):
         changed.write_text(content)
-        digests.append(code_digest(file, rooms=[room], library=library))
+        digests.append(entry_digest(room, library))
     assert digests[0] == digests[1] == digests[2] and len(set(digests[2:])) == 3
-    assert code_digest(file, library=library) not in digests
     own = tmp_path / "own.py"
     own.write_text("def build():\n    return 1\n")
-    first = code_digest(file, rooms=[own], library=library)
+    first = entry_digest(own, library)
     own.write_text("def build():\n    return 2\n")
-    assert code_digest(file, rooms=[own], library=library) != first
+    assert entry_digest(own, library) != first

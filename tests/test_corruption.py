@@ -1,23 +1,25 @@
 """Damaged files: whatever was cut off or flipped is refused by one error that names the file, or changes nothing."""
 
 import hashlib
-import json
 import os
 import random
 import subprocess
 from contextlib import contextmanager
 
+import mmedit_records
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mmedit_records import record, write, write_stage
 from PIL import Image
 from tiny_models import tiny_model
 
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import load_model
 from unike_lib.backbones.visual import VisualStore
-from unike_lib.benchmark.mmedit import FIELDS, load_image, read_cases
+from unike_lib.benchmark.cases import read_cases
+from unike_lib.benchmark.images import load_image
 from unike_lib.checksum import LIST
 from unike_lib.evaluation.records import Before
 from unike_lib.io import (
@@ -222,10 +224,10 @@ def test_a_damaged_picture_is_refused_or_the_same(tmp_path):
 
 def test_damaged_json_is_named_wherever_it_is_no_longer_a_benchmark(tmp_path):
     path, rng = tmp_path / "eval_vqa.json", random.Random(0)
-    write_json(path, [{field: f"{field} {i}" for field in FIELDS} for i in range(3)])
+    write_stage(path, [record(i) for i in range(3)])
     content = path.read_bytes()
     read_cases(path)
-    for cut in range(0, len(content) - 2, 7):
+    for cut in range(0, len(content) - 2, 29):
         path.write_bytes(content[:cut])
         with pytest.raises(InputError, match=r"eval_vqa\.json"):
             read_cases(path)
@@ -245,7 +247,7 @@ def listed(folder):
 
 def test_damaged_json_is_refused_everywhere_if_its_folder_lists_checksums(tmp_path):
     path, rng = tmp_path / "eval_vqa.json", random.Random(0)
-    write_json(path, [{field: f"{field} {i}" for field in FIELDS} for i in range(3)])
+    write_stage(path, [record(i) for i in range(3)])
     content = path.read_bytes()
     write_checksums(tmp_path, [path])
     assert (tmp_path / LIST).read_text() == listed(tmp_path)
@@ -291,10 +293,8 @@ def test_json_that_breaks_the_parser_is_named(tmp_path, text):
 
 
 def test_half_a_surrogate_pair_is_not_text(tmp_path):
-    record = {field: field for field in FIELDS} | {"src": "what \ud800 ?"}
-    (tmp_path / "f.json").write_text(json.dumps([record]))
     with pytest.raises(InputError, match="record 0: field 'src'"):
-        read_cases(tmp_path / "f.json")
+        mmedit_records.read(write(tmp_path / "f.json", [record(src="what \ud800 ?")]))
 
 
 @contextmanager

@@ -36,6 +36,7 @@ def test_every_module_with_the_attribute_is_an_entry(package):
     found = find_entries(name, "THING")
     assert list(found) == ["first", "second"] and found["first"].name == "first"
     assert find_entry("second", name, "THING") is found["second"]
+    assert [entry_file(each, name, "THING").name for each in found] == ["a.py", "b.py"]
     with pytest.raises(InputError, match=r"'third': expected one of first, second, or path/to/file\.py:THING"):
         find_entry("third", name, "THING")
 
@@ -68,7 +69,7 @@ def test_a_users_file_is_imported_once(tmp_path):
     first = load_entry(f"{path}:THING")
     assert first.name == "mine" and load_entry(f"{path}:THING") is first
     assert find_entry(f"{path}:THING", "unike_lib", "THING") is first
-    assert entry_file(f"{path}:THING") == path and entry_file("mine") is None
+    assert entry_file(f"{path}:THING", "unike_lib", "THING") == path
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from unike_lib.benchmark.cases import read_cases
+from unike_lib.benchmark.images import image_names, load_image
 from unike_lib.benchmark.missing import missing_images
-from unike_lib.benchmark.mmedit import image_names, load_image, read_cases
 from unike_lib.benchmark.prepare import prepare_user_benchmark
 from unike_lib.benchmark.triplet_sources import read_triplet_source
 from unike_lib.benchmark_config import MMEDIT_FILES, BenchmarkConfig

@@ -1,20 +1,21 @@
 """What the code must not do: run code out of files, or use a network outside the rule that downloads the wheel."""
 
 import ast
-import json
 import re
 import socket
 import tomllib
 from pathlib import Path
 
 import pytest
+from mmedit_records import cases_of, record
 from PIL import Image
 from tiny_models import tiny_images, tiny_model, tiny_tokenizer
 
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import load_backbone
+from unike_lib.benchmark.formats.mmedit import DIALECT
+from unike_lib.benchmark.images import image_path, load_image
 from unike_lib.benchmark.missing import missing_of_case, require_images
-from unike_lib.benchmark.mmedit import FIELDS, image_path, load_image, read_cases
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.code_digest import imported_names
 from unike_lib.types import InputError
@@ -125,10 +126,10 @@ def test_every_dependency_has_one_version():
 
 
 def case_naming(folder, root, name, field="image"):
-    record = {each: each for each in FIELDS} | dict.fromkeys(("image", "image_rephrase", "m_loc"), "in.png")
-    (folder / "eval_vqa.json").write_text(json.dumps([record | {field: name}]))
-    (case,) = read_cases(folder / "eval_vqa.json")
-    return case, "eval_vqa.json", BenchmarkConfig(annotations=str(folder), images=str(root))
+    images = dict.fromkeys(("image", "image_rephrase", "m_loc"), "in.png")
+    (case,) = cases_of([record(**images | {field: name})])
+    config = BenchmarkConfig(annotations=str(folder), images=str(root))
+    return case, "eval_vqa.json", config, DIALECT.pictures
 
 
 @pytest.mark.parametrize("field", ["image", "image_rephrase", "m_loc"])

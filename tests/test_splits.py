@@ -237,7 +237,7 @@ def run_script(monkeypatch):
         library = {module: MagicMock() for module in ("runtime", "io", "methods")}
         for file in (ROOT / "unike_lib").glob("*/*.py"):
             library |= {file.parent.name: MagicMock(), f"{file.parent.name}.{file.stem}": MagicMock()}
-        library["benchmark.mmedit"].read_cases = lambda path, *_, **__: [str(path)]
+        library["benchmark.cases"].read_cases = lambda path, *_, **__: [str(path)]
         library["editing.registry"].train_editor.return_value = MagicMock(), MagicMock()
         library["evaluation.admission"].Admission().run.return_value = MagicMock(), MagicMock()
         for module, fake in library.items():

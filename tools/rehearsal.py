@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from unike_lib.benchmark.mmedit import IMAGE_FIELDS, read_cases
+from unike_lib.benchmark.formats.mmedit import DIALECT, TABLE
 from unike_lib.benchmark.prepare import SHARES, split_of
 from unike_lib.benchmark_config import MMEDIT_FILES
 from unike_lib.io import read_json, write_json
@@ -65,8 +65,9 @@ def records_of(folder: Path | None, task: str, name: str, train: bool) -> list[d
     """Return all records of a file, checked, or as many made-up ones as a split is sure to find its share in."""
     if folder is None:
         return [look_alike(task, number, train) for number in range(200)]
-    read_cases(folder / name, task)
-    return read_json(folder / name)
+    records = read_json(folder / name)
+    TABLE.check(folder / name, records)
+    return records
 
 
 def few_of_every_split(records: list[dict]) -> list[dict]:
@@ -93,7 +94,7 @@ def prepare(out: Path, annotations: Path | None, tiny: bool) -> None:
         write_json(out / "annotations" / pair.train, few)
         write_json(out / "annotations" / pair.eval, evaluated[:EVALUATED])
         chosen = few + evaluated[:EVALUATED]
-        images |= {record[field] for record in chosen for field in IMAGE_FIELDS}
+        images |= {record[field] for record in chosen for field in DIALECT.pictures.values()}
         texts += [str(value) for record in chosen for value in record.values()]
         if task == "vqa":
             sources = [record for record in train if record not in few][-SOURCES:]

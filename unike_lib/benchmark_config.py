@@ -2,10 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from unike_lib.registry import find_entry
 from unike_lib.section import Removable, Section, setting
 from unike_lib.types import TASKS, Task
+
+# Where dialects are found: package, name of the entry, entry points of other packages (`registry.find_entry`).
+FORMATS = ("unike_lib.benchmark.formats", "DIALECT", "unike.formats")
 
 
 class FilesConfig(Section):
@@ -15,6 +19,11 @@ class FilesConfig(Section):
     eval: str = setting(..., "Edits that are evaluated.", min_length=1)
 
 
+def _found(name: str) -> str:
+    find_entry(name, *FORMATS)
+    return name
+
+
 MMEDIT_FILES: dict[Task, FilesConfig] = {
     "vqa": FilesConfig(train="vqa_train.json", eval="vqa_eval.json"),
     "caption": FilesConfig(train="caption_train_edit.json", eval="caption_eval_edit.json"),
@@ -22,12 +31,15 @@ MMEDIT_FILES: dict[Task, FilesConfig] = {
 
 
 class BenchmarkConfig(Section):
-    """The benchmark: the embedded one, or a folder of files in MMEdit's format."""
+    """The benchmark: the embedded one, or a folder of files in a dialect that is known."""
 
-    annotations: str | None = setting(None, "Folder of MMEdit JSON files; null: the embedded benchmark.", "ours")
+    annotations: str | None = setting(None, "Folder of a benchmark's files; null: the embedded benchmark.", "ours")
     images: str | None = setting(None, "Folder that image paths in those files start from.", "ours")
     rephrased_images: str | None = setting(
         None, "Folder that paths of rephrased images start from; null: the same.", "ours"
+    )
+    format: Annotated[str, AfterValidator(_found)] = setting(
+        "mmedit", "Dialect of these files: a name (mmedit, vlkeb), or path/to/file.py:DIALECT.", "ours"
     )
     files: Annotated[dict[Task, FilesConfig], Removable(), Field(min_length=1)] = setting(
         MMEDIT_FILES,

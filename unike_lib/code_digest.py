@@ -18,7 +18,7 @@ MANIFEST = "METHOD"  # of a room: its values are settings, too
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def code_digest(script: Path, data: Sequence[str] = (), rooms: Sequence[Path] = (), library: Path = LIBRARY) -> str:
+def code_digest(script: Path, data: Sequence[str] = (), library: Path = LIBRARY) -> str:
     """Return 16 hex digits that change with any library code that a script imports, or with package data that it reads.
 
     Comments, docstrings and layout are not code: whoever explains a line better runs nothing again.
@@ -26,13 +26,12 @@ def code_digest(script: Path, data: Sequence[str] = (), rooms: Sequence[Path] = 
     Args:
         script: a Python file outside the library.
         data: patterns of package data below the library, such as "reporting/paper/*.csv".
-        rooms: files that the script runs without importing them by name (a method's manifest), with what they import.
         library: the library's folder.
 
     Raises:
         FileNotFoundError: a pattern fits no file.
     """
-    files = sorted({*library_files([script, *rooms], library), *rooms})
+    files = library_files(script, library)
     for pattern in data:
         found = sorted(library.glob(pattern))
         if not found:
@@ -41,22 +40,27 @@ def code_digest(script: Path, data: Sequence[str] = (), rooms: Sequence[Path] = 
     digest = hashlib.sha256()
     for file in files:
         content = _code_digest_of(file) if file.suffix == ".py" else hashlib.sha256(file.read_bytes()).hexdigest()
-        name = file.relative_to(library).as_posix() if file.is_relative_to(library) else file.name
-        digest.update(f"{name}:{content}\n".encode())
+        digest.update(f"{file.relative_to(library).as_posix()}:{content}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def library_files(roots: Sequence[Path], library: Path = LIBRARY) -> list[Path]:
-    """Return every library file that some files import, directly or through others, sorted.
+def entry_digest(file: Path, library: Path = LIBRARY) -> str:
+    """Return 16 hex digits that change with the code of an entry's file, the user's own or the library's, and with the
+    library code that it imports (`registry.entry_file`). A method's manifest is left out: its values are settings."""
+    return hashlib.sha256(f"{_code_digest_of(file)}:{code_digest(file, library=library)}".encode()).hexdigest()[:16]
+
+
+def library_files(script: Path, library: Path = LIBRARY) -> list[Path]:
+    """Return every library file that a script imports, directly or through others, sorted.
 
     Package files (`__init__.py`) are left out: they hold no code.
 
     Args:
-        roots: scripts, and rooms of methods.
+        script: a Python file.
         library: the library's folder.
     """
     found: dict[str, Path] = {}
-    wanted = list(roots)
+    wanted = [script]
     while wanted:
         for name in imported_names(wanted.pop()):
             file = None if name in found or LEFT_OUT.fullmatch(name) else module_file(name, library)

@@ -19,6 +19,8 @@ from unike_lib.types import InputError
 # seed) -> tensors and the course of the training. Rooms have the types: planning a run needs no torch.
 Build = Callable[[Any, Any, Any, int], Any]
 Train = Callable[[Any, Any, Sequence[Any], Sequence[Any], int], tuple[dict[str, Any], Any]]
+# Where methods are found: package, name of the manifest, entry points of other packages (`registry.find_entry`).
+METHODS = ("unike_lib.methods", "METHOD", "unike.methods")
 Kind = Literal["unedited", "fine-tuning", "intrinsic", "external", "unified", "other"]
 
 
@@ -27,10 +29,11 @@ class Method:
     """An editing method.
 
     name, title: in the configuration, and in tables; kind: its class in the paper (4.1); settings: their class.
-    build: makes the editor; train: trains it once before any edit, None: nothing is trained; trains_on_text: the training does not run the backbone; editing_alone: settings that the training does not read.
+    build: makes the editor; train: trains it once before any edit (None: nothing is trained); trains_on_text: the
+    training does not run the backbone; editing_alone: settings that the training does not read.
     needs: what edits read besides the backbone, or a function of the settings that says so: "ffn_inputs", "encoders",
-    "memory" (files of `knowledge/`), "method_split" (edits to train on or to show).
-    first_layer: of the settings: the first layer that an edit acts in: None: the backbone's first edited one; -3: the
+    "memory" (files of the backbone's knowledge), "method_split" (edits to train on or to show).
+    first_layer: of the settings: the first layer that an edit acts in. None: the backbone's first edited one; -3: the
     third from the end; 0: none. Frozen states are kept where edits begin.
     reading: of the settings: a sentence on how numbers of a row are read where the originals leave it open, or None.
     search: setting -> values that the search on development edits tries; entries: variants in the default run.
@@ -58,7 +61,7 @@ class Method:
 @cache
 def methods() -> Mapping[str, Method]:
     """Return every method by name: the rooms, then those that installed packages bring."""
-    return find_entries("unike_lib.methods", "METHOD", "unike.methods", Method)
+    return find_entries(*METHODS, Method)
 
 
 def find_method(name: str) -> Method:
@@ -69,7 +72,7 @@ def find_method(name: str) -> Method:
     """
     if name in methods():
         return methods()[name]
-    method: Method = find_entry(name, "unike_lib.methods", "METHOD", "unike.methods", Method)
+    method: Method = find_entry(name, *METHODS, Method)
     return method
 
 

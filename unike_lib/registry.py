@@ -71,9 +71,13 @@ def load_entry(address: str, kind: type[Any] = object) -> Any:
     return _checked(getattr(module, attribute), address, kind)
 
 
-def entry_file(address: str) -> Path | None:
-    """Return the file of an entry that is named by its address; None for an entry that is named by its name."""
-    return Path(address.rpartition(":")[0]) if ".py:" in address else None
+def entry_file(name: str, package: str, attribute: str, group: str = "") -> Path:
+    """Return the file that brings an entry, named as in `find_entry`; raise InputError if there is no such entry."""
+    if ".py:" in name:
+        return Path(name.rpartition(":")[0])
+    find_entry(name, package, attribute, group)
+    found = {entry.name: place for place, entry in [*_of_package(package, attribute), *_of_group(group)]}
+    return Path(str(sys.modules[found[name].partition(":")[0]].__file__))
 
 
 def _of_package(package: str, attribute: str) -> Iterator[tuple[str, Any]]:

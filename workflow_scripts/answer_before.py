@@ -8,7 +8,7 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.speed.state_cache import StateCache
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
-    from unike_lib.benchmark.mmedit import read_cases
+    from unike_lib.benchmark.cases import read_cases
     from unike_lib.evaluation.probes import answer_before
 
     settings = config.backbones[snakemake.wildcards.backbone]

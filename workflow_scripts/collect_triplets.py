@@ -7,7 +7,7 @@ from unike_lib.runtime import Stage, job_mark
 with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
-    from unike_lib.benchmark.mmedit import read_cases
+    from unike_lib.benchmark.cases import read_cases
     from unike_lib.benchmark.triplet_sources import read_triplet_source
     from unike_lib.knowledge.triplets import collect_triplets, write_triplets
 

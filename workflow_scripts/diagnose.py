@@ -10,7 +10,7 @@ with Stage(snakemake) as config:
     import pandas as pd
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
-    from unike_lib.benchmark.mmedit import read_cases
+    from unike_lib.benchmark.cases import read_cases
     from unike_lib.evaluation.diagnostics import diagnose
     from unike_lib.io import atomic_path
 

@@ -7,7 +7,7 @@ from unike_lib.runtime import Stage, job_mark
 with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
-    from unike_lib.benchmark.mmedit import read_cases
+    from unike_lib.benchmark.cases import read_cases
     from unike_lib.knowledge.extraction import extract_ffn_inputs
 
     settings = config.backbones[snakemake.wildcards.backbone]

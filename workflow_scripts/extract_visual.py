@@ -8,7 +8,8 @@ from unike_lib.runtime import Stage, job_mark
 with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_model, load_processor
     from unike_lib.backbones.visual import extract_visual
-    from unike_lib.benchmark.mmedit import image_names, load_image, read_cases
+    from unike_lib.benchmark.cases import read_cases
+    from unike_lib.benchmark.images import image_names, load_image
     from unike_lib.benchmark.triplet_sources import read_triplet_source
 
     folder, settings = snakemake.params.folder, config.backbones[snakemake.wildcards.backbone]

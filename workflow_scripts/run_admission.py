@@ -7,7 +7,7 @@ from unike_lib.runtime import Stage, job_mark
 with Stage(snakemake) as config:
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
-    from unike_lib.benchmark.mmedit import read_cases
+    from unike_lib.benchmark.cases import read_cases
     from unike_lib.method import resolve_method
     from unike_lib.methods.unike.editor import build_shift
     from unike_lib.evaluation.admission import ADMISSION_SCHEMA, Admission

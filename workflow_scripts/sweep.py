@@ -9,7 +9,7 @@ with Stage(snakemake) as config:
     from unike_lib.backbones.speed.state_cache import StateCache
     from unike_lib.backbones.load import load_backbone
     from unike_lib.backbones.visual import VisualStore
-    from unike_lib.benchmark.mmedit import read_cases
+    from unike_lib.benchmark.cases import read_cases
     from unike_lib.editing.building import editors_of_job
     from unike_lib.evaluation.records import SWEEP_SCHEMA, Before
     from unike_lib.evaluation.sessions import records_table

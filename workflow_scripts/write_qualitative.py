@@ -5,7 +5,7 @@ from pathlib import Path
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as config:
-    from unike_lib.benchmark.mmedit import read_cases
+    from unike_lib.benchmark.cases import read_cases
     from unike_lib.reporting.qualitative import choose_examples, write_qualitative_page
     from unike_lib.reporting.qualitative_figure import draw_qualitative
 

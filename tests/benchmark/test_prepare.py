@@ -5,22 +5,18 @@ import logging
 
 import pandas as pd
 import pytest
+from mmedit_records import cases_of, record, records_in
 from pydantic import ValidationError
 
+from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.missing import counts_notes, missing_images, write_missing_images
-from unike_lib.benchmark.mmedit import FIELDS, IMAGE_FIELDS, read_cases
 from unike_lib.benchmark.prepare import SHARES, prepare_user_benchmark, split_of
 from unike_lib.benchmark.triplet_sources import read_triplet_source
 from unike_lib.benchmark_config import MMEDIT_FILES, BenchmarkConfig
 from unike_lib.types import InputError
 
 RECORDS = 40
-
-
-def record(number, **changes):
-    values = {field: f"{field} {number}" for field in FIELDS}
-    images = {"image": f"a{number}.png", "image_rephrase": f"b{number}.png", "m_loc": "near.png"}
-    return values | images | changes
+IMAGE_FIELDS = ("image", "image_rephrase", "m_loc")
 
 
 def user_folder(tmp_path, shared_image=False, **settings):
@@ -42,6 +38,10 @@ def user_folder(tmp_path, shared_image=False, **settings):
     return BenchmarkConfig(annotations=str(annotations), images=str(images), **settings)
 
 
+def cases_in(path):
+    return cases_of(json.loads(path.read_text()), path.stem)
+
+
 def read_splits(folder):
     return {
         name: [c for task in ("vqa", "caption") for c in read_cases(folder / f"{name}_{task}.json")]
@@ -50,9 +50,9 @@ def read_splits(folder):
 
 
 def pictures_of(folder):
-    """Split -> the pictures that its raw records edit."""
+    """Split -> the pictures that its edits are about."""
     records = {split: [*folder.glob(f"{split}_*.json")] for split in ("pool", "method", "dev", "eval")}
-    raw = {split: [r for path in paths for r in json.loads(path.read_text())] for split, paths in records.items()}
+    raw = {split: [r for path in paths for r in records_in(path)] for split, paths in records.items()}
     return {split: {r[key] for r in part for key in ("image", "image_rephrase")} for split, part in raw.items()}
 
 
@@ -83,7 +83,7 @@ def test_missing_images_are_all_listed_and_nothing_is_written(tmp_path):
     listed = missing_images(config)
     expected = {(file, case.request.id, field, case.query(kind).image)
                 for pair in MMEDIT_FILES.values() for file in (pair.train, pair.eval)
-                for case in read_cases(tmp_path / "json" / file)
+                for case in cases_in(tmp_path / "json" / file)
                 for field, kind in zip(IMAGE_FIELDS, ("rel", "m_gen", "m_loc"), strict=True)
                 if case.query(kind).image in gone}  # fmt: skip
     assert {(image.file.split("/")[-1], image.record, image.field, image.image) for image in listed} == expected
@@ -156,8 +156,8 @@ def question(number, **changes):
 
 def test_triplet_sources_join_the_pool_without_leaks(tmp_path):
     config = user_folder(tmp_path)
-    evaluated = read_cases(tmp_path / "json" / "vqa_eval.json")[0].request.image
-    trained = read_cases(tmp_path / "json" / "vqa_train.json")
+    evaluated = cases_in(tmp_path / "json" / "vqa_eval.json")[0].request.image
+    trained = cases_in(tmp_path / "json" / "vqa_train.json")
     split_image = {split: next(c.request for c in trained if split_of(c.request.image, 0) == split) for split in SHARES}
     lines = [
         question(0),
@@ -210,3 +210,72 @@ def test_settings_that_do_not_fit_together_are_refused():
     for values in ({"annotations": "a"}, {"images": "a"}, {"triplet_sources": ["a"]}, {"rephrased_images": "a"}):
         with pytest.raises(ValidationError):
             BenchmarkConfig(**values)
+
+
+def test_ids_of_records_are_kept_and_others_say_their_place_in_the_split(tmp_path):
+    config = user_folder(tmp_path)
+    own = [record(number, id=f"mine {number}") if number % 3 else record(number) for number in range(RECORDS)]
+    (tmp_path / "json" / "vqa_train.json").write_text(json.dumps(own))
+    prepare_user_benchmark(tmp_path / "out", config, seed=0)
+    for split in SHARES:
+        for index, case in enumerate(read_cases(tmp_path / "out" / f"{split}_vqa.json")):
+            number = int(case.request.image.strip("a.png"))
+            assert case.request.id == (f"mine {number}" if number % 3 else f"{split}_vqa-{index}")
+    (tmp_path / "json" / "vqa_train.json").write_text(json.dumps([*own, record(99, id="mine 1")]))
+    with pytest.raises(InputError, match=r"vqa_train\.json: record 40: field 'id': 'mine 1' is taken by record 1"):
+        prepare_user_benchmark(tmp_path / "again", config, seed=0)
+
+
+OWN = """
+from dataclasses import replace
+from unike_lib.benchmark.dialect import Dialect, read_records
+from unike_lib.benchmark.formats.mmedit import TABLE
+
+def read(source):
+    for record in read_records(source.path):
+        if record["part"] == source.part and source.task in record["of"]:
+            yield TABLE.case(record, source.task)
+
+def half(source):
+    for case in read(source):
+        yield replace(case, probes=case.probes[:3])
+
+def blank(source):
+    for case in read(source):
+        yield replace(case, request=replace(case.request, target=" "))
+
+DIALECT, HALF, BLANK = Dialect("own", read), Dialect("half", half), Dialect("blank", blank)
+TEXTS = Dialect("texts", lambda source: ["text"])
+"""
+
+
+def test_a_dialect_of_a_users_file_reads_one_file_of_all_parts_and_tasks(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    files = {task: {"train": "all.jsonl", "eval": "all.jsonl"} for task in MMEDIT_FILES}
+    config = user_folder(tmp_path, files=files, format=f"{tmp_path / 'own.py'}:DIALECT")
+    marked = [
+        record(number, part="eval" if number % 4 == 0 else "train", of=["vqa"] if number % 2 else ["caption", "vqa"])
+        for number in range(RECORDS * 4)
+    ]
+    write_lines(tmp_path / "json" / "all.jsonl", map(json.dumps, marked))
+    prepare_user_benchmark(tmp_path / "out", config, seed=0)
+    splits = read_splits(tmp_path / "out")
+    assert sum(map(len, splits.values())) == RECORDS * 4 + RECORDS * 2 and len(splits["eval"]) == RECORDS * 2
+    counts = json.loads((tmp_path / "out" / "counts.json").read_text())
+    kept = {name: count["kept"] for name, count in counts.items()}
+    assert kept == {
+        "all.jsonl (vqa, train)": RECORDS * 3,
+        "all.jsonl (caption, train)": RECORDS,
+        "all.jsonl (vqa, eval)": RECORDS,
+        "all.jsonl (caption, eval)": RECORDS,
+    }
+    for name, message in (
+        ("HALF", "record 0: expected one probe each of rel, t_gen, m_gen, t_loc, m_loc, found rel, t_gen, m_gen"),
+        ("BLANK", "record 0: field 'request': expected a question and an answer, non-empty texts, found Query"),
+        ("TEXTS", "record 0: expected an EditCase of the dialect, found str"),
+    ):
+        other = config.model_copy(update={"format": f"{tmp_path / 'own.py'}:{name}"})
+        with pytest.raises(InputError, match=rf"all\.jsonl: {message}"):
+            prepare_user_benchmark(tmp_path / "again", other, seed=0)
+    with pytest.raises(ValidationError, match=r"'no': expected one of mmedit, vlkeb, or path/to/file\.py:DIALECT"):
+        BenchmarkConfig(annotations="a", images="b", format="no")

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from mmedit_records import FIELDS, write_stage
 
-from unike_lib.benchmark.mmedit import FIELDS, GENERAL_QUESTIONS, read_cases, read_text_questions
+from unike_lib.benchmark.cases import read_cases
+from unike_lib.benchmark.text_questions import GENERAL_QUESTIONS, read_text_questions
 from unike_lib.types import InputError
 
 REAL = Path(__file__).parents[2].parent / "shared" / "mmedit"
@@ -18,7 +20,7 @@ def files(tmp_path):
     records = [{field: f"{field} {index}" for field in FIELDS} for index in range(300)]
     for split in SPLITS:
         for task in ("vqa", "caption"):
-            (tmp_path / f"{split}_{task}.json").write_text(json.dumps(records))
+            write_stage(tmp_path / f"{split}_{task}.json", records)
     return tmp_path
 
 

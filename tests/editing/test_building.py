@@ -5,13 +5,14 @@ from functools import partial
 
 import pytest
 import torch
+from mmedit_records import write_stage
 from patches import factors_of, stored_in
 
 from unike_lib.backbones.speed.state_cache import StateCache
-from unike_lib.benchmark.mmedit import read_cases
+from unike_lib.benchmark.cases import read_cases
 from unike_lib.editing import building
 from unike_lib.editing.building import EditorSources, build_editor, editor_builder, train_editor
-from unike_lib.io import write_json, write_tensors
+from unike_lib.io import write_tensors
 from unike_lib.method import resolve_method
 from unike_lib.methods.serac.editor import SeracModels
 from unike_lib.types import EditRequest
@@ -35,8 +36,8 @@ RECORDS = [
 @pytest.fixture
 def splits(tmp_path):
     """Training and development edits, read from files."""
-    write_json(tmp_path / "method_vqa.json", RECORDS)
-    write_json(tmp_path / "dev_vqa.json", RECORDS[::-1])
+    write_stage(tmp_path / "method_vqa.json", RECORDS)
+    write_stage(tmp_path / "dev_vqa.json", RECORDS[::-1])
     return read_cases(tmp_path / "method_vqa.json"), read_cases(tmp_path / "dev_vqa.json")[:2]
 
 

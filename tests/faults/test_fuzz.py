@@ -8,9 +8,12 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mmedit_records import FIELDS, read, record, write_stage
 
+from unike_lib.benchmark.cases import read_cases
+from unike_lib.benchmark.dialect import find_dialect
 from unike_lib.benchmark.missing import missing_of_case, require_images
-from unike_lib.benchmark.mmedit import FIELDS, read_cases, read_text_questions
+from unike_lib.benchmark.text_questions import read_text_questions
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.config import Config, load_config
 from unike_lib.types import InputError
@@ -35,7 +38,7 @@ SCALARS = (
 VALUES = st.recursive(
     SCALARS, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=6), x, max_size=3), max_leaves=6
 )
-KEYS = st.sampled_from([*FIELDS, "id", "facts", "pred"])
+KEYS = st.sampled_from([*FIELDS, "id", "facts", "pred", "port_new"])
 
 
 def one_line_or_valid(call, source):
@@ -53,24 +56,24 @@ def spoiled_records(draw):
     """Records of which some fields hold anything."""
     records = []
     for index in range(draw(st.integers(1, 4))):
-        record = {field: f"{field} {index}" for field in FIELDS}
-        for key, value in draw(st.dictionaries(KEYS, VALUES, max_size=2)).items():
-            record[key] = value
-        records.append(draw(st.sampled_from([record] * 9 + [None, [], "text"])))
+        made = record(index) | draw(st.dictionaries(KEYS, VALUES, max_size=2))
+        records.append(draw(st.sampled_from([made] * 9 + [None, [], "text"])))
     return records
 
 
+@pytest.mark.parametrize("dialect", ["mmedit", "vlkeb"])
 @LONG
 @given(spoiled_records())
-def test_records_are_valid_or_refused(tmp_path, records):
+def test_records_are_valid_or_refused(tmp_path, dialect, records):
     path = tmp_path / "eval_vqa.json"
     path.write_text(json.dumps(records))
-    cases = one_line_or_valid(lambda: read_cases(path), "eval_vqa.json")
+    cases = one_line_or_valid(lambda: read(path, dialect=dialect), "eval_vqa.json")
     if cases is not None:
         assert len(cases) == len(records)
         assert all(probe.query.prompt.strip() and probe.query.answer.strip() for c in cases for probe in c.probes)
         config = BenchmarkConfig(annotations=str(tmp_path), images=str(tmp_path))
-        missing = lambda: [each for case in cases for each in missing_of_case(case, "eval_vqa.json", config)]  # noqa: E731
+        pictures = find_dialect(dialect).pictures
+        missing = lambda: [each for case in cases for each in missing_of_case(case, "eval_vqa.json", config, pictures)]  # noqa: E731
         one_line_or_valid(lambda: require_images(missing()), "image")
     one_line_or_valid(lambda: read_text_questions(str(path)), "eval_vqa.json")
 
@@ -79,7 +82,7 @@ def test_records_are_valid_or_refused(tmp_path, records):
 @given(st.data())
 def test_bytes_of_a_benchmark_are_valid_or_refused(tmp_path, data):
     path = tmp_path / "eval_vqa.json"
-    content = bytearray(json.dumps([{field: f"{field} {i}" for field in FIELDS} for i in range(3)]).encode())
+    content = bytearray(write_stage(path, [record(i) for i in range(3)]).read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.sampled_from([len(content)] * 3 + [len(content) // 2]))])

@@ -38,7 +38,8 @@ def test_the_default_run_differs_in_nothing_from_itself_and_names_its_sources():
 
 def test_a_value_that_a_file_changed_is_called_so_unless_it_is_the_originals():
     table = sources(
-        "{seed: 3, methods: {fine-tune: {steps: 15, weight_decay: 0.5}, mine: {like: unike, top_k: 40, neurons: 3, beta: 0.2}},"
+        "{seed: 3, methods: {fine-tune: {steps: 15, weight_decay: 0.5},"
+        "mine: {like: unike, top_k: 40, neurons: 3, beta: 0.2}},"
         "backbones: {mine: {family: llava, folder: x, max_triplets: 20000}}, knowledge: {memory_states: 40000}}"
     )
     changed = table[table["changed"]]

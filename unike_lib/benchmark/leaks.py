@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unike_lib.benchmark.mmedit import plain_text
+from unike_lib.benchmark.text_questions import plain_text
 from unike_lib.types import EditCase, InputError, Query
 
 LEAKS_SHOWN = 10

@@ -1,14 +1,14 @@
 """Images of a user's benchmark that are not there: all listed before any work, counted where records are left out."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unike_lib.benchmark.mmedit import IMAGE_FIELDS, image_path, read_cases
+from unike_lib.benchmark.images import image_path
 from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, left_out_sentence, shared_sentence
-from unike_lib.benchmark.triplet_sources import read_triplet_source
+from unike_lib.benchmark.user_files import read_user_files
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.io import read_json, write_csv
 from unike_lib.types import EditCase, InputError
@@ -28,26 +28,27 @@ class MissingImage:
     path: str
 
 
-def missing_of_case(case: EditCase, file: str, config: BenchmarkConfig) -> list[MissingImage]:
-    """Return the images of an edit that are not there.
+def missing_of_case(
+    case: EditCase, file: str, config: BenchmarkConfig, pictures: Mapping[str, str]
+) -> list[MissingImage]:
+    """Return the images of an edit that are not there; `pictures` are the fields that name them, by probe kind.
 
     Raises:
         InputError: a name leads out of the image folders, or means different files in two of them.
     """
-    # Probes carry the images in the order of the fields: the edit's own, its rephrased one, the locality probe's.
-    kinds = dict(zip(IMAGE_FIELDS, ("rel", "m_gen", "m_loc"), strict=True))
-    found = {field: probe.query.image for field, kind in kinds.items() for probe in case.probes if probe.kind == kind}
+    queries = ((pictures.get(probe.kind, probe.kind), probe.query) for probe in case.probes)
+    found = dict.fromkeys((field, query.image) for field, query in queries if query.image is not None)
     missing = []
-    for field, name in found.items():
-        path = image_path(config.image_roots, str(name))
-        places = [root for root in config.image_roots if os.path.isfile(Path(root) / str(name))]
+    for field, name in found:
+        path = image_path(config.image_roots, name)
+        places = [root for root in config.image_roots if os.path.isfile(Path(root) / name)]
         if len(places) > 1:
             raise InputError(
                 f"{file}: record {case.request.id}: field '{field}': {name!r} is below {' and '.join(places)}; "
                 "benchmark.images and benchmark.rephrased_images must not hold different images of the same name"
             )
         if not places:
-            missing.append(MissingImage(file, case.request.id, field, str(name), str(path)))
+            missing.append(MissingImage(file, case.request.id, field, name, str(path)))
     return missing
 
 
@@ -58,7 +59,10 @@ def missing_images(config: BenchmarkConfig) -> list[MissingImage]:
         InputError: a file is missing or malformed.
     """
     return [
-        image for file, cases in _files(config) for case in cases for image in missing_of_case(case, str(file), config)
+        image
+        for file in read_user_files(config)
+        for case in file.cases
+        for image in missing_of_case(case, str(file.path), config, file.pictures)
     ]
 
 
@@ -102,12 +106,3 @@ def counts_notes(path: Path) -> list[str]:
         if SHARED in count:
             sentences.append(shared_sentence(file, count["kept"], count[SHARED]))
     return [f"**{sentence}**" for sentence in sentences if sentence]
-
-
-def _files(config: BenchmarkConfig) -> Iterator[tuple[Path, list[EditCase]]]:
-    source = Path(str(config.annotations))
-    for task in config.tasks:
-        for name in (config.files[task].train, config.files[task].eval):
-            yield source / name, read_cases(source / name, task)
-    for extra in config.triplet_sources:
-        yield Path(extra), read_triplet_source(Path(extra))

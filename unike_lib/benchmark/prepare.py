@@ -1,44 +1,25 @@
-"""A user's MMEdit or VLKEB files, checked and split into pool, method, development and evaluation edits."""
+"""A user's files, checked and split into pool, method, development and evaluation edits."""
 
 import logging
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from unike_lib.benchmark.cases import write_cases
 from unike_lib.benchmark.leaks import check_leaks, edited_images, index_of, question_of, shares_evaluated
-from unike_lib.benchmark.missing import MissingImage, missing_of_case, require_images
-from unike_lib.benchmark.mmedit import read_cases
+from unike_lib.benchmark.missing import missing_of_case, require_images
 from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, count_shared, shared_sentence
-from unike_lib.benchmark.triplet_sources import read_triplet_source, write_triplet_source
+from unike_lib.benchmark.triplet_sources import write_triplet_source
+from unike_lib.benchmark.user_files import UserFile, numbered, read_source_file, read_user_file
 from unike_lib.benchmark_config import BenchmarkConfig
-from unike_lib.io import read_json, write_checksums, write_json
+from unike_lib.io import write_checksums, write_json
 from unike_lib.types import EditCase, InputError, Task
 
 log = logging.getLogger(__name__)
 SHARES = {"pool": 0.7, "method": 0.15, "dev": 0.15}
 SPLITS = (*SHARES, "eval")
 COUNTS_FILE, SOURCES_FILE = "counts.json", "pool_sources.jsonl"
-
-
-@dataclass
-class _File:
-    """A file's cases with their records, and what became of them."""
-
-    name: str
-    pairs: list[tuple[EditCase, Any]]
-    counts: dict[str, Any]
-    missing: list[MissingImage] = field(default_factory=list)
-
-    def keep(self, pairs: list[tuple[EditCase, Any]], reason: str) -> None:
-        """Leave all other records out; log and count them."""
-        self.counts[reason] = len(self.pairs) - len(pairs)
-        if self.counts[reason]:
-            log.warning("%s: %d of %d records left out: %s", self.name, self.counts[reason], len(self.pairs), reason)
-        self.pairs = pairs
-        self.counts["kept"] = len(pairs)
 
 
 def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
@@ -54,59 +35,60 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> 
     Raises:
         InputError: a file is missing or malformed, images are missing, a split comes out empty, or splits leak.
     """
-    source = Path(str(config.annotations))
-    train = {task: _load(source / config.files[task].train, task, config) for task in config.tasks}
-    evaluated = {task: _load(source / config.files[task].eval, task, config) for task in config.tasks}
-    sources = [_load(Path(name), None, config) for name in config.triplet_sources]
+    train = {task: read_user_file(task, "train", config) for task in config.tasks}
+    evaluated = {task: read_user_file(task, "eval", config) for task in config.tasks}
+    sources = [read_source_file(name) for name in config.triplet_sources]
     files = [*train.values(), *evaluated.values(), *sources]
     _leave_out_missing(files, config)
     parts = _divide(train, evaluated, config, seed)
-    splits = {split: [case for task in config.tasks for case, _ in parts[split, task]] for split in SPLITS}
+    splits = {split: [case for task in config.tasks for case in parts[split, task]] for split in SPLITS}
     _keep_new_questions(sources, splits, config)
-    _require_splits(source, parts, config)
-    splits["pool"] += [case for file in sources for case, _ in file.pairs]
+    _require_splits(parts, config)
+    splits["pool"] += [case for file in sources for case in file.cases]
     check_leaks(splits, locality=config.strict_locality)
     _count_shared(list(evaluated.values()), splits)
-    for (split, task), pairs in parts.items():
-        write_json(folder / f"{split}_{task}.json", [_of_hops(record, config.hops) for _, record in pairs])
+    for (split, task), cases in parts.items():
+        unnamed, name = (evaluated if split == "eval" else train)[task].unnamed, f"{split}_{task}"
+        cases = [numbered(c, name, index) if c.request.id in unnamed else c for index, c in enumerate(cases)]
+        write_cases(folder / f"{name}.json", split, task, cases)
     if sources:
-        write_triplet_source(folder / SOURCES_FILE, [case for file in sources for case, _ in file.pairs])
+        write_triplet_source(folder / SOURCES_FILE, [case for file in sources for case in file.cases])
     write_json(folder / COUNTS_FILE, {file.name: file.counts for file in files})
     write_checksums(folder, folder.glob("*.json"))
 
 
 def _divide(
-    train: dict[Task, _File], evaluated: dict[Task, _File], config: BenchmarkConfig, seed: int
-) -> dict[tuple[str, Task], list[tuple[EditCase, Any]]]:
-    """Return the records of every split and task; training files keep only what the evaluation leaves them."""
-    parts: dict[tuple[str, Task], list[tuple[EditCase, Any]]] = defaultdict(list)
-    cases = [case for file in evaluated.values() for case, _ in file.pairs]
+    train: dict[Task, UserFile], evaluated: dict[Task, UserFile], config: BenchmarkConfig, seed: int
+) -> dict[tuple[str, Task], list[EditCase]]:
+    """Return the cases of every split and task; training files keep only what the evaluation leaves them."""
+    parts: dict[tuple[str, Task], list[EditCase]] = defaultdict(list)
+    cases = [case for file in evaluated.values() for case in file.cases]
     edited = edited_images(cases)
     for file in train.values():
-        file.keep([pair for pair in file.pairs if edited.isdisjoint(edited_images([pair[0]]))], "evaluated")
+        file.keep([case for case in file.cases if edited.isdisjoint(edited_images([case]))], "evaluated")
     if config.strict_locality:
         _keep_strict(list(train.values()), cases)
     for task, file in train.items():
-        for pair in file.pairs:
-            parts[split_of(pair[0].request.image, seed), task].append(pair)
-        parts["eval", task] = evaluated[task].pairs
+        for case in file.cases:
+            parts[split_of(case.request.image, seed), task].append(case)
+        parts["eval", task] = evaluated[task].cases
     return parts
 
 
-def _keep_strict(files: Sequence[_File], evaluated: Sequence[EditCase]) -> None:
+def _keep_strict(files: Sequence[UserFile], evaluated: Sequence[EditCase]) -> None:
     """Leave out records that share a locality probe with evaluated edits."""
     index = index_of(evaluated)
     for file in files:
-        file.keep([pair for pair in file.pairs if not shares_evaluated(pair[0], index)], LEFT_OUT)
+        file.keep([case for case in file.cases if not shares_evaluated(case, index)], LEFT_OUT)
 
 
-def _count_shared(evaluated: Sequence[_File], splits: dict[str, list[EditCase]]) -> None:
+def _count_shared(evaluated: Sequence[UserFile], splits: dict[str, list[EditCase]]) -> None:
     """Count, and log, what evaluation files share with the other splits."""
     others = {split: cases for split, cases in splits.items() if split != "eval"}
-    shared = count_shared({file.name: [case for case, _ in file.pairs] for file in evaluated}, others)
+    shared = count_shared({file.name: file.cases for file in evaluated}, others)
     for file in evaluated:
         file.counts[SHARED] = shared[file.name]
-        sentence = shared_sentence(file.name, len(file.pairs), shared[file.name])
+        sentence = shared_sentence(file.name, len(file.cases), shared[file.name])
         if sentence:
             log.warning("%s", sentence)
 
@@ -121,52 +103,37 @@ def split_of(image: str, seed: int) -> str:
     return split
 
 
-def _load(path: Path, task: Task | None, config: BenchmarkConfig) -> _File:
-    """Read a task's file, or (task None) a triplet source."""
-    cases = read_triplet_source(path) if task is None else read_cases(path, task)
-    records = [None] * len(cases) if task is None else read_json(path)
-    missing = [image for case in cases for image in missing_of_case(case, path.name, config)]
-    pairs = list(zip(cases, records, strict=True))
-    return _File(path.name, pairs, {"records": len(pairs), "missing": 0, "evaluated": 0, "kept": len(pairs)}, missing)
-
-
-def _leave_out_missing(files: Sequence[_File], config: BenchmarkConfig) -> None:
+def _leave_out_missing(files: Sequence[UserFile], config: BenchmarkConfig) -> None:
+    missing = [[m for case in f.cases for m in missing_of_case(case, f.name, config, f.pictures)] for f in files]
     if config.missing == "error":
-        require_images([image for file in files for image in file.missing])
-    for file in files:
-        gone = {image.record for image in file.missing}
-        file.keep([pair for pair in file.pairs if pair[0].request.id not in gone], "missing")
+        require_images([image for images in missing for image in images])
+    for file, images in zip(files, missing, strict=True):
+        gone = {image.record for image in images}
+        file.keep([case for case in file.cases if case.request.id not in gone], "missing")
 
 
-def _keep_new_questions(sources: Sequence[_File], splits: dict[str, list[EditCase]], config: BenchmarkConfig) -> None:
+def _keep_new_questions(
+    sources: Sequence[UserFile], splits: dict[str, list[EditCase]], config: BenchmarkConfig
+) -> None:
     """Leave out questions of triplet sources about pictures that are edited elsewhere, and those asked already."""
     taken = edited_images(case for split, cases in splits.items() if split != "pool" for case in cases)
     asked = {question_of(case.request.query) for case in splits["pool"]}
     for file in sources:
-        file.keep([pair for pair in file.pairs if pair[0].request.image not in taken], "evaluated")
+        file.keep([case for case in file.cases if case.request.image not in taken], "evaluated")
         fresh = []
-        for pair in file.pairs:
-            question = question_of(pair[0].request.query)
+        for case in file.cases:
+            question = question_of(case.request.query)
             if question not in asked:
-                fresh.append(pair)
+                fresh.append(case)
             asked.add(question)
         file.keep(fresh, "repeated")
     if config.strict_locality:
         _keep_strict(sources, splits["eval"])
 
 
-def _require_splits(
-    source: Path, parts: dict[tuple[str, Task], list[tuple[EditCase, Any]]], config: BenchmarkConfig
-) -> None:
+def _require_splits(parts: dict[tuple[str, Task], list[EditCase]], config: BenchmarkConfig) -> None:
     wanted = "bring more records or images" + ", or set benchmark.strict_locality: false" * config.strict_locality
     for split in SPLITS:
         for task in config.tasks:
             if not parts[split, task]:
-                raise InputError(f"{source}: split '{split}' of task '{task}' is empty; {wanted}")
-
-
-def _of_hops(record: dict[str, Any], hops: int) -> dict[str, Any]:
-    """Return a record with the portability questions of this number of hops only."""
-    if "port_new" not in record:
-        return record
-    return record | {"port_new": [entry for entry in record["port_new"] if entry["port_type"] == f"{hops}-hop"]}
+                raise InputError(f"{config.annotations}: split '{split}' of task '{task}' is empty; {wanted}")

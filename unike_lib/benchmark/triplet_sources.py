@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from unike_lib.benchmark.dialect import read_lines
 from unike_lib.io import atomic_path
 from unike_lib.types import TASKS, EditCase, EditRequest, InputError, Probe
 
@@ -22,13 +23,7 @@ def read_triplet_source(path: Path) -> list[EditCase]:
     Raises:
         InputError: a missing file, or a line that is no object with the three texts; names file, line and field.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error})") from None
-    cases = [_case(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    cases = [_case(path, number, record) for number, record in read_lines(path)]
     ids = {case.request.id for case in cases}
     if len(ids) < len(cases):
         raise InputError(f"{path}: field 'id': {len(cases) - len(ids)} ids are taken twice")
@@ -47,11 +42,7 @@ def _line(request: EditRequest) -> dict[str, str]:
     return {"id": request.id, "task": request.task, **named}
 
 
-def _case(path: Path, number: int, line: str) -> EditCase:
-    try:
-        record: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: line {number}: not valid JSON ({error})") from None
+def _case(path: Path, number: int, record: Any) -> EditCase:
     if not isinstance(record, dict):
         raise InputError(f"{path}: line {number}: expected an object, found {type(record).__name__}")
     values = {"id": f"{path.stem}-{number}", "task": "vqa", **record}

@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.benchmark.mmedit import read_cases
+from unike_lib.benchmark.cases import read_cases
 from unike_lib.editing.editor import Editor
 from unike_lib.io import read_tensors
 from unike_lib.method import find_method

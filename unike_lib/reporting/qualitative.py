@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from unike_lib.benchmark.answers import normalise_answer
-from unike_lib.benchmark.mmedit import load_image
+from unike_lib.benchmark.images import load_image
 from unike_lib.config import Config
 from unike_lib.io import atomic_path, read_table
 from unike_lib.reporting.pages import picture_address, render_page

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL.Image import Image
 
-from unike_lib.benchmark.mmedit import load_image
+from unike_lib.benchmark.images import load_image
 from unike_lib.io import atomic_path
 from unike_lib.reporting.drawing import NO_DATES, STYLE
 from unike_lib.reporting.qualitative import KIND_TITLES, Example, speaker_title, verdict_word

@@ -7,10 +7,12 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from mmedit_records import records_in
 from PIL import Image
 
+from unike_lib.benchmark.cases import read_cases
+from unike_lib.benchmark.images import image_names
 from unike_lib.benchmark.leaks import find_leaks
-from unike_lib.benchmark.mmedit import image_names, read_cases
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.embedded.world.benchmark import WORDED_FIELDS, write_benchmark
 from unike_lib.embedded.world.drawings import load_drawings
@@ -32,7 +34,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def records(folder):
-    return {(s, t): json.loads((folder / f"{s}_{t}.json").read_text()) for s in FACT_SPLITS for t in TASKS}
+    return {(s, t): records_in(folder / f"{s}_{t}.json") for s in FACT_SPLITS for t in TASKS}
 
 
 @pytest.fixture(scope="module")

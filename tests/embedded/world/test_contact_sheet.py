@@ -1,9 +1,8 @@
 """The contact sheet: one cell an edit, every text on it, and a named error for a missing picture."""
 
-import json
-
 import numpy as np
 import pytest
+from mmedit_records import write_stage
 from PIL import Image
 
 from unike_lib.embedded.world.contact_sheet import CELL_INCHES, CELLS_PER_ROW, DPI, draw_contact_sheet
@@ -21,7 +20,7 @@ def write(tmp_path, count):
     records = [record | {field: f"{field}.png" for field in COLOURS} for _ in range(count)]
     files = [tmp_path / f"eval_{task}.json" for task in ("vqa", "caption")]
     for file in files:
-        file.write_text(json.dumps(records))
+        write_stage(file, records)
     return files
 
 

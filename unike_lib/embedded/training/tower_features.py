@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unike_lib.backbones.tower import TiledTower, TowerShape
-from unike_lib.benchmark.mmedit import load_image
+from unike_lib.benchmark.images import load_image
 from unike_lib.io import file_digest, fingerprint, read_table, read_tensors, write_tensors
 from unike_lib.types import InputError
 

@@ -1,8 +1,8 @@
-"""Write the embedded benchmark: a fictional museum of emoji drawings, in MMEdit's format.
+"""Write the embedded benchmark: a fictional museum of emoji drawings.
 
-Files in the folder: images/*.png (RGB, 256 x 128); {taught,pool,method,dev,eval}_{vqa,caption}.json (MMEdit's keys, and
-`id`, `facts`); training.parquet (see `training_rows`); templates.parquet (relation, template, use); scenes.parquet (one
-row per picture; left, right, background: indices into concepts and colours, -1: empty slot); facts.parquet (id,
+Files in the folder: images/*.png (RGB, 256 x 128); {taught,pool,method,dev,eval}_{vqa,caption}.json (edit cases, see
+`benchmark.cases`); training.parquet (see `training_rows`); templates.parquet (relation, template, use); scenes.parquet
+(one row per picture; left, right, background: indices into concepts and colours, -1: empty slot); facts.parquet (id,
 concept, relation, answer, split); vocabulary.json (every word of every text).
 """
 
@@ -14,6 +14,8 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
+from unike_lib.benchmark.cases import write_cases
+from unike_lib.benchmark.formats.mmedit import TABLE
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.embedded.world.drawings import load_drawings
 from unike_lib.embedded.world.edits import Record, write_edits
@@ -50,7 +52,8 @@ def write_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
     rows = list(training_rows(world, list(renderer.scenes)))
     records: list[Record] = []
     for split, task, part in tqdm(write_edits(world, renderer, pairs, seed), desc="edits", total=10):
-        write_json(folder / f"{split}_{task}.json", part)
+        cases = [TABLE.case(record, task) for record in part]
+        write_cases(folder / f"{split}_{task}.json", split, task, cases)
         records += part
     write_table(folder / "training.parquet", pd.DataFrame(rows), mark, TRAINING_SCHEMA)
     write_table(folder / "scenes.parquet", _scene_table(renderer.scenes), mark, SCENE_SCHEMA)

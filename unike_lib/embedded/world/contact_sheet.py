@@ -6,7 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from unike_lib.benchmark.mmedit import load_image, read_cases
+from unike_lib.benchmark.cases import read_cases
+from unike_lib.benchmark.images import load_image
 from unike_lib.io import atomic_path
 from unike_lib.types import EditCase, ProbeKind, Query
 

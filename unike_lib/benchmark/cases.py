@@ -1,0 +1,93 @@
+"""Edit cases in files: whole cases of one split and task, which the file says itself; every stage reads them here.
+
+    {"split": "eval", "task": "vqa", "cases": [{"request": {...}, "probes": [{"kind": "rel", "query": {...}}, ...],
+     "facts": [...]}, ...]}
+
+Fields that have their default are left out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from unike_lib.benchmark.dialect import require_none
+from unike_lib.benchmark.text_questions import questions_of_split
+from unike_lib.io import read_json, write_json
+from unike_lib.types import EditCase, InputError, Query, Task
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """What a file of cases holds."""
+
+    split: str
+    task: Task
+    cases: tuple[EditCase, ...]
+
+
+FORM = TypeAdapter(CaseFile)
+
+
+def write_cases(path: str | Path, split: str, task: Task, cases: Iterable[EditCase]) -> None:
+    """Write the cases of a split and task.
+
+    Raises:
+        InputError: two cases have one id.
+    """
+    file = CaseFile(split, task, tuple(cases))
+    require_none(Path(path), repeated_ids(file.cases))
+    write_json(path, FORM.dump_python(file, mode="json", exclude_defaults=True))
+
+
+def read_cases(path: str | Path, task: Task | None = None, text_locality: str | None = None) -> list[EditCase]:
+    """Read the edit cases of one file.
+
+    Args:
+        path: a file that `write_cases` wrote.
+        task: what it must be about; None: any.
+        text_locality: where the text-only questions come from, as in `BackboneConfig`; None: the file itself.
+
+    Raises:
+        InputError: missing or malformed file, no case, or another task; names file, record and field.
+    """
+    path = Path(path)
+    content = read_json(path)
+    try:
+        file = FORM.validate_python(content)
+    except ValidationError as error:
+        require_none(path, [_problem(each["loc"], each["msg"], each["input"]) for each in error.errors()])
+        raise
+    if not file.cases:
+        raise InputError(f"{path}: no records: this split is empty")
+    if task not in (None, file.task):
+        raise InputError(f"{path}: field 'task': expected {task!r}, found {file.task!r}")
+    if text_locality is None:
+        return list(file.cases)
+    questions = questions_of_split(text_locality, file.split)
+    return [_with_text_locality(case, questions[i % len(questions)]) for i, case in enumerate(file.cases)]
+
+
+def repeated_ids(cases: Iterable[EditCase]) -> list[str]:
+    """Say which cases have the id of one before them."""
+    first: dict[str, int] = {}
+    problems = []
+    for index, case in enumerate(cases):
+        name = case.request.id
+        if name in first:
+            problems.append(f"record {index}: field 'id': {name!r} is taken by record {first[name]}")
+        first.setdefault(name, index)
+    return problems
+
+
+def _problem(place: tuple[int | str, ...], message: str, found: object) -> str:
+    """Return "record 3: field 'request.prompt': what is wrong"."""
+    inside = place[:1] == ("cases",) and len(place) > 1
+    record, place = (f"record {place[1]}: ", place[2:]) if inside else ("", place)
+    return f"{record}field '{'.'.join(map(str, place))}': {message}, found {repr(found)[:60]}"
+
+
+def _with_text_locality(case: EditCase, query: Query) -> EditCase:
+    probes = tuple(replace(probe, query=query) if probe.kind == "t_loc" else probe for probe in case.probes)
+    return replace(case, probes=probes)

@@ -1,0 +1,205 @@
+"""What a dialect is, and what readers of records share: someone's benchmark files become edit cases.
+
+A dialect is one module in `benchmark/formats/` with an entry `DIALECT`; or an entry of an installed package or of a
+user's own file (`benchmark.format`). Most are a `Table`: which keys of a record hold which probe.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from unike_lib.benchmark_config import FORMATS
+from unike_lib.io import read_json
+from unike_lib.registry import find_entry
+from unike_lib.types import EditCase, EditRequest, InputError, Probe, ProbeKind, Query, Task
+
+PLAIN_PREFIX = "nq question"  # MMEdit's text-only questions bring their own wording
+PROBLEMS_SHOWN = 20
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to read, and what the settings say of it: its task, its part, the portability questions to ask.
+
+    A file may hold both parts or several tasks; its dialect then gives those cases that are asked for.
+    """
+
+    path: Path
+    task: Task
+    part: Literal["train", "eval"]
+    hops: int = 1
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the files of a benchmark are read.
+
+    `read` gives the cases of a source in their order. A request without an id of its own has the id "": it is named by
+    file and place. `pictures`: probe kind -> the field of a record that names its picture, for messages.
+    """
+
+    name: str
+    read: Callable[[Source], Iterable[EditCase]]
+    pictures: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_dialect(name: str) -> Dialect:
+    """Return a dialect by its name, or by "path/to/file.py:NAME"; raise InputError if there is none."""
+    dialect: Dialect = find_entry(name, *FORMATS, Dialect)
+    return dialect
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A probe and the keys of its question, answer and picture; without a picture, it is text only."""
+
+    kind: ProbeKind
+    prompt: str
+    answer: str
+    image: str | None = None
+
+
+class Further(Protocol):
+    """Probes that are written otherwise than as one text per key."""
+
+    def problems(self, record: Record, index: int) -> list[str]:
+        """Say what is wrong with a record."""
+
+    def probes(self, record: Record, hops: int) -> Iterator[Probe]:
+        """Yield a record's probes."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Reads lists of records: a row per probe, that of the edit itself first.
+
+    A record may have an `id` (text) and `facts` (list of text), too. Questions with the edit's answer are other
+    wordings of it, and are put to the model as it is; others are questions, unless they bring MMEdit's wording.
+    """
+
+    asks: tuple[Ask, ...]
+    further: tuple[Further, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that a record must have, each once."""
+        named = [key for ask in self.asks for key in (ask.prompt, ask.answer, ask.image)]
+        return tuple(dict.fromkeys(key for key in named if key is not None))
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        """Probe kind -> the key of its picture."""
+        return {ask.kind: ask.image for ask in self.asks if ask.image is not None}
+
+    def __call__(self, source: Source) -> Iterator[EditCase]:
+        """Yield the cases of a file; raise InputError as `check` does."""
+        records = read_records(source.path)
+        self.check(source.path, records)
+        for record in records:
+            yield self.case(record, source.task, source.hops)
+
+    def check(self, path: Path, records: Sequence[Any]) -> None:
+        """Raise InputError with the first twenty problems of all records: file, record, field, expected, found."""
+        require_none(path, [each for index, record in enumerate(records) for each in self._problems(record, index)])
+
+    def _problems(self, record: Any, index: int) -> list[str]:
+        found = text_problems(record, index, self.keys)
+        if not isinstance(record, dict):
+            return found
+        if "id" in record and not is_text(record["id"]):
+            found.append(f"record {index}: field 'id': expected non-empty text, found {record['id']!r}")
+        facts = record.get("facts", ["-"])
+        if not isinstance(facts, list) or not facts or not all(map(is_text, facts)):
+            found.append(f"record {index}: field 'facts': expected a list of non-empty texts, found {facts!r}")
+        return found + [problem for further in self.further for problem in further.problems(record, index)]
+
+    def case(self, record: Record, task: Task, hops: int = 1) -> EditCase:
+        """Return the case of a record that has been checked."""
+        text = {key: record[key].strip() for key in self.keys}
+        own = self.asks[0]
+        request = EditRequest(record.get("id", ""), task, text[str(own.image)], text[own.prompt], text[own.answer])
+        wordings = {text[ask.prompt] for ask in self.asks if ask.answer == own.answer}
+        probes = []
+        for ask in self.asks:
+            query = text_query(text[ask.prompt], text[ask.answer])
+            if ask.image is not None:
+                style = request.query.style if query.prompt in wordings else "question"
+                query = Query(text[ask.image], query.prompt, query.answer, style)
+            probes.append(Probe(ask.kind, query))
+        probes += [probe for further in self.further for probe in further.probes(record, hops)]
+        facts = record.get("facts", [f"{request.image} {request.prompt}"])
+        return EditCase(request, tuple(probes), tuple(facts))
+
+
+def text_query(prompt: str, answer: str) -> Query:
+    """Return a text-only question."""
+    return Query(None, prompt, answer, "plain" if prompt.lower().startswith(PLAIN_PREFIX) else "question")
+
+
+def read_records(path: Path) -> list[Any]:
+    """Read a list of records: JSON, or JSONL (a record per line) where the file's name ends so.
+
+    Raises:
+        InputError: a missing or malformed file, or no record.
+    """
+    records = [record for _, record in read_lines(path)] if path.suffix == ".jsonl" else read_json(path)
+    if not isinstance(records, list):
+        raise InputError(f"{path}: expected a list of records, found {type(records).__name__}")
+    if not records:
+        raise InputError(f"{path}: no records: this split is empty")
+    return records
+
+
+def read_lines(path: Path) -> list[tuple[int, Any]]:
+    """Read JSONL: the values of lines that are not blank, with the lines' numbers from 1.
+
+    Raises:
+        InputError: a missing file, or a line that is not JSON; names file and line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error})") from None
+    values = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                values.append((number, json.loads(line)))
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{path}: line {number}: not valid JSON ({error})") from None
+    return values
+
+
+def require_none(path: Path, problems: Sequence[str]) -> None:
+    """Raise one InputError that names a file and its first twenty problems, if it has any."""
+    if problems:
+        more = f" (and {len(problems) - PROBLEMS_SHOWN} more)" if len(problems) > PROBLEMS_SHOWN else ""
+        raise InputError("; ".join(f"{path}: {problem}" for problem in problems[:PROBLEMS_SHOWN]) + more)
+
+
+def text_problems(record: Any, index: int, keys: Sequence[str]) -> list[str]:
+    """Say which keys of a record hold no text."""
+    if not isinstance(record, dict):
+        return [f"record {index}: expected an object, found {type(record).__name__}"]
+    return [
+        f"record {index}: field '{key}': expected non-empty text, found {shown(record, key)}"
+        for key in keys
+        if not is_text(record.get(key))
+    ]
+
+
+def shown(record: Record, key: str) -> str:
+    """Return what a record holds under a key, as messages show it."""
+    return repr(record[key])[:60] if key in record else "nothing"
+
+
+def is_text(value: Any) -> bool:
+    """Say whether a value is text that is not blank and can be written: JSON may hold halves of surrogate pairs."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)

@@ -1,0 +1,1 @@
+"""How benchmarks are written: one module per dialect, with an entry `DIALECT`."""

@@ -1,0 +1,96 @@
+"""The files of a user's benchmark: annotations, read by their dialect, and triplet sources."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from unike_lib.benchmark.cases import repeated_ids
+from unike_lib.benchmark.dialect import Source, find_dialect, is_text, require_none
+from unike_lib.benchmark.triplet_sources import read_triplet_source
+from unike_lib.benchmark_config import BenchmarkConfig
+from unike_lib.types import PROBE_KINDS, EditCase, InputError, Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class UserFile:
+    """A file, its cases, and what became of them.
+
+    `name`: what messages call it, with task and part if several are read from it; `pictures`: probe kind -> the field
+    of a record that names its picture; `unnamed`: ids that are not the records' own, but given by file and place;
+    `counts`: its records, those left out by reason, those kept.
+    """
+
+    path: Path
+    name: str
+    cases: list[EditCase]
+    pictures: Mapping[str, str]
+    unnamed: frozenset[str] = field(default_factory=frozenset)
+    counts: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counts = {"records": len(self.cases), "missing": 0, "evaluated": 0, "kept": len(self.cases)}
+
+    def keep(self, cases: list[EditCase], reason: str) -> None:
+        """Leave all other cases out; log and count them."""
+        self.counts[reason] = left_out = len(self.cases) - len(cases)
+        if left_out:
+            log.warning("%s: %d of %d records left out: %s", self.name, left_out, len(self.cases), reason)
+        self.cases = cases
+        self.counts["kept"] = len(cases)
+
+
+def read_user_file(task: Task, part: Literal["train", "eval"], config: BenchmarkConfig) -> UserFile:
+    """Read a task's file of edits.
+
+    Raises:
+        InputError: it is missing or malformed, has no records, or its dialect gives no whole cases.
+    """
+    path = Path(str(config.annotations)) / getattr(config.files[task], part)
+    dialect = find_dialect(config.format)
+    found = list(dialect.read(Source(path, task, part, config.hops)))
+    if not found:
+        raise InputError(f"{path}: no records: this split is empty")
+    require_none(path, [problem for index, case in enumerate(found) for problem in _problems(case, index)])
+    cases = [numbered(case, path.stem, index) if not case.request.id else case for index, case in enumerate(found)]
+    require_none(path, repeated_ids(cases))
+    unnamed = {named.request.id for named, case in zip(cases, found, strict=True) if not case.request.id}
+    names = [name for pair in config.files.values() for name in (pair.train, pair.eval)]
+    name = path.name if names.count(getattr(config.files[task], part)) == 1 else f"{path.name} ({task}, {part})"
+    return UserFile(path, name, cases, dialect.pictures, frozenset(unnamed))
+
+
+def read_source_file(name: str) -> UserFile:
+    """Read a triplet source; raise InputError if it is missing or malformed."""
+    return UserFile(Path(name), Path(name).name, read_triplet_source(Path(name)), {"rel": "image"})
+
+
+def read_user_files(config: BenchmarkConfig) -> Iterator[UserFile]:
+    """Yield all files: every task's, then triplet sources; raise InputError as the others do."""
+    for task in config.tasks:
+        yield read_user_file(task, "train", config)
+        yield read_user_file(task, "eval", config)
+    yield from map(read_source_file, config.triplet_sources)
+
+
+def numbered(case: EditCase, prefix: str, index: int) -> EditCase:
+    """Return a case with an id that says its place."""
+    return replace(case, request=replace(case.request, id=f"{prefix}-{index}"))
+
+
+def _problems(case: EditCase, index: int) -> list[str]:
+    """Say what a dialect left out of a case."""
+    if not isinstance(case, EditCase):
+        return [f"record {index}: expected an EditCase of the dialect, found {type(case).__name__}"]
+    kinds = [probe.kind for probe in case.probes]
+    if any(kinds.count(kind) != 1 for kind in PROBE_KINDS):
+        return [f"record {index}: expected one probe each of {', '.join(PROBE_KINDS)}, found {', '.join(kinds)}"]
+    queries = [("request", case.request.query), *((probe.kind, probe.query) for probe in case.probes)]
+    return [
+        f"record {index}: field '{kind}': expected a question and an answer, non-empty texts, found {query}"
+        for kind, query in queries
+        if not all(map(is_text, (query.prompt, query.answer, "-" if query.image is None else query.image)))
+    ]
