@@ -20,13 +20,14 @@ from pathlib import Path
 import torch
 from torch.nn.functional import normalize
 
-from bench.gpu_stage import BACKBONES, FULL, MOST, SMALL, Stage, build_stage, editors, random_memory
+from bench.gpu_stage import BACKBONES, FULL, MOST, SMALL, Stage, build_stage, editors, random_memory, settings_of
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.edit import Trace
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.editing.editor import Editor
 from unike_lib.knowledge.flat_index import TensorIndex
+from unike_lib.method import methods
 from unike_lib.reporting.markdown import markdown_table
 
 MARKS = ("<!-- gpu: begin -->", "<!-- gpu: end -->")
@@ -64,14 +65,18 @@ def floor_seconds(stage: Stage, method: str, count: int, rates: tuple[float, flo
     trunk is run once. Bytes are those of the weights, read once for all sessions in each pass.
     """
     backbone, steps = stage.backbone, stage.scale.steps
-    edited = {"fine-tune": 1, "ke": 3, "mend": 3}.get(method, len(backbone.layers))
-    passes = 1 if method in ("ke", "mend") else steps
+    manifest, settings = methods()[method], settings_of(stage, method)
+    first = manifest.first_layer(settings)
+    edited = len(backbone.layers) if first is None else -first
+    passes = 1 if manifest.train else steps
     layer = sum(parameter.numel() for parameter in backbone.decoder.layers[0].module.parameters())
     head = backbone.decoder.head.weight.numel()
     batch = backbone.encode([case.request.query for case in stage.cases[:count]])
     tokens, read = int(batch.lengths.sum()), int((batch.targets != IGNORED).sum())
     below = len(backbone.decoder.layers) - edited
-    trainable = 2 if method == "fine-tune" else 1  # its gradient by the weights costs as much as that by the inputs
+    trainable = (
+        2 if manifest.kind == "fine-tuning" else 1
+    )  # its gradient by the weights costs as much as that by the inputs
     work = 2 * tokens * layer * below + passes * (2 * (1 + trainable) * tokens * layer * edited + 4 * read * head)
     read_bytes = 2 * (layer * below + passes * 2 * (layer * edited + head))
     return max(work / rates[0], read_bytes / rates[1]) / count
@@ -93,7 +98,7 @@ def method_rows(stage: Stage, rates: tuple[float, float], deadline: float, sessi
     """Return a row a method and number of sessions, and one for the naive twin."""
     rows = []
     for method, make in editors(stage).items():
-        gradient = method not in ("ike", "serac")
+        gradient = methods()[method].first_layer(settings_of(stage, method)) != 0
         for label, backbone, count in [
             *((f"B = {count}", stage.backbone, count) for count in sessions),
             ("naive", stage.naive, 1),

@@ -1,7 +1,8 @@
 """What bench/gpu.py edits: a random backbone of full or tiny geometry, its naive twin, an editor of every method."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,26 +16,12 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.family import find_family
 from unike_lib.backbones.load import input_form
 from unike_lib.backbones.visual import embed_images
+from unike_lib.editing.building import EditorSources, build_editor, train_editor
 from unike_lib.editing.editor import Editor
-from unike_lib.knowledge.encoders import Encoder
+from unike_lib.knowledge.encoders import Encoder, LayerEncoders
 from unike_lib.knowledge.memory import Memory
-from unike_lib.methods.fine_tune.editor import FineTune
-from unike_lib.methods.fine_tune.settings import FineTuneMethod
-from unike_lib.methods.ike.editor import Ike
-from unike_lib.methods.ike.settings import IkeMethod
-from unike_lib.methods.ke.network import build_ke
-from unike_lib.methods.ke.settings import KeMethod
-from unike_lib.methods.mend.network import build_mend
-from unike_lib.methods.mend.settings import MendMethod
-from unike_lib.methods.serac.editor import Serac, SeracModels
-from unike_lib.methods.serac.settings import SeracMethod
-from unike_lib.methods.shared.hypernetwork import NetworkEditor
-from unike_lib.methods.shared.neuron_training import NeuronTrainer
-from unike_lib.methods.t_patcher.editor import TPatcher
-from unike_lib.methods.t_patcher.settings import TPatcherMethod
-from unike_lib.methods.unike.editor import Unike
-from unike_lib.methods.unike.latent_shift import LatentShift
-from unike_lib.methods.unike.settings import UnikeMethod
+from unike_lib.method import default_methods, methods
+from unike_lib.section import MethodSection
 from unike_lib.types import EditCase, EditRequest, Probe, Query
 
 BACKBONES = {"blip2-opt-2.7b": "blip2", "minigpt4-vicuna-7b": "minigpt4"}
@@ -120,36 +107,50 @@ def random_memory(stage: Stage) -> Memory:
     return Memory(keys, keys)
 
 
+@dataclass(frozen=True)
+class RandomSources(EditorSources):
+    """Knowledge of the right shapes, of random numbers."""
+
+    stage: Stage = None  # type: ignore[assignment]
+
+    def ffn_inputs(self, device: torch.device) -> dict[int, Tensor]:
+        backbone, states = self.stage.backbone, self.stage.scale.states
+        return {layer: torch.randn(states, backbone.width, device=device) for layer in backbone.layers}
+
+    def encoders(self) -> dict[int, LayerEncoders]:
+        width, device, found = self.stage.backbone.width, self.stage.device, {}
+        for layer in self.stage.backbone.layers:
+            semantic = Encoder(width, 1024, width, 3).to(device).requires_grad_(False)
+            zeta, fitted = torch.randn(256, device=device), torch.randn(256, width, device=device) / width
+            found[layer] = LayerEncoders(semantic, semantic, {"truthfulness": zeta}, {"truthfulness": fitted})
+        return found
+
+    def memory(self, h_pos: str, encoders: Mapping[int, Encoder] | None = None) -> Memory:
+        return random_memory(self.stage)
+
+    def method_split(self) -> list[EditCase]:
+        return list(self.stage.cases)
+
+
+def settings_of(stage: Stage, name: str) -> MethodSection:
+    """Return a method's default settings at the stage's scale; what is trained before an edit is trained for a step."""
+    scale, method = stage.scale, methods()[name]
+    sizes = {"steps": scale.steps, "rank": scale.rank, "width": scale.width, "heads": 12}
+    sizes |= {"demonstrations": scale.demonstrations, "scope_layers": scale.layers[0]}
+    sizes |= {"counterfactual_layers": scale.layers[1]}
+    brief = {"steps": 1, "batch": 2, "together": 1, "check_every": 1, "patience": 1, "rows": 2, "check": 1}
+    values = default_methods()[name] | sizes | (brief if method.train else {})
+    return method.settings(**{field: value for field, value in values.items() if field in method.settings.model_fields})
+
+
 def editors(stage: Stage) -> dict[str, Callable[[Backbone], Editor]]:
     """Return a maker of every method's editor, for the backbone or for its twin."""
-    scale, width, device = stage.scale, stage.backbone.width, stage.device
 
-    def ffn_inputs() -> dict[int, Tensor]:
-        return {layer: torch.randn(scale.states, width, device=device) for layer in stage.backbone.layers}
+    def maker(name: str) -> Callable[[Backbone], Editor]:
+        settings, sources = settings_of(stage, name), RandomSources(Path(), stage=stage)
+        if methods()[name].train:
+            trained, _ = train_editor(settings, stage.backbone, stage.cases[:2], stage.cases[2:4], 0)
+            sources = replace(sources, trained=trained)
+        return lambda backbone: build_editor(settings, backbone, sources, 0)
 
-    def unike(backbone: Backbone) -> Editor:
-        settings = UnikeMethod(method="unike", steps=scale.steps)
-        encoders = {layer: Encoder(width, 1024, width, 3).to(device).requires_grad_(False) for layer in backbone.layers}
-        shift = LatentShift(random_memory(stage), encoders)
-        zetas = {layer: (torch.randn(256, device=device), torch.randn(256, width, device=device) / width)
-                 for layer in backbone.layers}  # fmt: skip
-        return Unike(NeuronTrainer(backbone, settings, ffn_inputs(), 0), settings, shift, zetas)
-
-    def t_patcher(backbone: Backbone) -> Editor:
-        return TPatcher(NeuronTrainer(backbone, TPatcherMethod(method="t-patcher", steps=scale.steps), ffn_inputs(), 0))
-
-    def serac(backbone: Backbone) -> Editor:
-        parts = {"scope_layers": scale.layers[0], "counterfactual_layers": scale.layers[1]}
-        return Serac(SeracModels.untrained(backbone, SeracMethod(method="serac", width=scale.width, heads=12, **parts)))
-
-    return {
-        "fine-tune": lambda b: FineTune(b, FineTuneMethod(method="fine-tune", steps=scale.steps)),
-        "ke": lambda b: NetworkEditor(b, build_ke(b, KeMethod(method="ke"), 0).requires_grad_(False)),
-        "t-patcher": t_patcher,
-        "mend": lambda b: NetworkEditor(
-            b, build_mend(b, MendMethod(method="mend", rank=scale.rank), 0).requires_grad_(False)
-        ),
-        "ike": lambda b: Ike.from_cases(b, IkeMethod(method="ike", demonstrations=scale.demonstrations), stage.cases),
-        "serac": serac,
-        "unike": unike,
-    }
+    return {name: lambda backbone, name=name: maker(name)(backbone) for name in methods() if name != "base"}

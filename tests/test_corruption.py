@@ -21,6 +21,7 @@ from unike_lib.backbones.visual import VisualStore
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.images import load_image
 from unike_lib.checksum import LIST
+from unike_lib.editing.building import EditorSources
 from unike_lib.evaluation.records import Before
 from unike_lib.io import (
     atomic_path,
@@ -174,15 +175,15 @@ def test_a_damaged_editor_is_refused(tmp_path, backbone):
     network = build_mend(backbone, MendMethod(method="mend"), 0)
     path, rng = tmp_path / "mend.safetensors", random.Random(0)
     write_tensors(path, network.state_dict(), "mark")
-    content = path.read_bytes()
-    load_network(network, path, backbone, 1.0)
+    content, sources = path.read_bytes(), EditorSources(tmp_path, trained=path)
+    load_network(network, sources, backbone, 1.0)
     for damaged in list(bits_flipped(content, rng))[:10]:
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"mend\.safetensors: damaged"):
-            load_network(network, path, backbone, 1.0)
+            load_network(network, sources, backbone, 1.0)
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"mend\.safetensors"):
-        load_network(network, path, backbone, 1.0)
+        load_network(network, sources, backbone, 1.0)
 
 
 def test_checksums_do_not_hide_the_fingerprint_and_change_with_nothing_else(tmp_path):

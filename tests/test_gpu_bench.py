@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from bench import gpu
+from unike_lib.method import methods
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- gpu: begin -->", "<!-- gpu: end -->"
-METHODS = ["fine-tune", "ke", "t-patcher", "mend", "ike", "serac", "unike"]
+METHODS = [name for name in methods() if name != "base"]
 
 
 @pytest.fixture

@@ -238,7 +238,7 @@ def run_script(monkeypatch):
         for file in (ROOT / "unike_lib").glob("*/*.py"):
             library |= {file.parent.name: MagicMock(), f"{file.parent.name}.{file.stem}": MagicMock()}
         library["benchmark.cases"].read_cases = lambda path, *_, **__: [str(path)]
-        library["editing.registry"].train_editor.return_value = MagicMock(), MagicMock()
+        library["editing.building"].train_editor.return_value = MagicMock(), MagicMock()
         library["evaluation.admission"].Admission().run.return_value = MagicMock(), MagicMock()
         for module, fake in library.items():
             monkeypatch.setitem(sys.modules, f"unike_lib.{module}", fake)
@@ -259,7 +259,7 @@ def test_scripts_give_each_split_its_part(run_script):
     files = {"visual": [], "frozen": [], "base": []}
     most = {"method": None, "dev": None}
     library = run_script("train_editor", files | {"cases": both("method"), "dev": both("dev")}, edits=most)
-    train = library["editing.registry"].train_editor
+    train = library["editing.building"].train_editor
     assert train.call_args.args[2:4] == (both("method"), both("dev"))
     library = run_script("search", files | {"cases": both("dev")}, tasks=TASKS, edits=9)
     searched = library["evaluation.tuning"].search

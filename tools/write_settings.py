@@ -120,6 +120,7 @@ def schema() -> dict[str, Any]:
         own = kind.model_json_schema()
         definitions |= own.pop("$defs", {})
         reference = {"$ref": f"#/$defs/{kind.__name__}"}
+        own["properties"]["method"] = {"const": method}
         own["properties"] |= {
             "like": {"type": "string", "description": f"A variant of {method} whose settings this one has."},
             "by_backbone": {"type": "object", "additionalProperties": reference},
@@ -128,7 +129,9 @@ def schema() -> dict[str, Any]:
     variants, entries = whole["properties"]["methods"], default_methods()
     references = {name: {"$ref": f"#/$defs/{method_of(entries, name).settings.__name__}"} for name in entries}
     variants["properties"] = references
-    variants["additionalProperties"] = {"anyOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in kinds.values()]}
+    known = [{"$ref": f"#/$defs/{kind.__name__}"} for kind in kinds.values()]
+    users = {"type": "object", "properties": {"method": {"pattern": r"\.py:\w+$"}}, "required": ["method"]}
+    variants["additionalProperties"] = {"anyOf": [*known, users]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | _pruned(whole)
 
 

@@ -409,7 +409,7 @@ def test_training_improves_the_editor_and_is_repeatable(make_backbone, cases, se
     for wrong in (longer.model_copy(update={"layers": 2}), KE if settings is MEND else MEND):
         with pytest.raises(InputError, match="trained with other settings"):
             build_editor(wrong, backbone, EditorSources(Path(), trained=tmp_path / "editor.safetensors"), 0)
-    with pytest.raises(InputError, match="needs a trained editor"):
+    with pytest.raises(InputError, match="expected a trained editor, found no file"):
         build_editor(longer, backbone, EditorSources(Path()), 0)
 
 

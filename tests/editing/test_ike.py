@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from mmedit_records import write_stage
 from patches import contexts_of, patch_of
 from tiny_models import QUERIES, make_case, tiny_tokenizer
 from torch.nn.functional import cosine_similarity
@@ -239,7 +240,7 @@ def test_demonstrations_come_from_the_files_of_the_training_split(tmp_path, back
         "src": "name it", "rephrase": "what is this ?", "alt": "owl", "image": "a", "image_rephrase": "b",
         "loc": "what is a cat ?", "loc_ans": "red", "m_loc": "c", "m_loc_q": "name it", "m_loc_a": "dog",
     }  # fmt: skip
-    write_json(tmp_path / "method_vqa.json", [record])
+    write_stage(tmp_path / "method_vqa.json", [record])
     write_json(
         tmp_path / "questions.json",
         [
@@ -255,5 +256,5 @@ def test_demonstrations_come_from_the_files_of_the_training_split(tmp_path, back
         assert context.count("New Fact: name it owl\n") == 3
         assert f"New Fact: name it owl\nPrompt: {shown}\n\n" in context
         assert context.endswith("New Fact: what is this ? hot dog\nPrompt: ")
-    with pytest.raises(InputError, match="expected files of training edits"):
+    with pytest.raises(InputError, match="expected files of method-training edits"):
         build_editor(settings, backbone, EditorSources(tmp_path), 0)

@@ -10,6 +10,7 @@ from neuron_knowledge import BETA, LAYERS, NEURONS, backbone_of, make_knowledge,
 from neuron_twin import Twin, session, steered, total_loss, train
 from patches import neurons_of
 
+from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.methods.shared import neuron_training as under_test
@@ -34,7 +35,7 @@ def knowledge(tmp_path_factory):
 
 def editor_of(backbone, method, knowledge, seed=0):
     kind = TPatcher if isinstance(method, TPatcherMethod) else Unike
-    return kind.from_knowledge(backbone, method, knowledge.folder, seed)
+    return kind.from_sources(backbone, method, EditorSources(knowledge.folder), seed)
 
 
 def requests_of(cases):

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.editing.editor import Editor
 from unike_lib.io import read_tensors
+from unike_lib.knowledge.encoders import Encoder, LayerEncoders, load_encoders
+from unike_lib.knowledge.memory import Memory, load_memory
+from unike_lib.knowledge.states import read_ffn_inputs
 from unike_lib.method import find_method
 from unike_lib.section import MethodSection
 from unike_lib.types import EditCase, InputError
@@ -30,6 +34,19 @@ class EditorSources:
     demonstrations: tuple[Path, ...] = ()
     text_locality: str | None = None
     trained: Path | Mapping[str, Tensor] | None = None
+
+    def ffn_inputs(self, device: torch.device) -> dict[int, Tensor]:
+        """Return layer -> unrelated FFN inputs [state, d], on a device."""
+        inputs = read_ffn_inputs(self.knowledge / "ffn_inputs.parquet")
+        return {layer: states.to(device) for layer, states in inputs.items()}
+
+    def encoders(self) -> dict[int, LayerEncoders]:
+        """Return the contrastive encoders of every edited layer."""
+        return load_encoders(self.knowledge / "encoders.safetensors")
+
+    def memory(self, h_pos: str, encoders: Mapping[int, Encoder] | None = None) -> Memory:
+        """Return the key-value memory (`load_memory`)."""
+        return load_memory(self.knowledge / "memory.safetensors", h_pos, encoders)
 
     def method_split(self) -> list[EditCase]:
         """Return the edits of the method-training split.

@@ -16,7 +16,7 @@ def build(settings: TPatcherMethod, backbone: "Backbone", sources: "EditorSource
     """Return the editor."""
     from unike_lib.methods.t_patcher.editor import TPatcher
 
-    return TPatcher.from_knowledge(backbone, settings, sources.knowledge, seed)
+    return TPatcher.from_sources(backbone, settings, sources, seed)
 
 
 METHOD = Method(

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import Outcome, request_trunk
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Patch
-from unike_lib.knowledge.states import read_ffn_inputs
 from unike_lib.methods.shared.neuron_training import NeuronSource, NeuronTrainer
 from unike_lib.methods.t_patcher.settings import TPatcherMethod
 from unike_lib.types import EditRequest
@@ -21,11 +20,11 @@ class TPatcher:
     trainer: NeuronTrainer
 
     @classmethod
-    def from_knowledge(cls, backbone: Backbone, settings: TPatcherMethod, knowledge: Path, seed: int) -> "TPatcher":
+    def from_sources(
+        cls, backbone: Backbone, settings: TPatcherMethod, sources: EditorSources, seed: int
+    ) -> "TPatcher":
         """Read the unrelated FFN inputs and return the editor."""
-        inputs = read_ffn_inputs(knowledge / "ffn_inputs.parquet")
-        on_device = {layer: states.to(backbone.device) for layer, states in inputs.items()}
-        return cls(NeuronTrainer(backbone, settings, on_device, seed))
+        return cls(NeuronTrainer(backbone, settings, sources.ffn_inputs(backbone.device), seed))
 
     def start(self, sessions: int) -> Patch:
         """Return the identity."""

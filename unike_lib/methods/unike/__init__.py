@@ -15,11 +15,9 @@ if TYPE_CHECKING:
 
 def build(settings: UnikeMethod, backbone: "Backbone", sources: "EditorSources", seed: int) -> "Editor":
     """Return the editor."""
-    from unike_lib.methods.ike.editor import Ike
     from unike_lib.methods.unike.editor import Unike
 
-    ike = Ike.from_cases(backbone, settings, sources.method_split()) if settings.in_context else None
-    return Unike.from_knowledge(backbone, settings, sources.knowledge, seed, ike)
+    return Unike.from_sources(backbone, settings, sources, seed)
 
 
 def needs(settings: UnikeMethod) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,13 +9,13 @@ from torch import Tensor
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import Prepared
 from unike_lib.backbones.edit import Trace
+from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import Outcome, request_trunk
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Patch
-from unike_lib.knowledge.encoders import LayerEncoders, load_encoders
+from unike_lib.knowledge.encoders import LayerEncoders
 from unike_lib.knowledge.extraction import states_of_answers
-from unike_lib.knowledge.memory import load_memory
-from unike_lib.knowledge.states import VALUE_COLUMNS, read_ffn_inputs
+from unike_lib.knowledge.states import VALUE_COLUMNS
 from unike_lib.methods.ike.editor import Ike
 from unike_lib.methods.shared.neuron_training import NeuronSource, NeuronTrainer
 from unike_lib.methods.shared.neurons import Neurons
@@ -90,17 +89,12 @@ class Unike:
     ike: Ike | None = None
 
     @classmethod
-    def from_knowledge(
-        cls, backbone: Backbone, settings: UnikeMethod, knowledge: Path, seed: int, ike: Ike | None = None
-    ) -> "Unike":
-        """Read memory, encoders and FFN inputs, and return the editor."""
-        device = backbone.device
-        encoders = load_encoders(knowledge / "encoders.safetensors")
-        inputs = read_ffn_inputs(knowledge / "ffn_inputs.parquet")
-        trainer = NeuronTrainer(
-            backbone, settings, {layer: states.to(device) for layer, states in inputs.items()}, seed
-        )
-        shift = build_shift(backbone, settings, knowledge, encoders) if settings.latent else None
+    def from_sources(cls, backbone: Backbone, settings: UnikeMethod, sources: EditorSources, seed: int) -> "Unike":
+        """Read memory, encoders and FFN inputs, with in_context the edits to show, and return the editor."""
+        device, encoders = backbone.device, sources.encoders()
+        trainer = NeuronTrainer(backbone, settings, sources.ffn_inputs(device), seed)
+        shift = build_shift(backbone, settings, sources) if settings.latent else None
+        ike = Ike.from_cases(backbone, settings, sources.method_split()) if settings.in_context else None
         zetas = {
             layer: zeta_and_map(parts, settings.zeta, seed + layer)
             for layer, parts in encoders.items()
@@ -171,19 +165,17 @@ def zeta_and_map(parts: LayerEncoders, kind: str, seed: int) -> tuple[Tensor, Te
     return direction * (zeta @ fitted).norm() / (direction @ fitted).norm(), fitted
 
 
-def build_shift(
-    backbone: Backbone, settings: UnikeMethod, knowledge: Path, encoders: Mapping[int, LayerEncoders]
-) -> LatentShift:
-    """Return the latent shift over the memory in the folder `knowledge`.
+def build_shift(backbone: Backbone, settings: UnikeMethod, sources: EditorSources) -> LatentShift:
+    """Return the latent shift over the memory.
 
     Raises:
         InputError: `rotate_memory` with a backbone whose visual tokens have places on a grid.
     """
     if settings.rotate_memory and backbone.on_grid:
         raise InputError("rotate_memory: expected false, because this backbone's positions lie on a grid (M-RoPE)")
-    semantic = {layer: parts.semantic for layer, parts in encoders.items()}
+    semantic = {layer: parts.semantic for layer, parts in sources.encoders().items()}
     keys = semantic if settings.memory_keys == "encoded" else None
-    memory = load_memory(knowledge / "memory.safetensors", settings.h_pos, keys).to(backbone.device)
+    memory = sources.memory(settings.h_pos, keys).to(backbone.device)
     return LatentShift(
         memory,
         {layer: encoder.to(backbone.device) for layer, encoder in semantic.items()},
