@@ -13,11 +13,11 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 from bench.subjects import NaiveBackbone
 from tools.random_models import START, byte_tokenizer, geometry, random_model
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.backbones.family import find_family
 from unike_lib.backbones.load import input_form
 from unike_lib.backbones.visual import embed_images
 from unike_lib.editing.building import EditorSources, build_editor, train_editor
 from unike_lib.editing.editor import Editor
+from unike_lib.family import find_family
 from unike_lib.knowledge.encoders import Encoder, LayerEncoders
 from unike_lib.knowledge.memory import Memory
 from unike_lib.method import default_methods, methods

@@ -15,12 +15,12 @@ from transformers import Blip2Config, Blip2ForConditionalGeneration, PreTrainedT
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import Prepared
 from unike_lib.backbones.families.blip2 import FAMILY as BLIP2
-from unike_lib.backbones.family import find_family
 from unike_lib.backbones.load import load_backbone, load_processor
 from unike_lib.backbones.visual import VisualStore, embed_images
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.images import load_image
 from unike_lib.config import Config, load_config
+from unike_lib.family import find_family
 from unike_lib.knowledge.states import read_ffn_inputs
 from unike_lib.types import PROBE_KINDS, EditCase, EditRequest, Probe, Query
 

@@ -1,10 +1,12 @@
 """The configuration's part about backbones: family, origin, and how they are run."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 
+from unike_lib.family import FAMILIES, find_family
+from unike_lib.registry import EntryName
 from unike_lib.section import Count, Entry, Original, Section, given, setting
 
 
@@ -20,8 +22,8 @@ class OriginalConfig(Section):
 class BackboneConfig(Section):
     """A backbone by family and origin."""
 
-    family: Literal["blip2", "minigpt4", "smolvlm", "idefics3", "llava", "qwen2-vl"] = setting(
-        ..., "Architecture and input layout; embedded backbones are blip2 or minigpt4."
+    family: Annotated[str, EntryName(*FAMILIES)] = setting(
+        ..., "Architecture and input layout; embedded backbones are blip2 or minigpt4; or path/to/file.py:FAMILY."
     )
     folder: str | None = setting(None, "Folder made by save_pretrained, or hub id; null: trained here.", "ours")
     language_model: Literal["smollm2-135m"] | None = setting(
@@ -80,14 +82,15 @@ class BackboneConfig(Section):
         named = [name for name in ("folder", "language_model", "original") if getattr(self, name) is not None]
         if "original" in named and len(named) > 1:
             raise ValueError(f"{named[0]}: expected null, because original names the files of a checkpoint to convert")
-        q_former = self.family in ("blip2", "minigpt4")
+        family = find_family(self.family)
+        q_former = family.q_former
         if self.original is not None and not q_former:
             raise ValueError(
                 f"original: expected null, because {self.family} is not converted: name a folder or hub id"
             )
         if self.folder is None and not q_former:
             raise ValueError(f"folder: expected a folder or hub id, because no {self.family} backbone is trained here")
-        if self.image_size is not None and (self.made_here or self.family in ("smolvlm", "idefics3", "llava")):
+        if self.image_size is not None and (self.made_here or not family.any_size):
             raise ValueError("image_size: expected null: it is for checkpoints of BLIP-2, MiniGPT-4 and Qwen2-VL")
         return self
 

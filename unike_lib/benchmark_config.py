@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from unike_lib.registry import find_entry
+from unike_lib.registry import EntryName
 from unike_lib.section import Removable, Section, setting
 from unike_lib.types import TASKS, Task
 
@@ -17,11 +17,6 @@ class FilesConfig(Section):
 
     train: str = setting(..., "Edits that are divided into pool, method and development edits.", min_length=1)
     eval: str = setting(..., "Edits that are evaluated.", min_length=1)
-
-
-def _found(name: str) -> str:
-    find_entry(name, *FORMATS)
-    return name
 
 
 MMEDIT_FILES: dict[Task, FilesConfig] = {
@@ -38,7 +33,7 @@ class BenchmarkConfig(Section):
     rephrased_images: str | None = setting(
         None, "Folder that paths of rephrased images start from; null: the same.", "ours"
     )
-    format: Annotated[str, AfterValidator(_found)] = setting(
+    format: Annotated[str, EntryName(*FORMATS)] = setting(
         "mmedit", "Dialect of these files: a name (mmedit, vlkeb), or path/to/file.py:DIALECT.", "ours"
     )
     files: Annotated[dict[Task, FilesConfig], Removable(), Field(min_length=1)] = setting(

@@ -8,6 +8,7 @@ import hashlib
 import pkgutil
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -15,6 +16,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from unike_lib.types import InputError
 
@@ -78,6 +82,30 @@ def entry_file(name: str, package: str, attribute: str, group: str = "") -> Path
     find_entry(name, package, attribute, group)
     found = {entry.name: place for place, entry in [*_of_package(package, attribute), *_of_group(group)]}
     return Path(str(sys.modules[found[name].partition(":")[0]].__file__))
+
+
+@dataclass(frozen=True)
+class EntryName:
+    """Annotates a setting that names an entry: the name is checked, and completed in editors (`find_entries`)."""
+
+    package: str
+    attribute: str
+    group: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        names = list(find_entries(self.package, self.attribute, self.group))
+        own = {"type": "string", "pattern": rf"\.py:{self.attribute}$"}
+        return {"anyOf": [{"type": "string", "enum": names}, own]}
+
+    def _checked(self, name: str) -> str:
+        try:
+            find_entry(name, self.package, self.attribute, self.group)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return name
 
 
 def _of_package(package: str, attribute: str) -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 import torch
@@ -16,12 +15,12 @@ from tiny_families import LAYERS, SIDE, image_mark, picture, tiny_family
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.decoder import DecoderLayer
-from unike_lib.backbones.family import families
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.visual import VisualStore, embed_images, extract_visual
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.demonstrations import SEPARATOR, behind, run_visible
+from unike_lib.family import families
 from unike_lib.knowledge.memory import Memory
 from unike_lib.methods.shared.neurons import Neurons
 from unike_lib.methods.unike.latent_shift import LatentShift
@@ -281,7 +280,9 @@ def test_an_incomplete_folder_is_named(folder, tmp_path, missing):
 
 
 def test_the_configuration_knows_every_family():
-    assert set(get_args(BackboneConfig.model_fields["family"].annotation)) == set(families())
+    assert set(families()) == {"blip2", "minigpt4", "smolvlm", "idefics3", "llava", "qwen2-vl"}
+    with pytest.raises(ValueError, match=r"(?s)family.*'gpt4': expected one of blip2, .*, or path/to/file\.py:FAMILY"):
+        BackboneConfig(family="gpt4", folder="x")
     with pytest.raises(ValueError, match="folder: expected a folder or hub id, because no llava backbone"):
         BackboneConfig(family="llava")
 

@@ -27,10 +27,10 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.backbones.family import find_family
 from unike_lib.backbones.load import input_form
 from unike_lib.backbones.positions import SquareProcessor
 from unike_lib.backbones.visual import embed_images
+from unike_lib.family import find_family
 
 LAYERS, SIDE = 4, 16
 CORPUS = ["Question: what is this? Short answer: red cat", "a photo of an owl on the left", "USER: ASSISTANT: User:"]

@@ -18,11 +18,11 @@ from torch import Tensor
 from unike_lib.backbones.batch import IGNORED, Answers, Batch, Prepared, Tail
 from unike_lib.backbones.decoder import Decoder
 from unike_lib.backbones.edit import Edit, Trace
-from unike_lib.backbones.family import Family
 from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.oom import oom_as_input_error
 from unike_lib.backbones.positions import grid_positions
+from unike_lib.family import Family
 from unike_lib.types import InputError, Query
 
 

@@ -18,7 +18,7 @@ from transformers.masking_utils import create_causal_mask
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from unike_lib.backbones.edit import Edit, PassContext, Rotation
-from unike_lib.backbones.family import DECODERS, DecoderLayout
+from unike_lib.family import DECODERS, DecoderLayout
 from unike_lib.types import InputError
 
 # What an edit adds to the output of a matrix, given the matrix's name and its input; None: nothing.

@@ -15,7 +15,6 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextTo
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.checkpoint import load_whole
-from unike_lib.backbones.family import InputForm, find_family
 from unike_lib.backbones.positions import SquareProcessor, fit_image_size
 from unike_lib.backbones.speed.onednn_linear import pack, packing_helps
 from unike_lib.backbones.speed.state_cache import StateCache
@@ -23,6 +22,7 @@ from unike_lib.backbones.speed.upcast_linear import multiplies_slowly, widen
 from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import load_blip2
 from unike_lib.checksum import check_folder
+from unike_lib.family import InputForm, find_family
 from unike_lib.types import InputError
 
 

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from unike_lib.backbone_config import BackboneConfig
-from unike_lib.backbones.family import InputForm, find_family
 from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.visual import embed_images
 from unike_lib.config import PretrainConfig
@@ -21,6 +20,7 @@ from unike_lib.embedded.training.pretrain import pretrain
 from unike_lib.embedded.training.row_sampler import NO_IMAGE, Composer, Lesson, read_lessons
 from unike_lib.embedded.training.tower_features import extract_tower_features, read_tower_features, training_scenes
 from unike_lib.embedded.training.word_tokenizer import build_tokenizer
+from unike_lib.family import InputForm, find_family
 from unike_lib.types import InputError, Query
 
 STOPS = ("</s>", ";", ".")

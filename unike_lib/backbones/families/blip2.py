@@ -8,7 +8,7 @@ does; the checkpoints were trained with it, so it stays. A folder whose tokenize
 nothing: so do the embedded backbones, which were trained that way.
 """
 
-from unike_lib.backbones.family import Family, InputForm
+from unike_lib.family import Family, InputForm
 
 FAMILY = Family(
     name="blip2",

@@ -3,7 +3,7 @@
 Reading: a picture is one tile (no splitting into crops), as in the other families.
 """
 
-from unike_lib.backbones.family import Family, InputForm
+from unike_lib.family import Family, InputForm
 
 
 def tiled_once(name: str, start: str) -> Family:

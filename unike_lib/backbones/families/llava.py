@@ -1,6 +1,6 @@
 """LLaVA 1.5: a CLIP tower, an MLP, a Llama decoder; the layout is its chat template's, with no system prompt."""
 
-from unike_lib.backbones.family import Family, InputForm
+from unike_lib.family import Family, InputForm
 
 FAMILY = Family(
     name="llava",

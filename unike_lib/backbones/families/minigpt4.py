@@ -1,6 +1,6 @@
 """MiniGPT-4: visual tokens wrapped in its chat prompt after a start token; text-only input has no wrapper."""
 
-from unike_lib.backbones.family import Family, InputForm
+from unike_lib.family import Family, InputForm
 
 FAMILY = Family(
     name="minigpt4",

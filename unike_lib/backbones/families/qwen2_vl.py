@@ -3,7 +3,7 @@
 Reading: pictures are resized to a square, as in the other families, so that every one gives 13 x 13 visual tokens.
 """
 
-from unike_lib.backbones.family import LLAMA, Family, InputForm
+from unike_lib.family import LLAMA, Family, InputForm
 
 START = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 END = "<|im_end|>\n<|im_start|>assistant\n"

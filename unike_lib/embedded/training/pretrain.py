@@ -14,7 +14,6 @@ from transformers import BlipImageProcessorPil, PreTrainedTokenizerFast
 
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.checkpoint import whole_folder
-from unike_lib.backbones.family import find_family
 from unike_lib.backbones.tower import Blip2WithTower, TowerShape, tower_config
 from unike_lib.config import Config
 from unike_lib.embedded.training.language_model import LanguageTrainer, train_language_model
@@ -22,6 +21,7 @@ from unike_lib.embedded.training.qformer import ATTRIBUTES, train_qformer
 from unike_lib.embedded.training.row_sampler import Composer, read_lessons
 from unike_lib.embedded.training.tower_features import PIXEL_MEAN, PIXEL_STD, load_imagenet, read_tower_features
 from unike_lib.embedded.training.word_tokenizer import BEGIN, END, IMAGE, PAD, build_tokenizer, stop_ids, token_id
+from unike_lib.family import find_family
 from unike_lib.io import read_json
 
 HIDDEN, LAYERS, HEADS, FFN = 128, 8, 4, 384

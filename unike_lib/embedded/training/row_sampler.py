@@ -18,10 +18,10 @@ from typing import Any
 
 import pandas as pd
 
-from unike_lib.backbones.family import InputForm
 from unike_lib.config import PretrainConfig, TeachingConfig
 from unike_lib.embedded.training.qformer import ATTRIBUTES
 from unike_lib.embedded.training.word_tokenizer import IMAGE
+from unike_lib.family import InputForm
 from unike_lib.io import read_table
 from unike_lib.types import InputError
 

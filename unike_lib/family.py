@@ -1,7 +1,8 @@
-"""A family of multimodal models as data: what a file in `families` says."""
+"""A family of multimodal models as data: what a file in `backbones/families/` says."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from unike_lib.registry import find_entries, find_entry
@@ -100,9 +101,14 @@ class Family:
     paper: str | None = None
 
 
+# Where families are found: package, name of the entry, entry points of other packages (`registry.find_entry`).
+FAMILIES = ("unike_lib.backbones.families", "FAMILY", "unike.families")
+
+
+@cache
 def families() -> Mapping[str, Family]:
-    """Return every family by name: those of `families`, then those that installed packages bring."""
-    return find_entries("unike_lib.backbones.families", "FAMILY", "unike.families", Family)
+    """Return every family by name: those of `backbones/families/`, then those that installed packages bring."""
+    return find_entries(*FAMILIES, Family)
 
 
 def find_family(name: str) -> Family:
@@ -111,5 +117,5 @@ def find_family(name: str) -> Family:
     Raises:
         InputError: there is no such family.
     """
-    family: Family = find_entry(name, "unike_lib.backbones.families", "FAMILY", "unike.families", Family)
+    family: Family = families().get(name) or find_entry(name, *FAMILIES, Family)
     return family
