@@ -46,8 +46,12 @@ def code_digest(script: Path, data: Sequence[str] = (), library: Path = LIBRARY)
 
 def entry_digest(file: Path, library: Path = LIBRARY) -> str:
     """Return 16 hex digits that change with the code of an entry's file, the user's own or the library's, and with the
-    library code that it imports (`registry.entry_file`). A method's manifest is left out: its values are settings."""
-    return hashlib.sha256(f"{_code_digest_of(file)}:{code_digest(file, library=library)}".encode()).hexdigest()[:16]
+    library code that it imports (`registry.entry_file`). Of a folder, all files count; a method's manifest and settings
+    are left out: their values are parameters."""
+    parts = sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else [file]
+    own = [part for part in parts if part.stem != "settings"]
+    digests = [f"{part.name}:{_code_digest_of(part)}:{code_digest(part, library=library)}" for part in own]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def library_files(script: Path, library: Path = LIBRARY) -> list[Path]:

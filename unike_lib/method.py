@@ -7,6 +7,7 @@ manifest METHOD. What the workflow, the reports and the benches know of methods 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -15,10 +16,10 @@ from unike_lib.registry import find_entries, find_entry
 from unike_lib.section import Entry, MethodSection
 from unike_lib.types import InputError
 
-# (settings, backbone, EditorSources, seed) -> Editor; (settings, backbone, method-training edits, development edits,
-# seed) -> tensors and the course of the training. Rooms have the types: planning a run needs no torch.
-Build = Callable[[Any, Any, Any, int], Any]
-Train = Callable[[Any, Any, Sequence[Any], Sequence[Any], int], tuple[dict[str, Any], Any]]
+# build: (settings, backbone, EditorSources, seed) -> Editor; train: (settings, backbone, method-training edits,
+# development edits, seed) -> tensors and the course of the training. A room names them by address, "module:function",
+# because planning a run needs no torch.
+Function = str | Callable[..., Any]
 # Where methods are found: package, name of the manifest, entry points of other packages (`registry.find_entry`).
 METHODS = ("unike_lib.methods", "METHOD", "unike.methods")
 Kind = Literal["unedited", "fine-tuning", "intrinsic", "external", "unified", "other"]
@@ -42,20 +43,36 @@ class Method:
     name: str
     title: str
     settings: type[MethodSection]
-    build: Build
+    build: Function
     kind: Kind = "other"
     needs: tuple[str, ...] | Callable[[Any], tuple[str, ...]] = ()
     first_layer: Callable[[Any], int | None] = lambda settings: None
-    train: Train | None = None
+    train: Function | None = None
     trains_on_text: bool = False
     editing_alone: frozenset[str] = frozenset()
     reading: Callable[[Any], str | None] = lambda settings: None
     search: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     entries: Mapping[str, Entry] = field(default_factory=dict)
 
+    def editor(self, *arguments: Any) -> Any:
+        """Return the editor: call `build`."""
+        return _called(self.build, *arguments)
+
+    def trained(self, *arguments: Any) -> Any:
+        """Train the editor: call `train`."""
+        return _called(self.train, *arguments)
+
     def needs_of(self, settings: MethodSection) -> tuple[str, ...]:
         """Return what edits with such settings read besides the backbone."""
         return self.needs(settings) if callable(self.needs) else self.needs
+
+
+def _called(function: Function | None, *arguments: Any) -> Any:
+    if not isinstance(function, str):
+        assert function is not None
+        return function(*arguments)
+    module, _, name = function.partition(":")
+    return getattr(import_module(module), name)(*arguments)
 
 
 @cache

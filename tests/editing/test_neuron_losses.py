@@ -10,14 +10,13 @@ from neuron_knowledge import BETA, LAYERS, NEURONS, backbone_of, make_knowledge,
 from neuron_twin import Twin, session, steered, total_loss, train
 from patches import neurons_of
 
-from unike_lib.editing.building import EditorSources
+from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.methods.shared import neuron_training as under_test
 from unike_lib.methods.shared.neuron_training import NeuronSource, activation_loss, memory_loss
-from unike_lib.methods.t_patcher.editor import TPatcher
 from unike_lib.methods.t_patcher.settings import TPatcherMethod
-from unike_lib.methods.unike.editor import SteeredNeurons, Unike
+from unike_lib.methods.unike.editor import SteeredNeurons
 from unike_lib.methods.unike.latent_shift import LatentShift
 from unike_lib.section import about
 from unike_lib.types import EditRequest
@@ -34,8 +33,7 @@ def knowledge(tmp_path_factory):
 
 
 def editor_of(backbone, method, knowledge, seed=0):
-    kind = TPatcher if isinstance(method, TPatcherMethod) else Unike
-    return kind.from_sources(backbone, method, EditorSources(knowledge.folder), seed)
+    return build_editor(method, backbone, EditorSources(knowledge.folder), seed)
 
 
 def requests_of(cases):

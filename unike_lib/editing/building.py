@@ -84,7 +84,8 @@ def build_editor(settings: MethodSection, backbone: Backbone, sources: EditorSou
         sources: the files that editors read.
         seed: for random parts; every session draws its own, so batches do not matter.
     """
-    return find_method(settings.method).build(settings, backbone, sources, seed)
+    editor: Editor = find_method(settings.method).editor(settings, backbone, sources, seed)
+    return editor
 
 
 def train_editor(
@@ -105,7 +106,8 @@ def train_editor(
     method = find_method(settings.method)
     if method.train is None:
         raise InputError(f"method {method.name!r}: there is nothing to train before an edit")
-    return method.train(settings, backbone, cases, dev, seed)
+    trained: tuple[dict[str, Tensor], pd.DataFrame] = method.trained(settings, backbone, cases, dev, seed)
+    return trained
 
 
 def editor_builder(

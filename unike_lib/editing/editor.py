@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -44,6 +44,11 @@ class NoEdit:
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
         """Return the patch unchanged."""
         return Outcome(onto, (None,) * len(requests))
+
+
+def no_edit(*_: Any) -> NoEdit:
+    """Return the editor that edits nothing."""
+    return NoEdit()
 
 
 def request_trunk(

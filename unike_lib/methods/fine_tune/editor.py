@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED
+from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import Outcome, answer_loss, request_trunk
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.patch import Patch
@@ -18,6 +19,11 @@ from unike_lib.types import EditRequest
 BYTES_A_NUMBER = 16  # of what AdamW trains: value, gradient and two moments in float32
 OPTIMISER_BYTES = 4 * 10**9  # of a GPU
 ON_CPU = 6  # jobs on CPUs share the memory of a machine: each takes a sixth of that
+
+
+def build(settings: FineTuneMethod, backbone: Backbone, sources: EditorSources, seed: int) -> "FineTune":
+    """Return the editor."""
+    return FineTune(backbone, settings)
 
 
 @dataclass(frozen=True)

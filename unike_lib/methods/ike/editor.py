@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import Outcome
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.ike.contexts import Contexts
@@ -58,6 +59,11 @@ def _with_copy(context: str, request: EditRequest) -> str:
     """Return a context with the fact's copy behind all demonstrations, that is in front of the facts told so far."""
     facts = context.rindex(GAP + FACT) + len(GAP) if context.endswith(PROMPT) else len(context)
     return context[:facts] + _copy(request) + context[facts:]
+
+
+def build(settings: ContextSettings, backbone: Backbone, sources: EditorSources, seed: int) -> "Ike":
+    """Return the editor, with the method-training split as its store of demonstrations."""
+    return Ike.from_cases(backbone, settings, sources.method_split())
 
 
 @dataclass(frozen=True)

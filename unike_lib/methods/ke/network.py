@@ -11,10 +11,11 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED, Prepared
+from unike_lib.editing.building import EditorSources
 from unike_lib.editing.objective import LOCALITY
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.ke.settings import KeMethod
-from unike_lib.methods.shared.hypernetwork import EditNetwork, Matrix, NetworkEditor, last_matrices
+from unike_lib.methods.shared.hypernetwork import EditNetwork, Matrix, NetworkEditor, last_matrices, load_network
 from unike_lib.methods.shared.low_rank import LowRank
 from unike_lib.methods.shared.network_training import Recipe, Split, divergences, fit, probe_trunk, target_losses
 from unike_lib.types import EditCase, EditRequest, ProbeKind, Query
@@ -159,11 +160,18 @@ class KeRecipe(Recipe):
             self.margin = max(self.margin * self.settings.margin_factor, self.settings.margin_floor)
 
 
-def train_ke(backbone: Backbone, settings: KeMethod, split: Split, seed: int) -> tuple[dict[str, Tensor], pd.DataFrame]:
+def build(settings: KeMethod, backbone: Backbone, sources: EditorSources, seed: int) -> NetworkEditor:
+    """Return the editor with its trained network."""
+    return load_network(build_ke(backbone, settings, seed), sources, backbone, settings.strength)
+
+
+def train(
+    settings: KeMethod, backbone: Backbone, cases: Sequence[EditCase], dev: Sequence[EditCase], seed: int
+) -> tuple[dict[str, Tensor], pd.DataFrame]:
     """Return the trained weights and the course of the training.
 
     Raises:
         InputError: a loss is not finite, or the backbone's edited layers start after those of the method.
     """
-    network = build_ke(backbone, settings, seed)
+    network, split = build_ke(backbone, settings, seed), Split(cases, dev)
     return fit(NetworkEditor(backbone, network), KeRecipe(network, backbone, settings), split, settings, seed)

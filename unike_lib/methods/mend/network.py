@@ -9,11 +9,19 @@ from torch import Tensor, nn
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import Prepared
+from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.objective import LOCALITY
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.mend.settings import MendMethod
-from unike_lib.methods.shared.hypernetwork import EditNetwork, Matrix, NetworkEditor, edit_gradients, last_matrices
+from unike_lib.methods.shared.hypernetwork import (
+    EditNetwork,
+    Matrix,
+    NetworkEditor,
+    edit_gradients,
+    last_matrices,
+    load_network,
+)
 from unike_lib.methods.shared.low_rank import LowRank
 from unike_lib.methods.shared.network_training import Recipe, Split, divergences, fit, probe_trunk, target_losses
 from unike_lib.types import EditCase, EditRequest, ProbeKind
@@ -196,15 +204,20 @@ class MendRecipe(Recipe):
         """Nothing changes at a check."""
 
 
-def train_mend(
-    backbone: Backbone, settings: MendMethod, split: Split, seed: int
+def build(settings: MendMethod, backbone: Backbone, sources: EditorSources, seed: int) -> NetworkEditor:
+    """Return the editor with its trained network."""
+    return load_network(build_mend(backbone, settings, seed), sources, backbone, settings.strength)
+
+
+def train(
+    settings: MendMethod, backbone: Backbone, cases: Sequence[EditCase], dev: Sequence[EditCase], seed: int
 ) -> tuple[dict[str, Tensor], pd.DataFrame]:
     """Return the trained weights and the course of the training.
 
     Raises:
         InputError: a loss is not finite, or the backbone's edited layers start after those of the method.
     """
-    network = build_mend(backbone, settings, seed)
+    network, split = build_mend(backbone, settings, seed), Split(cases, dev)
 
     def gradients() -> Iterator[dict[Matrix, LowRank]]:
         for start in range(0, len(split.training), settings.batch):

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DistilBertConfig, DistilBertModel, GPT2Config, GPT2Model
 
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import Outcome
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.serac.counterfactual import CounterfactualMix, Mixture, Positions
@@ -234,6 +235,11 @@ def load_router(settings: SeracMethod, backbone: Backbone, tensors: Mapping[str,
             raise InputError(f"serac: trained models do not fit the settings ({str(error).splitlines()[-1]})") from None
         model.eval().requires_grad_(False)
     return models
+
+
+def build(settings: SeracMethod, backbone: Backbone, sources: EditorSources, seed: int) -> "Serac":
+    """Return the editor with its two trained models."""
+    return Serac(load_router(settings, backbone, sources.trained_tensors()))
 
 
 @dataclass(frozen=True)

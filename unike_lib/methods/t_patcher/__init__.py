@@ -1,30 +1,15 @@
 """T-Patcher (Huang et al. 2023): new neurons for one mistake, kept silent on unrelated states."""
 
-from typing import TYPE_CHECKING
-
 from unike_lib.method import Method
 from unike_lib.methods.t_patcher.settings import TPatcherMethod
 from unike_lib.section import Entry, given
-
-if TYPE_CHECKING:
-    from unike_lib.backbones.backbone import Backbone
-    from unike_lib.editing.building import EditorSources
-    from unike_lib.editing.editor import Editor
-
-
-def build(settings: TPatcherMethod, backbone: "Backbone", sources: "EditorSources", seed: int) -> "Editor":
-    """Return the editor."""
-    from unike_lib.methods.t_patcher.editor import TPatcher
-
-    return TPatcher.from_sources(backbone, settings, sources, seed)
-
 
 METHOD = Method(
     name="t-patcher",
     title="T-Patcher",
     kind="intrinsic",
     settings=TPatcherMethod,
-    build=build,
+    build="unike_lib.methods.t_patcher.editor:build",
     needs=("ffn_inputs",),
     search={"learning_rate": [1.0e-2, 3.0e-2], "steps": [10, 20], "memory_weight": [0.003, 0.03, 0.3]},
     entries={

@@ -13,18 +13,16 @@ from unike_lib.methods.t_patcher.settings import TPatcherMethod
 from unike_lib.types import EditRequest
 
 
+def build(settings: TPatcherMethod, backbone: Backbone, sources: EditorSources, seed: int) -> "TPatcher":
+    """Read the unrelated FFN inputs and return the editor."""
+    return TPatcher(NeuronTrainer(backbone, settings, sources.ffn_inputs(backbone.device), seed))
+
+
 @dataclass(frozen=True)
 class TPatcher:
     """New neurons in the FFNs of the edited layers, trained by cross-entropy, activation and memory losses."""
 
     trainer: NeuronTrainer
-
-    @classmethod
-    def from_sources(
-        cls, backbone: Backbone, settings: TPatcherMethod, sources: EditorSources, seed: int
-    ) -> "TPatcher":
-        """Read the unrelated FFN inputs and return the editor."""
-        return cls(NeuronTrainer(backbone, settings, sources.ffn_inputs(backbone.device), seed))
 
     def start(self, sessions: int) -> Patch:
         """Return the identity."""

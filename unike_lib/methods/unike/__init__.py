@@ -1,23 +1,9 @@
 """UniKE (NeurIPS 2024): intrinsic and external editing as key-value memories in the same layers."""
 
-from typing import TYPE_CHECKING
-
 from unike_lib.method import Method
 from unike_lib.methods.shared.neuron_settings import MEMORY_WEIGHT
 from unike_lib.methods.unike.settings import RELEASED_RATE, RELEASED_STEPS, UnikeMethod
 from unike_lib.section import FIRST_LOOK, Entry, Original, as_original, given, on_backbone, variant
-
-if TYPE_CHECKING:
-    from unike_lib.backbones.backbone import Backbone
-    from unike_lib.editing.building import EditorSources
-    from unike_lib.editing.editor import Editor
-
-
-def build(settings: UnikeMethod, backbone: "Backbone", sources: "EditorSources", seed: int) -> "Editor":
-    """Return the editor."""
-    from unike_lib.methods.unike.editor import Unike
-
-    return Unike.from_sources(backbone, settings, sources, seed)
 
 
 def needs(settings: UnikeMethod) -> tuple[str, ...]:
@@ -37,7 +23,7 @@ METHOD = Method(
     title="UniKE",
     kind="unified",
     settings=UnikeMethod,
-    build=build,
+    build="unike_lib.methods.unike.editor:build",
     needs=needs,
     reading=reading,
     search={"learning_rate": [1.0e-2, 3.0e-2], "memory_weight": [0.01, 0.1], "alpha_scale": [0.1, 0.3, 1.0]},

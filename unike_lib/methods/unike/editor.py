@@ -88,21 +88,6 @@ class Unike:
     zetas: Mapping[int, tuple[Tensor, Tensor]]
     ike: Ike | None = None
 
-    @classmethod
-    def from_sources(cls, backbone: Backbone, settings: UnikeMethod, sources: EditorSources, seed: int) -> "Unike":
-        """Read memory, encoders and FFN inputs, with in_context the edits to show, and return the editor."""
-        device, encoders = backbone.device, sources.encoders()
-        trainer = NeuronTrainer(backbone, settings, sources.ffn_inputs(device), seed)
-        shift = build_shift(backbone, settings, sources) if settings.latent else None
-        ike = Ike.from_cases(backbone, settings, sources.method_split()) if settings.in_context else None
-        zetas = {
-            layer: zeta_and_map(parts, settings.zeta, seed + layer)
-            for layer, parts in encoders.items()
-            if settings.zeta != "off"
-        }
-        placed = {layer: (zeta.to(device), fitted.to(device)) for layer, (zeta, fitted) in zetas.items()}
-        return cls(trainer, settings, shift, placed, ike)
-
     def start(self, sessions: int) -> Patch:
         """Return the patch with the latent shift alone (Latent-IKE)."""
         return Patch(sessions, () if self.shift is None else (self.shift,))
@@ -151,6 +136,21 @@ class Unike:
                 keys = shift.encoders[layer](values.float())
             slots[layer] = Slots(keys[:, None], values[:, None])
         return slots
+
+
+def build(settings: UnikeMethod, backbone: Backbone, sources: EditorSources, seed: int) -> "Unike":
+    """Read memory, encoders and FFN inputs, with in_context the edits to show, and return the editor."""
+    device, encoders = backbone.device, sources.encoders()
+    trainer = NeuronTrainer(backbone, settings, sources.ffn_inputs(device), seed)
+    shift = build_shift(backbone, settings, sources) if settings.latent else None
+    ike = Ike.from_cases(backbone, settings, sources.method_split()) if settings.in_context else None
+    zetas = {
+        layer: zeta_and_map(parts, settings.zeta, seed + layer)
+        for layer, parts in encoders.items()
+        if settings.zeta != "off"
+    }
+    placed = {layer: (zeta.to(device), fitted.to(device)) for layer, (zeta, fitted) in zetas.items()}
+    return Unike(trainer, settings, shift, placed, ike)
 
 
 def zeta_and_map(parts: LayerEncoders, kind: str, seed: int) -> tuple[Tensor, Tensor]:
