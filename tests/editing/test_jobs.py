@@ -1,14 +1,14 @@
 """The editors of a job: settings overridden, editors read from a file or trained for each trial of a search."""
 
 import itertools
-from types import SimpleNamespace
+from functools import partial
 
 import pytest
 import torch
 
 from unike_lib.benchmark.mmedit import read_cases
 from unike_lib.editing import registry
-from unike_lib.editing.registry import EditorSources, build_editor, editors_of_job, train_editor
+from unike_lib.editing.registry import EditorSources, build_editor, editor_builder, train_editor
 from unike_lib.editing.serac import SeracModels
 from unike_lib.io import write_json, write_tensors
 from unike_lib.methods import resolve_method
@@ -30,18 +30,16 @@ RECORDS = [
 ]  # fmt: skip
 
 
-class Parameters(SimpleNamespace):
-    def get(self, name, otherwise=None):
-        return getattr(self, name, otherwise)
-
-
 @pytest.fixture
-def job_and_config(tmp_path):
+def splits(tmp_path):
+    """Training and development edits, read from files."""
     write_json(tmp_path / "method_vqa.json", RECORDS)
     write_json(tmp_path / "dev_vqa.json", RECORDS[::-1])
-    config = SimpleNamespace(backbones={"tiny": SimpleNamespace(text_locality=None)}, methods=METHODS)
-    names = SimpleNamespace(method="mend", backbone="tiny")
-    return SimpleNamespace(wildcards=names, input={}, params=Parameters(knowledge=tmp_path, seed=3)), config
+    return read_cases(tmp_path / "method_vqa.json"), read_cases(tmp_path / "dev_vqa.json")[:2]
+
+
+def settings_of(name):
+    return partial(resolve_method, METHODS, name, "tiny")
 
 
 def changes(editor, cases):
@@ -49,17 +47,15 @@ def changes(editor, cases):
     return {(layer, name): f for layer, of_layer in patch.low_rank.items() for name, f in of_layer.items()}
 
 
-def test_overridden_settings_reach_the_editor_and_strength_scales_what_it_writes(
-    make_backbone, cases, tmp_path, job_and_config
-):
-    backbone, (job, config) = make_backbone("minigpt4"), job_and_config
+def test_overridden_settings_reach_the_editor_and_strength_scales_what_it_writes(make_backbone, cases, tmp_path):
+    backbone = make_backbone("minigpt4")
     settings = resolve_method(METHODS, "mend", "tiny")
     weights, _ = train_editor(settings, backbone, cases, cases, 3)
     write_tensors(tmp_path / "mend.safetensors", weights, "mark")
-    job.input["trained"] = tmp_path / "mend.safetensors"
-    editor_of = editors_of_job(job, config, backbone)
+    sources = EditorSources(tmp_path, trained=tmp_path / "mend.safetensors")
+    editor_of = editor_builder(settings_of("mend"), backbone, sources, 3)
     whole, double = (changes(editor_of(overrides), cases) for overrides in ({}, {"strength": 2.0}))
-    own = changes(build_editor(settings, backbone, EditorSources(tmp_path, trained=job.input["trained"]), 3), cases)
+    own = changes(build_editor(settings, backbone, sources, 3), cases)
     assert whole.keys() == double.keys() == own.keys()
     for place, factors in whole.items():
         assert torch.equal(factors.outputs, own[place].outputs) and factors.outputs.abs().max() > 0
@@ -68,13 +64,10 @@ def test_overridden_settings_reach_the_editor_and_strength_scales_what_it_writes
 
 
 def test_a_search_trains_an_editor_for_every_setting_that_training_reads(
-    make_backbone, cases, tmp_path, job_and_config, monkeypatch
+    make_backbone, cases, tmp_path, splits, monkeypatch
 ):
-    backbone, (job, config) = make_backbone("minigpt4"), job_and_config
-    job.input |= {"training": [tmp_path / "method_vqa.json"], "stopping": [tmp_path / "dev_vqa.json"]}
-    job.params.training_edits = {"method": None, "dev": 2}
-    training, stopping = (read_cases(tmp_path / f"{name}_vqa.json") for name in ("method", "dev"))
-    found, editor_of = {}, editors_of_job(job, config, backbone)
+    backbone = make_backbone("minigpt4")
+    found, editor_of = {}, editor_builder(settings_of("mend"), backbone, EditorSources(tmp_path), 3, *splits)
     for rate in (0.05, 0.2):
         with backbone.remembering():
             editor = editor_of({"edit_rate": rate})
@@ -84,7 +77,7 @@ def test_a_search_trains_an_editor_for_every_setting_that_training_reads(
             found[rate] = changes(editor, cases)
             assert len(backbone._known) == remembered + 1
         settings = resolve_method(METHODS, "mend", "tiny", {"edit_rate": rate})
-        weights, _ = train_editor(settings, backbone, training, stopping[:2], 3)
+        weights, _ = train_editor(settings, backbone, *splits, 3)
         write_tensors(tmp_path / "twin.safetensors", weights, "mark")
         twin = build_editor(settings, backbone, EditorSources(tmp_path, trained=tmp_path / "twin.safetensors"), 3)
         for place, factors in changes(twin, cases).items():
@@ -97,18 +90,15 @@ def test_a_search_trains_an_editor_for_every_setting_that_training_reads(
     assert any(not torch.equal(found[0.05][place].outputs, found[0.2][place].outputs) for place in found[0.05])
 
 
-def test_one_training_serves_all_readings_of_serac(make_backbone, tmp_path, job_and_config, monkeypatch):
-    backbone, (job, config) = make_backbone("blip2"), job_and_config
-    job.wildcards.method = "serac"
-    job.input |= {"training": [tmp_path / "method_vqa.json"], "stopping": [tmp_path / "dev_vqa.json"]}
-    trained = []
+def test_one_training_serves_all_readings_of_serac(make_backbone, tmp_path, splits, monkeypatch):
+    backbone, trained = make_backbone("blip2"), []
 
     def train(settings, *_):
         trained.append(settings)
         return SeracModels.untrained(backbone, settings).tensors(), None
 
     monkeypatch.setattr(registry, "train_editor", train)
-    editor_of = editors_of_job(job, config, backbone)
+    editor_of = editor_builder(settings_of("serac"), backbone, EditorSources(tmp_path), 3, *splits)
     for mixture, positions in itertools.product(("soft", "hard"), ("all", "answer")):
         editor = editor_of({"mixture": mixture, "positions": positions})
         route = editor.edit([EditRequest("r", "vqa", "a", "name it", "owl")], editor.start(1)).patch.route

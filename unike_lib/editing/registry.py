@@ -119,12 +119,43 @@ def _ike(settings: ContextSettings, backbone: Backbone, sources: EditorSources) 
     return Ike.from_cases(backbone, settings, cases)
 
 
-def editors_of_job(job: Job, config: Config, backbone: Backbone) -> Callable[[Mapping[str, Any]], Editor]:
-    """Return what builds editors of the job's method variant, given settings that override its own.
+def editor_builder(
+    settings_of: Callable[[Mapping[str, Any]], MethodSettings],
+    backbone: Backbone,
+    sources: EditorSources,
+    seed: int,
+    training: Sequence[EditCase] = (),
+    stopping: Sequence[EditCase] = (),
+) -> Callable[[Mapping[str, Any]], Editor]:
+    """Return what builds a method's editors, given settings that override its own.
 
-    A job whose inputs have `training` and `stopping`, files of edits, trains such an editor unless it has trained one
-    that differs in nothing but IN_EDITING_ALONE; others read what a method that is trained needs from `trained`.
+    Args:
+        settings_of: the method's settings, given those that override them.
+        backbone: the frozen model.
+        sources: the files that editors read.
+        seed: for random parts and trainings.
+        training: edits to train an editor on, unless one is trained that differs in nothing but IN_EDITING_ALONE; none:
+            what a method that is trained needs is in `sources`.
+        stopping: development edits to stop such a training by.
     """
+    known: dict[str, dict[str, Tensor]] = {}
+
+    def editor_of(overrides: Mapping[str, Any]) -> Editor:
+        settings = settings_of(overrides)
+        if not training:
+            return build_editor(settings, backbone, sources, seed)
+        of_training = settings.model_dump_json(exclude=IN_EDITING_ALONE)
+        if of_training not in known:
+            known[of_training], _ = train_editor(settings, backbone, training, stopping, seed)
+        with TemporaryDirectory() as folder:
+            write_tensors(Path(folder) / "trained", known[of_training], "of one trial")
+            return build_editor(settings, backbone, replace(sources, trained=Path(folder) / "trained"), seed)
+
+    return editor_of
+
+
+def editors_of_job(job: Job, config: Config, backbone: Backbone) -> Callable[[Mapping[str, Any]], Editor]:
+    """Return what builds editors of the job's method variant; its inputs say whether each is trained first."""
     names, files, params = job.wildcards, job.input, job.params
     source = config.backbones[names.backbone].text_locality
     sources = EditorSources(Path(params.knowledge), files.get("demonstrations", ()), source, files.get("trained"))
@@ -134,17 +165,7 @@ def editors_of_job(job: Job, config: Config, backbone: Backbone) -> Callable[[Ma
         for name, split in (("training", "method"), ("stopping", "dev"))
     )
 
-    known: dict[str, dict[str, Tensor]] = {}
+    def settings_of(overrides: Mapping[str, Any]) -> MethodSettings:
+        return resolve_method(config.methods, names.method, names.backbone, dict(overrides))
 
-    def editor_of(overrides: Mapping[str, Any]) -> Editor:
-        settings = resolve_method(config.methods, names.method, names.backbone, dict(overrides))
-        if not training:
-            return build_editor(settings, backbone, sources, params.seed)
-        of_training = settings.model_dump_json(exclude=IN_EDITING_ALONE)
-        if of_training not in known:
-            known[of_training], _ = train_editor(settings, backbone, training, stopping, params.seed)
-        with TemporaryDirectory() as folder:
-            write_tensors(Path(folder) / "trained", known[of_training], "of one trial")
-            return build_editor(settings, backbone, replace(sources, trained=Path(folder) / "trained"), params.seed)
-
-    return editor_of
+    return editor_builder(settings_of, backbone, sources, params.seed, training, stopping)
