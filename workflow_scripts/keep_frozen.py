@@ -1,18 +1,14 @@
 """Run the questions of a split's cases through the unedited backbone and keep what its layers make of them, by task."""
 
-from pathlib import Path
+from unike_lib.runtime import Stage
 
-from unike_lib.runtime import Stage, job_mark
-
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
     from unike_lib.backbones.frozen import keep_frozen
-    from unike_lib.backbones.load import load_backbone
-    from unike_lib.backbones.visual import VisualStore
-    from unike_lib.benchmark.mmedit import read_cases
+    from unike_lib.backbones.load import open_backbone
+    from unike_lib.benchmark.mmedit import read_files
 
-    settings = config.backbones[snakemake.wildcards.backbone]
-    backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    for path, out in zip(snakemake.input.cases, snakemake.output, strict=True):
-        cases = read_cases(path, text_locality=settings.text_locality)[: snakemake.params.edits]
-        queries = [probe.query for case in cases for probe in case.probes]
-        keep_frozen(backbone, queries, Path(out), job_mark(snakemake))
+    settings = job.backbone
+    backbone = open_backbone(job.params.folder, settings, job.inputs.visual)
+    for path, out in zip(job.inputs.cases, job.outputs.states, strict=True):
+        cases = read_files([path], settings.text_locality, job.params.edits)
+        keep_frozen(backbone, [probe.query for case in cases for probe in case.probes], out, job.mark)

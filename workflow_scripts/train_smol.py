@@ -1,13 +1,12 @@
 """Take the library's trained connector if it fits the benchmark and the settings, else train one."""
 
-from pathlib import Path
-
 from unike_lib.runtime import Stage
 
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
     from unike_lib.backbones.pretrain_smol import Recipe, make_trained_part
+    from unike_lib.config import SmolConfig
 
-    backbone = config.backbones[snakemake.wildcards.backbone]
-    benchmark, base = Path(snakemake.input.training).parent, Path(snakemake.input.base)
-    recipe = Recipe(benchmark, Path(snakemake.input.features), base, backbone, config.smol, config.seed)
-    make_trained_part(recipe, Path(snakemake.output[0]))
+    inputs, settings = job.inputs, job.section("smol", SmolConfig)
+    benchmark = inputs.training.parent
+    recipe = Recipe(benchmark, inputs.features, inputs.base, job.backbone, settings, job.params.seed)
+    make_trained_part(recipe, job.outputs.weights)

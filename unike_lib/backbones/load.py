@@ -5,7 +5,7 @@ name it in `FAMILIES`, and add that name to `BackboneConfig.family` and to `repo
 """
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from unike_lib.backbones.base import Backbone
 from unike_lib.backbones.blip2 import BLIP2
 from unike_lib.backbones.checkpoint import load_whole
 from unike_lib.backbones.family import Family, InputForm
+from unike_lib.backbones.frozen import FrozenStates
 from unike_lib.backbones.idefics3 import IDEFICS3, SMOLVLM
 from unike_lib.backbones.llava import LLAVA
 from unike_lib.backbones.minigpt4 import MINIGPT4
@@ -29,6 +30,7 @@ from unike_lib.backbones.positions import SquareProcessor, fit_image_size
 from unike_lib.backbones.qwen2_vl import QWEN2_VL
 from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import load_blip2
+from unike_lib.backbones.visual import VisualStore
 from unike_lib.backbones.widen import multiplies_slowly, widen
 from unike_lib.checksum import check_folder
 from unike_lib.types import InputError
@@ -135,6 +137,25 @@ def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[
     backbone = Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
     if packing_helps(getattr(torch, config.dtype), config.device):
         pack(backbone.decoder, backbone.layers[0])
+    return backbone
+
+
+def open_backbone(
+    folder: str | Path, config: BackboneConfig, visual: Path | Iterable[Path], frozen: Sequence[Path] = ()
+) -> Backbone:
+    """Return a ready backbone with what is kept of its pictures and questions.
+
+    Args:
+        folder: of the model, or its hub id.
+        config: as in `load_backbone`.
+        visual: files of visual tokens.
+        frozen: files of what its layers make of questions; none: they are run.
+
+    Raises:
+        InputError: as `load_backbone`, or a file is missing, damaged, or another backbone's.
+    """
+    backbone = load_backbone(folder, config, VisualStore(*([visual] if isinstance(visual, Path) else visual)))
+    backbone.frozen = FrozenStates(backbone, frozen) if frozen else None
     return backbone
 
 

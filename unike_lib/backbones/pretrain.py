@@ -31,7 +31,7 @@ from unike_lib.backbones.pretrain_tower import (
 )
 from unike_lib.backbones.tokenizer import BEGIN, END, IMAGE, PAD, build_tokenizer, stop_ids, token_id
 from unike_lib.backbones.tower import Blip2WithTower, TowerShape, tower_config
-from unike_lib.config import Config
+from unike_lib.config import PretrainConfig
 from unike_lib.io import read_json, write_checksums
 
 __all__ = ["extract_tower_features", "pretrain"]
@@ -44,7 +44,9 @@ INITIAL_STD = 0.08  # about WIDTH ** -0.5: with HF's 0.02 a model this narrow ha
 PIXELS = {"height": 128, "width": 256}
 
 
-def pretrain(benchmark: Path, features: Path, out: Path, backbone: BackboneConfig, config: Config) -> None:
+def pretrain(
+    benchmark: Path, features: Path, out: Path, backbone: BackboneConfig, settings: PretrainConfig, seed: int
+) -> None:
     """Train one embedded backbone and write its folder, whole or not at all.
 
     The folder holds config.json, model.safetensors, generation_config.json (`eos_token_id`: the tokens that end an
@@ -55,21 +57,22 @@ def pretrain(benchmark: Path, features: Path, out: Path, backbone: BackboneConfi
         features: file that `extract_tower_features` made from it.
         out: folder to write.
         backbone: family (BLIP-2: OPT decoder, MiniGPT-4: Llama decoder) and question template.
-        config: seed and training settings.
+        settings: of the training.
+        seed: of the first weights and of all drawing.
 
     Raises:
         InputError: the features belong to another benchmark, or a file is broken.
     """
     seen = read_tower_features(features, benchmark)
     tokenizer = build_tokenizer(read_json(benchmark / "vocabulary.json"))
-    torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     model = build_model(backbone.family, tokenizer, seen)
-    outputs = train_qformer(model, seen, config.pretrain, generator)
+    outputs = train_qformer(model, seen, settings, generator)
     lessons = read_lessons(benchmark, seen.scenes)
-    rng = random.Random(f"rows {config.seed}")
-    composer = Composer(lessons, tokenizer, FAMILIES[backbone.family].form, backbone.vqa_prompt, config.pretrain, rng)
-    trainer = LanguageTrainer(model, outputs, token_id(tokenizer, IMAGE), config.pretrain, generator)
+    rng = random.Random(f"rows {seed}")
+    composer = Composer(lessons, tokenizer, FAMILIES[backbone.family].form, backbone.vqa_prompt, settings, rng)
+    trainer = LanguageTrainer(model, outputs, token_id(tokenizer, IMAGE), settings, generator)
     log = train_language_model(trainer, composer)
     save_folder(out, model, tokenizer, log)
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from unike_lib.backbones.base import Backbone
 from unike_lib.benchmark.mmedit import read_cases
-from unike_lib.config import Config
 from unike_lib.editing.editor import Editor, NoEdit
 from unike_lib.editing.fine_tune import FineTune
 from unike_lib.editing.hypernetwork import load_network
@@ -31,9 +30,7 @@ from unike_lib.methods import (
     MethodSettings,
     TPatcherMethod,
     UnikeMethod,
-    resolve_method,
 )
-from unike_lib.runtime import Job
 from unike_lib.trained_methods import IN_EDITING_ALONE, KeMethod, MendMethod, SeracMethod
 from unike_lib.types import EditCase, InputError
 
@@ -152,20 +149,3 @@ def editor_builder(
             return build_editor(settings, backbone, replace(sources, trained=Path(folder) / "trained"), seed)
 
     return editor_of
-
-
-def editors_of_job(job: Job, config: Config, backbone: Backbone) -> Callable[[Mapping[str, Any]], Editor]:
-    """Return what builds editors of the job's method variant; its inputs say whether each is trained first."""
-    names, files, params = job.wildcards, job.input, job.params
-    source = config.backbones[names.backbone].text_locality
-    sources = EditorSources(Path(params.knowledge), files.get("demonstrations", ()), source, files.get("trained"))
-    most = params.get("training_edits", {})
-    training, stopping = (
-        [case for path in files.get(name, ()) for case in read_cases(path, None, source)[: most.get(split)]]
-        for name, split in (("training", "method"), ("stopping", "dev"))
-    )
-
-    def settings_of(overrides: Mapping[str, Any]) -> MethodSettings:
-        return resolve_method(config.methods, names.method, names.backbone, dict(overrides))
-
-    return editor_builder(settings_of, backbone, sources, params.seed, training, stopping)

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from unike_lib.config import Config
 from unike_lib.methods import resolve_method, setting_text
 
 SOURCES = ("paper", "released", "MMEdit", "VLKEB", "T-Patcher", "MEND", "De Cao et al.", "SERAC", "tuned", "ours")
@@ -51,15 +50,17 @@ def setting_sources(text: str, effective: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def searched(config: Config, backbones: Sequence[str]) -> pd.DataFrame:
+def searched(
+    grids: Mapping[str, Mapping[str, Sequence[Any]]], methods: dict[str, dict[str, Any]], backbones: Sequence[str]
+) -> pd.DataFrame:
     """Return what the search on development edits tries (`tuning.grids`), and what each backbone's edits are made with.
 
     Returns:
         One row a method and field: `method`, `field`, `tried`, and a column a backbone.
     """
     rows = []
-    for method, grid in config.tuning.grids.items():
-        used = {name: resolve_method(config.methods, method, name) for name in backbones}
+    for method, grid in grids.items():
+        used = {name: resolve_method(methods, method, name) for name in backbones}
         for field, values in grid.items():
             labels = {"method": method, "field": field, "tried": ", ".join(map(setting_text, values))}
             rows.append(labels | {name: setting_text(getattr(used[name], field)) for name in backbones})
