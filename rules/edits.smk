@@ -4,53 +4,52 @@
 
 rule frozen:
     input:
-        cases=expand("{folder}/{{split}}_{task}.json", folder=BENCHMARK, task=TASKS),
-        visual=f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
-        backbone=backbone_files,
-        questions=text_questions,
+        **ASKED,
+        cases=cases_of("{{split}}"),
+        visual=seen("{split}"),
     output:
-        expand("{folder}/frozen/{{backbone}}/{{split}}_{task}.safetensors", folder=STAGES, task=TASKS),
+        states=expand(f"{STAGES}/frozen/{{{{backbone}}}}/{{{{split}}}}_{{task}}.safetensors", task=TASKS),
     log:
         "logs/frozen/{backbone}/{split}.log",
     benchmark:
         f"{STAGES}/benchmarks/frozen/{{backbone}}/{{split}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=4000,
-        gpu=gpus,
+        **runs_backbone(EDITS),
     params:
+        **opens_backbone("layers", "text_locality"),
         code=lib("keep_frozen", data=TEXT_QUESTIONS),
         first_layers=first_layers,
-        folder=backbone_folder,
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         edits=edits_of_split,
+    message:
+        "Keep what the layers of {wildcards.backbone} make of the questions of the split {wildcards.split}."
     script:
         "../workflow_scripts/keep_frozen.py"
 
 
 rule base_answers:
     input:
+        **ASKED,
         cases=f"{BENCHMARK}/{{split}}_{{task}}.json",
-        visual=f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
+        visual=seen("{split}"),
         frozen=frozen_files,
-        backbone=backbone_files,
-        questions=text_questions,
     output:
-        f"{STAGES}/base/{{backbone}}/{{split}}_{{task}}.parquet",
+        answers=f"{STAGES}/base/{{backbone}}/{{split}}_{{task}}.parquet",
     log:
         "logs/base_answers/{backbone}/{split}_{task}.log",
     benchmark:
         f"{STAGES}/benchmarks/base_answers/{{backbone}}/{{split}}_{{task}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=2500,
-        gpu=gpus,
+        **runs_backbone(STATES, "layers"),
+        evaluation=SESSIONS,
     params:
+        **opens_backbone("text_locality"),
         code=lib("answer_before", data=TEXT_QUESTIONS),
-        folder=backbone_folder,
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "text_locality"),
         edits=edits_of_split,
-        generation=GENERATION,
+        evaluation=fields(CONFIG.evaluation, "generate", "max_new_tokens"),
+    message:
+        "Ask {wildcards.backbone} all probes before any edit ({wildcards.split}, {wildcards.task})."
     script:
         "../workflow_scripts/answer_before.py"
 
@@ -58,33 +57,33 @@ rule base_answers:
 rule records:
     input:
         unpack(files_of_method),
+        **ASKED,
         cases=of_its_tasks(f"{BENCHMARK}/{{split}}_{{task}}.json"),
-        visual=f"{STAGES}/visual/{{backbone}}/{{split}}.safetensors",
+        visual=seen("{split}"),
         frozen=frozen_files,
         base=of_its_tasks(f"{STAGES}/base/{{backbone}}/{{split}}_{{task}}.parquet"),
-        backbone=backbone_files,
-        questions=text_questions,
     output:
-        f"{STAGES}/records/{{backbone}}/{{split}}_{{task}}/k{{ks}}/{{method}}{{repeat}}{{shard}}.parquet",
+        records=f"{STAGES}/records/{{backbone}}/{{split}}_{{task}}/k{{ks}}/{{method}}{{repeat}}{{shard}}.parquet",
     log:
         "logs/records/{backbone}/{split}_{task}/k{ks}/{method}{repeat}{shard}.log",
     benchmark:
         f"{STAGES}/benchmarks/records/{{backbone}}/{{split}}_{{task}}/k{{ks}}/{{method}}{{repeat}}{{shard}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=4000,
-        gpu=gpus,
+        **runs_backbone(EDITS),
+        evaluation=SESSIONS,
     params:
+        **opens_backbone("layers", "text_locality"),
         code=lib("run_edits", data=TEXT_QUESTIONS),
         room=room,
-        folder=backbone_folder,
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=method_fields,
         edits=edits_of_split,
         shard=shard_numbers,
-        generation=GENERATION,
+        evaluation=fields(CONFIG.evaluation, "generate", "max_new_tokens"),
         seed=seed_of,
+    message:
+        "Edit {wildcards.backbone} with {wildcards.method} and score it ({wildcards.split}, {wildcards.task}, K = {wildcards.ks})."
     script:
         "../workflow_scripts/run_edits.py"
 
@@ -92,32 +91,32 @@ rule records:
 rule sweep_records:
     input:
         unpack(files_of_method),
+        **ASKED,
         cases=f"{BENCHMARK}/eval_{{task}}.json",
-        visual=f"{STAGES}/visual/{{backbone}}/eval.safetensors",
+        visual=seen("eval"),
         frozen=frozen_files,
         base=f"{STAGES}/base/{{backbone}}/eval_{{task}}.parquet",
-        backbone=backbone_files,
-        questions=text_questions,
     output:
-        f"{STAGES}/sweeps/{{backbone}}/{{task}}/{{sweep}}/{{method}}.parquet",
+        records=f"{STAGES}/sweeps/{{backbone}}/{{task}}/{{sweep}}/{{method}}.parquet",
     log:
         "logs/sweeps/{backbone}/{task}/{sweep}/{method}.log",
     benchmark:
         f"{STAGES}/benchmarks/sweep_records/{{backbone}}/{{task}}/{{sweep}}/{{method}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=4000,
-        gpu=gpus,
+        **runs_backbone(EDITS),
+        evaluation=SESSIONS,
     params:
+        **opens_backbone("layers", "text_locality"),
         code=lib("sweep", data=TEXT_QUESTIONS),
         room=room,
-        folder=backbone_folder,
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=method_fields,
         points=lambda wildcards: CONFIG.figures.sweep(wildcards.sweep).points(wildcards.method),
         edits=lambda wildcards: evaluation_edits(wildcards, CONFIG.figures.sweep(wildcards.sweep).edits),
         seed=CONFIG.seeds[0],
+    message:
+        "Edit {wildcards.backbone} with {wildcards.method} at every point of {wildcards.sweep} ({wildcards.task})."
     script:
         "../workflow_scripts/sweep.py"
 
@@ -125,27 +124,25 @@ rule sweep_records:
 rule tuning_trials:
     input:
         unpack(files_of_trials),
-        cases=expand(f"{BENCHMARK}/dev_{{task}}.json", task=CONFIG.table1.tasks),
+        **ASKED,
+        cases=cases_of("dev", CONFIG.table1.tasks),
         frozen=lambda wildcards: frozen_of(wildcards.backbone, ["dev"], CONFIG.table1.tasks),
         base=expand(f"{STAGES}/base/{{{{backbone}}}}/dev_{{task}}.parquet", task=CONFIG.table1.tasks),
-        backbone=backbone_files,
-        questions=text_questions,
     output:
-        f"{STAGES}/tuning/{{backbone}}/{{method}}.csv",
+        trials=f"{STAGES}/tuning/{{backbone}}/{{method}}.csv",
     log:
         "logs/tuning/{backbone}/{method}.log",
     benchmark:
         f"{STAGES}/benchmarks/tuning/{{backbone}}/{{method}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=4000,
-        gpu=gpus,
+        **runs_backbone(EDITS),
+        evaluation=SESSIONS,
     params:
+        **opens_backbone("layers", "text_locality"),
         code=lib("search", data=TEXT_QUESTIONS),
         room=room,
-        folder=backbone_folder,
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         method=method_fields,
         tasks=CONFIG.table1.tasks,
         trials=CONFIG.tuning.trials,
@@ -153,5 +150,7 @@ rule tuning_trials:
         training_edits=training_edits,
         grid=lambda wildcards: CONFIG.tuning.grids.get(wildcards.method, {}),
         seed=CONFIG.seeds[0],
+    message:
+        "Search the settings of {wildcards.method} for {wildcards.backbone} on development edits."
     script:
         "../workflow_scripts/search.py"

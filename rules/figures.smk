@@ -24,11 +24,13 @@ rule sweep_figure:
         f"{STAGES}/benchmarks/sweep_figure/{{sweep}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=1500,
+        mem_mb=TABLES,
     params:
         code=lib("draw_sweep", data=["reporting/*.mplstyle"]),
-        sweep=lambda wildcards: CONFIG.figures.sweep(wildcards.sweep).model_dump(mode="json"),
-        statistics=CONFIG.statistics.model_dump(mode="json"),
+        sweep=lambda wildcards: fields(CONFIG.figures.sweep(wildcards.sweep)),
+        statistics=fields(CONFIG.statistics),
+    message:
+        "Draw the sweep {wildcards.sweep}."
     script:
         "../workflow_scripts/draw_sweep.py"
 
@@ -48,11 +50,13 @@ rule fig2a:
         f"{STAGES}/benchmarks/fig2a.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=1500,
+        mem_mb=TABLES,
     params:
         code=lib("draw_methods", data=["reporting/*.mplstyle"]),
-        methods=CONFIG.figures.fig2a,
-        statistics=CONFIG.statistics.model_dump(mode="json"),
+        figures=fields(CONFIG.figures, "backbones", "tasks", "fig2a"),
+        statistics=fields(CONFIG.statistics),
+    message:
+        "Draw generality against locality of the methods as they are (Fig. 2a)."
     script:
         "../workflow_scripts/draw_methods.py"
 
@@ -76,11 +80,14 @@ rule fig5a:
         f"{STAGES}/benchmarks/fig5a.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=1500,
+        mem_mb=TABLES,
     params:
         code=lib("draw_spaces", data=["reporting/*.mplstyle"]),
-        perplexity=CONFIG.figures.fig5a.perplexity,
+        backbones=CONFIG.figures.backbones,
+        fig5a=fields(CONFIG.figures.fig5a, "perplexity"),
         seed=CONFIG.seed,
+    message:
+        "Draw both encoder spaces (Fig. 5a)."
     script:
         "../workflow_scripts/draw_spaces.py"
 
@@ -88,7 +95,7 @@ rule fig5a:
 rule qualitative:
     input:
         records=records_of("table1", REPEATS[:1]),
-        cases=expand("{folder}/eval_{task}.json", folder=BENCHMARK, task=CONFIG.table1.tasks),
+        cases=cases_of("eval", CONFIG.table1.tasks),
         images=IMAGES,
         questions=user_questions(CONFIG.table1.backbones),
     output:
@@ -112,14 +119,17 @@ rule qualitative:
         f"{STAGES}/benchmarks/qualitative.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=1500,
+        mem_mb=TABLES,
     params:
         code=lib("write_qualitative", data=["reporting/*.mplstyle", "reporting/templates/*", *TEXT_QUESTIONS]),
         image_roots=IMAGE_ROOTS,
         text_locality={name: CONFIG.backbones[name].text_locality for name in CONFIG.table1.backbones},
+        tasks=CONFIG.table1.tasks,
         methods=CONFIG.table1.methods,
         examples=CONFIG.figures.qualitative,
         seed=CONFIG.seed,
+    message:
+        "Show some edits with the answers of every method."
     script:
         "../workflow_scripts/write_qualitative.py"
 
@@ -145,7 +155,7 @@ rule report_page:
         counts=COUNTS,
         examples="results/qualitative.html",
     output:
-        report(
+        page=report(
             "results/report.html",
             caption="captions/report_page.rst",
             category="Report",
@@ -157,13 +167,12 @@ rule report_page:
         f"{STAGES}/benchmarks/report_page.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=1000,
+        mem_mb=TABLES,
     params:
         code=lib("write_report", data=["reporting/templates/*"]),
-        backbones=SHOWN,
         benchmarks=f"{STAGES}/benchmarks",
-        config=CONFIG.model_dump(mode="json"),
-        # What settings are said to do and to come from, which their classes alone know.
-        settings=[(setting.said, setting.sentence) for setting in settings_of(CONFIG.model_dump(mode="json"))],
+        report=fields(report_parts(CONFIG)),
+    message:
+        "Write the report."
     script:
         "../workflow_scripts/write_report.py"

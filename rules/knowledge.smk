@@ -5,12 +5,12 @@ KNOWLEDGE = f"{STAGES}/knowledge/{{backbone}}"
 
 rule triplets:
     input:
-        cases=expand("{folder}/pool_{task}.json", folder=BENCHMARK, task=TASKS),
+        cases=cases_of("pool"),
         sources=POOL_SOURCES,
-        visual=f"{STAGES}/visual/{{backbone}}/pool.safetensors",
+        visual=seen("pool"),
         backbone=backbone_files,
     output:
-        f"{KNOWLEDGE}/triplets.parquet",
+        triplets=f"{KNOWLEDGE}/triplets.parquet",
     log:
         "logs/triplets/{backbone}.log",
     benchmark:
@@ -18,25 +18,25 @@ rule triplets:
     priority: 1  # UniKE's records wait for it
     threads: CONFIG.threads
     resources:
-        mem_mb=2500,
-        gpu=gpus,
+        **runs_backbone(STATES, "layers"),
     params:
+        **opens_backbone("max_triplets"),
         code=lib("collect_triplets"),
-        folder=backbone_folder,
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "max_triplets"),
-        max_new_tokens=CONFIG.evaluation.max_new_tokens,
+        evaluation=fields(CONFIG.evaluation, "max_new_tokens"),
         seed=CONFIG.seed,
+    message:
+        "Ask {wildcards.backbone} the questions of the pool and keep its wrong answers."
     script:
         "../workflow_scripts/collect_triplets.py"
 
 
 rule states:
     input:
-        triplets=f"{KNOWLEDGE}/triplets.parquet",
-        visual=f"{STAGES}/visual/{{backbone}}/pool.safetensors",
+        triplets=rules.triplets.output.triplets,
+        visual=seen("pool"),
         backbone=backbone_files,
     output:
-        f"{KNOWLEDGE}/states.parquet",
+        states=f"{KNOWLEDGE}/states.parquet",
     log:
         "logs/states/{backbone}.log",
     benchmark:
@@ -44,44 +44,43 @@ rule states:
     priority: 1  # UniKE's records wait for it
     threads: CONFIG.threads
     resources:
-        mem_mb=2500,
-        gpu=gpus,
+        **runs_backbone(STATES),
     params:
+        **opens_backbone("layers"),
         code=lib("extract_states"),
-        folder=backbone_folder,
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers"),
+    message:
+        "Record the hidden states of {wildcards.backbone} on every triplet."
     script:
         "../workflow_scripts/extract_states.py"
 
 
 rule ffn_inputs:
     input:
-        cases=expand("{folder}/pool_{task}.json", folder=BENCHMARK, task=TASKS),
-        visual=f"{STAGES}/visual/{{backbone}}/pool.safetensors",
-        backbone=backbone_files,
-        questions=text_questions,
+        **ASKED,
+        cases=cases_of("pool"),
+        visual=seen("pool"),
     output:
-        f"{KNOWLEDGE}/ffn_inputs.parquet",
+        states=f"{KNOWLEDGE}/ffn_inputs.parquet",
     log:
         "logs/ffn_inputs/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/ffn_inputs/{{backbone}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=2500,
-        gpu=gpus,
+        **runs_backbone(STATES),
     params:
+        **opens_backbone("layers", "text_locality"),
         code=lib("extract_ffn_inputs", data=TEXT_QUESTIONS),
-        folder=backbone_folder,
-        backbone=backbone_fields("family", "dtype", "vqa_prompt", "layers", "text_locality"),
         memory_states=CONFIG.knowledge.memory_states,
+    message:
+        "Record inputs of the edited FFNs of {wildcards.backbone} for the memory losses."
     script:
         "../workflow_scripts/extract_ffn_inputs.py"
 
 
 rule encoders:
     input:
-        states=f"{KNOWLEDGE}/states.parquet",
+        states=rules.states.output.states,
     output:
         encoders=f"{KNOWLEDGE}/encoders.safetensors",
         losses=f"{KNOWLEDGE}/encoder_losses.csv",
@@ -93,20 +92,22 @@ rule encoders:
     priority: 1  # UniKE's records wait for it
     threads: CONFIG.threads
     resources:
-        mem_mb=2000,
+        mem_mb=STATES,
     params:
         code=lib("train_encoders"),
-        encoders=CONFIG.knowledge.encoders.model_dump(mode="json"),
+        encoders=fields(CONFIG.knowledge.encoders),
         seed=CONFIG.seed,
+    message:
+        "Train the contrastive encoders of {wildcards.backbone}."
     script:
         "../workflow_scripts/train_encoders.py"
 
 
 rule memory:
     input:
-        states=f"{KNOWLEDGE}/states.parquet",
+        states=rules.states.output.states,
     output:
-        f"{KNOWLEDGE}/memory.safetensors",
+        memory=f"{KNOWLEDGE}/memory.safetensors",
     log:
         "logs/memory/{backbone}.log",
     benchmark:
@@ -114,30 +115,34 @@ rule memory:
     priority: 1  # UniKE's records wait for it
     threads: CONFIG.threads
     resources:
-        mem_mb=2000,
+        mem_mb=STATES,
     params:
         code=lib("build_memory"),
+    message:
+        "Lay out the key-value memory of {wildcards.backbone}."
     script:
         "../workflow_scripts/build_memory.py"
 
 
 rule encodings:
     input:
-        states=f"{KNOWLEDGE}/states.parquet",
-        encoders=f"{KNOWLEDGE}/encoders.safetensors",
+        states=rules.states.output.states,
+        encoders=rules.encoders.output.encoders,
     output:
-        f"{KNOWLEDGE}/encodings.parquet",
+        encodings=f"{KNOWLEDGE}/encodings.parquet",
     log:
         "logs/encodings/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/encodings/{{backbone}}.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=2000,
+        mem_mb=STATES,
     params:
         code=lib("encode_states"),
         held_out=CONFIG.knowledge.encoders.held_out,
         triplets=CONFIG.figures.fig5a.triplets,
         seed=CONFIG.seed,
+    message:
+        "Encode held-out states of {wildcards.backbone} in both encoder spaces."
     script:
         "../workflow_scripts/encode_states.py"

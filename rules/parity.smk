@@ -19,6 +19,8 @@ rule lavis_environment:
     params:
         python=sys.executable,
         folder=f"{LAVIS}/environment",
+    message:
+        "Install LAVIS in an environment of its own."
     shell:
         "({params.python} -m venv --clear {params.folder} && {params.folder}/bin/python -m pip install -r {input}) > {log} 2>&1"
 
@@ -33,7 +35,9 @@ rule lavis_reference:
         "logs/lavis_reference.log",
     threads: CONFIG.threads
     resources:
-        mem_mb=3000,
+        mem_mb=EDITS,
+    message:
+        "Ask LAVIS's own BLIP-2."
     shell:
         "{LAVIS}/environment/bin/python {input.program} {output} > {log} 2>&1"
 
@@ -50,8 +54,10 @@ rule parity_lavis:
         f"{STAGES}/benchmarks/parity_lavis.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=1500,
+        mem_mb=TABLES,
     params:
         code=lib("compare_lavis"),
+    message:
+        "Compare LAVIS's logits with ours."
     script:
         "../workflow_scripts/compare_lavis.py"

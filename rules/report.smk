@@ -22,10 +22,12 @@ rule admission_table:
         f"{STAGES}/benchmarks/admission_table.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=1000,
+        mem_mb=TABLES,
     params:
         code=lib("write_admission"),
-        statistics=CONFIG.statistics.model_dump(mode="json"),
+        statistics=fields(CONFIG.statistics),
+    message:
+        "Write the verdicts of the admission tests."
     script:
         "../workflow_scripts/write_admission.py"
 
@@ -48,9 +50,11 @@ rule diagnostics_table:
         f"{STAGES}/benchmarks/diagnostics_table.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=500,
+        mem_mb=TABLES,
     params:
         code=lib("write_diagnostics"),
+    message:
+        "Write what the backbones know before any edit."
     script:
         "../workflow_scripts/write_diagnostics.py"
 
@@ -74,10 +78,13 @@ rule forgetting:
         f"{STAGES}/benchmarks/forgetting.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=1500,
+        mem_mb=TABLES,
     params:
         code=lib("draw_forgetting", data=["reporting/*.mplstyle"]),
-        statistics=CONFIG.statistics.model_dump(mode="json"),
+        methods=CONFIG.table2.methods,
+        statistics=fields(CONFIG.statistics),
+    message:
+        "Draw what later edits of a session leave of earlier ones."
     script:
         "../workflow_scripts/draw_forgetting.py"
 
@@ -101,10 +108,12 @@ rule encoder_losses:
         f"{STAGES}/benchmarks/encoder_losses.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=1000,
+        mem_mb=TABLES,
     params:
         code=lib("draw_encoder_losses", data=["reporting/*.mplstyle"]),
         backbones=CONFIG.table1.backbones,
+    message:
+        "Draw the training of the contrastive encoders."
     script:
         "../workflow_scripts/draw_encoder_losses.py"
 
@@ -113,7 +122,7 @@ rule tuning:
     input:
         trials=of_each_backbone("tuning/{backbone}/{method}.csv", method=list(CONFIG.tuning.grids)),
     output:
-        report(
+        csv=report(
             "results/tuning.csv",
             caption="captions/tuning.rst",
             category="Tables",
@@ -126,8 +135,10 @@ rule tuning:
         f"{STAGES}/benchmarks/tuning.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=500,
+        mem_mb=TABLES,
     params:
         code=lib("write_tuning"),
+    message:
+        "Write the table of all searches."
     script:
         "../workflow_scripts/write_tuning.py"

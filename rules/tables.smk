@@ -30,14 +30,12 @@ rule table:
         table=named(CONFIG.tables),
     threads: CONFIG.threads
     resources:
-        mem_mb=1500,
+        mem_mb=TABLES,
     params:
         code=lib("write_table", data=["reporting/paper/*.csv"]),
-        table=lambda wildcards: CONFIG.tables[wildcards.table].model_dump(mode="json"),
-        families=lambda wildcards: families(CONFIG.tables[wildcards.table].backbones),
-        departures=lambda wildcards: departures(CONFIG.tables[wildcards.table]),
-        generation=GENERATION,
-        statistics=CONFIG.statistics.model_dump(mode="json"),
+        table=lambda wildcards: fields(table_parts(CONFIG, wildcards.table)),
+    message:
+        "Write {wildcards.table}."
     script:
         "../workflow_scripts/write_table.py"
 
@@ -58,13 +56,11 @@ rule table5:
         f"{STAGES}/benchmarks/table5.tsv"
     threads: CONFIG.threads
     resources:
-        mem_mb=1500,
+        mem_mb=TABLES,
     params:
         code=lib("write_table5", data=["reporting/paper/*.csv"]),
-        one_step=CONFIG.table1.model_dump(mode="json"),
-        sequential=CONFIG.table2.model_dump(mode="json"),
-        departures=departures(CONFIG.table1, CONFIG.table2),
-        generation=GENERATION,
-        statistics=CONFIG.statistics.model_dump(mode="json"),
+        table=fields(table_parts(CONFIG, "table5")),
+    message:
+        "Write table5, the averages of table1 and table2."
     script:
         "../workflow_scripts/write_table5.py"

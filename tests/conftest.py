@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from declared_jobs import planned_jobs
 from tiny_models import FAMILIES, make_case, tiny_images, tiny_model, tiny_tokenizer
 
 from unike_lib.backbones.backbone import Backbone
@@ -37,3 +38,36 @@ def backbone(family, make_backbone) -> Backbone:
 @pytest.fixture
 def cases() -> list[EditCase]:
     return [make_case(i, target) for i, target in enumerate(["hot dog", "cat", "red owl left", "blue", "owl"])]
+
+
+OVERLAY = """
+seed: 3
+seeds: [5, 6]
+backbones: {original: {family: blip2, original: {qformer: all.pth, language_model: hub/id}}}
+table1: {backbones: [minigpt4-nano, minigpt4-smol], methods: [base, t-patcher, unike, ike, mend, serac, intrin-ike]}
+tuning: {grids: {ke: {steps: [4]}}}
+"""
+USERS = """
+benchmark: {annotations: files, images: pictures}
+backbones: {real: {family: blip2, folder: hub/id}}
+figures: {backbones: [real], sweeps: {frontier: {backbones: null}}}
+"""
+
+
+@pytest.fixture(scope="session")
+def jobs(tmp_path_factory):
+    """A job of every kind, as two dry runs plan them: of the embedded benchmark, and of a user's."""
+    folder = tmp_path_factory.mktemp("jobs")
+    (folder / "pictures").mkdir()
+    (folder / "files").mkdir()
+    for name in ("vqa_train.json", "vqa_eval.json", "caption_train_edit.json", "caption_eval_edit.json"):
+        (folder / "files" / name).touch()
+    (folder / "all.pth").touch()
+    tables = "".join(f"table{number}: {{backbones: [real]}}\n" for number in range(1, 5))
+    (folder / "mine.yaml").write_text(OVERLAY)
+    (folder / "users.yaml").write_text(USERS + tables)
+    converted = "results/stages/backbones/original"
+    of_both = ("results/tuning.csv", "results/parity_lavis.csv", converted)
+    jobs = planned_jobs(folder, "--config", "preset=smoke", "--configfile", folder / "mine.yaml", "--", "all", *of_both)
+    targets = ("results/missing_images.csv", "results/table1.csv")
+    return jobs + planned_jobs(folder, "--configfile", folder / "users.yaml", "--", *targets)

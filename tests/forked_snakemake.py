@@ -16,12 +16,17 @@ CONTEXT.set_forkserver_preload(
 SECONDS = 300
 
 
-def snakemake(folder, *arguments, root=ROOT):
-    """Run the workflow of `root` in a folder of its own; return exit status and everything printed."""
+def snakemake(folder, *arguments, root=ROOT, prepare=None):
+    """Run the workflow of `root` in a folder of its own; return exit status and everything printed.
+
+    `prepare` is called before, in the process of its own.
+    """
     arguments = ["--snakefile", root / "Snakefile", "--directory", folder, "--cores", "1", *arguments]
     with tempfile.TemporaryDirectory() as name:
         printed = Path(name, "printed")
-        process = CONTEXT.Process(target=_run, args=([str(each) for each in arguments], str(root), str(printed)))
+        process = CONTEXT.Process(
+            target=_run, args=([str(each) for each in arguments], str(root), str(printed), prepare)
+        )
         process.start()
         process.join(SECONDS)
         if process.is_alive():
@@ -30,7 +35,7 @@ def snakemake(folder, *arguments, root=ROOT):
         return process.exitcode, printed.read_text()
 
 
-def _run(arguments, root, printed):
+def _run(arguments, root, printed, prepare):
     gc.disable()  # the process ends soon
     out = os.open(printed, os.O_WRONLY | os.O_CREAT)
     os.dup2(out, 1)
@@ -43,6 +48,12 @@ def _run(arguments, root, printed):
         for name in [name for name in sys.modules if name.split(".")[0] == "unike_lib"]:
             del sys.modules[name]
     sys.argv[0] = "snakemake"
+    from snakemake import logging
     from snakemake.cli import main
 
+    # A job's message would stand in place of its files, which the tests read.
+    shown = logging.DefaultFormatter.format_job_info
+    logging.DefaultFormatter.format_job_info = lambda self, job: shown(self, job | {"rule_msg": None})
+    if prepare is not None:
+        prepare()
     main(arguments)

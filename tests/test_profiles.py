@@ -27,12 +27,12 @@ def test_every_retry_asks_for_more(resource):
         assert asked == sorted(set(asked)), rule
 
 
-def test_the_cluster_profile_asks_for_more_memory_than_the_rule_says():
-    blocks = re.split(r"^ *rule (?=\w+:$)", RULES, flags=re.MULTILINE)[1:]
-    said = [(block.split(":")[0], number) for block in blocks for number in re.findall(r" mem_mb=(\d+),", block)]
+def test_the_cluster_profile_asks_for_more_memory_than_the_rule_says(jobs):
+    said = {job.rule: job.resources.get("mem_mb") for job in jobs if job.script}
     assert len(said) > 25
-    for rule, megabytes in said:
-        assert eval(SLURM["set-resources"][rule]["mem_mb"], {"attempt": 1}) >= int(megabytes) + 300, rule
+    for rule, megabytes in said.items():
+        if rule != "smollm_wheel":  # where Snakemake runs
+            assert eval(SLURM["set-resources"][rule]["mem_mb"], {"attempt": 1}) >= megabytes + 300, rule
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("cuda", {"1"}), ("cpu", {"0"})])

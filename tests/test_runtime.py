@@ -2,23 +2,20 @@
 
 import contextlib
 import io
-import json
 import logging
 import os
 import subprocess
 import sys
 import termios
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import yaml
+from declared_jobs import made_up_job
 from tqdm import tqdm
 
-from unike_lib.runtime import THREAD_VARIABLES, PlainLines, Stage, job_mark
+from unike_lib.runtime import THREAD_VARIABLES, Job, PlainLines, Stage
 from unike_lib.types import InputError
 
-ROOT = Path(__file__).parents[1]
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "SLURM_JOB_ID")
 TERMINAL = ("TQDM_BAR_FORMAT", "TQDM_DYNAMIC_NCOLS")
 
@@ -36,20 +33,18 @@ def environment(monkeypatch):
 
 @pytest.fixture
 def job(tmp_path):
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
     log = [str(tmp_path / "logs" / "states.log")]
-    values = config | {"threads": 3}
-    return SimpleNamespace(rule="states", wildcards=["blip2-nano"], config=values, log=log, resources={"gpu": 0})
+    return made_up_job(log=log, threads=3, wildcards={"backbone": "blip2-nano"}, resources={"gpu": 0})
 
 
 def log_of(job):
     return Path(job.log[0]).read_text()
 
 
-def test_configuration_threads_and_log(job, capsys):
-    with Stage(job) as config:
+def test_threads_and_log(job, capsys):
+    with Stage(job) as seen:
         logging.getLogger("unike_lib.knowledge").info("%d triplets", 12)
-        assert config.threads == 3
+        assert seen.threads == 3 and seen.wildcards.backbone == "blip2-nano"
         assert all(os.environ[name] == "3" for name in THREAD_VARIABLES)
     assert log_of(job).endswith("INFO 12 triplets\n")
     assert capsys.readouterr().err.endswith("INFO 12 triplets\n")
@@ -65,11 +60,10 @@ def test_input_error_is_one_line_and_exit_status_one(job, capsys):
         assert text.endswith("ERROR vqa.json: record 3: field 'alt': expected text\n")
 
 
-def test_bad_configuration_names_the_field(job):
-    job.config["seed"] = "x"
-    with pytest.raises(SystemExit), Stage(job):
-        pytest.fail("the stage must not start")
-    assert "seed: " in log_of(job)
+def test_a_job_that_works_side_by_side_has_as_many_torch_threads_as_others(job):
+    job.resources = {"torch_threads": 1}
+    with Stage(job) as seen:
+        assert seen.threads == 3 and all(os.environ[name] == "1" for name in THREAD_VARIABLES)
 
 
 def test_only_a_job_that_needs_a_gpu_takes_one(job, tmp_path, monkeypatch):
@@ -77,7 +71,7 @@ def test_only_a_job_that_needs_a_gpu_takes_one(job, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     with Stage(job):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7"
-    job.resources["gpu"] = 1
+    job.resources = {"gpu": 1}
     with Stage(job):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
     assert "on GPU 5\n" in log_of(job)
@@ -85,7 +79,7 @@ def test_only_a_job_that_needs_a_gpu_takes_one(job, tmp_path, monkeypatch):
 
 def test_a_missing_gpu_is_one_line(job, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    job.resources["gpu"] = 1
+    job.resources = {"gpu": 1}
     with pytest.raises(SystemExit), Stage(job):
         pytest.fail("the stage must not start")
     assert log_of(job).count("\n") == 1
@@ -132,14 +126,16 @@ def test_a_terminal_gets_bars_and_the_log_plain_lines(job):
     controller, terminal = os.openpty()
     termios.tcsetwinsize(terminal, (24, 100))
     program = """
-import json, logging, sys, types
+import logging, sys
+sys.path.insert(0, sys.argv[1])
+from declared_jobs import made_up_job
 from unike_lib.runtime import Stage
-with Stage(types.SimpleNamespace(**json.loads(sys.argv[1]))):
+with Stage(made_up_job(log=[sys.argv[2]], wildcards={"backbone": "blip2-nano"})):
     from tqdm import tqdm
     for _ in tqdm(range(3), desc="edits", mininterval=0):
         logging.getLogger("unike_lib").info("one more")
 """
-    subprocess.run([sys.executable, "-c", program, json.dumps(vars(job))], stderr=terminal, check=True)
+    subprocess.run([sys.executable, "-c", program, str(Path(__file__).parent), job.log[0]], stderr=terminal, check=True)
     os.close(terminal)
     shown = b""
     with contextlib.suppress(OSError):  # the end of a pseudo-terminal
@@ -151,14 +147,6 @@ with Stage(types.SimpleNamespace(**json.loads(sys.argv[1]))):
     assert "edits" not in log_of(job) and "\r" not in log_of(job)
 
 
-class Named(list):
-    """A list with names, like Snakemake's `input` and `params`."""
-
-    def __init__(self, **named):
-        super().__init__(named.values())
-        self.get, self.items = named.get, named.items
-
-
 def test_mark_covers_parameters_and_inputs_but_pictures(tmp_path):
     cases, images = tmp_path / "cases.json", tmp_path / "images"
     images.mkdir()
@@ -166,9 +154,8 @@ def test_mark_covers_parameters_and_inputs_but_pictures(tmp_path):
     def mark(text="[]", rule="visual", **params):
         cases.write_text(text)
         (images / f"{len(list(images.iterdir()))}.png").write_text("new")
-        return job_mark(
-            SimpleNamespace(rule=rule, params=Named(**params), input=Named(cases=str(cases), images=str(images)))
-        )
+        inputs = {"cases": str(cases), "images": str(images)}
+        return Job(made_up_job(rule, params=params, input=inputs)).mark
 
     same = mark(code="0", dtype="float32")
     assert mark(code="0", dtype="float32") == same

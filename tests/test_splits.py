@@ -7,13 +7,11 @@ and admission from the development edits, and nothing but scores from the evalua
 
 import ast
 import re
-import runpy
-import sys
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import pytest
 import yaml
+from declared_jobs import fake_library, made_up_job, run_script
 from forked_snakemake import snakemake
 
 ROOT = Path(__file__).parents[1]
@@ -222,53 +220,46 @@ def test_editors_are_trained_on_one_split_and_stopped_by_another(jobs):
             assert benchmark_files(job) == [*training, "dev_vqa"]  # trained on, stopped by, judged on
 
 
-class Inputs(dict):
-    """A job's named inputs, as Snakemake gives them to a script."""
-
-    def __getattr__(self, name):
-        return self[name]
-
-
-@pytest.fixture
-def run_script(monkeypatch):
-    """Run a script in a library where nothing is real but that cases are known by their file; return the library."""
-
-    def run(name, inputs, **params):
-        library = {module: MagicMock() for module in ("runtime", "io", "methods")}
-        for file in (ROOT / "unike_lib").glob("*/*.py"):
-            library |= {file.parent.name: MagicMock(), f"{file.parent.name}.{file.stem}": MagicMock()}
-        library["benchmark.cases"].read_cases = lambda path, *_, **__: [str(path)]
-        library["editing.building"].train_editor.return_value = MagicMock(), MagicMock()
-        library["evaluation.admission"].Admission().run.return_value = MagicMock(), MagicMock()
-        for module, fake in library.items():
-            monkeypatch.setitem(sys.modules, f"unike_lib.{module}", fake)
-        monkeypatch.setitem(sys.modules, "pandas", MagicMock())
-        job = MagicMock(input=Inputs(inputs), params=MagicMock(**params))
-        runpy.run_path(str(ROOT / "workflow_scripts" / f"{name}.py"), {"snakemake": job})
-        return library
-
-    return run
+OUTPUTS = ("csv", "losses", "readout", "scores", "trials", "weights")
+NAMES = {"backbone": "tiny", "method": "mend"}
 
 
 def both(split):
     return [f"{split}_{task}" for task in TASKS]
 
 
-def test_scripts_give_each_split_its_part(run_script):
+def test_scripts_give_each_split_its_part(monkeypatch):
     """Method-training edits train, development edits stop, judge and admit, and what was taught is called taught."""
+    library = fake_library(monkeypatch)
     files = {"visual": [], "frozen": [], "base": []}
+    params = {
+        "folder": "f",
+        "knowledge": "k",
+        "seed": 0,
+        "method": {"method": "base"},
+        "evaluation": {"generate": True},
+    }
+    params |= {"backbone": {"text_locality": None}, "admission": {"items": 2, "window_items": 2}}
+
+    def run(script, inputs, **more):
+        job = made_up_job(
+            input=files | inputs, params=params | more, output=dict.fromkeys(OUTPUTS, "o"), wildcards=NAMES
+        )
+        run_script(script, job)
+
     most = {"method": None, "dev": None}
-    library = run_script("train_editor", files | {"cases": both("method"), "dev": both("dev")}, edits=most)
-    train = library["editing.building"].train_editor
-    assert train.call_args.args[2:4] == (both("method"), both("dev"))
-    library = run_script("search", files | {"cases": both("dev")}, tasks=TASKS, edits=9)
+    run("train_editor", {"cases": both("method"), "dev": both("dev")}, edits=most)
+    assert library["editing.registry"].train_editor.call_args.args[2:4] == (both("method"), both("dev"))
+    inputs = {"cases": both("dev"), "training": both("method"), "stopping": both("dev")}
+    run("search", inputs, tasks=TASKS, edits=9, training_edits=most, grid={}, trials=1)
+    assert library["editing.registry"].editor_builder.call_args.args[4:] == (both("method"), both("dev"))
     searched = library["evaluation.tuning"].search
     assert searched.call_args.args[2] == {task: [f"dev_{task}"] for task in TASKS}
-    files |= {"encoders": "e", "triplets": "t", "visual": "v"}
-    library = run_script("run_admission", files | {"cases": both("dev")})
+    inputs = {"encoders": "e", "triplets": "t", "visual": "v", "cases": both("dev")}
+    run("run_admission", inputs, method={"h_pos": "last"})
     assert library["evaluation.admission"].Admission().run.call_args.args[0] == both("dev")
     sets = {"taught": both("taught"), "eval": both("eval"), "visual": ["a", "b"]}
-    library = run_script("diagnose", sets, splits=["taught", "eval"], edits=9)
+    run("diagnose", sets, splits=["taught", "eval"], edits=9)
     asked = [call.args[1] for call in library["evaluation.diagnostics"].diagnose.call_args_list]
     assert asked == [{"taught": [f]} for f in both("taught")] + [{"untaught": [f]} for f in both("eval")]
 
@@ -280,7 +271,7 @@ BESIDE = {"glob", "rglob", "iterdir", "with_name", "with_stem", "parent"}  # way
 def test_scripts_open_what_their_rule_names_and_build_no_path(file):
     """No name of a benchmark file in a script, and no way from an input to the files beside it."""
     tree = ast.parse(file.read_text())
-    allowed = "Path(snakemake." if file.stem in GIVE_FOLDER else "Path(snakemake.output"
+    allowed = ("job.inputs", "inputs.", "job.outputs") if file.stem in GIVE_FOLDER else "job.outputs"
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node is not tree.body[0].value:
             assert not re.search(rf"({'|'.join(SPLITS)})[_./]|\.json|results|/", node.value), node.value
@@ -289,10 +280,10 @@ def test_scripts_open_what_their_rule_names_and_build_no_path(file):
 
 
 def test_the_library_finds_no_split_by_itself():
-    """Outside the packages that write a benchmark, no file of a split is named; of its folder, what is taught."""
+    """Outside the package that writes the benchmark, no file of a split is named; of its folder, what is taught."""
     opens, names = set(), re.compile(rf"\b({'|'.join(SPLITS)})_({'|'.join(TASKS)})")
     for file in (ROOT / "unike_lib").rglob("*.py"):
-        text = "" if file.parent.name in {"benchmark", "world"} else file.read_text()
+        text = "" if file.parent.name == "benchmark" else file.read_text()
         opens |= set(re.findall(r'benchmark / "(\w+\.\w+)"', text))
         assert not re.search(r"\}_\{\w+\}\.json", text), file.name
         for node in ast.walk(ast.parse(text)):

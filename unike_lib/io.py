@@ -154,10 +154,10 @@ def write_table(path: str | Path, table: "pd.DataFrame", mark: str, schema: pa.S
         writer.write_table(arrow)
 
 
-def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
-    """Write a data frame to CSV atomically, numbers with `DECIMALS` decimals."""
+def write_csv(path: str | Path, table: "pd.DataFrame", numbers: str | None = f"%.{DECIMALS}f") -> None:
+    """Write a data frame to CSV atomically, numbers in the format `numbers`; None: with all their digits."""
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
+        table.to_csv(temporary, index=False, float_format=numbers, lineterminator="\n")
 
 
 @contextmanager

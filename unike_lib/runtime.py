@@ -1,28 +1,34 @@
-"""What every job shares: its log, its number of threads, its GPU, and one plain line for an error in the input."""
+"""What every job shares: what its rule declares, its log, threads and GPU, and one plain line for a wrong input."""
 
 import io
+import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, TextIO
+from typing import Any, NoReturn, Protocol, TextIO, TypeVar
 
-from unike_lib.config import Config, load_config
+from unike_lib.backbone_config import BackboneConfig
+from unike_lib.config import EvaluationConfig, StatisticsConfig
 from unike_lib.gpu_slot import hold_gpu
 from unike_lib.io import fingerprint
+from unike_lib.method import find_method
+from unike_lib.section import MethodSection, Section, UndeclaredError
 from unike_lib.types import InputError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 SECONDS_BETWEEN_LINES = "30"
 CLEARED_LINE = "\r\x1b[K"  # a terminal's way of erasing the line that the cursor is in
 
+SectionType = TypeVar("SectionType", bound=Section)
 _log = logging.getLogger("unike_lib")
 
 
-class Job(Protocol):
+class SnakemakeJob(Protocol):
     """The part of Snakemake's `snakemake` object that is used here."""
 
     @property
@@ -34,10 +40,6 @@ class Job(Protocol):
         """Values of the rule's wildcards, in order and by name."""
 
     @property
-    def config(self) -> dict[str, Any]:
-        """The merged configuration."""
-
-    @property
     def params(self) -> Any:
         """The parameters that shape the result."""
 
@@ -46,22 +48,112 @@ class Job(Protocol):
         """Paths of the inputs."""
 
     @property
+    def output(self) -> Any:
+        """Paths of the outputs."""
+
+    @property
     def resources(self) -> Any:
-        """What the job takes; `gpu`: GPUs."""
+        """What the job takes, and what it needs without a change of it running the job again."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that the job may use."""
 
     @property
     def log(self) -> Sequence[str]:
         """Paths of the job's logs."""
 
 
-def job_mark(job: Job) -> str:
-    """Return the fingerprint of what a job makes: its rule, its parameters (code included), what its inputs contain.
+class Declared(Mapping[str, Any]):
+    """What a rule declares of one kind, by name: `job.inputs.cases`; nothing else is there.
 
-    Inputs named `images` are left out: a user's picture folder may be too large to be read for every job.
+    Args:
+        rule: its name.
+        kind: for errors, such as "input".
+        values: by name.
+
+    Raises:
+        UndeclaredError: on reading another name.
     """
-    images = job.input.get("images", ())
-    left_out = {images} if isinstance(images, str) else set(images)
-    return fingerprint(job.rule, dict(job.params.items()), *(Path(path) for path in job.input if path not in left_out))
+
+    def __init__(self, rule: str, kind: str, values: Mapping[str, Any]) -> None:
+        self._rule, self._kind, self._values = rule, kind, dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise UndeclaredError(f"rule {self._rule} does not declare {self._kind} '{name}'; it has {list(self)}")
+        return self[name]
+
+
+class Job:
+    """What a script sees of its rule: all that the rule declares, and nothing else.
+
+    `inputs`, `outputs`: by name a path, or a tuple of paths where the rule declares several; `params`: what runs the
+    job again when it changes; `wildcards`; `threads`.
+
+    A section of the configuration is put together from the parameter of its name, a mapping of fields, and from the
+    resource of its name, JSON text with those fields that change no result.
+    """
+
+    def __init__(self, job: SnakemakeJob) -> None:
+        self._job, self.rule, self.threads = job, job.rule, job.threads
+        self.inputs = Declared(job.rule, "input", _paths(job.input))
+        self.outputs = Declared(job.rule, "output", _paths(job.output))
+        self.wildcards = Declared(job.rule, "wildcard", dict(job.wildcards.items()))
+        self.params = Declared(job.rule, "parameter", dict(job.params.items()))
+
+    @cached_property
+    def mark(self) -> str:
+        """The fingerprint of what the job makes: its rule, its parameters (code included), what its inputs contain.
+
+        Inputs named `images` are left out: a user's picture folder may be too large to be read for every job.
+        """
+        images = self._job.input.get("images", ())
+        left_out = {images} if isinstance(images, str) else set(images)
+        inputs = (Path(path) for path in self._job.input if path not in left_out)
+        return fingerprint(self.rule, dict(self.params), *inputs)
+
+    def section(self, name: str, kind: type[SectionType]) -> SectionType:
+        """Return a section of the configuration with the fields that the rule declares; see `Section.declared`."""
+        beside = self._job.resources.get(name)
+        values = json.loads(beside) if beside else {}
+        if name in self.params or not values:
+            values |= getattr(self.params, name)
+        return kind.declared(values, self.rule)
+
+    @property
+    def backbone(self) -> BackboneConfig:
+        """The job's backbone."""
+        return self.section("backbone", BackboneConfig)
+
+    @property
+    def evaluation(self) -> EvaluationConfig:
+        """How edits are scored."""
+        return self.section("evaluation", EvaluationConfig)
+
+    @property
+    def statistics(self) -> StatisticsConfig:
+        """How intervals are made."""
+        return self.section("statistics", StatisticsConfig)
+
+    def method(self, overrides: Mapping[str, Any] | None = None) -> MethodSection:
+        """Return the settings of the job's method variant, some of them overridden."""
+        values = {**self.params.method, **(overrides or {})}
+        return find_method(values["method"]).settings.model_validate(values)
+
+
+def _paths(files: Any) -> dict[str, Path | tuple[Path, ...]]:
+    """Return Snakemake's named files: a path, or a tuple of paths, by name."""
+    return {name: Path(each) if isinstance(each, str) else tuple(map(Path, each)) for name, each in files.items()}
 
 
 class PlainLines(io.TextIOBase):
@@ -86,7 +178,7 @@ class PlainLines(io.TextIOBase):
 
 
 class Stage:
-    """The frame of a workflow script: `with Stage(snakemake) as config:` around its imports and its one call.
+    """The frame of a workflow script: `with Stage(snakemake) as job:` around its imports and its one call.
 
     Sets the number of threads and takes a GPU, if the job needs one, before torch is imported; logs to the job's log
     and to stderr, where jobs run side by side and every line and bar says whose it is (bars on a terminal, else plain
@@ -94,14 +186,14 @@ class Stage:
     other.
 
     Raises:
-        SystemExit: the configuration or an input is wrong, or the stage has a fault.
+        SystemExit: an input is wrong, or the stage has a fault.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: SnakemakeJob) -> None:
         self._job = job
         self._open = ExitStack()
 
-    def __enter__(self) -> Config:
+    def __enter__(self) -> Job:
         terminal = sys.stderr
         label = " ".join([self._job.rule, *self._job.wildcards])
         streams: dict[TextIO, str] = {}
@@ -123,14 +215,14 @@ class Stage:
         _log.addHandler(handler)
         _log.setLevel(logging.INFO)
         try:
-            config = load_config(self._job.config, "config")
             if self._job.resources.get("gpu", 0):
                 hold_gpu()
         except InputError as error:
             self._fail(error)
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(config.threads)))
+        threads = self._job.resources.get("torch_threads", self._job.threads)
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        return config
+        return Job(self._job)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

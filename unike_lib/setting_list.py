@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin
 
 from unike_lib.config import Config, default_values
 from unike_lib.method import method_of
-from unike_lib.section import About, Entry, Given, Original, Section, about, source_text
+from unike_lib.section import About, Entry, Given, Original, Section, about, setting_text, source_text
 
 CHANGED = "changed"  # the source of a value that is neither the default run's nor the original's
 
@@ -51,6 +51,31 @@ class _Place:
     entry: Entry | Given | None = None
     about: About = field(default_factory=About)
     sentence: str = ""
+
+
+def setting_rows(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return every setting of a run with the source of its value, for a page.
+
+    Args:
+        values: the validated configuration of the run, overlays included.
+
+    Returns:
+        Per setting: `section` (first key, "general" of single settings), `setting` (path), `value`, `source` (where the
+        value comes from, and the original's where that is another), `note` (what the setting does), `changed`: the
+        default run has another value or none.
+    """
+    return [
+        {
+            "section": setting.path[0] if len(setting.path) > 1 else "general",
+            "setting": ".".join(setting.path),
+            "value": setting_text(setting.value),
+            "source": setting.said,
+            "note": setting.sentence,
+            "changed": setting.changed,
+        }
+        for setting in settings_of(values)
+        if setting.is_leaf
+    ]
 
 
 def settings_of(values: Mapping[str, Any]) -> Iterator[Setting]:

@@ -1,19 +1,13 @@
 """Ask the unedited backbone every probe of a split; all methods share these answers."""
 
-from pathlib import Path
+from unike_lib.runtime import Stage
 
-from unike_lib.runtime import Stage, job_mark
-
-with Stage(snakemake) as config:
-    from unike_lib.backbones.speed.state_cache import StateCache
-    from unike_lib.backbones.load import load_backbone
-    from unike_lib.backbones.visual import VisualStore
-    from unike_lib.benchmark.cases import read_cases
+with Stage(snakemake) as job:
+    from unike_lib.backbones.load import open_backbone
+    from unike_lib.benchmark.cases import read_files
     from unike_lib.evaluation.probes import answer_before
 
-    settings = config.backbones[snakemake.wildcards.backbone]
-    backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    backbone.cache = StateCache(backbone, map(Path, snakemake.input.frozen))
-    cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
-    before = answer_before(backbone, cases, config.evaluation)
-    before.save(Path(snakemake.output[0]), job_mark(snakemake))
+    settings = job.backbone
+    backbone = open_backbone(job.params.folder, settings, job.inputs.visual, job.inputs.frozen)
+    cases = read_files([job.inputs.cases], settings.text_locality, job.params.edits)
+    answer_before(backbone, cases, job.evaluation).save(job.outputs.answers, job.mark)

@@ -1,11 +1,8 @@
 """Draw some evaluation edits with their pictures and questions."""
 
-from pathlib import Path
-
 from unike_lib.runtime import Stage
 
-with Stage(snakemake):
+with Stage(snakemake) as job:
     from unike_lib.embedded.world.contact_sheet import draw_contact_sheet
 
-    cases = [Path(path) for path in snakemake.input.cases]
-    draw_contact_sheet(cases, Path(snakemake.input.images).parent, Path(snakemake.output[0]))
+    draw_contact_sheet(job.inputs.cases, job.inputs.images.parent, job.outputs.png)

@@ -1,13 +1,10 @@
 """Draw held-out states in both encoder spaces (Fig. 5a)."""
 
-from pathlib import Path
-
 from unike_lib.runtime import Stage
 
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
+    from unike_lib.figure_settings import SpacesConfig
     from unike_lib.reporting.encoder_figures import draw_spaces
 
-    names = config.figures.backbones
-    encodings = {name: Path(path) for name, path in zip(names, snakemake.input.encodings, strict=True)}
-    outputs = {name: Path(path) for name, path in snakemake.output.items()}
-    draw_spaces(encodings, outputs, config.figures.fig5a, config.seed)
+    encodings = dict(zip(job.params.backbones, job.inputs.encodings, strict=True))
+    draw_spaces(encodings, job.outputs, job.section("fig5a", SpacesConfig), job.params.seed)

@@ -1,14 +1,10 @@
 """Record the hidden states of every triplet at the edited layers."""
 
-from pathlib import Path
+from unike_lib.runtime import Stage
 
-from unike_lib.runtime import Stage, job_mark
-
-with Stage(snakemake) as config:
-    from unike_lib.backbones.load import load_backbone
-    from unike_lib.backbones.visual import VisualStore
+with Stage(snakemake) as job:
+    from unike_lib.backbones.load import open_backbone
     from unike_lib.knowledge.extraction import extract_states
 
-    settings = config.backbones[snakemake.wildcards.backbone]
-    backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    extract_states(backbone, Path(snakemake.input.triplets), Path(snakemake.output[0]), job_mark(snakemake))
+    backbone = open_backbone(job.params.folder, job.backbone, job.inputs.visual)
+    extract_states(backbone, job.inputs.triplets, job.outputs.states, job.mark)

@@ -1,10 +1,9 @@
 """List every image that a user's benchmark names and that is not there."""
 
-from pathlib import Path
-
 from unike_lib.runtime import Stage
 
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
     from unike_lib.benchmark.missing import write_missing_images
+    from unike_lib.benchmark_config import BenchmarkConfig
 
-    write_missing_images(config.benchmark, Path(snakemake.output[0]))
+    write_missing_images(job.section("benchmark", BenchmarkConfig), job.outputs.csv)

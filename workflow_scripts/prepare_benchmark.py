@@ -1,10 +1,10 @@
 """Check a user's MMEdit files and split them into pool, method, development and evaluation edits."""
 
-from pathlib import Path
-
 from unike_lib.runtime import Stage
 
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
     from unike_lib.benchmark.prepare import prepare_user_benchmark
+    from unike_lib.benchmark_config import BenchmarkConfig
 
-    prepare_user_benchmark(Path(snakemake.output.cases[0]).parent, config.benchmark, config.seed)
+    folder = job.outputs.checksums.parent
+    prepare_user_benchmark(folder, job.section("benchmark", BenchmarkConfig), job.params.seed)

@@ -1,12 +1,10 @@
 """Train an embedded backbone and save it as a save_pretrained folder."""
 
-from pathlib import Path
-
 from unike_lib.runtime import Stage
 
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
     from unike_lib.embedded.training.pretrain import pretrain
+    from unike_lib.config import PretrainConfig
 
-    backbone = config.backbones[snakemake.wildcards.backbone]
-    benchmark, features = Path(snakemake.input.training).parent, Path(snakemake.input.features)
-    pretrain(benchmark, features, Path(snakemake.output[0]), backbone, config)
+    benchmark, settings = job.inputs.training.parent, job.section("pretrain", PretrainConfig)
+    pretrain(benchmark, job.inputs.features, job.outputs.folder, job.backbone, settings, job.params.seed)

@@ -2,30 +2,28 @@
 
 from pathlib import Path
 
-from unike_lib.runtime import Stage, job_mark
+from unike_lib.runtime import Stage
 
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
     import pandas as pd
-    from unike_lib.backbones.speed.state_cache import StateCache
-    from unike_lib.backbones.load import load_backbone
-    from unike_lib.backbones.visual import VisualStore
-    from unike_lib.benchmark.cases import read_cases
-    from unike_lib.editing.building import editors_of_job
+    from unike_lib.backbones.load import open_backbone
+    from unike_lib.benchmark.cases import read_files
+    from unike_lib.editing.building import EditorSources, editor_builder
     from unike_lib.evaluation.records import SWEEP_SCHEMA, Before
     from unike_lib.evaluation.sessions import records_table
     from unike_lib.evaluation.tuning import sweep
     from unike_lib.io import write_table
 
-    names, mark = snakemake.wildcards, job_mark(snakemake)
-    settings = config.backbones[names.backbone]
-    backbone = load_backbone(snakemake.params.folder, settings, VisualStore(Path(snakemake.input.visual)))
-    backbone.cache = StateCache(backbone, map(Path, snakemake.input.frozen))
-    editor_of = editors_of_job(snakemake, config, backbone)
-    cases = read_cases(snakemake.input.cases, text_locality=settings.text_locality)[: snakemake.params.edits]
-    before = Before.load(Path(snakemake.input.base))
-    points = snakemake.params.points
-    swept = sweep(backbone, editor_of, cases, before, points, config.evaluation.without_generation())
+    inputs, names, params = job.inputs, job.wildcards, job.params
+    questions = job.backbone.text_locality
+    backbone = open_backbone(params.folder, job.backbone, inputs.visual, inputs.frozen)
+    shown, trained = inputs.get("demonstrations", ()), inputs.get("trained")
+    sources = EditorSources(Path(params.knowledge), shown, questions, trained)
+    editor_of = editor_builder(job.method, backbone, sources, params.seed)
+    cases, before = read_files([inputs.cases], questions, params.edits), Before.load(inputs.base)
+    settings = job.evaluation.without_generation()
+    swept = sweep(backbone, editor_of, cases, before, params.points, settings)
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
-    labels |= {"seed": snakemake.params.seed, "mark": mark}
+    labels |= {"seed": params.seed, "mark": job.mark}
     table = pd.concat([records_table(scores, labels).assign(**point) for point, scores in swept])
-    write_table(snakemake.output[0], table, mark, SWEEP_SCHEMA)
+    write_table(job.outputs.records, table, job.mark, SWEEP_SCHEMA)

@@ -1,11 +1,10 @@
 """Train the contrastive encoders of every edited layer, and check them on held-out triplets."""
 
-from pathlib import Path
-
 from unike_lib.runtime import Stage
 
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
+    from unike_lib.config import EncoderConfig
     from unike_lib.knowledge.encoder_training import train_encoders
 
-    folder = Path(snakemake.output.encoders).parent
-    train_encoders(Path(snakemake.input.states), folder, config.knowledge.encoders, config.seed)
+    settings = job.section("encoders", EncoderConfig)
+    train_encoders(job.inputs.states, job.outputs.encoders.parent, settings, job.params.seed)

@@ -1,13 +1,12 @@
 """Take the library's trained connector if it fits the benchmark and the settings, else train one."""
 
-from pathlib import Path
-
 from unike_lib.runtime import Stage
 
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
     from unike_lib.embedded.training.smol import SmolRecipe, make_trained_part
+    from unike_lib.config import SmolConfig
 
-    backbone = config.backbones[snakemake.wildcards.backbone]
-    benchmark, base = Path(snakemake.input.training).parent, Path(snakemake.input.base)
-    recipe = SmolRecipe(benchmark, Path(snakemake.input.features), base, backbone, config.smol, config.seed)
-    make_trained_part(recipe, Path(snakemake.output[0]))
+    inputs, settings = job.inputs, job.section("smol", SmolConfig)
+    benchmark = inputs.training.parent
+    recipe = SmolRecipe(benchmark, inputs.features, inputs.base, job.backbone, settings, job.params.seed)
+    make_trained_part(recipe, job.outputs.weights)

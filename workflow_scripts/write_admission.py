@@ -1,11 +1,8 @@
 """Write what the admission tests of all backbones say."""
 
-from pathlib import Path
-
 from unike_lib.runtime import Stage
 
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
     from unike_lib.reporting.admission import write_admission
 
-    scores, readouts = ([Path(path) for path in snakemake.input[name]] for name in ("scores", "readouts"))
-    write_admission(scores, readouts, snakemake.output, config.statistics)
+    write_admission(job.inputs.scores, job.inputs.readouts, job.outputs, job.statistics)

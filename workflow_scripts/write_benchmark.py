@@ -1,10 +1,9 @@
 """Draw the embedded benchmark and write it in MMEdit's format."""
 
-from pathlib import Path
-
 from unike_lib.runtime import Stage
 
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
     from unike_lib.embedded.world.benchmark import write_benchmark
+    from unike_lib.benchmark_config import BenchmarkConfig
 
-    write_benchmark(Path(snakemake.output.images).parent, config.benchmark, config.seed)
+    write_benchmark(job.outputs.images.parent, job.section("benchmark", BenchmarkConfig), job.params.seed)

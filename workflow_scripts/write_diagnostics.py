@@ -1,11 +1,8 @@
 """Join the diagnostics of all backbones."""
 
-from pathlib import Path
-
 from unike_lib.runtime import Stage
 
-with Stage(snakemake):
+with Stage(snakemake) as job:
     from unike_lib.reporting.tables import write_diagnostics
 
-    outputs = {name: Path(path) for name, path in snakemake.output.items()}
-    write_diagnostics([Path(path) for path in snakemake.input.tables], outputs)
+    write_diagnostics(job.inputs.tables, job.outputs)

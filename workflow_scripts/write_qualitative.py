@@ -1,20 +1,18 @@
 """Show some edits with the answers of every method before and after, as a page and as a picture."""
 
-from pathlib import Path
-
 from unike_lib.runtime import Stage
 
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
     from unike_lib.benchmark.cases import read_cases
     from unike_lib.reporting.qualitative import choose_examples, write_qualitative_page
     from unike_lib.reporting.qualitative_figure import draw_qualitative
 
-    inputs, table, images = snakemake.input, config.table1, snakemake.params.image_roots
+    inputs, params = job.inputs, job.params
     cases = {
-        (name, task): read_cases(path, task, config.backbones[name].text_locality)
-        for name in table.backbones
-        for task, path in zip(table.tasks, inputs.cases, strict=True)
+        (name, task): read_cases(path, task, questions)
+        for name, questions in params.text_locality.items()
+        for task, path in zip(params.tasks, inputs.cases, strict=True)
     }
-    examples = choose_examples([Path(path) for path in inputs.records], cases, config)
-    write_qualitative_page(examples, images, Path(snakemake.output.page))
-    draw_qualitative(examples, images, Path(snakemake.output.png))
+    examples = choose_examples(inputs.records, cases, params.methods, params.examples, params.seed)
+    write_qualitative_page(examples, params.image_roots, job.outputs.page)
+    draw_qualitative(examples, params.image_roots, job.outputs.png)

@@ -4,19 +4,19 @@ from pathlib import Path
 
 from unike_lib.runtime import Stage
 
-with Stage(snakemake) as config:
+with Stage(snakemake) as job:
     from unike_lib.benchmark.missing import counts_notes
     from unike_lib.reporting.report import ReportSources, write_report
+    from unike_lib.table_parts import ReportParts
 
-    inputs, params = snakemake.input, snakemake.params
-    checks = {name: Path(path) for name, path in zip(params.backbones, inputs.checks, strict=True)}
+    inputs, run = job.inputs, job.section("report", ReportParts)
     sources = ReportSources(
-        tables=[Path(path) for path in inputs.tables],
-        admission=Path(inputs.admission),
-        diagnostics=Path(inputs.diagnostics),
-        checks=checks,
-        figures=[Path(path) for path in inputs.figures],
-        benchmarks=Path(params.benchmarks),
+        tables=inputs.tables,
+        admission=inputs.admission,
+        diagnostics=inputs.diagnostics,
+        checks=dict(zip(run.backbones, inputs.checks, strict=True)),
+        figures=inputs.figures,
+        benchmarks=Path(job.params.benchmarks),
     )
-    notes = [note for path in inputs.counts for note in counts_notes(Path(path))]
-    write_report(sources, Path(snakemake.output[0]), config, notes)
+    notes = [note for path in inputs.counts for note in counts_notes(path)]
+    write_report(sources, job.outputs.page, run, notes)

@@ -2,10 +2,8 @@
 
 from unike_lib.runtime import Stage
 
-with Stage(snakemake):
+with Stage(snakemake) as job:
     import pandas as pd
-    from unike_lib.io import atomic_path
+    from unike_lib.io import write_csv
 
-    table = pd.concat([pd.read_csv(path) for path in snakemake.input.trials], ignore_index=True)
-    with atomic_path(snakemake.output[0]) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(job.outputs.csv, pd.concat([pd.read_csv(path) for path in job.inputs.trials], ignore_index=True), None)

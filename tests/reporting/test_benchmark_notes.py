@@ -3,12 +3,13 @@
 import json
 import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from declared_jobs import made_up_job
 from made_up_records import make_records
 
 from unike_lib.reporting import report
+from unike_lib.table_parts import report_parts, table_parts
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 SHARED = {kind: {"pool": 0, "method": 0, "dev": 0} for kind in ("t_loc", "m_loc", "edited", "probed")}
@@ -36,22 +37,8 @@ def counts(tmp_path):
     return [str(tmp_path / "counts.json")]
 
 
-class Inputs(dict):
-    """Named inputs, as Snakemake has them: by key and as attributes."""
-
-    __getattr__ = dict.__getitem__
-
-
-def run_script(name, config, inputs, output, **parts):
-    job = SimpleNamespace(
-        rule=name, config=config.model_dump(mode="json"), log=[], resources={}, input=Inputs(inputs), output=output,
-        **{"wildcards": [], **parts},
-    )  # fmt: skip
-    runpy.run_path(str(SCRIPTS / f"{name}.py"), {"snakemake": job})
-
-
-class Wildcards(list):
-    table = "table2"
+def run_script(name, **kinds):
+    runpy.run_path(str(SCRIPTS / f"{name}.py"), {"snakemake": made_up_job(name, **kinds)})
 
 
 def test_tables_say_what_the_files_share(tmp_path, counts, save, admission, config, monkeypatch):
@@ -65,11 +52,15 @@ def test_tables_say_what_the_files_share(tmp_path, counts, save, admission, conf
     config = config.model_copy(update=tables)
     one, ten = (str(save(make_records(("right", "vqa", "unike"), edits=20, k=k), f"k{k}")) for k in (1, 10))
     both = {"admission": list(map(str, admission)), "counts": counts}
-    outputs = {"markdown": str(tmp_path / "table2.md")}
-    run_script("write_table", config, {"records": [ten], **both}, outputs, wildcards=Wildcards(["table2"]))
-    outputs = {"markdown": str(tmp_path / "table5.md")}
-    run_script("write_table5", config, {"one_step": [one], "sequential": [ten], **both}, outputs)
-    for name in ("table2", "table5"):
+    inputs = {"table2": {"records": [ten]}, "table5": {"one_step": [one], "sequential": [ten]}}
+    for name, script in (("table2", "write_table"), ("table5", "write_table5")):
+        run_script(
+            script,
+            input=inputs[name] | both,
+            output={"markdown": str(tmp_path / f"{name}.md")},
+            params={"table": table_parts(config, name).model_dump(mode="json")},
+            wildcards={"table": name},
+        )
         text = (tmp_path / f"{name}.md").read_text()
         assert all(sentence in text for sentence in SAID) and "old.json" not in text
 
@@ -77,9 +68,10 @@ def test_tables_say_what_the_files_share(tmp_path, counts, save, admission, conf
 def test_the_report_says_what_the_files_share(tmp_path, counts, config, monkeypatch):
     taken = {}
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(report, "write_report", lambda sources, out, config, notes: taken.update(notes=notes))
+    monkeypatch.setattr(report, "write_report", lambda sources, out, run, notes: taken.update(notes=notes))
     single = dict.fromkeys(("admission", "diagnostics", "settings"), "x")
-    inputs = {"tables": [], "checks": [], "figures": [], "counts": counts, **single}
-    run_script("write_report", config, inputs, [str(tmp_path)], params=SimpleNamespace(backbones=[], benchmarks="x"))
+    inputs = {"tables": [], "checks": ["a", "b"], "figures": [], "counts": counts, **single}
+    params = {"report": report_parts(config).model_dump(mode="json"), "benchmarks": "x"}
+    run_script("write_report", input=inputs, output={"page": str(tmp_path)}, params=params)
     assert len(taken["notes"]) == len(SAID)
     assert all(sentence in note for sentence, note in zip(SAID, taken["notes"], strict=True))

@@ -50,7 +50,7 @@ def plotted(folder, criterion="token"):
 )
 def test_a_sweeps_numbers_are_means_of_records_in_its_order(config, save, tmp_path, name, points):
     paths = sweep_files(config, save, name)
-    draw_sweep(paths[::-1], numbers(tmp_path), name, config)
+    draw_sweep(paths[::-1], numbers(tmp_path), config.figures.sweep(name), config.statistics)
     sweep = config.figures.sweep(name)
     records = pd.concat([pd.read_parquet(path) for path in paths])
     aims = {"generality": ["t_gen", "m_gen"], "locality": ["t_loc", "m_loc"]}
@@ -68,7 +68,7 @@ def test_a_sweeps_numbers_are_means_of_records_in_its_order(config, save, tmp_pa
 
 def test_differences_are_paired_with_the_method_as_it_is(config, save, tmp_path):
     paths = sweep_files(config, save, "readings")
-    draw_sweep(paths, numbers(tmp_path), "readings", config)
+    draw_sweep(paths, numbers(tmp_path), config.figures.sweep("readings"), config.statistics)
     table = plotted(tmp_path)
     assert list(zip(table["field"], table["value"], strict=True))[:2] == [
         ("rotate_memory", "true"),
@@ -105,7 +105,7 @@ def test_drawing_twice_gives_the_same_bytes(config, save, tmp_path, name):
     paths = sweep_files(config, save, name)
     one, two = outputs(tmp_path, "a"), outputs(tmp_path, "b")
     for files in (one, two):
-        draw_sweep(paths, files, name, config)
+        draw_sweep(paths, files, config.figures.sweep(name), config.statistics)
     assert all(one[kind].read_bytes() == two[kind].read_bytes() for kind in one)
     assert all(b"CreationDate" not in file.read_bytes() for file in one.values())
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "a_mmedit.png").read_bytes()
@@ -115,7 +115,7 @@ def test_drawing_twice_gives_the_same_bytes(config, save, tmp_path, name):
 
 def test_wrong_sweeps_are_refused(config, save, tmp_path):
     def draw(*paths):
-        draw_sweep(paths, numbers(tmp_path), "frontier", config)
+        draw_sweep(paths, numbers(tmp_path), config.figures.sweep("frontier"), config.statistics)
 
     with pytest.raises(InputError, match="no column field, value"):
         draw(save(make_records(("left", "vqa", "unike"))))
@@ -133,7 +133,7 @@ def test_wrong_sweeps_are_refused(config, save, tmp_path):
 
 def test_methods_as_they_are(config, cells, tmp_path):
     chosen = [path for path in cells if path.stem.endswith(("t-patcher", "-unike"))]
-    draw_methods(chosen, outputs(tmp_path), config)
+    draw_methods(chosen, outputs(tmp_path), config.figures, config.statistics)
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
     table = plotted(tmp_path)
     assert list(zip(table["backbone"], table["task"], table["method"], strict=True))[:3] == [
@@ -146,4 +146,6 @@ def test_methods_as_they_are(config, cells, tmp_path):
     for row in table.to_dict("records"):
         assert row["reliability"] == pytest.approx(100 * means[row["backbone"], row["task"], row["method"]], abs=1e-4)
     with pytest.raises(InputError, match="fig2a: no token scores of left, vqa, unike"):
-        draw_methods([path for path in chosen if "unike" not in path.stem], numbers(tmp_path), config)
+        draw_methods(
+            [path for path in chosen if "unike" not in path.stem], numbers(tmp_path), config.figures, config.statistics
+        )

@@ -25,7 +25,7 @@ def known(save):
 
 
 def test_scores_by_the_number_of_edits_since(known, config):
-    points = forgetting(load_records([known], ["k"]), config)
+    points = forgetting(load_records([known], ["k"]), config.statistics)
     assert len(points) == 2 * 2
     token = points[points["criterion"] == "token"].set_index("since")
     assert token["since_last"].to_dict() == {0: 0, 1: 2}
@@ -41,7 +41,7 @@ def test_scores_by_the_number_of_edits_since(known, config):
 
 def test_intervals_are_over_sessions(save, config):
     records = load_records([save(make_records(("right", "vqa", "unike"), edits=24, k=4))], ["k"])
-    points = forgetting(records, config).query("criterion == 'token' and since == 1").iloc[0]
+    points = forgetting(records, config.statistics).query("criterion == 'token' and since == 1").iloc[0]
     rel = records[(records["kind"] == "rel") & (records["position"] < 3)]
     for column, criterion in (("reliability", "token"), ("right_after", "token_right_after")):
         ends = interval([rel[criterion].tolist()], [(str(name),) for name in rel["session"]], "scores")
@@ -59,7 +59,7 @@ def test_intervals_are_over_sessions(save, config):
 )
 def test_every_number_of_edits_since_is_in_one_range(k, ranges, save, config):
     records = load_records([save(make_records(("right", "vqa", "unike"), edits=2 * k, k=k))], ["k"])
-    points = forgetting(records, config).query("criterion == 'mmedit'")
+    points = forgetting(records, config.statistics).query("criterion == 'mmedit'")
     assert list(zip(points["since"], points["since_last"], strict=True)) == ranges
     assert points["edits"].tolist() == [2 * (last - first + 1) for first, last in ranges]
 
@@ -69,7 +69,7 @@ def test_the_figure_is_drawn_twice_the_same(known, save, config, tmp_path):
     longer = save(make_records(("right", "caption", "unike"), edits=8, k=4), "longer")
     for name in ("a", "b"):
         paths = {kind: tmp_path / f"{name}.{kind}" for kind in ("pdf", "png", "csv")}
-        draw_forgetting([known, other, longer], paths, config)
+        draw_forgetting([known, other, longer], paths, config.table2.methods, config.statistics)
     for kind in ("pdf", "png", "csv"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
     assert (tmp_path / "a.png").stat().st_size > 10000
@@ -79,7 +79,7 @@ def test_the_figure_is_drawn_twice_the_same(known, save, config, tmp_path):
 def test_one_step_records_are_refused(save, config):
     path = save(make_records(("right", "vqa", "unike")))
     with pytest.raises(InputError, match="no score right after the edit"):
-        forgetting(load_records([path], ["k"]), config)
+        forgetting(load_records([path], ["k"]), config.statistics)
     odd = make_records(("right", "vqa", "unike"), k=4)
     odd.loc[odd["kind"] == "rel", "exact_right_after"] = 7.0
     with pytest.raises(InputError, match=r"exact_right_after is 7\.0"):

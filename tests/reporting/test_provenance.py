@@ -1,15 +1,17 @@
 """Sources of settings, versions."""
 
+import pandas as pd
 import yaml
 
 from unike_lib.config import default_values, load_config
-from unike_lib.reporting.provenance import setting_sources, versions
+from unike_lib.reporting.provenance import versions
 from unike_lib.section import SOURCES
+from unike_lib.setting_list import setting_rows
 
 
 def sources(overlay):
     config = load_config(yaml.safe_load(overlay) or {})
-    return setting_sources(config.model_dump(mode="json")).set_index("setting")
+    return pd.DataFrame(setting_rows(config.model_dump(mode="json"))).set_index("setting")
 
 
 def test_the_default_run_differs_in_nothing_from_itself_and_names_its_sources():

@@ -39,22 +39,17 @@ def images(tmp_path):
     return tmp_path
 
 
-@pytest.fixture
-def one_cell(config):
-    shown = config.table1.model_copy(
-        update={"backbones": ("left",), "tasks": ("vqa",), "methods": ("base", "t-patcher", "unike")}
-    )
-    return config.model_copy(update={"table1": shown})
+METHODS_SHOWN, COUNT, SEED = ("base", "t-patcher", "unike"), 2, 3
 
 
 @pytest.fixture
-def examples(one_cell, save):
+def examples(save):
     paths = [
         save(texts(("left", "vqa", "base"), "an old name", "an old name"), "base"),
         save(texts(("left", "vqa", "t-patcher"), "an old name", "an old name"), "t-patcher"),
         save(texts(("left", "vqa", "unike"), "an old name", "a new name"), "unike"),
     ]
-    return choose_examples(paths, {("left", "vqa"): [make_case(n) for n in range(20)]}, one_cell)
+    return choose_examples(paths, {("left", "vqa"): [make_case(n) for n in range(20)]}, METHODS_SHOWN, COUNT, SEED)
 
 
 def test_examples_say_what_was_said_and_whether_it_was_good(examples):
@@ -71,34 +66,34 @@ def test_examples_say_what_was_said_and_whether_it_was_good(examples):
     assert asked["m_loc"].answers["t-patcher"].good and not asked["m_loc"].answers["unike"].good
 
 
-def test_the_seed_draws_the_same_edits_for_every_backbone(config, save):
+def test_the_seed_draws_the_same_edits_for_every_backbone(save):
     paths = [
         save(texts((backbone, "vqa", method), "x", "y"), f"{backbone}{method}")
         for backbone in ("left", "right")
         for method in METHODS
     ]
     cases = {(name, "vqa"): [make_case(n) for n in range(12)] for name in ("left", "right")}
-    names = [example.case for example in choose_examples(paths, cases, config)]
+    names = [example.case for example in choose_examples(paths, cases, METHODS, COUNT, SEED)]
     assert names[:2] == names[2:]
-    other = choose_examples(paths, cases, config.model_copy(update={"seed": 4}))
+    other = choose_examples(paths, cases, METHODS, COUNT, 4)
     assert [example.case for example in other] != names
 
 
-def test_without_greedy_answers_the_answer_tokens_decide(one_cell, save):
+def test_without_greedy_answers_the_answer_tokens_decide(save):
     records = texts(("left", "vqa", "base"), "", "").assign(generated=np.nan, exact=1.0)
     scores = {"base": 0.0, "t-patcher": 1.0, "unike": 0.0}
     paths = [save(records.assign(method=name, exact=score), name) for name, score in scores.items()]
-    asked = choose_examples(paths, {("left", "vqa"): [make_case(0)]}, one_cell)[0].asked[0]
+    asked = choose_examples(paths, {("left", "vqa"): [make_case(0)]}, METHODS_SHOWN, COUNT, SEED)[0].asked[0]
     assert asked.answers["t-patcher"].good and not asked.answers["unike"].good
 
 
-def test_missing_records_are_named(one_cell, save):
+def test_missing_records_are_named(save):
     paths = [save(texts(("left", "vqa", "base"), "x", "y"))]
     with pytest.raises(InputError, match=r"no record of left, vqa, t-patcher, vqa-\d+, rel"):
-        choose_examples(paths, {("left", "vqa"): [make_case(n) for n in range(12)]}, one_cell)
+        choose_examples(paths, {("left", "vqa"): [make_case(n) for n in range(12)]}, METHODS_SHOWN, COUNT, SEED)
     long = save(texts(("left", "vqa", "base"), "x", "y", k=4), "long")
     with pytest.raises(InputError, match="expected records of one-step edits"):
-        choose_examples([long], {}, one_cell)
+        choose_examples([long], {}, METHODS_SHOWN, COUNT, SEED)
 
 
 def test_words_say_what_colours_say():

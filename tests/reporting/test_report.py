@@ -15,6 +15,7 @@ from unike_lib.reporting.averages import write_table5
 from unike_lib.reporting.report import ReportSources, write_report
 from unike_lib.reporting.shown import plain_table, shown_table
 from unike_lib.reporting.tables import write_table
+from unike_lib.table_parts import report_parts, table_parts
 from unike_lib.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -57,8 +58,10 @@ def sources(table_cells, config, admission, tmp_path_factory):
         for name in ("table1", "table2", "table5")
     }
     for name in ("table1", "table2"):
-        write_table(name, table_cells[name], admission, outputs[name], config)
-    write_table5(table_cells["table1"], table_cells["table2"], admission, outputs["table5"], config)
+        write_table(name, table_cells[name], admission, outputs[name], table_parts(config, name))
+    write_table5(
+        table_cells["table1"], table_cells["table2"], admission, outputs["table5"], table_parts(config, "table5")
+    )
     row = {
         "backbone": "left",
         "task": "vqa",
@@ -89,7 +92,7 @@ def sources(table_cells, config, admission, tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(sources, config, tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(sources, out, config, ["**Of its 31 edits, `method` has 17 & more.**"])
+    write_report(sources, out, report_parts(config), ["**Of its 31 edits, `method` has 17 & more.**"])
     return out.read_text(encoding="utf-8")
 
 
@@ -181,4 +184,8 @@ def test_any_table_can_be_shown():
 
 def test_a_report_without_table1_is_refused(sources, config, tmp_path):
     with pytest.raises(InputError, match=r"no table1_mmedit\.csv"):
-        write_report(ReportSources(**{**vars(sources), "tables": sources.tables[:1]}), tmp_path / "report.html", config)
+        write_report(
+            ReportSources(**{**vars(sources), "tables": sources.tables[:1]}),
+            tmp_path / "report.html",
+            report_parts(config),
+        )

@@ -1,7 +1,7 @@
 """Open a backbone from a folder or a hub id: the model, its tokenizer, its image processor, its family."""
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from unike_lib.backbones.speed.state_cache import StateCache
 from unike_lib.backbones.speed.upcast_linear import multiplies_slowly, widen
 from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import load_blip2
+from unike_lib.backbones.visual import VisualStore
 from unike_lib.checksum import check_folder
 from unike_lib.family import InputForm, find_family
 from unike_lib.types import InputError
@@ -118,6 +119,25 @@ def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[
     if packing_helps(getattr(torch, config.dtype), config.device):
         pack(backbone.decoder)
     backbone.cache = StateCache(backbone)
+    return backbone
+
+
+def open_backbone(
+    folder: str | Path, config: BackboneConfig, visual: Path | Iterable[Path], frozen: Sequence[Path] = ()
+) -> Backbone:
+    """Return a ready backbone with what is kept of its pictures and questions.
+
+    Args:
+        folder: of the model, or its hub id.
+        config: as in `load_backbone`.
+        visual: files of visual tokens.
+        frozen: files of what its layers make of questions; none: they are run, and remembered where one asks for it.
+
+    Raises:
+        InputError: as `load_backbone`, or a file is missing, damaged, or another backbone's.
+    """
+    backbone = load_backbone(folder, config, VisualStore(*([visual] if isinstance(visual, Path) else visual)))
+    backbone.cache = StateCache(backbone, frozen)
     return backbone
 
 

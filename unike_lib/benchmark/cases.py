@@ -69,6 +69,11 @@ def read_cases(path: str | Path, task: Task | None = None, text_locality: str | 
     return [_with_text_locality(case, questions[i % len(questions)]) for i, case in enumerate(file.cases)]
 
 
+def read_files(paths: Iterable[Path], text_locality: str | None = None, most: int | None = None) -> list[EditCase]:
+    """Return the first `most` edit cases (None: all) of each of some files, file by file; see `read_cases`."""
+    return [case for path in paths for case in read_cases(path, None, text_locality)[:most]]
+
+
 def repeated_ids(cases: Iterable[EditCase]) -> list[str]:
     """Say which cases have the id of one before them."""
     first: dict[str, int] = {}

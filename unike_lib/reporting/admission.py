@@ -1,6 +1,6 @@
 """The admission tests of the backbones: tables, and the verdict that every table about UniKE carries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,6 @@ import pandas as pd
 from unike_lib.config import StatisticsConfig
 from unike_lib.evaluation.admission_parts import SCAN, VERDICT
 from unike_lib.io import atomic_path, read_table, write_csv
-from unike_lib.method import resolve_method
-from unike_lib.methods.unike.settings import UnikeMethod
 from unike_lib.reporting.intervals import UNBOUNDED, count_clusters, mean_interval
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
 from unike_lib.reporting.readout_text import READOUT_TEXT, readout_table
@@ -59,16 +57,14 @@ class Verdict:
         return self.passed and task in self.tasks and self.tasks[task].passed
 
 
-def not_admitted(
-    found: Mapping[str, Verdict], methods: dict[str, dict[str, Any]], cell: tuple[str, str, str]
-) -> list[str]:
+def not_admitted(found: Mapping[str, Verdict], readers: Collection[str], cell: tuple[str, str, str]) -> list[str]:
     """Return the tasks of a cell on which its numbers say nothing about the method.
 
     They do where the method reads a latent memory and the backbone did not pass the admission tests.
 
     Args:
         found: backbone -> verdict.
-        methods: of the configuration.
+        readers: the method variants that read one.
         cell: backbone, task of a table, method variant.
 
     Raises:
@@ -77,8 +73,7 @@ def not_admitted(
     backbone, task, method = cell
     if backbone not in found:
         raise InputError(f"no admission tests of backbone {backbone}, which is in the table")
-    settings = resolve_method(methods, method)
-    if not isinstance(settings, UnikeMethod) or not settings.latent:
+    if method not in readers:
         return []
     return [single for single in tasks_of(task) if not found[backbone].admits(single)]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from unike_lib.config import Config
 from unike_lib.io import DECIMALS, atomic_path, write_csv
 from unike_lib.reporting.admission import Verdict, not_admitted, read_verdicts
 from unike_lib.reporting.departures import POINTER, departure_note
@@ -25,6 +24,7 @@ from unike_lib.reporting.table_text import (
     missing_intervals,
 )
 from unike_lib.reporting.tables import cells_of, check_outputs
+from unike_lib.table_parts import TableParts
 
 SOURCES = {"one-step": "table1", "sequential": "table2"}
 ROUNDING = 0.1  # points: how far averages of printed numbers may be from a printed average
@@ -73,7 +73,7 @@ def write_table5(
     sequential: Sequence[Path],
     admission: Sequence[Path],
     outputs: Mapping[str, Path],
-    config: Config,
+    run: TableParts,
     notes: Sequence[str] = (),
 ) -> None:
     """Write Table 5: a CSV a criterion with the paper's numbers beside ours, differences, and Markdown.
@@ -85,7 +85,7 @@ def write_table5(
             nothing about its method.
         outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `differences` -> CSV path, UniKE minus
             each other method, by `token` and `mmedit`; `markdown` -> Markdown path.
-        config: the run; `table1`, `table2` and `statistics` are used.
+        run: what the table reads of the configuration.
         notes: sentences about the benchmark, such as what is left out of it.
 
     Raises:
@@ -93,10 +93,10 @@ def write_table5(
     """
     check_outputs("table5", outputs)
     frames = {"one-step": load_records(one_step, ["k"]), "sequential": load_records(sequential, ["k"])}
-    doubts = _doubts(frames, read_verdicts(admission, config.statistics), config)
+    doubts = _doubts(frames, read_verdicts(admission, run.statistics), run)
     tables, differences = {}, []
     for criterion in [name for name in CRITERIA if name in {*outputs, *FAMILIES}]:
-        averages = pd.concat([_averages(name, frame, criterion, config) for name, frame in frames.items()])
+        averages = pd.concat([_averages(name, frame, criterion, run) for name, frame in frames.items()])
         averages = averages.round(DECIMALS)
         of_unike = averages[PAIR[0]] == REFERENCE
         table = _with_paper(averages[~of_unike].drop(columns=PAIR[0]).rename(columns={PAIR[1]: "method"}))
@@ -112,25 +112,25 @@ def write_table5(
         write_csv(outputs["differences"], compared)
     if "markdown" in outputs:
         with atomic_path(outputs["markdown"]) as temporary:
-            temporary.write_text(_text(tables, compared, config, notes), encoding="utf-8")
+            temporary.write_text(_text(tables, compared, run, notes), encoding="utf-8")
 
 
 def _doubts(
-    records: Mapping[str, pd.DataFrame], found: Mapping[str, Verdict], config: Config
+    records: Mapping[str, pd.DataFrame], found: Mapping[str, Verdict], run: TableParts
 ) -> dict[tuple[str, str], int]:
     """Return, by setting and method, how many cells say nothing about the method."""
     counts: dict[tuple[str, str], int] = {}
     for setting, frame in records.items():
-        cells = cells_of(SOURCES[setting], frame, config)
+        cells = cells_of(SOURCES[setting], frame, run)
         for names in cells[CELL].itertuples(index=False, name=None):
-            doubted = bool(not_admitted(found, config.methods, names))
+            doubted = bool(not_admitted(found, run.readers, names))
             counts[setting, names[2]] = counts.get((setting, names[2]), 0) + doubted
     return counts
 
 
-def _averages(setting: str, records: pd.DataFrame, criterion: str, config: Config) -> pd.DataFrame:
+def _averages(setting: str, records: pd.DataFrame, criterion: str, run: TableParts) -> pd.DataFrame:
     """Return a row a method, in the column `second`; with UniKE's name in `first`, a row for UniKE minus the method."""
-    wanted = cells_of(SOURCES[setting], records, config)
+    wanted = cells_of(SOURCES[setting], records, run)
     clusters = _clusters(records)
     cells = {}
     for method, keys in wanted.groupby("method", sort=False):
@@ -139,11 +139,11 @@ def _averages(setting: str, records: pd.DataFrame, criterion: str, config: Confi
         tasks = list(keys["task"])
         names = [clusters[task, case] for task, cell in zip(tasks, scores, strict=True) for case in cell.cases]
         cells[str(method)] = _Cells(scores, names)
-    rows = [{"setting": setting, "first": "", "second": name, **_row(group, config)} for name, group in cells.items()]
+    rows = [{"setting": setting, "first": "", "second": name, **_row(group, run)} for name, group in cells.items()]
     if REFERENCE in cells:
         others = [name for name in cells if name not in {REFERENCE, "base"}]
         labels = {"setting": setting, "first": REFERENCE}
-        rows += [labels | {"second": name} | _row(cells[REFERENCE].minus(cells[name]), config) for name in others]
+        rows += [labels | {"second": name} | _row(cells[REFERENCE].minus(cells[name]), run) for name in others]
     return pd.DataFrame(rows)
 
 
@@ -161,10 +161,10 @@ def _clusters(records: pd.DataFrame) -> dict[tuple[str, str], tuple[str, ...]]:
     }
 
 
-def _row(cells: _Cells, config: Config) -> dict[str, float | int]:
+def _row(cells: _Cells, run: TableParts) -> dict[str, float | int]:
     """Return the average over cells of each aim, with its interval; number of cells and of edits in them."""
     aims = [aims_of(group.values) for group in cells.scores]
-    low, high = mean_interval(aims, cells.clusters, config.statistics.confidence, cells.scores[0].bounds)
+    low, high = mean_interval(aims, cells.clusters, run.statistics.confidence, cells.scores[0].bounds)
     row: dict[str, float | int] = {
         "cells": len(aims),
         "edits": sum(map(len, aims)),
@@ -188,18 +188,18 @@ def _with_paper(averages: pd.DataFrame) -> pd.DataFrame:
 def _text(
     tables: Mapping[str, pd.DataFrame],
     differences: pd.DataFrame,
-    config: Config,
+    run: TableParts,
     notes: Sequence[str],
 ) -> str:
     parts = [
         "# Table 5: averages of one-step and sequential editing",
-        INTRODUCTION.format(confidence=confidence_text(config)),
+        INTRODUCTION.format(confidence=confidence_text(run.statistics)),
         *notes,
         POINTER,
-        "\n".join(_cells_text(setting, config) for setting in SOURCES),
+        "\n".join(_cells_text(setting, run) for setting in SOURCES),
         *missing_intervals(tables["token"]),
     ]
-    if set(config.table1.backbones) != set(config.table2.backbones):
+    if len({frozenset(cells.backbones) for cells in run.tables.values()}) > 1:
         parts.append(
             "The two settings rest on different backbones: compare methods within a setting, not the settings."
         )
@@ -217,12 +217,12 @@ def _text(
             title = method_title(REFERENCE)
             parts += [f"{title} minus each other method on the same edits, in points:"]
             parts += [markdown_table([f"{title} minus", *header[1:]], lines)]
-    parts += departure_note("table5", config)
+    parts += departure_note(run)
     return "\n\n".join(parts) + "\n"
 
 
-def _cells_text(setting: str, config: Config) -> str:
-    rows = config.tables[SOURCES[setting]]
+def _cells_text(setting: str, run: TableParts) -> str:
+    rows = run.tables[SOURCES[setting]]
     tasks = ", ".join(TASK_TITLES[task] for task in dict.fromkeys(task for task, _ in rows.settings))
     ks = ", ".join(str(k) for k in dict.fromkeys(k for _, k in rows.settings))
     number = SOURCES[setting].removeprefix("table")

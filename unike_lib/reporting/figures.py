@@ -8,7 +8,8 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unike_lib.config import Config
+from unike_lib.config import StatisticsConfig
+from unike_lib.figure_settings import FiguresConfig, SweepConfig
 from unike_lib.io import write_csv
 from unike_lib.reporting.drawing import STYLE, legend_below, make_panels, save_figure
 from unike_lib.reporting.records import CELL, FAMILIES, load_records
@@ -27,7 +28,9 @@ SHAPES: Mapping[str, Callable[[Axes, pd.DataFrame], None]] = {
 ROW_HEIGHT = 0.3  # inches a change in a figure of differences
 
 
-def draw_sweep(records: Sequence[Path], outputs: Mapping[str, Path], name: str, config: Config) -> None:
+def draw_sweep(
+    records: Sequence[Path], outputs: Mapping[str, Path], sweep: SweepConfig, statistics: StatisticsConfig
+) -> None:
     """Draw a sweep of the configuration: a panel a backbone (down) and task (across), in the sweep's shape.
 
     Bars and bands are intervals over edits; none where too few are independent. Locality is the mean of T-Loc and
@@ -37,36 +40,39 @@ def draw_sweep(records: Sequence[Path], outputs: Mapping[str, Path], name: str, 
         records: record files with the columns `field` and `value`: what each point changes.
         outputs: `pdf`, `png` -> figure paths, by the criterion `token`; `mmedit_pdf`, `mmedit_png`: by `mmedit`; `csv`
             -> path of the numbers plotted in both.
-        name: of the sweep in `config.figures.sweeps`.
-        config: the run; `figures` and `statistics` are used.
+        sweep: from `FiguresConfig.sweep`.
+        statistics: how intervals are made.
 
     Raises:
         InputError: see `load_records` and `sweep_table`.
     """
-    sweep, frame = config.figures.sweep(name), load_records(records, POINT)
-    points = {criterion: sweep_table(frame, sweep, criterion, config.statistics) for criterion in FAMILIES}
+    frame = load_records(records, POINT)
+    points = {criterion: sweep_table(frame, sweep, criterion, statistics) for criterion in FAMILIES}
     _draw(points, sweep.shape, outputs)
 
 
-def draw_methods(records: Sequence[Path], outputs: Mapping[str, Path], config: Config) -> None:
+def draw_methods(
+    records: Sequence[Path], outputs: Mapping[str, Path], shown: FiguresConfig, statistics: StatisticsConfig
+) -> None:
     """Draw generality over locality of methods as they are (Fig. 2a).
 
     Args:
-        records: record files of the methods `config.figures.fig2a`.
+        records: record files of the methods `shown.fig2a`.
         outputs: as in `draw_sweep`.
-        config: the run; `figures` and `statistics` are used.
+        shown: `backbones`, `tasks` and `fig2a` are used.
+        statistics: how intervals are made.
 
     Raises:
         InputError: see `load_records`; or a method without records.
     """
-    methods, shown, frame = config.figures.fig2a, config.figures, load_records(records)
+    frame = load_records(records)
     wanted = pd.DataFrame(
-        [(backbone, task, name) for backbone in shown.backbones for task in shown.tasks for name in methods],
+        [(backbone, task, name) for backbone in shown.backbones for task in shown.tasks for name in shown.fig2a],
         columns=CELL,
     )
     points = {}
     for criterion in FAMILIES:
-        table = score_table(frame, criterion, config.statistics, columns=THREE_AIMS)
+        table = score_table(frame, criterion, statistics, columns=THREE_AIMS)
         rows = wanted.merge(table, how="left")
         gaps = rows[rows["generality"].isna()]
         if len(gaps):

@@ -9,7 +9,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unike_lib.config import Config
+from unike_lib.config import StatisticsConfig
 from unike_lib.reporting.drawing import MARKERS, STYLE, legend_below, make_panels, save_figure
 from unike_lib.reporting.paper import short_title
 from unike_lib.reporting.records import FAMILIES, RIGHT_AFTER, ROW, SETTING, load_records
@@ -24,7 +24,9 @@ KEYS = [*ROW, "since", "since_last"]
 PANELS = (("token", "reliability"), ("token", "generality"), ("token", "locality"), ("mmedit", "locality"))
 
 
-def draw_forgetting(records: Sequence[Path], outputs: Mapping[str, Path], config: Config) -> None:
+def draw_forgetting(
+    records: Sequence[Path], outputs: Mapping[str, Path], methods: Sequence[str], statistics: StatisticsConfig
+) -> None:
     """Draw scores at the end of a session against the number of edits made since the item's own.
 
     A row of panels is a backbone, task and K; reliability has the score right after the item's own edit beside it
@@ -33,27 +35,28 @@ def draw_forgetting(records: Sequence[Path], outputs: Mapping[str, Path], config
     Args:
         records: record files of sessions of several edits.
         outputs: `pdf`, `png` -> figure paths; `csv` -> path of the plotted numbers.
-        config: the run; `table2` and `statistics` are used.
+        methods: of Table 2, in its order.
+        statistics: how intervals are made.
 
     Raises:
         InputError: see `load_records`; records of one-step editing, or of a method that is not in Table 2.
     """
-    points = forgetting(load_records(records, ["k"]), config)
-    unknown = sorted(set(points["method"]) - set(config.table2.methods))
+    points = forgetting(load_records(records, ["k"]), statistics)
+    unknown = sorted(set(points["method"]) - set(methods))
     if unknown:
-        raise InputError(f"forgetting: records of method {unknown[0]}, expected {', '.join(config.table2.methods)}")
+        raise InputError(f"forgetting: records of method {unknown[0]}, expected {', '.join(methods)}")
     with style.context(STYLE, after_reset=True):
-        save_figure(_figure(points, config), points, outputs)
+        save_figure(_figure(points, methods), points, outputs)
 
 
-def forgetting(records: pd.DataFrame, config: Config) -> pd.DataFrame:
+def forgetting(records: pd.DataFrame, statistics: StatisticsConfig) -> pd.DataFrame:
     """Return one row a cell, criterion and range of edits since the item's own: none, then a few together (`BIN`).
 
     An item at position p of a session of n edits (the last session may be shorter than K) has n - 1 - p edits since.
 
     Args:
         records: from `load_records`.
-        config: the run; `statistics` is used.
+        statistics: how intervals are made.
 
     Returns:
         Columns: the cell, `since` to `since_last`, `criterion`; `edits`, `clusters` (sessions), `independent`; with
@@ -74,22 +77,22 @@ def forgetting(records: pd.DataFrame, config: Config) -> pd.DataFrame:
     records = records.assign(since=first, since_last=longest.where(since > 0, 0))
     parts = []
     for criterion in FAMILIES:
-        end = score_table(records, criterion, config.statistics, columns=THREE_AIMS, keys=KEYS)
+        end = score_table(records, criterion, statistics, columns=THREE_AIMS, keys=KEYS)
         edited = records[records["kind"] == "rel"]
         edited = edited.assign(**{criterion: edited[RIGHT_AFTER[criterion]]})
         columns = {"right_after": ("rel",)}
-        after = score_table(edited, criterion, config.statistics, columns=columns, keys=KEYS)
+        after = score_table(edited, criterion, statistics, columns=columns, keys=KEYS)
         after = after[[*KEYS, "right_after", "right_after_low", "right_after_high"]]
         parts.append(end.drop(columns="failed").merge(after, on=KEYS).assign(criterion=criterion))
     points = pd.concat(parts, ignore_index=True)
     return points[[*KEYS, "criterion", *points.columns.drop([*KEYS, "criterion"])]]
 
 
-def _figure(points: pd.DataFrame, config: Config) -> Figure:
+def _figure(points: pd.DataFrame, methods: Sequence[str]) -> Figure:
     found = points[SETTING].drop_duplicates().itertuples(index=False, name=None)
     settings = sorted(found, key=lambda setting: (setting[0], setting[2], setting[1] != "vqa"))
     figure, axes = make_panels(len(settings), len(PANELS), False, ROW_HEIGHT)
-    methods = [method for method in config.table2.methods if method in set(points["method"])]
+    methods = [method for method in methods if method in set(points["method"])]
     for row, (backbone, task, k) in zip(axes, settings, strict=True):
         chosen = points[(points["backbone"] == backbone) & (points["task"] == task) & (points["k"] == k)]
         for panel, (criterion, aim) in zip(row, PANELS, strict=True):

@@ -10,7 +10,6 @@ import pandas as pd
 
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.benchmark.images import load_image
-from unike_lib.config import Config
 from unike_lib.io import atomic_path, read_table
 from unike_lib.reporting.pages import picture_address, render_page
 from unike_lib.reporting.paper import short_title
@@ -64,14 +63,20 @@ class Example:
 
 
 def choose_examples(
-    records: Sequence[Path], cases: Mapping[tuple[str, str], Sequence[EditCase]], config: Config
+    records: Sequence[Path],
+    cases: Mapping[tuple[str, str], Sequence[EditCase]],
+    methods: Sequence[str],
+    count: int,
+    seed: int,
 ) -> list[Example]:
     """Return examples of every backbone and task, drawn by the seed: the same edits for all backbones where possible.
 
     Args:
         records: record files of all methods shown; others than one-step edits are an error.
         cases: (backbone, task) -> its evaluation edits, in order.
-        config: the run; `figures.qualitative` (how many), `table1.methods` (order) and `seed` are used.
+        methods: in the order in which they are shown.
+        count: edits per backbone and task.
+        seed: of the drawing.
 
     Raises:
         InputError: a file without one of the columns, or a method without records of an edit.
@@ -81,10 +86,10 @@ def choose_examples(
     rows = {tuple(row[name] for name in (*CELL, "case", "kind")): row for row in table.to_dict("records")}
     examples = []
     for (backbone, task), given in cases.items():
-        order = random.Random(f"{config.seed} {task}").sample(range(len(given)), len(given))
+        order = random.Random(f"{seed} {task}").sample(range(len(given)), len(given))
         chosen = [given[place] for place in order if given[place].request.id in scored.get((backbone, task), ())]
-        for case in chosen[: config.figures.qualitative]:
-            asked = tuple(_asked(case, kind, (backbone, task), rows, config.table1.methods) for kind in PROBE_KINDS)
+        for case in chosen[:count]:
+            asked = tuple(_asked(case, kind, (backbone, task), rows, methods) for kind in PROBE_KINDS)
             examples.append(Example(backbone, task, case.request.id, asked))
     return examples
 

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from unike_lib import __version__
-from unike_lib.config import Config
 from unike_lib.io import atomic_path
 from unike_lib.method import resolve_method
 from unike_lib.reporting.admission import Verdict, verdicts
@@ -16,11 +15,12 @@ from unike_lib.reporting.claims import not_counted, order_differences, paper_cla
 from unike_lib.reporting.departures import table_departures
 from unike_lib.reporting.markdown import rows_of
 from unike_lib.reporting.pages import file_address, render_page
-from unike_lib.reporting.provenance import searched, setting_sources, versions
+from unike_lib.reporting.provenance import searched, versions
 from unike_lib.reporting.records import CRITERIA, FAMILIES
 from unike_lib.reporting.run_summary import run_times
 from unike_lib.reporting.shown import plain_table, shown_differences, shown_table
 from unike_lib.reporting.table_text import EDIT_INTERVALS, SESSION_INTERVALS, TITLES, confidence_text, missing_intervals
+from unike_lib.table_parts import ReportParts, TableParts
 from unike_lib.types import InputError
 
 TABLE_TITLES = {str(name): title for name, title in TITLES.items()}
@@ -59,7 +59,7 @@ class ReportSources:
     benchmarks: Path
 
 
-def write_report(sources: ReportSources, out: Path, config: Config, notes: Sequence[str] = ()) -> None:
+def write_report(sources: ReportSources, out: Path, run: ReportParts, notes: Sequence[str] = ()) -> None:
     """Write the report; `notes` are the sentences about the benchmark that tables repeat.
 
     Raises:
@@ -70,35 +70,34 @@ def write_report(sources: ReportSources, out: Path, config: Config, notes: Seque
         if name not in tables:
             raise InputError(f"report: no {name}.csv among the tables {', '.join(map(str, sources.tables))}")
     admission = verdicts(pd.read_csv(sources.admission, keep_default_na=False, na_values=[""]))
-    shown = dict.fromkeys(name for names in config.shown.values() for name in names)
     page = render_page(
         "report.html",
-        tables=[_section(name, tables, config) for name in sorted(tables) if name in TABLE_TITLES],
+        tables=[_section(name, tables, run.tables[name]) for name in sorted(tables) if name in TABLE_TITLES],
         notes=[note.replace("*", "").replace("`", "") for note in notes],
         admission=admission,
         doubted=doubted(admission),
-        embedded=[name for name in shown if config.backbones[name].folder is None],
+        embedded=run.embedded,
         figures=_figures(sources.figures),
         diagnostics=plain_table(_percent(pd.read_csv(sources.diagnostics))),
         checks=plain_table(_joined(sources.checks)),
-        tuning=plain_table(searched(config, list(shown))),
-        trials=config.tuning.trials,
-        settings=_settings(config),
+        tuning=plain_table(searched(run.tuning.grids, run.methods, run.backbones)),
+        trials=run.tuning.trials,
+        settings=_settings(run.settings),
         times=plain_table(_rounded(run_times(sources.benchmarks))),
         versions={"unike": __version__, **versions()},
-        confidence=confidence_text(config),
-        **_in_words(tables, config),
+        confidence=confidence_text(run.statistics),
+        **_in_words(tables, run.methods),
     )
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _in_words(tables: Mapping[str, pd.DataFrame], config: Config) -> dict[str, Any]:
+def _in_words(tables: Mapping[str, pd.DataFrame], methods: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return what the tables say: the paper's claims, order against the paper's, order between criteria.
 
     `claims`: each claim by criterion; `order` and `changes`: sentences by table.
     """
-    kinds = {name: resolve_method(config.methods, name).method for name in config.methods}
+    kinds = {name: resolve_method(methods, name).method for name in methods}
     names = ["table1", *(name for name in ("table2", "table3", "table4") if name in tables)]
     by_criterion = {}
     for criterion in FAMILIES:
@@ -130,7 +129,7 @@ def _differences(tables: Mapping[str, pd.DataFrame], name: str, criterion: str) 
     return every[every["criterion"] == criterion]
 
 
-def _section(name: str, tables: Mapping[str, pd.DataFrame], config: Config) -> dict[str, Any]:
+def _section(name: str, tables: Mapping[str, pd.DataFrame], run: TableParts) -> dict[str, Any]:
     """Return what the page shows of a table: every criterion, differences by criterion, and what intervals are over."""
     scored = [(criterion, _of(tables, name, criterion)) for criterion in CRITERIA]
     parts = [(criterion, shown_table(table, criterion in FAMILIES)) for criterion, table in scored if table is not None]
@@ -138,14 +137,14 @@ def _section(name: str, tables: Mapping[str, pd.DataFrame], config: Config) -> d
     compared = [
         (str(criterion), shown_differences(rows)) for criterion, rows in differences.groupby("criterion", sort=False)
     ]
-    several = name == "table5" or any(k > 1 for _, k in config.tables[name].settings)
+    several = name == "table5" or any(k > 1 for _, k in run.tables[name].settings)
     return {
         "title": TABLE_TITLES[name],
         "parts": parts,
         "differences": compared,
         "intervals": SESSION_INTERVALS if several else EDIT_INTERVALS,
         "average": name == "table5",
-        "departures": table_departures(name, config),
+        "departures": table_departures(run),
         "missing": missing_intervals(tables[name]),
     }
 
@@ -175,10 +174,10 @@ def doubted(found: Mapping[str, Verdict]) -> list[str]:
     return sentences
 
 
-def _settings(config: Config) -> list[tuple[str, list[dict[str, Any]]]]:
+def _settings(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Return the settings by section, each with value, source and note."""
-    table = setting_sources(config.model_dump(mode="json"))
-    return [(str(name), rows_of(rows)) for name, rows in table.groupby("section", sort=False)]
+    table = pd.DataFrame(rows)
+    return [(str(name), rows_of(part)) for name, part in table.groupby("section", sort=False)]
 
 
 def _joined(checks: Mapping[str, Path]) -> pd.DataFrame:

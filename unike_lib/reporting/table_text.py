@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from unike_lib.config import Config
+from unike_lib.config import StatisticsConfig
 from unike_lib.reporting.admission import Verdict, not_admitted, verdict_lines
 from unike_lib.reporting.departures import POINTER, departure_note
 from unike_lib.reporting.intervals import FEWEST
@@ -13,6 +13,7 @@ from unike_lib.reporting.markdown import cell, markdown_table, rows_of
 from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, PAPER_VARIANTS, PaperCells
 from unike_lib.reporting.records import FAMILIES, ROW
 from unike_lib.table_config import CROSS
+from unike_lib.table_parts import TableParts
 from unike_lib.types import PORTABILITY, PROBE_KINDS
 
 TITLES: dict[PaperCells, str] = {
@@ -55,9 +56,9 @@ ADMISSION_TEXT = (
 )
 
 
-def confidence_text(config: Config) -> str:
+def confidence_text(statistics: StatisticsConfig) -> str:
     """Return the confidence of the intervals, "95%"."""
-    return f"{100 * config.statistics.confidence:g}%"
+    return f"{100 * statistics.confidence:g}%"
 
 
 def method_title(method: str) -> str:
@@ -76,7 +77,7 @@ class TableText:
     """
 
     name: PaperCells
-    config: Config
+    run: TableParts
     verdicts: Mapping[str, Verdict]
     notes: Sequence[str] = ()
 
@@ -92,7 +93,7 @@ class TableText:
             *self._introduction(),
             *self.notes,
             POINTER,
-            _counts(tables["token"], self.config.seeds),
+            _counts(tables["token"], self.run.seeds),
             *missing_intervals(tables["token"]),
         ]
         for criterion, table in tables.items():
@@ -103,15 +104,15 @@ class TableText:
             paper = criterion in FAMILIES
             parts += [self._block(block, paper) for _, block in table.groupby(["backbone", "k"], sort=False)]
         parts += _differences(differences)
-        parts += departure_note(self.name, self.config)
+        parts += departure_note(self.run)
         parts += ["## Can these backbones show UniKE at all?", ADMISSION_TEXT, verdict_lines(self.verdicts)]
         return "\n\n".join(parts) + "\n"
 
     def _introduction(self) -> list[str]:
-        settings = self.config.tables[self.name].settings
+        settings = self.run.tables[self.name].settings
         several = any(k > 1 for _, k in settings)
         intervals = SESSION_INTERVALS if several else EDIT_INTERVALS
-        parts = [INTRODUCTION.format(confidence=confidence_text(self.config), intervals=intervals)]
+        parts = [INTRODUCTION.format(confidence=confidence_text(self.run.statistics), intervals=intervals)]
         if several:
             parts.append(SESSIONS)
         if any(task == CROSS for task, _ in settings):
@@ -142,7 +143,7 @@ class TableText:
                 printed = [row.get(f"paper_{kind}") for row in of_task for kind in kinds]
                 numbers = ["-" if number is None else f"*{number:.1f}*" for number in printed]
                 lines.append([f"*paper: {title}*", *numbers])
-        family = PAPER_BACKBONES[self.config.backbones[backbone].family]
+        family = PAPER_BACKBONES[self.run.families[backbone]]
         length = f", K = {k}" if k > 1 else ""
         failed = next(filter(None, doubts.values()), "")
         note = f", did not pass the admission tests: {failed}" if failed else ""
@@ -150,7 +151,7 @@ class TableText:
 
     def _doubts(self, cells: Sequence[tuple[str, str, str]]) -> str:
         """Return the tasks on which these cells of a method say nothing about it."""
-        tasks = dict.fromkeys(task for cell in cells for task in not_admitted(self.verdicts, self.config.methods, cell))
+        tasks = dict.fromkeys(task for cell in cells for task in not_admitted(self.verdicts, self.run.readers, cell))
         return ", ".join(TASK_TITLES[task] for task in tasks)
 
 

@@ -6,9 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from unike_lib.config import Config
 from unike_lib.io import DECIMALS, atomic_path, write_csv
-from unike_lib.method import resolve_method
 from unike_lib.reporting.admission import not_admitted, read_verdicts
 from unike_lib.reporting.contrasts import aim_gap, paired_differences
 from unike_lib.reporting.markdown import markdown_table, rows_of
@@ -16,6 +14,7 @@ from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, PAPER_VARI
 from unike_lib.reporting.records import CELL, CRITERIA, EDIT, FAMILIES, ROW, SETTING, load_records
 from unike_lib.reporting.scores import FIVE_METRICS, PAIR, EditScores, score_table, scores_by_cell, summarise_scores
 from unike_lib.reporting.table_text import REFERENCE, TASK_TITLES, TableText
+from unike_lib.table_parts import TableParts
 from unike_lib.types import PORTABILITY, PROBE_KINDS, InputError
 
 DIAGNOSTIC_COLUMNS = ["backbone", "task", "set", "items", "exact", "token", "consistency"]
@@ -26,7 +25,7 @@ def write_table(
     records: Sequence[Path],
     admission: Sequence[Path],
     outputs: Mapping[str, Path],
-    config: Config,
+    run: TableParts,
     notes: Sequence[str] = (),
 ) -> None:
     """Write one of Tables 1 to 4: a CSV a criterion with the paper's numbers beside ours, differences, and Markdown.
@@ -38,7 +37,7 @@ def write_table(
             the backbone did not pass (column `admitted`).
         outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `differences` -> CSV path, UniKE minus
             each other method on the same edits, by `token` and `mmedit`; `markdown` -> Markdown path.
-        config: the run; the table's section and `statistics` are used.
+        run: what the table reads of the configuration.
         notes: sentences about the benchmark, such as what is left out of it.
 
     Raises:
@@ -46,22 +45,20 @@ def write_table(
     """
     check_outputs(name, outputs)
     frame = load_records(records, ["k"])
-    verdicts = read_verdicts(admission, config.statistics)
+    verdicts = read_verdicts(admission, run.statistics)
     wanted = {*outputs, *FAMILIES}
     scores = {criterion: scores_by_cell(frame, criterion, keys=ROW) for criterion in CRITERIA if criterion in wanted}
-    tables = {criterion: _table(name, frame, (criterion, cells), config) for criterion, cells in scores.items()}
+    tables = {criterion: _table(name, frame, (criterion, cells), run) for criterion, cells in scores.items()}
     for criterion, table in tables.items():
         cells = table[CELL].itertuples(index=False, name=None)
-        table["admitted"] = [not not_admitted(verdicts, config.methods, cell) for cell in cells]
+        table["admitted"] = [not not_admitted(verdicts, run.readers, cell) for cell in cells]
         if criterion in outputs:
             write_csv(outputs[criterion], table)
-    differences = _differences(name, scores, config)
+    differences = _differences(name, scores, run)
     if "differences" in outputs:
         write_csv(outputs["differences"], differences)
     if "markdown" in outputs:
-        text = TableText(
-            name, config, {backbone: verdicts[backbone] for backbone in config.tables[name].backbones}, notes
-        )
+        text = TableText(name, run, {backbone: verdicts[backbone] for backbone in run.tables[name].backbones}, notes)
         with atomic_path(outputs["markdown"]) as temporary:
             temporary.write_text(text.render(tables, differences), encoding="utf-8")
 
@@ -104,13 +101,13 @@ def write_diagnostics(tables: Sequence[Path], outputs: Mapping[str, Path]) -> No
             temporary.write_text(_diagnostics_text(joined), encoding="utf-8")
 
 
-def cells_of(name: str, records: pd.DataFrame, config: Config) -> pd.DataFrame:
+def cells_of(name: str, records: pd.DataFrame, run: TableParts) -> pd.DataFrame:
     """Return the cells of a table in its order, with the columns of `ROW`.
 
     Raises:
         InputError: a cell without records.
     """
-    rows = config.tables[name]
+    rows = run.tables[name]
     cells = [
         (backbone, task, k, method)
         for backbone in rows.backbones
@@ -125,7 +122,7 @@ def cells_of(name: str, records: pd.DataFrame, config: Config) -> pd.DataFrame:
 
 
 def _table(
-    name: PaperCells, records: pd.DataFrame, scored: tuple[str, Mapping[Any, EditScores]], config: Config
+    name: PaperCells, records: pd.DataFrame, scored: tuple[str, Mapping[Any, EditScores]], run: TableParts
 ) -> pd.DataFrame:
     """Return the table's numbers, rounded as its CSV has them, so that all that is made of them rounds alike.
 
@@ -133,31 +130,31 @@ def _table(
         name: of the table.
         records: all of its records.
         scored: a criterion, and the scores of each cell by it.
-        config: the run.
+        run: what the table reads of the configuration.
     """
     criterion, cells = scored
     rows = [
         dict(zip(ROW, key, strict=True))
-        | summarise_scores(scores, FIVE_METRICS, config.statistics)
-        | aim_gap(scores, config.statistics.confidence)
+        | summarise_scores(scores, FIVE_METRICS, run.statistics)
+        | aim_gap(scores, run.statistics.confidence)
         for key, scores in cells.items()
     ]
-    table = cells_of(name, records, config).merge(pd.DataFrame(rows), on=ROW)
+    table = cells_of(name, records, run).merge(pd.DataFrame(rows), on=ROW)
     # Clusters of one-step editing are facts; otherwise they are sessions, of which the last may be shorter.
     table["last_session"] = (table["edits"] - (table["clusters"] - 1) * table["k"]).where(table["k"] > 1, 1)
-    table = table.merge(_paper_rows(name, table, config), on=ROW, how="left")
+    table = table.merge(_paper_rows(name, table, run), on=ROW, how="left")
     asked = records[records.groupby(["file", *EDIT])["kind"].transform(lambda kinds: (kinds == PORTABILITY).any())]
     if asked.empty:
         return table.round(DECIMALS)
-    ported = score_table(asked, criterion, config.statistics, {"portability": (PORTABILITY,)}, ROW)
+    ported = score_table(asked, criterion, run.statistics, {"portability": (PORTABILITY,)}, ROW)
     ported = ported.drop(columns=["failed", "clusters", "independent"]).rename(columns={"edits": "portability_edits"})
     return table.merge(ported, on=ROW, how="left").round(DECIMALS)
 
 
-def _differences(name: PaperCells, scores: Mapping[str, Mapping[Any, EditScores]], config: Config) -> pd.DataFrame:
+def _differences(name: PaperCells, scores: Mapping[str, Mapping[Any, EditScores]], run: TableParts) -> pd.DataFrame:
     """Return UniKE minus each other editing method of the table: one row a criterion, method, backbone, task and K."""
-    rows = config.tables[name]
-    others = [method for method in rows.methods if resolve_method(config.methods, method).method != "base"]
+    rows = run.tables[name]
+    others = [method for method in rows.methods if method not in run.unedited]
     others = [method for method in others if method != REFERENCE]
     if REFERENCE not in rows.methods or not others:
         return pd.DataFrame(columns=["criterion", *SETTING, *PAIR])
@@ -166,17 +163,17 @@ def _differences(name: PaperCells, scores: Mapping[str, Mapping[Any, EditScores]
     for criterion in FAMILIES:
         for other in others:
             pair = REFERENCE, other
-            part = paired_differences(scores[criterion], pair, config.statistics)
+            part = paired_differences(scores[criterion], pair, run.statistics)
             parts.append(part.set_index(SETTING).loc[order].reset_index().assign(criterion=criterion))
     table = pd.concat(parts, ignore_index=True)
     return table[["criterion", *table.columns.drop("criterion")]].round(DECIMALS)
 
 
-def _paper_rows(name: PaperCells, table: pd.DataFrame, config: Config) -> pd.DataFrame:
+def _paper_rows(name: PaperCells, table: pd.DataFrame, run: TableParts) -> pd.DataFrame:
     """Return the paper's row for each of our cells that has one, in columns paper_rel .. paper_m_loc."""
     titles = PAPER_METHODS | PAPER_VARIANTS
     keys = table[ROW].assign(
-        paper_backbone=[PAPER_BACKBONES[config.backbones[backbone].family] for backbone in table["backbone"]],
+        paper_backbone=[PAPER_BACKBONES[run.families[backbone]] for backbone in table["backbone"]],
         paper_method=[titles.get(method, "") for method in table["method"]],
     )
     paper = paper_cells(name).rename(columns={kind: f"paper_{kind}" for kind in PROBE_KINDS})

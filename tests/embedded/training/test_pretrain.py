@@ -29,11 +29,7 @@ LONG_QUESTIONS = {"brief_start": 0.0, "brief_end": 0.0}
 TINY = {"qformer_steps": 10, "qformer_rows": 8, "steps": 32, "rows": 6, "versions": 2, **LONG_QUESTIONS}
 
 
-class TinyConfig:
-    """The two fields of `Config` that pretraining reads."""
-
-    seed = 3
-    pretrain = PretrainConfig(**TINY)
+SETTINGS, SEED = PretrainConfig(**TINY), 3
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +39,7 @@ def folders(benchmark, features, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "PIXELS", {"height": 64, "width": 128})
         for name, family in (("first", "blip2"), ("again", "blip2"), ("llama", "minigpt4")):
-            pretrain(benchmark, features, root / name, BackboneConfig(family=family), TinyConfig)
+            pretrain(benchmark, features, root / name, BackboneConfig(family=family), SETTINGS, SEED)
     return root
 
 

@@ -15,7 +15,7 @@ from transformers import BlipImageProcessorPil, PreTrainedTokenizerFast
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.checkpoint import whole_folder
 from unike_lib.backbones.tower import Blip2WithTower, TowerShape, tower_config
-from unike_lib.config import Config
+from unike_lib.config import PretrainConfig
 from unike_lib.embedded.training.language_model import LanguageTrainer, train_language_model
 from unike_lib.embedded.training.qformer import ATTRIBUTES, train_qformer
 from unike_lib.embedded.training.row_sampler import Composer, read_lessons
@@ -30,7 +30,9 @@ INITIAL_STD = 0.08  # about HIDDEN ** -0.5: with HF's 0.02 a model this narrow h
 PIXELS = {"height": 128, "width": 256}
 
 
-def pretrain(benchmark: Path, features: Path, out: Path, backbone: BackboneConfig, config: Config) -> None:
+def pretrain(
+    benchmark: Path, features: Path, out: Path, backbone: BackboneConfig, settings: PretrainConfig, seed: int
+) -> None:
     """Train one embedded backbone and write its folder: `save_pretrained` files and training_log.csv.
 
     Args:
@@ -38,23 +40,22 @@ def pretrain(benchmark: Path, features: Path, out: Path, backbone: BackboneConfi
         features: file that `extract_tower_features` made from it.
         out: folder to write.
         backbone: family (BLIP-2: OPT decoder, MiniGPT-4: Llama decoder) and question template.
-        config: seed and training settings.
+        settings: of the training.
+        seed: of the first weights and of all drawing.
 
     Raises:
         InputError: the features belong to another benchmark, or a file is broken.
     """
     seen = read_tower_features(features, benchmark)
     tokenizer = build_tokenizer(read_json(benchmark / "vocabulary.json"))
-    torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     model = assemble_model(_text_entries(backbone.family, tokenizer), tokenizer, seen.basis)
-    outputs = train_qformer(model, seen, config.pretrain, generator)
+    outputs = train_qformer(model, seen, settings, generator)
     lessons = read_lessons(benchmark, seen.scenes)
-    rng = random.Random(f"rows {config.seed}")
-    composer = Composer(
-        lessons, tokenizer, find_family(backbone.family).form, backbone.vqa_prompt, config.pretrain, rng
-    )
-    trainer = LanguageTrainer(model, outputs, token_id(tokenizer, IMAGE), config.pretrain, generator)
+    rng = random.Random(f"rows {seed}")
+    composer = Composer(lessons, tokenizer, find_family(backbone.family).form, backbone.vqa_prompt, settings, rng)
+    trainer = LanguageTrainer(model, outputs, token_id(tokenizer, IMAGE), settings, generator)
     log = train_language_model(trainer, composer)
     save_folder(out, model, tokenizer, log)
 

@@ -7,8 +7,14 @@ from unike_lib.section import FIRST_LOOK, Entry, Original, as_original, given, o
 
 
 def needs(settings: UnikeMethod) -> tuple[str, ...]:
-    """Return what edits read: also the edits that demonstrations come from, with IKE's context in front."""
-    return "ffn_inputs", "encoders", "memory", *(("method_split",) if settings.in_context else ())
+    """Return what edits read: neurons, directions, the memory, and demonstrations, as far as they are on."""
+    used = {
+        "ffn_inputs": settings.intrinsic,
+        "encoders": settings.latent or settings.zeta != "off",
+        "memory": settings.latent,
+        "method_split": settings.in_context,
+    }
+    return tuple(name for name, needed in used.items() if needed)
 
 
 def reading(settings: UnikeMethod) -> str | None:

@@ -140,8 +140,9 @@ class Unike:
 
 def build(settings: UnikeMethod, backbone: Backbone, sources: EditorSources, seed: int) -> "Unike":
     """Read memory, encoders and FFN inputs, with in_context the edits to show, and return the editor."""
-    device, encoders = backbone.device, sources.encoders()
-    trainer = NeuronTrainer(backbone, settings, sources.ffn_inputs(device), seed)
+    device = backbone.device
+    encoders = sources.encoders() if settings.latent or settings.zeta != "off" else {}
+    trainer = NeuronTrainer(backbone, settings, sources.ffn_inputs(device) if settings.intrinsic else {}, seed)
     shift = build_shift(backbone, settings, sources) if settings.latent else None
     ike = Ike.from_cases(backbone, settings, sources.method_split()) if settings.in_context else None
     zetas = {
