@@ -186,8 +186,6 @@ def text_questions(wildcards):
 ASKED = {"backbone": backbone_files, "questions": text_questions}
 # Sessions of a batch change results by rounding at most.
 SESSIONS = unmarked(CONFIG.evaluation, "sessions")
-
-
 # What the admission tests read of their section.
 TESTED = sorted(type(CONFIG.admission).model_fields.keys() - {"method"})
 
@@ -340,6 +338,24 @@ def sweep_files(wildcards):
         task=sweep.tasks,
         method=list(sweep.vary),
     )
+
+
+def shown(path, category="Figures", **labels):
+    """An output that Snakemake's report shows; its caption and its part of the category have its name."""
+    name = Path(path).stem
+    return report(path, caption=f"captions/{name}.rst", category=category, subcategory=name, labels=labels)
+
+
+def figure_files(name, caption=None, criteria=("token",)):
+    """The files of a figure: as PDF and PNG, once by each criterion, and the numbers."""
+    files = {}
+    place = {"caption": f"captions/{caption or name}.rst", "category": "Figures", "subcategory": name}
+    for criterion in criteria:
+        prefix, ending = ("", "") if criterion == "token" else (f"{criterion}_", f"_{criterion}")
+        label = "PNG" if criterion == "token" else f"PNG, {criterion}"
+        files[f"{prefix}pdf"] = f"results/figures/{name}{ending}.pdf"
+        files[f"{prefix}png"] = report(f"results/figures/{name}{ending}.png", labels={"file": label}, **place)
+    return files | {"csv": f"results/figures/{name}.csv"}
 
 
 def summarise_run(status):
