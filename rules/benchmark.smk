@@ -44,13 +44,7 @@ if EMBEDDED:
             cases=[f"{BENCHMARK}/eval_vqa.json", f"{BENCHMARK}/eval_caption.json"],
             images=IMAGES,
         output:
-            png=report(
-                "results/figures/contact_sheet.png",
-                caption="captions/contact_sheet.rst",
-                category="Figures",
-                subcategory="contact_sheet",
-                labels={"file": "PNG"},
-            ),
+            png=shown("results/figures/contact_sheet.png", file="PNG"),
         log:
             "logs/contact_sheet.log",
         benchmark:

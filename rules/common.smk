@@ -9,9 +9,11 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from unike_lib.benchmark_config import FORMATS
+from unike_lib.code_digest import code_digest, entry_digest
 from unike_lib.config import load_config
-from unike_lib.method import resolve_method
-from unike_lib.code_digest import code_digest
+from unike_lib.method import METHODS, method_of, resolve_method
+from unike_lib.registry import entry_file
 from unike_lib.table_config import tasks_of
 from unike_lib.table_parts import report_parts, table_parts
 from unike_lib.types import InputError
@@ -192,8 +194,6 @@ def text_questions(wildcards):
 ASKED = {"backbone": backbone_files, "questions": text_questions}
 # Sessions of a batch change results by rounding at most.
 SESSIONS = unmarked(CONFIG.evaluation, "sessions")
-
-
 # What the admission tests read of their section.
 TESTED = sorted(type(CONFIG.admission).model_fields.keys() - {"method"})
 
@@ -363,6 +363,24 @@ def sweep_files(wildcards):
         task=sweep.tasks,
         method=list(sweep.vary),
     )
+
+
+def shown(path, category="Figures", **labels):
+    """An output that Snakemake's report shows; its caption and its part of the category have its name."""
+    name = Path(path).stem
+    return report(path, caption=f"captions/{name}.rst", category=category, subcategory=name, labels=labels)
+
+
+def figure_files(name, caption=None, criteria=("token",)):
+    """The files of a figure: as PDF and PNG, once by each criterion, and the numbers."""
+    files = {}
+    place = {"caption": f"captions/{caption or name}.rst", "category": "Figures", "subcategory": name}
+    for criterion in criteria:
+        prefix, ending = ("", "") if criterion == "token" else (f"{criterion}_", f"_{criterion}")
+        label = "PNG" if criterion == "token" else f"PNG, {criterion}"
+        files[f"{prefix}pdf"] = f"results/figures/{name}{ending}.pdf"
+        files[f"{prefix}png"] = report(f"results/figures/{name}{ending}.png", labels={"file": label}, **place)
+    return files | {"csv": f"results/figures/{name}.csv"}
 
 
 def summarise_run(status):

@@ -1,23 +1,14 @@
 # The paper's figures, from records and encoded states.
 
 
-def figure_files(name, caption):
-    """The files of a figure that is drawn by both criteria: token, mmedit, and the numbers of both."""
-    place = {"caption": caption, "category": "Figures", "subcategory": name}
-    return {
-        "pdf": f"results/figures/{name}.pdf",
-        "png": report(f"results/figures/{name}.png", labels={"file": "PNG"}, **place),
-        "mmedit_pdf": f"results/figures/{name}_mmedit.pdf",
-        "mmedit_png": report(f"results/figures/{name}_mmedit.png", labels={"file": "PNG, mmedit"}, **place),
-        "csv": f"results/figures/{name}.csv",
-    }
+BOTH = ("token", "mmedit")  # criteria by which a figure is drawn
 
 
 rule sweep_figure:
     input:
         records=sweep_files,
     output:
-        **figure_files("{sweep}", "captions/sweep.rst"),
+        **figure_files("{sweep}", "sweep", BOTH),
     log:
         "logs/sweep_figure/{sweep}.log",
     benchmark:
@@ -43,7 +34,7 @@ rule fig2a:
             CONFIG.figures.fig2a,
         ),
     output:
-        **figure_files("fig2a", "captions/fig2a.rst"),
+        **figure_files("fig2a", criteria=BOTH),
     log:
         "logs/fig2a.log",
     benchmark:
@@ -65,15 +56,7 @@ rule fig5a:
     input:
         encodings=of_figures("knowledge/{backbone}/encodings.parquet"),
     output:
-        pdf="results/figures/fig5a.pdf",
-        png=report(
-            "results/figures/fig5a.png",
-            caption="captions/fig5a.rst",
-            category="Figures",
-            subcategory="fig5a",
-            labels={"file": "PNG"},
-        ),
-        csv="results/figures/fig5a.csv",
+        **figure_files("fig5a"),
     log:
         "logs/fig5a.log",
     benchmark:
@@ -99,20 +82,8 @@ rule qualitative:
         images=IMAGES,
         questions=user_questions(CONFIG.table1.backbones),
     output:
-        page=report(
-            "results/qualitative.html",
-            caption="captions/qualitative.rst",
-            category="Figures",
-            subcategory="qualitative",
-            labels={"file": "page"},
-        ),
-        png=report(
-            "results/figures/qualitative.png",
-            caption="captions/qualitative.rst",
-            category="Figures",
-            subcategory="qualitative",
-            labels={"file": "PNG"},
-        ),
+        page=shown("results/qualitative.html", file="page"),
+        png=shown("results/figures/qualitative.png", file="PNG"),
     log:
         "logs/qualitative.log",
     benchmark:

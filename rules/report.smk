@@ -8,13 +8,7 @@ rule admission_table:
     output:
         csv="results/admission.csv",
         readout="results/admission_readout.csv",
-        markdown=report(
-            "results/admission.md",
-            caption="captions/admission.rst",
-            category="Tables",
-            subcategory="admission",
-            labels={"criterion": "all", "file": "Markdown"},
-        ),
+        markdown=shown("results/admission.md", "Tables", criterion="all", file="Markdown"),
         windows=of_each_backbone("admission/{backbone}_windows.csv", SHOWN),
     log:
         "logs/admission_table.log",
@@ -37,13 +31,7 @@ rule diagnostics_table:
         tables=of_each_backbone("diagnostics/{backbone}.csv", SHOWN),
     output:
         csv="results/diagnostics.csv",
-        markdown=report(
-            "results/diagnostics.md",
-            caption="captions/diagnostics.rst",
-            category="Tables",
-            subcategory="diagnostics",
-            labels={"criterion": "all", "file": "Markdown"},
-        ),
+        markdown=shown("results/diagnostics.md", "Tables", criterion="all", file="Markdown"),
     log:
         "logs/diagnostics_table.log",
     benchmark:
@@ -63,15 +51,7 @@ rule forgetting:
     input:
         records=records_of("table2"),
     output:
-        pdf="results/figures/forgetting.pdf",
-        png=report(
-            "results/figures/forgetting.png",
-            caption="captions/forgetting.rst",
-            category="Figures",
-            subcategory="forgetting",
-            labels={"file": "PNG"},
-        ),
-        csv="results/figures/forgetting.csv",
+        **figure_files("forgetting"),
     log:
         "logs/forgetting.log",
     benchmark:
@@ -93,15 +73,7 @@ rule encoder_losses:
     input:
         losses=of_each_backbone("knowledge/{backbone}/encoder_losses.csv"),
     output:
-        pdf="results/figures/encoder_losses.pdf",
-        png=report(
-            "results/figures/encoder_losses.png",
-            caption="captions/encoder_losses.rst",
-            category="Figures",
-            subcategory="encoder_losses",
-            labels={"file": "PNG"},
-        ),
-        csv="results/figures/encoder_losses.csv",
+        **figure_files("encoder_losses"),
     log:
         "logs/encoder_losses.log",
     benchmark:
@@ -122,13 +94,7 @@ rule tuning:
     input:
         trials=of_each_backbone("tuning/{backbone}/{method}.csv", method=list(CONFIG.tuning.grids)),
     output:
-        csv=report(
-            "results/tuning.csv",
-            caption="captions/tuning.rst",
-            category="Tables",
-            subcategory="tuning",
-            labels={"criterion": "token", "file": "CSV"},
-        ),
+        csv=shown("results/tuning.csv", "Tables", criterion="token", file="CSV"),
     log:
         "logs/tuning.log",
     benchmark:

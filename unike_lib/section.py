@@ -66,7 +66,7 @@ class Section(BaseModel):
             field = cls.model_fields[name]
             kind: Any = Annotated[field.annotation, field]
             checked[name] = TypeAdapter(kind).validate_python(value)
-        section: Self = cls.model_construct(set(checked), **checked)
+        section: Any = cls.model_construct(set(checked), **checked)
         for name in cls.model_fields.keys() - checked.keys():
             section.__dict__.pop(name, None)
         section._rule = rule
