@@ -88,7 +88,7 @@ def fake_library(monkeypatch):
     for file in LIBRARY.glob("*/*.py"):
         library[f"{file.parent.name}.{file.stem}"] = MagicMock()
     monkeypatch.setattr(runtime.Job, "mark", "mark")  # would read every input
-    library["benchmark.mmedit"].read_files = lambda paths, *_, **__: list(map(KnownByFile, paths))
+    library["benchmark.cases"].read_files = lambda paths, *_, **__: list(map(KnownByFile, paths))
     library["editing.registry"].editor_builder.side_effect = lambda settings_of, *_: settings_of({})
     library["editing.registry"].train_editor.return_value = MagicMock(), MagicMock()
     library["evaluation.admission"].Admission().run.return_value = MagicMock(), MagicMock()

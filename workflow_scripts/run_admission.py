@@ -1,5 +1,7 @@
 """Test whether a backbone can show UniKE at all, on development edits of all tasks."""
 
+from pathlib import Path
+
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as job:
@@ -16,7 +18,7 @@ with Stage(snakemake) as job:
     inputs, outputs, settings = job.inputs, job.outputs, job.section("admission", AdmissionConfig)
     method = job.section("method", UnikeMethod)
     backbone = open_backbone(job.params.folder, job.backbone, inputs.visual)
-    shift = build_shift(backbone, method, EditorSources(inputs.memory.parent))
+    shift = build_shift(backbone, method, EditorSources(Path(job.params.knowledge)))
     cases = read_files(inputs.cases, most=settings.candidates)
     answers = [triplet.positive for triplet in read_triplets(inputs.triplets)]
     scores, readout = Admission(backbone, shift, method.h_pos, settings).run(cases, answers)

@@ -5,13 +5,10 @@ from typing import Literal, get_args
 
 import pandas as pd
 
+from unike_lib.family import find_family
+
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "figure4c"]
 PaperCells = Literal["table1", "table2", "table3", "table4"]
-
-# Which backbone of the paper a family of ours stands beside; "none": its tables have no rows of the paper.
-PAPER_BACKBONES = {"blip2": "BLIP-2 OPT", "minigpt4": "MiniGPT-4"} | dict.fromkeys(
-    ("smolvlm", "idefics3", "llava", "qwen2-vl"), "none"
-)
 
 # Method variants that stand for a row of the paper; other variants have no row of their own there.
 PAPER_METHODS = {
@@ -33,6 +30,11 @@ PAPER_VARIANTS = {
     "intrin-ike": "Intrin+IKE",
     "intrin-latent-ike": "Intrin+Latent-IKE",
 }
+
+
+def paper_backbone(family: str) -> str:
+    """Return which backbone of the paper a family stands beside; "none": its tables have no rows of the paper."""
+    return find_family(family).paper or "none"
 
 
 def short_title(method: str) -> str:

@@ -10,7 +10,7 @@ from unike_lib.reporting.admission import Verdict, not_admitted, verdict_lines
 from unike_lib.reporting.departures import POINTER, departure_note
 from unike_lib.reporting.intervals import FEWEST
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
-from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, PAPER_VARIANTS, PaperCells
+from unike_lib.reporting.paper import PAPER_METHODS, PAPER_VARIANTS, PaperCells, paper_backbone
 from unike_lib.reporting.records import FAMILIES, ROW
 from unike_lib.table_config import CROSS
 from unike_lib.table_parts import TableParts
@@ -143,7 +143,7 @@ class TableText:
                 printed = [row.get(f"paper_{kind}") for row in of_task for kind in kinds]
                 numbers = ["-" if number is None else f"*{number:.1f}*" for number in printed]
                 lines.append([f"*paper: {title}*", *numbers])
-        family = PAPER_BACKBONES[self.run.families[backbone]]
+        family = paper_backbone(self.run.families[backbone])
         length = f", K = {k}" if k > 1 else ""
         failed = next(filter(None, doubts.values()), "")
         note = f", did not pass the admission tests: {failed}" if failed else ""

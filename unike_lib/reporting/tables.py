@@ -10,7 +10,7 @@ from unike_lib.io import DECIMALS, atomic_path, write_csv
 from unike_lib.reporting.admission import not_admitted, read_verdicts
 from unike_lib.reporting.contrasts import aim_gap, paired_differences
 from unike_lib.reporting.markdown import markdown_table, rows_of
-from unike_lib.reporting.paper import PAPER_BACKBONES, PAPER_METHODS, PAPER_VARIANTS, PaperCells, paper_cells
+from unike_lib.reporting.paper import PAPER_METHODS, PAPER_VARIANTS, PaperCells, paper_backbone, paper_cells
 from unike_lib.reporting.records import CELL, CRITERIA, EDIT, FAMILIES, ROW, SETTING, load_records
 from unike_lib.reporting.scores import FIVE_METRICS, PAIR, EditScores, score_table, scores_by_cell, summarise_scores
 from unike_lib.reporting.table_text import REFERENCE, TASK_TITLES, TableText
@@ -173,7 +173,7 @@ def _paper_rows(name: PaperCells, table: pd.DataFrame, run: TableParts) -> pd.Da
     """Return the paper's row for each of our cells that has one, in columns paper_rel .. paper_m_loc."""
     titles = PAPER_METHODS | PAPER_VARIANTS
     keys = table[ROW].assign(
-        paper_backbone=[PAPER_BACKBONES[run.families[backbone]] for backbone in table["backbone"]],
+        paper_backbone=[paper_backbone(run.families[backbone]) for backbone in table["backbone"]],
         paper_method=[titles.get(method, "") for method in table["method"]],
     )
     paper = paper_cells(name).rename(columns={kind: f"paper_{kind}" for kind in PROBE_KINDS})
