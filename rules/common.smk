@@ -12,8 +12,10 @@ from snakemake.exceptions import WorkflowError
 from unike_lib.benchmark_config import FORMATS
 from unike_lib.code_digest import code_digest, entry_digest
 from unike_lib.config import load_config
+from unike_lib.criterion import CRITERIA, find_criteria
 from unike_lib.family import FAMILIES
 from unike_lib.method import METHODS, method_of, resolve_method
+from unike_lib.io import fingerprint
 from unike_lib.registry import entry_file
 from unike_lib.table_config import tasks_of
 from unike_lib.table_parts import report_parts, table_parts
@@ -219,6 +221,8 @@ def text_questions(wildcards):
 ASKED = {"backbone": backbone_files, "questions": text_questions}
 # Sessions of a batch change results by rounding at most.
 SESSIONS = unmarked(CONFIG.evaluation, "sessions")
+# A digest of the code of the criteria that answers are scored by.
+CRITERIA_CODE = fingerprint([entry_digest(entry_file(name, *CRITERIA)) for name in CONFIG.evaluation.criteria])
 # What the admission tests read of their section.
 TESTED = sorted(type(CONFIG.admission).model_fields.keys() - {"method"})
 

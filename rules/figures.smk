@@ -108,7 +108,7 @@ if ONE_STEP:
 
 
 # What the report shows: every criterion of each table, and figures by both criteria where they are drawn so.
-REPORTED = expand("results/{table}{ending}.csv", table=CONFIG.tables, ending=[*CRITERIA.values(), "_differences"])
+REPORTED = expand("results/{table}{ending}.csv", table=CONFIG.tables, ending=[*ENDINGS.values(), "_differences"])
 
 
 rule report_page:

@@ -1,6 +1,7 @@
 # The tables of the configuration, from records.
 
-CRITERIA = {"token": "", "mmedit": "_mmedit", "exact": "_exact", "generated": "_generated"}
+# Criterion -> what the names of its files end in.
+ENDINGS = {each.name: "" if each.name == "token" else f"_{each.name}" for each in find_criteria(CONFIG.evaluation.criteria)}
 
 
 def table_files(name, caption):
@@ -8,7 +9,7 @@ def table_files(name, caption):
     place = {"caption": caption, "category": "Tables", "subcategory": name}
     files = {
         criterion: report(f"results/{name}{ending}.csv", labels={"criterion": criterion, "file": "CSV"}, **place)
-        for criterion, ending in CRITERIA.items()
+        for criterion, ending in ENDINGS.items()
     }
     labels = {"criterion": "both", "file": "UniKE minus others"}
     files["differences"] = report(f"results/{name}_differences.csv", labels=labels, **place)
@@ -31,6 +32,7 @@ rule table:
         mem_mb=TABLES,
     params:
         code=lib("write_table", data=["reporting/paper/*.csv"]),
+        criteria=CRITERIA_CODE,
         table=lambda wildcards: fields(table_parts(CONFIG, wildcards.table)),
     message:
         "Write {wildcards.table}."

@@ -7,7 +7,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "unike_lib"
-LAYERS = ["benchmark", "backbones", "knowledge", "editing", "methods", "evaluation", "reporting", "embedded"]
+LAYERS = [
+    "benchmark",
+    "criteria",
+    "backbones",
+    "knowledge",
+    "editing",
+    "methods",
+    "evaluation",
+    "reporting",
+    "embedded",
+]
 FILES = sorted(LIBRARY.rglob("*.py"))
 SCRIPTS = sorted((ROOT / "workflow_scripts").glob("*.py"))
 

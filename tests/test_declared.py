@@ -14,13 +14,8 @@ from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones import load
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.code_digest import library_files
-from unike_lib.config import (
-    AdmissionConfig,
-    EvaluationConfig,
-    PretrainConfig,
-    SmolConfig,
-    StatisticsConfig,
-)
+from unike_lib.config import PretrainConfig, SmolConfig
+from unike_lib.evaluation_config import AdmissionConfig, EvaluationConfig, StatisticsConfig
 from unike_lib.figure_settings import FiguresConfig, SpacesConfig, SweepConfig
 from unike_lib.knowledge_config import EncoderConfig
 from unike_lib.methods.unike.settings import UnikeMethod
@@ -30,7 +25,7 @@ from unike_lib.table_parts import ReportParts, TableParts
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "workflow_scripts").glob("*.py"))
-DIGESTS = {"code", "room", "dialect", "layout"}  # of code: they run a job again, no script reads them
+DIGESTS = {"code", "room", "dialect", "layout", "criteria"}  # of code: they run a job again, no script reads them
 SECTIONS = {
     "admission": AdmissionConfig,
     "backbone": BackboneConfig,

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from unike_lib.backbone_config import BackboneConfig
-from unike_lib.config import Config, EvaluationConfig, default_values, load_config
+from unike_lib.config import Config, default_values, load_config
+from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.method import resolve_method
 from unike_lib.section import Original, setting
 from unike_lib.setting_list import settings_of

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Protocol, TextIO, TypeVar
 
 from unike_lib.backbone_config import BackboneConfig
-from unike_lib.config import EvaluationConfig, StatisticsConfig
+from unike_lib.evaluation_config import EvaluationConfig, StatisticsConfig
 from unike_lib.gpu_slot import hold_gpu
 from unike_lib.io import fingerprint
 from unike_lib.method import find_method

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from unike_lib.config import Config, StatisticsConfig, TuningConfig
+from unike_lib.config import Config
+from unike_lib.evaluation_config import StatisticsConfig, TuningConfig
 from unike_lib.method import Kind, find_method, method_of, paper_row, resolve_method, row_title
 from unike_lib.originals import departure_lines, rows_of_tables
 from unike_lib.section import Section
@@ -17,7 +18,7 @@ class TableParts(Section):
     named, by method variant; paper_rows: the paper's row of each variant that has one; families: by backbone; unedited:
     method variants that edit nothing; readers: those that read a latent memory; departures: backbone, method and what
     departs from the originals, of each row that departs; readings: what the methods' rooms say of how rows are read;
-    cut: greedy answers end after so many tokens, None: there are none.
+    cut: greedy answers end after so many tokens, None: there are none; criteria: by which it is scored.
     """
 
     name: str
@@ -30,6 +31,7 @@ class TableParts(Section):
     readers: tuple[str, ...]
     departures: tuple[tuple[str, str, str], ...]
     cut: int | None
+    criteria: tuple[str, ...]
     readings: tuple[str, ...]
     seeds: tuple[int, ...]
     statistics: StatisticsConfig
@@ -72,6 +74,7 @@ def table_parts(config: Config, name: str) -> TableParts:
         readers=tuple(name for name, needed in needs.items() if "memory" in needed),
         departures=tuple(departure_lines(config, rows)),
         cut=config.evaluation.max_new_tokens if config.evaluation.generate else None,
+        criteria=config.evaluation.criteria,
         readings=tuple(dict.fromkeys(filter(None, readings))),
         seeds=config.seeds,
         statistics=config.statistics,

@@ -11,11 +11,11 @@ from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.speed.state_cache import StateCache, cache_states, cached_depths
-from unike_lib.config import EvaluationConfig
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import answer_before
-from unike_lib.evaluation.records import Before
 from unike_lib.evaluation.sessions import records_table, run_edits
+from unike_lib.evaluation.unedited_answers import UneditedAnswers
+from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.methods.shared.neurons import Neurons
@@ -145,8 +145,8 @@ def test_scores_of_sessions_are_the_same(windowed, tmp_path, k):
     def table():
         before = answer_before(windowed, cases, settings)
         before.save(tmp_path / "before.parquet", "mark")
-        scores = run_edits(windowed, editor, {k: cases}, Before.load(tmp_path / "before.parquet"), settings)
-        return records_table(scores, {}).drop(columns=["edit_seconds", "alpha"])
+        scores = run_edits(windowed, editor, {k: cases}, UneditedAnswers.load(tmp_path / "before.parquet"), settings)
+        return records_table(scores, {}, settings).drop(columns=["edit_seconds", "alpha"])
 
     wanted = table()
     cache_states(windowed, [probe.query for case in cases for probe in case.probes], DEPTHS, tmp_path / "kept", "mark")

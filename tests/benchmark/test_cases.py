@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from mmedit_records import record, write_stage
 
 from unike_lib.benchmark.cases import read_cases, write_cases
-from unike_lib.types import PORTABILITY, PROBE_KINDS, EditCase, EditRequest, InputError, Probe, Query
+from unike_lib.types import PROBE_KINDS, EditCase, EditRequest, InputError, Probe, Query
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 QUERIES = st.builds(
     Query, st.none() | TEXT, TEXT, st.none() | TEXT, st.sampled_from(["question", "plain"]), context=TEXT
 )
-PROBES = st.builds(Probe, st.sampled_from([*PROBE_KINDS, PORTABILITY]), QUERIES)
+PROBES = st.builds(Probe, st.sampled_from([*PROBE_KINDS, "portability"]), QUERIES)
 
 
 @st.composite

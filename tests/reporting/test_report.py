@@ -9,7 +9,7 @@ import pytest
 from made_up_records import BACKBONES
 from PIL import Image
 
-from unike_lib.config import StatisticsConfig
+from unike_lib.evaluation_config import StatisticsConfig
 from unike_lib.reporting.admission import summarise
 from unike_lib.reporting.report import ReportSources, write_report
 from unike_lib.reporting.shown import plain_table, shown_table

@@ -9,7 +9,7 @@ import pytest
 from made_up_records import BACKBONES, METHODS, TASKS, make_records, with_tables
 from naive_intervals import interval
 
-from unike_lib.config import StatisticsConfig
+from unike_lib.evaluation_config import StatisticsConfig
 from unike_lib.family import families
 from unike_lib.io import write_table as write_parquet
 from unike_lib.method import methods
@@ -120,7 +120,9 @@ def test_a_variant_without_a_row_in_the_paper_stands_alone(config, admission, sa
 
 
 def test_a_table_without_unike_has_no_differences(config, admission, save, tmp_path):
-    rows = TableConfig(title="Mine", paper="table1", backbones=["left"], tasks=["vqa"], methods=["fine-tune", "t-patcher"])
+    rows = TableConfig(
+        title="Mine", paper="table1", backbones=["left"], tasks=["vqa"], methods=["fine-tune", "t-patcher"]
+    )
     paths = [save(make_records(("left", "vqa", name)), name) for name in rows.methods]
     files = outputs(tmp_path) | {"differences": tmp_path / "differences.csv"}
     write_table({"table1": paths}, admission, files, table_parts(with_tables(config, table1=rows), "table1"))
@@ -157,7 +159,7 @@ def test_columns_average_kinds_edit_by_edit(save):
 
 
 def test_generation_that_was_off_leaves_empty_cells(save):
-    records = load_records([save(make_records(("left", "vqa", "base"), generated=False))])
+    records = load_records([save(make_records(("left", "vqa", "base"), generated=False))], criteria=("generated",))
     assert score_table(records, "generated", STATISTICS)[["rel", "rel_low"]].isna().all(axis=None)
 
 
@@ -218,7 +220,7 @@ def without_kind(records):
         (lambda r: r.drop(columns="facts"), "no column facts"),
         (lambda r: r.iloc[:0], "no records"),
         (without_kind, "case vqa-2: no record of kind m_loc"),
-        (lambda r: r.replace({"kind": {"rel": "other"}}), "unknown probe kind 'other'"),
+        (lambda r: r.replace({"kind": {"rel": "other"}}), "no record of kind rel"),
         (lambda r: r.assign(token=r["token"].where(r["kind"] != "rel")), "token is nan, expected 0 .. 1"),
         (lambda r: r.assign(exact=100.0), "exact is 100.0"),
         (lambda r: r.assign(generated=r["generated"].where(r["kind"] != "rel")), "generated is nan"),
@@ -230,7 +232,7 @@ def without_kind(records):
 def test_bad_records_are_refused_by_file(save, change, message):
     path = save(change(make_records(("left", "vqa", "base"))), "odd")
     with pytest.raises(InputError, match=message) as caught:
-        load_records([path])
+        load_records([path], criteria=("token", "exact", "generated"))
     assert str(path) in str(caught.value)
 
 

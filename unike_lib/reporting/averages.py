@@ -6,14 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from unike_lib.criterion import Criterion
 from unike_lib.io import DECIMALS
+from unike_lib.records import CELL
 from unike_lib.reporting.admission import Verdict, not_admitted
 from unike_lib.reporting.cells import cells_of
 from unike_lib.reporting.departures import POINTER, departure_note
 from unike_lib.reporting.intervals import independent_clusters, mean_interval
 from unike_lib.reporting.markdown import Row, cell, markdown_table, rows_of
 from unike_lib.reporting.paper import paper_cells, paper_table
-from unike_lib.reporting.records import CELL, FAMILIES, ROW
+from unike_lib.reporting.records import MAIN, ROW
 from unike_lib.reporting.scores import THREE_AIMS, EditScores, aims_of, scores_by_cell
 from unike_lib.reporting.table_text import REFERENCE, TASK_TITLES, confidence_text, missing_intervals, page_text
 from unike_lib.table_parts import TableParts
@@ -65,13 +67,13 @@ def paper_averages(name: str, sources: Mapping[str, str]) -> pd.DataFrame:
 
 
 def average_table(
-    frames: Mapping[str, pd.DataFrame], criterion: str, verdicts: Mapping[str, Verdict], run: TableParts
+    frames: Mapping[str, pd.DataFrame], criterion: Criterion, verdicts: Mapping[str, Verdict], run: TableParts
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return a table of averages by a criterion, and UniKE minus each other method, as their CSV files have them.
 
     Args:
         frames: the records of the tables that it averages, by name.
-        criterion: one of `CRITERIA`.
+        criterion: by which edits are scored.
         verdicts: of the admission tests, by backbone.
         run: what the table reads of the configuration.
 
@@ -92,7 +94,7 @@ def average_table(
 
 
 def _averages(
-    setting: str, records: pd.DataFrame, wanted: pd.DataFrame, criterion: str, run: TableParts
+    setting: str, records: pd.DataFrame, wanted: pd.DataFrame, criterion: Criterion, run: TableParts
 ) -> pd.DataFrame:
     """Return a row per method, in the column `second`; with UniKE's name in `first`, one for UniKE minus the method."""
     scores, clusters = scores_by_cell(records, criterion, keys=ROW), _clusters(records)
@@ -144,9 +146,10 @@ def _row(cells: _Cells, run: TableParts) -> dict[str, float | int]:
         "edits": sum(map(len, aims)),
         "independent": independent_clusters(cells.clusters),
     }
+    printed = cells.scores[0].printed
     average = np.mean([group.mean(axis=0) for group in aims], axis=0)
     for aim, mean, bottom, top in zip(THREE_AIMS, average, low, high, strict=True):
-        row |= {aim: 100 * mean, f"{aim}_low": 100 * bottom, f"{aim}_high": 100 * top}
+        row |= {aim: printed(mean), f"{aim}_low": printed(bottom), f"{aim}_high": printed(top)}
     return row
 
 
@@ -173,7 +176,7 @@ def average_page(
     """Return the Markdown of a table of averages; see `cell_page`."""
 
     def blocks(criterion: str, table: pd.DataFrame) -> Iterator[str]:
-        lines = [line for row in rows_of(table) for line in _lines(row, criterion in FAMILIES, run)]
+        lines = [line for row in rows_of(table) for line in _lines(row, criterion in MAIN, run)]
         yield markdown_table(["Setting, method", *HEADER], lines)
         compared = differences[differences["criterion"] == criterion]
         if len(compared):

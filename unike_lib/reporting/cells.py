@@ -5,25 +5,28 @@ from typing import Any
 
 import pandas as pd
 
+from unike_lib.criterion import Criterion
 from unike_lib.io import DECIMALS
+from unike_lib.probe_kinds import further_kinds
+from unike_lib.records import CELL, EDIT
 from unike_lib.reporting.admission import Verdict, not_admitted
 from unike_lib.reporting.contrasts import aim_gap, paired_differences
 from unike_lib.reporting.paper import paper_backbone, paper_cells
-from unike_lib.reporting.records import CELL, EDIT, FAMILIES, ROW, SETTING
+from unike_lib.reporting.records import ROW, SETTING
 from unike_lib.reporting.scores import FIVE_METRICS, PAIR, EditScores, score_table, scores_by_cell, summarise_scores
 from unike_lib.reporting.table_text import REFERENCE
 from unike_lib.table_parts import TableParts
-from unike_lib.types import PORTABILITY, PROBE_KINDS, InputError
+from unike_lib.types import PROBE_KINDS, InputError
 
 
 def cell_table(
-    frames: Mapping[str, pd.DataFrame], criterion: str, verdicts: Mapping[str, Verdict], run: TableParts
+    frames: Mapping[str, pd.DataFrame], criterion: Criterion, verdicts: Mapping[str, Verdict], run: TableParts
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return a table's numbers by a criterion, and UniKE minus each other method by it, as their CSV files have them.
 
     Args:
         frames: the records of its cells, by its name.
-        criterion: one of `CRITERIA`; only by those of `FAMILIES` are methods compared.
+        criterion: by which edits are scored; methods are compared if it says so.
         verdicts: of the admission tests, by backbone.
         run: what the table reads of the configuration.
 
@@ -35,7 +38,7 @@ def cell_table(
     table = _table(records, criterion, scores, run)
     cells = table[CELL].itertuples(index=False, name=None)
     table["admitted"] = [not not_admitted(verdicts, run.readers, cell) for cell in cells]
-    return table, _differences(scores, run) if criterion in FAMILIES else pd.DataFrame()
+    return table, _differences(scores, run) if criterion.compares else pd.DataFrame()
 
 
 def cells_of(name: str, records: pd.DataFrame, run: TableParts) -> pd.DataFrame:
@@ -58,7 +61,9 @@ def cells_of(name: str, records: pd.DataFrame, run: TableParts) -> pd.DataFrame:
     return pd.DataFrame(cells, columns=ROW)
 
 
-def _table(records: pd.DataFrame, criterion: str, cells: Mapping[Any, EditScores], run: TableParts) -> pd.DataFrame:
+def _table(
+    records: pd.DataFrame, criterion: Criterion, cells: Mapping[Any, EditScores], run: TableParts
+) -> pd.DataFrame:
     """Return the table's numbers, rounded as its CSV has them, so that all that is made of them rounds alike."""
     rows = [
         dict(zip(ROW, key, strict=True))
@@ -71,12 +76,12 @@ def _table(records: pd.DataFrame, criterion: str, cells: Mapping[Any, EditScores
     table["last_session"] = (table["edits"] - (table["clusters"] - 1) * table["k"]).where(table["k"] > 1, 1)
     if run.entry.paper is not None:
         table = table.merge(_paper_rows(run.entry.paper, table, run), on=ROW, how="left")
-    asked = records[records.groupby(["file", *EDIT])["kind"].transform(lambda kinds: (kinds == PORTABILITY).any())]
-    if asked.empty:
-        return table.round(DECIMALS)
-    ported = score_table(asked, criterion, run.statistics, {"portability": (PORTABILITY,)}, ROW)
-    ported = ported.drop(columns=["failed", "clusters", "independent"]).rename(columns={"edits": "portability_edits"})
-    return table.merge(ported, on=ROW, how="left").round(DECIMALS)
+    for kind in further_kinds(set(records["kind"]), PROBE_KINDS):
+        cases = records.loc[records["kind"] == kind, ["file", *EDIT]].drop_duplicates()
+        asked = score_table(records.merge(cases), criterion, run.statistics, {kind: (kind,)}, ROW)
+        asked = asked.drop(columns=["failed", "clusters", "independent"]).rename(columns={"edits": f"{kind}_edits"})
+        table = table.merge(asked, on=ROW, how="left")
+    return table.round(DECIMALS)
 
 
 def _differences(scores: Mapping[Any, EditScores], run: TableParts) -> pd.DataFrame:

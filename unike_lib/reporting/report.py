@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from unike_lib import __version__
+from unike_lib.criterion import find_criteria
 from unike_lib.io import atomic_path
 from unike_lib.reporting.admission import Verdict, verdicts
 from unike_lib.reporting.claims import not_counted, order_differences, paper_claims, ranking_changes
@@ -15,7 +16,7 @@ from unike_lib.reporting.departures import table_departures
 from unike_lib.reporting.markdown import rows_of
 from unike_lib.reporting.pages import file_address, render_page
 from unike_lib.reporting.provenance import searched, versions
-from unike_lib.reporting.records import CRITERIA, FAMILIES
+from unike_lib.reporting.records import MAIN
 from unike_lib.reporting.run_summary import run_times
 from unike_lib.reporting.shown import plain_table, shown_differences, shown_table
 from unike_lib.reporting.table_text import EDIT_INTERVALS, SESSION_INTERVALS, confidence_text, missing_intervals
@@ -97,20 +98,20 @@ def _in_words(tables: Mapping[str, pd.DataFrame], run: ReportParts) -> dict[str,
     # One-step editing first, which most claims are about.
     cells = sorted((each for each in run.tables.values() if each.entry.settings), key=lambda each: each.entry.several)
     by_criterion = []
-    for criterion in FAMILIES:
+    for criterion in MAIN:
         scored = [_of(tables, each.name, criterion) for each in cells]
         compared = [_differences(tables, each.name, criterion) for each in cells]
         by_criterion.append(paper_claims(scored, compared, run.kinds))
     orders, changes = [], []
     for each in cells:
-        both = [_of(tables, each.name, criterion) for criterion in FAMILIES]
+        both = [_of(tables, each.name, criterion) for criterion in MAIN]
         if each.entry.paper is not None:
-            sentences = order_differences(both[0], _differences(tables, each.name, FAMILIES[0]))
+            sentences = order_differences(both[0], _differences(tables, each.name, MAIN[0]))
             orders.append((each.entry.title, sentences))
         edited = [table[~table["method"].isin(each.unedited)] for table in both]
         changes.append((each.entry.title, ranking_changes(*edited)))
     return {
-        "claims": [dict(zip(FAMILIES, both, strict=True)) for both in zip(*by_criterion, strict=True)],
+        "claims": [dict(zip(MAIN, both, strict=True)) for both in zip(*by_criterion, strict=True)],
         "uncounted": not_counted([tables[each.name] for each in cells]),
         "order": orders,
         "changes": changes,
@@ -128,8 +129,8 @@ def _differences(tables: Mapping[str, pd.DataFrame], name: str, criterion: str) 
 
 def _section(tables: Mapping[str, pd.DataFrame], run: TableParts) -> dict[str, Any]:
     """Return what the page shows of a table: every criterion, differences by criterion, and what intervals are over."""
-    scored = {"token": run.name} | {name: f"{run.name}_{name}" for name in CRITERIA if name != "token"}
-    parts = [(name, shown_table(tables[file], name in FAMILIES)) for name, file in scored.items() if file in tables]
+    scored = {"token": run.name} | {each.name: f"{run.name}_{each.name}" for each in find_criteria(run.criteria)[1:]}
+    parts = [(name, shown_table(tables[file], name in MAIN)) for name, file in scored.items() if file in tables]
     differences = tables[f"{run.name}_differences"].groupby("criterion", sort=False)
     return {
         "title": run.entry.title,

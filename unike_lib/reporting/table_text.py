@@ -4,26 +4,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from unike_lib.config import StatisticsConfig
+from unike_lib.criterion import Criterion, find_criteria
+from unike_lib.evaluation_config import StatisticsConfig
+from unike_lib.probe_kinds import further_kinds, kind_title
 from unike_lib.reporting.admission import Verdict, not_admitted, verdict_lines
 from unike_lib.reporting.departures import POINTER, departure_note
 from unike_lib.reporting.intervals import FEWEST
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
 from unike_lib.reporting.paper import paper_backbone
-from unike_lib.reporting.records import FAMILIES, ROW
+from unike_lib.reporting.records import MAIN, ROW
 from unike_lib.table_config import CROSS
 from unike_lib.table_parts import TableParts
-from unike_lib.types import PORTABILITY, PROBE_KINDS
+from unike_lib.types import PROBE_KINDS
 
-METRIC_TITLES = {"rel": "Rel.", "t_gen": "T-Gen.", "m_gen": "M-Gen.", "t_loc": "T-Loc.", "m_loc": "M-Loc."}
+METRIC_TITLES = {kind: kind_title(kind) for kind in PROBE_KINDS}
 TASK_TITLES = {"vqa": "VQA", "caption": "caption", CROSS: "cross-task"}
 REFERENCE = "unike"
-CRITERION_TITLES = {
-    "token": "share of answer tokens right under teacher forcing; locality: unchanged answer tokens",
-    "mmedit": "MMEdit's rules: as `token`, but locality over every position (T-Loc. top-1, M-Loc. ordered top-10)",
-    "exact": "all answer tokens right; locality: all answer tokens unchanged",
-    "generated": "greedy answer equal to the target; locality: equal to the answer before the edit",
-}
 INTRODUCTION = """\
 In percent, with {confidence} intervals over {intervals}. {paper}Embedded backbones are small and their benchmark is \
 our own: **levels are not comparable with the paper's**, only the pattern between methods is. A failed edit leaves the \
@@ -54,6 +50,15 @@ def confidence_text(statistics: StatisticsConfig) -> str:
     return f"{100 * statistics.confidence:g}%"
 
 
+def criterion_title(criterion: Criterion) -> str:
+    """Return what a criterion says of itself, with its range where that is not printed in percent."""
+    if criterion.percent and criterion.higher_is_better:
+        return criterion.title
+    better = "higher" if criterion.higher_is_better else "lower"
+    unit = "in percent" if criterion.percent else f"not in percent: from {criterion.low:g} to {criterion.high:g}"
+    return f"{criterion.title} ({unit}; {better} is better)"
+
+
 def page_text(
     run: TableParts,
     head: Sequence[str],
@@ -71,8 +76,9 @@ def page_text(
         end: what comes last.
     """
     parts = [f"# {run.entry.title}", *head]
+    titles = {each.name: criterion_title(each) for each in find_criteria(run.criteria)}
     for criterion, table in tables.items():
-        parts.append(f"## Criterion `{criterion}`: {CRITERION_TITLES[criterion]}")
+        parts.append(f"## Criterion `{criterion}`: {titles[criterion]}")
         numbers = [name for name in table if f"{name}_low" in table]
         parts += ["Not measured in this run."] if table[numbers].isna().all(axis=None) else block(criterion, table)
     return "\n\n".join([*parts, *end]) + "\n"
@@ -98,7 +104,7 @@ def cell_page(
 
     def blocks(criterion: str, table: pd.DataFrame) -> Iterator[str]:
         for _, block in table.groupby(["backbone", "k"], sort=False):
-            yield _block(block, criterion in FAMILIES, verdicts, run)
+            yield _block(block, criterion in MAIN, verdicts, run)
 
     head = [*_introduction(run), *notes, POINTER, _counts(tables["token"], run.seeds)]
     end = [*_differences(differences, run), *departure_note(run)]
@@ -124,9 +130,9 @@ def _block(table: pd.DataFrame, paper: bool, verdicts: Mapping[str, Verdict], ru
     """
     backbone, k = str(table["backbone"].iloc[0]), int(table["k"].iloc[0])
     tasks = list(dict.fromkeys(table["task"]))
-    kinds = (*PROBE_KINDS, PORTABILITY) if PORTABILITY in table else PROBE_KINDS
-    titles = METRIC_TITLES | {PORTABILITY: "Port."}
-    header = ["Method", *(f"{TASK_TITLES[task]} {titles[kind]}" for task in tasks for kind in kinds)]
+    further = {str(name).removesuffix("_edits") for name in table if str(name).endswith("_edits")}
+    kinds = (*PROBE_KINDS, *further_kinds(further, PROBE_KINDS))
+    header = ["Method", *(f"{TASK_TITLES[task]} {kind_title(kind)}" for task in tasks for kind in kinds)]
     rows = dict(zip(table[ROW].itertuples(index=False, name=None), rows_of(table), strict=True))
     doubts = {
         method: _doubts([(backbone, task, method) for task in tasks], verdicts, run) for method in table["method"]
@@ -185,9 +191,10 @@ def missing_intervals(table: pd.DataFrame) -> list[str]:
             name for name in columns if f"{name}_low" in row and pd.notna(row[name]) and pd.isna(row[f"{name}_low"])
         ]
         place = str(row["setting"]) if "setting" in row else f"{row['backbone']}, {_setting(row)}"
-        if bare == [PORTABILITY]:
-            places[f"{place}, Port. ({row['portability_edits']:.0f} edits)"] = None
-        elif bare:
+        further = [name for name in bare if f"{name}_edits" in row]
+        if bare == further:
+            places |= {f"{place}, {kind_title(name)} ({row[f'{name}_edits']:.0f} edits)": None for name in further}
+        else:
             places[f"{place} ({row['independent']:.1f} independent)"] = None
     return [FEW.format(places="; ".join(places))] if places else []
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from unike_lib.criterion import find_criteria
 from unike_lib.io import atomic_path, write_csv
 from unike_lib.reporting.admission import read_verdicts
 from unike_lib.reporting.averages import average_page, average_table
 from unike_lib.reporting.cells import cell_table
 from unike_lib.reporting.markdown import markdown_table, rows_of
-from unike_lib.reporting.records import CRITERIA, FAMILIES, load_records
+from unike_lib.reporting.records import load_records
 from unike_lib.reporting.table_text import TASK_TITLES, cell_page
 from unike_lib.table_parts import TableParts
 from unike_lib.types import InputError
@@ -32,27 +33,28 @@ def write_table(
             each that it averages.
         admission: scores of the admission tests, a file per backbone. Where a backbone did not pass, rows of methods
             that read a memory are marked (column `admitted`), and cells of averages counted (`not_admitted`).
-        outputs: criterion (`token`, `mmedit`, `exact`, `generated`) -> CSV path; `differences` -> CSV path, UniKE minus
-            each other method on the same edits, by `token` and `mmedit`; `markdown` -> Markdown path.
+        outputs: criterion's name -> CSV path; `differences` -> CSV path, UniKE minus each other method on the same
+            edits, by the criteria that compare; `markdown` -> Markdown path.
         run: what the table reads of the configuration.
         notes: sentences about the benchmark, such as what is left out of it.
 
     Raises:
         InputError: a cell of the table without records, or an output that is no criterion; see also `load_records`.
     """
-    known = (*CRITERIA, "differences", "markdown")
+    criteria = find_criteria(run.criteria)
+    known = (*(each.name for each in criteria), "differences", "markdown")
     for name in sorted(set(outputs) - set(known)):
         raise InputError(f"{run.name}: no output {name!r}; known: {', '.join(known)}")
-    frames = {name: load_records(paths, ["k"]) for name, paths in records.items()}
+    frames = {name: load_records(paths, ["k"], run.criteria) for name, paths in records.items()}
     verdicts = read_verdicts(admission, run.statistics)
     make, page = (average_table, average_page) if run.entry.averages else (cell_table, cell_page)
     tables, differences = {}, []
-    for criterion in [name for name in CRITERIA if name in {*outputs, *FAMILIES}]:
-        tables[criterion], compared = make(frames, criterion, verdicts, run)
-        if criterion in outputs:
-            write_csv(outputs[criterion], tables[criterion])
-        if criterion in FAMILIES:
-            compared.insert(0, "criterion", criterion)
+    for criterion in [each for each in criteria if each.name in outputs or each.compares]:
+        tables[criterion.name], compared = make(frames, criterion, verdicts, run)
+        if criterion.name in outputs:
+            write_csv(outputs[criterion.name], tables[criterion.name])
+        if criterion.compares:
+            compared.insert(0, "criterion", criterion.name)
             differences.append(compared)
     compared = pd.concat(differences)
     if "differences" in outputs:
