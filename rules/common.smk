@@ -149,6 +149,12 @@ def training_fields(wildcards):
     return training_settings(wildcards.method, wildcards.backbone)
 
 
+def editing_fields(wildcards):
+    """A resource: the others, which building its untrained models asks for; they do not shape what is trained."""
+    values, trained = method_fields(wildcards), training_fields(wildcards)
+    return json.dumps({name: values[name] for name in values if name not in trained})
+
+
 @cache
 def training_settings(variant, backbone):
     """The settings of a method variant on a backbone that the training of its editor reads."""

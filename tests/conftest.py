@@ -47,6 +47,7 @@ backbones: {original: {family: blip2, original: {qformer: all.pth, language_mode
 tables:
   table1: {backbones: [minigpt4-nano, minigpt4-smol], methods: [base, t-patcher, unike, ike, mend, serac, intrin-ike]}
 tuning: {grids: {ke: {steps: [4]}}}
+methods: {mend: {strength: 0.5}}
 """
 USERS = """
 benchmark: {annotations: files, images: pictures}
