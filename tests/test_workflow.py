@@ -151,8 +151,14 @@ def test_a_rehearsal_edits_twice_with_every_method_of_the_paper():
 
 MINE = {"title": "Mine", "backbones": ["minigpt4-smol"], "methods": ["unike"]}
 BAD = {
-    "method": ({"tables": {"table1": {"methods": ["base", "unikey"]}}}, ["tables.table1.methods", "'unikey'", "t-patcher"]),
-    "backbone": ({"tables": {"table1": {"backbones": ["blip3"]}}}, ["tables.table1.backbones", "'blip3'", "blip2-nano"]),
+    "method": (
+        {"tables": {"table1": {"methods": ["base", "unikey"]}}},
+        ["tables.table1.methods", "'unikey'", "t-patcher"],
+    ),
+    "backbone": (
+        {"tables": {"table1": {"backbones": ["blip3"]}}},
+        ["tables.table1.backbones", "'blip3'", "blip2-nano"],
+    ),
     "value": ({"methods": {"unike": {"alpha": 3.0}}}, ["methods.unike", "alpha"]),
     "field": ({"knowledge": {"encoders": {"epoch": 3}}}, ["knowledge.encoders.epoch"]),
     "swept field": (
@@ -338,7 +344,9 @@ def test_a_users_benchmark_is_planned_with_its_report_of_missing_images(tmp_path
 def test_a_benchmark_of_one_task_has_no_table_of_mixed_tasks(tmp_path):
     files = {"vqa": {"train": "train.json", "eval": "eval.json"}, "caption": None}
     overlay = user_overlay(tmp_path, ["train.json", "eval.json"], files=files)
-    with pytest.raises(InputError, match=r"tables\.table1\.tasks: benchmark\.files has no task 'caption'; known: \['vqa'\]"):
+    with pytest.raises(
+        InputError, match=r"tables\.table1\.tasks: benchmark\.files has no task 'caption'; known: \['vqa'\]"
+    ):
         load_config(merged(read(ROOT / "config.yaml"), overlay))
     vqa = {"tasks": ["vqa"]}
     tables = {name: vqa for name in ("table1", "table2", "table4")}
@@ -402,6 +410,16 @@ def test_a_changed_method_runs_its_own_records_again(finished):
     assert jobs == {"records": 3, "table": 3, **PAGES}
 
 
+def test_a_table_that_is_added_runs_its_own_records_and_one_that_is_taken_away_runs_none(finished):
+    mine = {"title": "Mine", "backbones": ["blip2-nano"], "tasks": ["vqa"], "methods": ["base", "unike"], "ks": [3]}
+    assert planned_again(finished, {"tables": {"mine": mine}}) == {"records": 2, "table": 1, "report_page": 1, "all": 1}
+    one_step = {f"table{number}": None for number in (2, 3, 5)}  # nothing has sessions to forget in
+    assert planned_again(finished, {"tables": one_step}) == {"report_page": 1, "all": 1}
+    sessions = {f"table{number}": None for number in (1, 4, 5)}  # nor examples of single edits
+    jobs = planned_again(finished, {"tables": sessions})
+    assert "report_page" in jobs and not {"records", "table", "forgetting", "qualitative"} & jobs.keys()
+
+
 def test_a_changed_sweep_runs_its_own_records_again(finished):
     sweeps = {"fig4c": {"vary": {"unike": {"zeta": ["off", "random"]}}}}
     jobs = planned_again(finished, {"figures": {"sweeps": sweeps}})
@@ -412,7 +430,10 @@ def test_a_changed_sweep_runs_its_own_records_again(finished):
 
 def test_a_new_backbone_runs_no_other_again(finished):
     new = {"family": "blip2", "vqa_prompt": "question : {} short answer :"}
-    overlay = {"backbones": {"third": new}, "tables": {"table1": {"backbones": ["blip2-nano", "minigpt4-smol", "third"]}}}
+    overlay = {
+        "backbones": {"third": new},
+        "tables": {"table1": {"backbones": ["blip2-nano", "minigpt4-smol", "third"]}},
+    }
     jobs = planned_again(finished, overlay)
     assert jobs["pretrain"] == 1
     assert jobs["records"] == 3

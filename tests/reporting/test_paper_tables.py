@@ -157,7 +157,9 @@ def test_table5_rests_on_facts_that_backbones_share(tables, table_cells):
 
 def test_sessions_of_all_lengths_count_together(save, config, admission, tmp_path):
     """Two sessions of 4 and the one of 8 that holds them are one cluster: 48 edits make six."""
-    rows = config.tables["table2"].model_copy(update={"tasks": ("vqa",), "methods": ("t-patcher", "unike"), "ks": (4, 8)})
+    rows = config.tables["table2"].model_copy(
+        update={"tasks": ("vqa",), "methods": ("t-patcher", "unike"), "ks": (4, 8)}
+    )
     one = config.tables["table1"].model_copy(update={"backbones": ("right",), "tasks": ("vqa",), "methods": ("unike",)})
     small = with_tables(config, table1=one, table2=rows)
     frames = {(k, m): make_records(("right", "vqa", m), edits=48, k=k) for k in rows.ks for m in rows.methods}
