@@ -44,7 +44,7 @@ rule all:
         expand("results/{table}.{kind}", table=CONFIG.tables, kind=["csv", "md"]),
         "results/admission.md",
         FIGURES,
-        EXAMPLES,
+        ["results/qualitative.html"] * bool(ONE_STEP),
         "results/report.html",
         "results/diagnostics.csv",
         # A user's benchmark has no contact sheet.

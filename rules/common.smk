@@ -58,17 +58,13 @@ SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 # What a backbone is diagnosed on: items that it was taught, and items that it should not know.
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
 TEXT_QUESTIONS = ["benchmark/general_questions.json"]
-# What is made of one table: of the first of one-step editing (the page of examples), of the first with sessions of
-# several edits (forgetting); searches and the encoders' checks take the backbones and tasks of the first of both.
+# The tables that give the page of examples (one-step editing) and the figure of forgetting their cells; None: no such
+# table, nor page or figure. Searches take the backbones and tasks of the first table.
 ONE_STEP, SEQUENTIAL = CONFIG.first_table(several=False), CONFIG.first_table(several=True)
-FIRST = CONFIG.tables[ONE_STEP or SEQUENTIAL]
+FIRST = next(table for table in CONFIG.tables.values() if table.settings)
 FIGURES = expand(
     "results/figures/{figure}.pdf",
     figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", *["forgetting"] * bool(SEQUENTIAL), "encoder_losses"],
-)
-# The page of examples, and its part for the report.
-EXAMPLES, EXAMPLES_SHOWN = (
-    [file] * bool(ONE_STEP) for file in ("results/qualitative.html", "results/figures/qualitative.png")
 )
 # Memory of a job, MB, by what it holds: tables and figures; a backbone or its states; a backbone that is edited or trained.
 TABLES, STATES, EDITS = 1500, 2500, 4000

@@ -120,11 +120,11 @@ rule report_page:
         figures=[
             *(figure.replace(".pdf", ".png") for figure in FIGURES),
             *expand("results/figures/{figure}_mmedit.png", figure=["fig2a", *CONFIG.figures.sweeps]),
-            *EXAMPLES_SHOWN,
+            *["results/figures/qualitative.png"] * bool(ONE_STEP),
             *["results/figures/contact_sheet.png"] * EMBEDDED,
         ],
         counts=COUNTS,
-        examples=EXAMPLES,
+        examples=["results/qualitative.html"] * bool(ONE_STEP),
     output:
         page=report(
             "results/report.html",

@@ -126,6 +126,10 @@ def test_cells_of_tables_are_tasks_and_numbers_of_edits():
     assert tables["table3"].settings == [("cross", 10)] and set(tables["table3"].single_tasks) == {"vqa", "caption"}
     assert list(tables) == [f"table{number}" for number in range(1, 6)] and tables["table5"].settings == []
     assert [table.several for table in tables.values()] == [False, True, True, False, False]
+    both = {"title": "Both", "ks": [1, 4], **ROWS}
+    config = load_config(changed("tables", dict.fromkeys(("table1", "table2", "table5")) | {"both": both}))
+    assert (config.first_table(several=False), config.first_table(several=True)) == ("table4", "table3")
+    assert config.tables["both"].settings == [("vqa", 1), ("caption", 1), ("vqa", 4), ("caption", 4)]
     assert [set(tasks_of(name)) for name in ("vqa", "cross")] == [{"vqa"}, {"vqa", "caption"}]
 
 

@@ -410,6 +410,16 @@ def test_a_changed_method_runs_its_own_records_again(finished):
     assert jobs == {"records": 3, "table": 3, **PAGES}
 
 
+def test_a_table_that_is_added_runs_its_own_records_and_one_that_is_taken_away_runs_none(finished):
+    mine = {"title": "Mine", "backbones": ["blip2-nano"], "tasks": ["vqa"], "methods": ["base", "unike"], "ks": [3]}
+    assert planned_again(finished, {"tables": {"mine": mine}}) == {"records": 2, "table": 1, "report_page": 1, "all": 1}
+    one_step = {f"table{number}": None for number in (2, 3, 5)}  # nothing has sessions to forget in
+    assert planned_again(finished, {"tables": one_step}) == {"report_page": 1, "all": 1}
+    sessions = {f"table{number}": None for number in (1, 4, 5)}  # nor examples of single edits
+    jobs = planned_again(finished, {"tables": sessions})
+    assert "report_page" in jobs and not {"records", "table", "forgetting", "qualitative"} & jobs.keys()
+
+
 def test_a_changed_sweep_runs_its_own_records_again(finished):
     sweeps = {"fig4c": {"vary": {"unike": {"zeta": ["off", "random"]}}}}
     jobs = planned_again(finished, {"figures": {"sweeps": sweeps}})

@@ -103,8 +103,9 @@ class Config(Section):
     statistics: StatisticsConfig = StatisticsConfig()
 
     def first_table(self, several: bool) -> str | None:
-        """Return the first table of one-step editing, or of sessions of several edits; None: there is none."""
-        return next((name for name, each in self.tables.items() if each.settings and each.several == several), None)
+        """Return the first table of one-step editing alone, or of sessions of several edits alone; None: no such."""
+        ks = {name: [k for _, k in table.settings] for name, table in self.tables.items()}
+        return next((name for name, found in ks.items() if found and all((k > 1) == several for k in found)), None)
 
     @property
     def shown(self) -> dict[str, tuple[str, ...]]:

@@ -12,15 +12,15 @@ from naive_intervals import interval
 from unike_lib.evaluation_config import StatisticsConfig
 from unike_lib.family import families
 from unike_lib.io import write_table as write_parquet
-from unike_lib.method import methods
+from unike_lib.method import methods, paper_row, row_title
 from unike_lib.reporting.contrasts import paired_differences
 from unike_lib.reporting.markdown import cell, markdown_table
-from unike_lib.reporting.paper import paper_table
+from unike_lib.reporting.paper import paper_table, short_title
 from unike_lib.reporting.records import ROW, load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table, scores_by_cell
 from unike_lib.reporting.tables import write_diagnostics, write_table
 from unike_lib.table_config import TableConfig
-from unike_lib.table_parts import table_parts
+from unike_lib.table_parts import report_parts, table_parts
 from unike_lib.types import PROBE_KINDS, InputError
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +117,20 @@ def test_a_variant_without_a_row_in_the_paper_stands_alone(config, admission, sa
     lines = (tmp_path / "table1.md").read_text().splitlines()
     place = next(number for number, line in enumerate(lines) if line.startswith("| variant (no-zeta)"))
     assert lines[place + 1] == ""
+
+
+def test_rows_are_named_by_the_rooms_of_their_methods(config):
+    entries = config.methods | {"ft": {"method": "fine-tune"}, "mine": {"like": "unike"}}
+    titles = {"fine-tune": "FT", "unike": "UniKE", "unike-paper": "UniKE (unike-paper)", "ft": "FT (ft)"}
+    titles |= {"only-intrin": "only Intrin (only-intrin)", "mine": "variant (mine)"}
+    assert {name: row_title(entries, name) for name in titles} == titles
+    rows = {"ft": "FT", "unike-paper": "UniKE", "only-latent-ike": "only Latent-IKE", "mine": ""}
+    assert {name: paper_row(entries, name) for name in rows} == rows
+    short = {"unike": "UniKE", "unike-paper": "unike-paper", "only-intrin": "only Intrin", "mine": "mine"}
+    assert {name: short_title(name) for name in short} == short
+    run = table_parts(config, "table4")
+    assert run.titles["only-intrin"] == titles["only-intrin"] and run.paper_rows["unike"] == "UniKE"
+    assert report_parts(config).kinds["unike-paper"] == "unified" and report_parts(config).kinds["base"] == "unedited"
 
 
 def test_a_table_without_unike_has_no_differences(config, admission, save, tmp_path):

@@ -56,12 +56,7 @@ def average_of_cells(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def paper_averages(name: str, sources: Mapping[str, str]) -> pd.DataFrame:
-    """Return a table of averages of the paper and, in columns X_recomputed, what its tables of cells give.
-
-    Args:
-        name: of the table, such as "table5".
-        sources: setting -> table of cells.
-    """
+    """Return the paper's table of averages and, as X_recomputed, what its tables of cells give, by setting."""
     parts = [average_of_cells(paper_cells(source)).assign(setting=setting) for setting, source in sources.items()]
     return paper_table(name).merge(pd.concat(parts), how="left", on=["setting", "method"], suffixes=("", "_recomputed"))
 
@@ -69,13 +64,7 @@ def paper_averages(name: str, sources: Mapping[str, str]) -> pd.DataFrame:
 def average_table(
     frames: Mapping[str, pd.DataFrame], criterion: Criterion, verdicts: Mapping[str, Verdict], run: TableParts
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return a table of averages by a criterion, and UniKE minus each other method, as their CSV files have them.
-
-    Args:
-        frames: the records of the tables that it averages, by name.
-        criterion: by which edits are scored.
-        verdicts: of the admission tests, by backbone.
-        run: what the table reads of the configuration.
+    """Return a table of averages and its differences, as `cell_table` does; `frames`: records by averaged table.
 
     Raises:
         InputError: a cell without records, or edits that are in short sessions and not in the longest.
@@ -129,11 +118,8 @@ def _clusters(records: pd.DataFrame) -> dict[tuple[str, str], tuple[str, ...]]:
     }
     for file, task, case, k in edits[["file", "task", "case", "k"]].itertuples(index=False, name=None):
         if (task, case) not in clusters:
-            most = longest["k"].iloc[0]
-            raise InputError(
-                f"{file}: case {case}, task {task}: edited with K = {k} and not with K = {most}; "
-                f"averages need every edit of a table with its longest K"
-            )
+            missing = f"edited with K = {k} and not with K = {longest['k'].iloc[0]}, the longest, as averages need"
+            raise InputError(f"{file}: case {case}, task {task}: {missing}")
     return clusters
 
 
@@ -158,12 +144,10 @@ def _with_paper(averages: pd.DataFrame, run: TableParts) -> pd.DataFrame:
     known = {setting: name for setting, name in sources.items() if name is not None}
     if run.entry.paper is None or not known:
         return averages
-    names = {aim: f"paper_{aim}" for aim in THREE_AIMS} | {
-        f"{aim}_recomputed": f"paper_{aim}_recomputed" for aim in THREE_AIMS
-    }
-    paper = paper_averages(run.entry.paper, known).rename(columns={**names, "method": "paper_method"})
+    paper = paper_averages(run.entry.paper, known).set_index(["setting", "method"]).add_prefix("paper_").reset_index()
     keys = averages.assign(paper_method=averages["method"].map(run.paper_rows))
-    return keys.merge(paper, on=["setting", "paper_method"], how="left").drop(columns="paper_method")
+    keys = keys.merge(paper.rename(columns={"method": "paper_method"}), on=["setting", "paper_method"], how="left")
+    return keys.drop(columns="paper_method")
 
 
 def average_page(

@@ -100,14 +100,12 @@ def _differences(scores: Mapping[Any, EditScores], run: TableParts) -> pd.DataFr
     return pd.concat(parts, ignore_index=True).round(DECIMALS)
 
 
-def _paper_rows(paper_name: str, table: pd.DataFrame, run: TableParts) -> pd.DataFrame:
+def _paper_rows(name: str, table: pd.DataFrame, run: TableParts) -> pd.DataFrame:
     """Return the paper's row for each of our cells that has one, in columns paper_rel .. paper_m_loc."""
     keys = table[ROW].assign(
         paper_backbone=[paper_backbone(run.families[backbone]) for backbone in table["backbone"]],
         paper_method=[run.paper_rows.get(method, "") for method in table["method"]],
     )
-    paper = paper_cells(paper_name).rename(columns={kind: f"paper_{kind}" for kind in PROBE_KINDS})
-    paper = paper.rename(columns={"backbone": "paper_backbone", "method": "paper_method"})
-    return keys.merge(paper, on=["paper_backbone", "task", "k", "paper_method"]).drop(
-        columns=["paper_backbone", "paper_method"]
-    )
+    paper = paper_cells(name).set_index(["task", "k"]).add_prefix("paper_").reset_index()
+    found = keys.merge(paper, on=["paper_backbone", "task", "k", "paper_method"])
+    return found.drop(columns=["paper_backbone", "paper_method"])

@@ -95,8 +95,9 @@ def _in_words(tables: Mapping[str, pd.DataFrame], run: ReportParts) -> dict[str,
 
     `claims`: each claim by criterion; `order` and `changes`: sentences by table.
     """
-    # One-step editing first, which most claims are about.
-    cells = sorted((each for each in run.tables.values() if each.entry.settings), key=lambda each: each.entry.several)
+    cells = [each for each in run.tables.values() if each.entry.settings]
+    first = next((each for each in cells if not each.entry.several), cells[0])  # most claims are about one-step editing
+    cells.sort(key=lambda each: each is not first)
     by_criterion = []
     for criterion in MAIN:
         scored = [_of(tables, each.name, criterion) for each in cells]

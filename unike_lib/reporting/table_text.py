@@ -66,15 +66,7 @@ def page_text(
     block: Callable[[str, pd.DataFrame], Iterator[str]],
     end: Sequence[str] = (),
 ) -> str:
-    """Return a table's page: what comes first, a block of parts for each criterion, and what comes last.
-
-    Args:
-        run: what the table reads of the configuration.
-        head: below the heading.
-        tables: criterion -> its table.
-        block: of a criterion and its table.
-        end: what comes last.
-    """
+    """Return a table's page: heading, `head`, a block of parts for each criterion and its table, and `end`."""
     parts = [f"# {run.entry.title}", *head]
     titles = {each.name: criterion_title(each) for each in find_criteria(run.criteria)}
     for criterion, table in tables.items():
@@ -95,7 +87,7 @@ def cell_page(
 
     Args:
         tables: criterion -> cells.
-        differences: from `paired_differences`, with their criterion.
+        differences: by every criterion.
         verdicts: of the admission tests, by backbone.
         run: what the table reads of the configuration.
         notes: sentences about the benchmark.
