@@ -7,14 +7,14 @@ import re
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import pytest
 import torch
 from neuron_knowledge import backbone_of, make_knowledge
 from patches import changes_of, factors_of, neurons_of
 from test_patch import bake_neurons
-from tiny_models import QUERIES, make_case
+from tiny_models import LAYERS, QUERIES, make_case
 
 import unike_lib.methods
 from unike_lib.backbones.forward import answer_logits
@@ -35,6 +35,7 @@ SMALL = {
 }  # fmt: skip
 BRIEF = {"steps": 1, "batch": 2, "together": 1, "check_every": 1, "patience": 1, "rows": 2, "check": 1}
 IN_WEIGHTS = (ExtraNeurons, WeightChanges, LowRankChanges)  # an edited copy of the model says the same
+NEEDS = ("ffn_inputs", "encoders", "memory", "method_split")
 CASES = [make_case(index, target) for index, target in enumerate(["hot dog", "cat", "red owl left", "blue"])]
 REQUESTS = [CASES[1].request, CASES[2].request]
 
@@ -53,9 +54,28 @@ def seen():
         yield kinds
 
 
+class Watched(EditorSources):
+    """Sources that remember which of them were read."""
+
+    def __getattribute__(self, name):
+        if name in NEEDS:
+            vars(self).setdefault("read", set()).add(name)
+        return super().__getattribute__(name)
+
+
+class Edits(NamedTuple):
+    """A variant: its settings, the patch before any edit, both edits side by side, each alone, and what it read."""
+
+    settings: MethodSection
+    start: Patch
+    both: Patch
+    single: list[Patch]
+    sources: Watched
+
+
 @pytest.fixture(scope="module")
 def edits(tmp_path_factory, seen):
-    """Every variant of the default run: its settings, both edits side by side, and each alone."""
+    """Every variant of the default run, with edits of a tiny model."""
     torch.set_num_threads(1)
     folder = make_knowledge(tmp_path_factory.mktemp("knowledge")).folder
     write_cases(folder / "method_vqa.json", "method", "vqa", CASES)
@@ -66,13 +86,27 @@ def edits(tmp_path_factory, seen):
         small = {field: value for field, value in own if field in method.settings.model_fields}
         settings = resolve_method(default_methods(), name, None, small)
         trained = train_editor(settings, backbone, CASES[:2], CASES[2:], 0)[0] if method.train else None
-        sources = EditorSources(folder, (folder / "method_vqa.json",), trained=trained)
+        sources = Watched(folder, (folder / "method_vqa.json",), trained=trained)
         editor = build_editor(settings, backbone, sources, 0)
         both = editor.edit(REQUESTS, editor.start(2))
         single = [editor.edit([request], editor.start(1)) for request in REQUESTS]
         assert [both.failures, *(each.failures for each in single)] == [(None, None), (None,), (None,)], name
-        found[name] = settings, editor.start(1), both.patch, [each.patch for each in single]
+        found[name] = Edits(settings, editor.start(1), both.patch, [each.patch for each in single], sources)
     return found
+
+
+def test_a_room_says_what_its_editor_reads_and_where_it_begins(edits):
+    """By settings: a need that is not said has no file, one too many is waited for; frozen states end at the edit."""
+    layers = backbone_of("minigpt4").layers
+    begins = {None: layers[0], 0: None}
+    for name, each in edits.items():
+        method = method_of(default_methods(), name)
+        assert set(method.needs_of(each.settings)) == vars(each.sources).get("read", set()), name
+        first = method.first_layer(each.settings)
+        assert each.both.first_layer == begins.get(first, LAYERS + (first or 0)), name
+        assert (method.reading(each.settings) is None) == (
+            method.name != "unike" or not (each.settings.intrinsic and each.settings.latent)
+        ), name
 
 
 def said(backbone, patch, session):
@@ -101,7 +135,7 @@ def test_a_room_says_what_it_is(name):
 def test_a_session_does_not_depend_on_the_one_beside_it(edits):
     """And none of it would hold if edits did nothing."""
     backbone = backbone_of("minigpt4")
-    for name, (_, start, both, single) in edits.items():
+    for name, (_, start, both, single, _) in edits.items():
         assert both.sessions == 2 and list(map(type, both.parts)) == list(map(type, single[1].parts))
         for session in range(2):
             ours = said(backbone, both, session)
@@ -111,7 +145,7 @@ def test_a_session_does_not_depend_on_the_one_beside_it(edits):
 
 
 def test_what_changes_weights_has_a_twin_whose_weights_are_changed(edits, make_backbone):
-    for name, (settings, _, both, _) in edits.items():
+    for name, (settings, _, both, *_) in edits.items():
         kinds = [kind for kind in IN_WEIGHTS if both.part(kind) is not None]
         if not kinds or getattr(settings, "scope_neurons", False):  # these act in a part of the rows alone
             continue
@@ -149,7 +183,7 @@ def kinds_below(kind):
 
 def test_a_patch_is_what_its_tensors_say_beside_what_sessions_share(edits):
     backbone = backbone_of("minigpt4")
-    for name, (_, start, both, _) in edits.items():
+    for name, (_, start, both, *_) in edits.items():
         again = both.with_tensors(both.tensors())
         assert again.first_layer == both.first_layer, name
         assert torch.equal(said(backbone, again, 1), said(backbone, both, 1)), name
