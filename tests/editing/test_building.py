@@ -131,6 +131,8 @@ def test_a_rooms_functions_are_handed_what_they_ask_for_in_its_order(tmp_path, s
     untrained = MethodSection(method=f"{tmp_path}/mine.py:UNTRAINED")
     with pytest.raises(InputError, match="method 'untrained': there is nothing to train before an edit"):
         train_editor(untrained, "backbone", *splits, 3)
+    with pytest.raises(InputError, match=r"mine\.py:Method: expected a Method, found type"):
+        build_editor(MethodSection(method=f"{tmp_path}/mine.py:Method"), "backbone", sources, 3)
 
 
 def test_a_search_trains_on_method_training_edits_and_stops_by_those_of_development(tmp_path, splits, monkeypatch):

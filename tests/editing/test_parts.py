@@ -11,8 +11,12 @@ from tiny_models import QUERIES, VISUAL_TOKENS, WIDTH
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
 from unike_lib.editing.patch import Part, Patch, bytes_as_texts, texts_as_bytes
+from unike_lib.methods.fine_tune.weight_changes import WeightChanges
 from unike_lib.methods.ike.contexts import Contexts
 from unike_lib.methods.serac.counterfactual import CounterfactualMix
+from unike_lib.methods.shared.low_rank import LowRankChanges
+from unike_lib.methods.shared.neurons import ExtraNeurons
+from unike_lib.methods.unike.latent_shift import Slots
 from unike_lib.types import Query
 
 LAYER = 4
@@ -121,6 +125,22 @@ def test_every_part_folds_over_its_sessions(backbone, family):
     undone = both.revert(ok, Patch(3).append(factors_part(backbone)))
     rank = next(iter(next(iter(factors_of(undone).values())).values())).outputs
     assert bool((rank[1, 2:] == 0).all()) and bool((rank[[0, 2], 2:] != 0).any())
+
+
+def test_a_later_edit_leaves_layers_alone_that_it_does_not_touch(backbone, family):
+    factors = random_factors(backbone, 2)
+    neurons = {layer: random_neurons(family, 2, layer) for layer in (3, 5)}
+    shift = shifted(backbone)["shift"]
+    slots = {layer: Slots(*torch.randn(2, SESSIONS, 1, WIDTH)) for layer in (3, 5)}
+    for make, layers in (
+        (ExtraNeurons, neurons),
+        (LowRankChanges, factors),
+        (WeightChanges, dense(factors)),
+        (lambda own: replace(shift, own=own), slots),
+    ):
+        first, second = (make({layer: layers[layer]}) for layer in (3, 5))
+        both, whole = first.append(second).tensors(), {**first.tensors(), **second.tensors()}
+        assert both.keys() == whole.keys() and all(torch.equal(both[name], whole[name]) for name in whole)
 
 
 def test_a_patch_is_empty_as_long_as_its_parts_are(backbone, family):
