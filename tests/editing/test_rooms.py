@@ -174,7 +174,7 @@ def baked(backbone, patch, session):
 def test_every_kind_of_part_is_of_some_method(edits, seen):
     for module in walk_packages(unike_lib.methods.__path__, "unike_lib.methods."):
         import_module(module.name)
-    assert {kind for kind in kinds_below(Part) if kind.__module__.startswith("unike_lib.")} <= seen
+    assert {kind for kind in kinds_below(Part) if kind.__module__.startswith("unike_lib.methods.")} <= seen
 
 
 def kinds_below(kind):
