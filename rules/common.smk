@@ -56,9 +56,17 @@ SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 # What a backbone is diagnosed on: items that it was taught, and items that it should not know.
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
 TEXT_QUESTIONS = ["benchmark/general_questions.json"]
+# What is made of one table: of the first of one-step editing (the page of examples), of the first with sessions of
+# several edits (forgetting); searches and the encoders' checks take the backbones and tasks of the first of both.
+ONE_STEP, SEQUENTIAL = CONFIG.first_table(several=False), CONFIG.first_table(several=True)
+FIRST = CONFIG.tables[ONE_STEP or SEQUENTIAL]
 FIGURES = expand(
     "results/figures/{figure}.pdf",
-    figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", "forgetting", "encoder_losses"],
+    figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", *["forgetting"] * bool(SEQUENTIAL), "encoder_losses"],
+)
+# The page of examples, and its part for the report.
+EXAMPLES, EXAMPLES_SHOWN = (
+    [file] * bool(ONE_STEP) for file in ("results/qualitative.html", "results/figures/qualitative.png")
 )
 # Memory of a job, MB, by what it holds: tables and figures; a backbone or its states; a backbone that is edited or trained.
 TABLES, STATES, EDITS = 1500, 2500, 4000
@@ -139,6 +147,12 @@ def method_fields(wildcards):
 def training_fields(wildcards):
     """Those of them that the training of an editor reads."""
     return training_settings(wildcards.method, wildcards.backbone)
+
+
+def editing_fields(wildcards):
+    """A resource: the others, which building its untrained models asks for; they do not shape what is trained."""
+    values, trained = method_fields(wildcards), training_fields(wildcards)
+    return json.dumps({name: values[name] for name in values if name not in trained})
 
 
 @cache
@@ -345,18 +359,29 @@ def records_of_cells(backbones, settings, methods, repeats=REPEATS):
 
 
 def records_of(table, repeats=REPEATS):
-    """Records of every cell of one of Tables 1 to 4."""
+    """Records of every cell of a table."""
     rows = CONFIG.tables[table]
     return records_of_cells(rows.backbones, rows.settings, rows.methods, repeats)
 
 
+def cells_behind(wildcards):
+    """The tables whose cells the job's table has: itself, or those that it averages."""
+    return list(dict.fromkeys(CONFIG.tables[wildcards.table].averages.values())) or [wildcards.table]
+
+
+def records_of_table(wildcards):
+    """Records of the cells behind the job's table, by table."""
+    return {f"records_{name}": records_of(name) for name in cells_behind(wildcards)}
+
+
 def admission_of_table(wildcards):
     """Scores of the admission tests of the backbones in the job's table."""
-    return of_each_backbone("admission/{backbone}.parquet", CONFIG.tables[wildcards.table].backbones)
+    backbones = [name for table in cells_behind(wildcards) for name in CONFIG.tables[table].backbones]
+    return of_each_backbone("admission/{backbone}.parquet", dict.fromkeys(backbones))
 
 
-def of_each_backbone(pattern, backbones=CONFIG.table1.backbones, **wildcards):
-    """A file of each of some backbones, by default of those in Table 1."""
+def of_each_backbone(pattern, backbones=FIRST.backbones, **wildcards):
+    """A file of each of some backbones, by default of those in the first table."""
     return expand(f"{STAGES}/{pattern}", backbone=backbones, **wildcards)
 
 

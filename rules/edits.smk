@@ -125,9 +125,9 @@ rule tuning_trials:
     input:
         unpack(files_of_trials),
         **ASKED,
-        cases=cases_of("dev", CONFIG.table1.tasks),
-        frozen=lambda wildcards: frozen_of(wildcards.backbone, ["dev"], CONFIG.table1.tasks),
-        base=expand(f"{STAGES}/base/{{{{backbone}}}}/dev_{{task}}.parquet", task=CONFIG.table1.tasks),
+        cases=cases_of("dev", FIRST.single_tasks),
+        frozen=lambda wildcards: frozen_of(wildcards.backbone, ["dev"], FIRST.single_tasks),
+        base=expand(f"{STAGES}/base/{{{{backbone}}}}/dev_{{task}}.parquet", task=FIRST.single_tasks),
     output:
         trials=f"{STAGES}/tuning/{{backbone}}/{{method}}.csv",
     log:
@@ -144,7 +144,7 @@ rule tuning_trials:
         room=room,
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
         method=method_fields,
-        tasks=CONFIG.table1.tasks,
+        tasks=FIRST.single_tasks,
         trials=CONFIG.tuning.trials,
         edits=CONFIG.tuning.edits,
         training_edits=training_edits,

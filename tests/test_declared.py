@@ -137,6 +137,19 @@ def test_nothing_reads_a_field_that_its_rule_does_not_declare(jobs, monkeypatch)
             assert declared and [getattr(section, field) for field in declared]
 
 
+def test_a_method_has_the_settings_of_its_own_variant_and_no_defaults(jobs):
+    """In training, too: settings that act in editing alone run no training again, and are there all the same."""
+    of_methods = [job for job in jobs if "method" in job.params.get("method", {})]
+    assert {job.rule for job in of_methods} == {"records", "sweep_records", "train_editor", "tuning_trials"}
+    for job in of_methods:
+        settings = Job(job).method()
+        assert settings.model_fields_set == type(settings).model_fields.keys(), job.rule
+    nano = [job for job in of_methods if (job.rule, job.wildcards.backbone) == ("train_editor", "minigpt4-nano")]
+    trained = {job.wildcards.method: job for job in nano}
+    assert "strength" not in trained["mend"].params.method and Job(trained["mend"]).method().strength == 0.5
+    assert "scope_radius" not in trained["serac"].params.method
+
+
 def test_a_script_that_reads_an_undeclared_field_fails_and_says_so(tmp_path, monkeypatch):
     for variable in runtime.THREAD_VARIABLES:
         monkeypatch.setenv(variable, "1")  # restored afterwards

@@ -6,24 +6,15 @@ The defaults are the default run: `Config()` is what config.yaml says, and `load
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from unike_lib.backbone_config import BACKBONES, BackboneConfig
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.figure_settings import FiguresConfig, Value
 from unike_lib.knowledge_config import KnowledgeConfig
 from unike_lib.method import default_entries, default_grids, default_methods, method_of, resolve_method
-from unike_lib.section import About, Count, Entry, Fraction, Positive, Section, entries, setting
-from unike_lib.table_config import (
-    TABLE1,
-    TABLE2,
-    TABLE3,
-    TABLE4,
-    CrossTaskConfig,
-    RowsConfig,
-    SequentialConfig,
-    TableConfig,
-)
+from unike_lib.section import About, Count, Entry, Fraction, Positive, Removable, Section, entries, setting
+from unike_lib.table_config import TABLES, TableConfig, made_tables
 from unike_lib.types import TASKS, InputError
 
 
@@ -161,33 +152,38 @@ class Config(Section):
     )
     evaluation: EvaluationConfig = EvaluationConfig()
     admission: AdmissionConfig = AdmissionConfig()
-    table1: TableConfig = entries(TABLE1, "One-step editing.")
-    table2: SequentialConfig = entries(
-        TABLE2, "Sequential editing: K edits one after another, then all K are scored; Table 5 averages it too."
+    tables: Annotated[dict[str, TableConfig], Removable()] = entries(
+        TABLES, "A table each, by name: its cells, or what it averages; null takes an entry away."
     )
-    table3: CrossTaskConfig = entries(TABLE3, "Cross-task editing: half of a session's edits are VQA, half captions.")
-    table4: TableConfig = entries(TABLE4, "What each part of UniKE gives, one-step.")
     figures: FiguresConfig = FiguresConfig()
     tuning: TuningConfig = TuningConfig()
     statistics: StatisticsConfig = StatisticsConfig()
 
-    @property
-    def tables(self) -> dict[str, RowsConfig]:
-        """The tables whose cells are records, by name; a benchmark of one task has no table of mixed tasks."""
-        tables = {"table1": self.table1, "table2": self.table2, "table3": self.table3, "table4": self.table4}
-        if len(self.benchmark.tasks) < len(TASKS):
-            del tables["table3"]
-        return tables
+    def first_table(self, several: bool) -> str | None:
+        """Return the first table of one-step editing, or of sessions of several edits; None: there is none."""
+        return next((name for name, each in self.tables.items() if each.settings and each.several == several), None)
 
     @property
     def shown(self) -> dict[str, tuple[str, ...]]:
         """The backbones of each table and figure, by the section that names them."""
         sweeps = self.figures.sweeps.items()
         return {
-            **{name: table.backbones for name, table in self.tables.items()},
+            **{f"tables.{name}": table.backbones for name, table in self.tables.items()},
             "figures": self.figures.backbones,
             **{f"figures.sweeps.{name}": sweep.backbones for name, sweep in sweeps if sweep.backbones is not None},
         }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tables_have_moved(cls, values: Any) -> Any:
+        for name in TABLES.values.keys() & dict(values):
+            raise ValueError(f"{name}: tables are entries of `tables`: write tables: {{{name}: ...}}")
+        return values
+
+    @field_validator("tables")
+    @classmethod
+    def _tables_can_be_made(cls, tables: dict[str, TableConfig], info: ValidationInfo) -> dict[str, TableConfig]:
+        return made_tables(tables, info.data["benchmark"].tasks if "benchmark" in info.data else TASKS)
 
     @field_validator("seeds")
     @classmethod
@@ -201,7 +197,7 @@ class Config(Section):
         for place, names in self.shown.items():
             _require(f"{place}.backbones: unknown backbone", names, self.backbones)
         for name, table in self.tables.items():
-            _require(f"{name}.methods: unknown method", table.methods, self.methods)
+            _require(f"tables.{name}.methods: unknown method", table.methods, self.methods)
         _require("tuning.grids: unknown method", self.tuning.grids, self.methods)
         _require("figures.fig2a: unknown method", self.figures.fig2a, self.methods)
         for name, sweep in self.figures.sweeps.items():
@@ -210,7 +206,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _tasks_exist(self) -> "Config":
-        asked: dict[str, tuple[str, ...]] = {name: table.single_tasks for name, table in self.tables.items()}
+        asked = {f"tables.{name}": table.single_tasks for name, table in self.tables.items()}
         asked["figures"] = self.figures.tasks
         for name, sweep in self.figures.sweeps.items():
             asked[f"figures.sweeps.{name}"] = sweep.tasks or ()

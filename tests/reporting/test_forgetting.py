@@ -69,7 +69,7 @@ def test_the_figure_is_drawn_twice_the_same(known, save, config, tmp_path):
     longer = save(make_records(("right", "caption", "unike"), edits=8, k=4), "longer")
     for name in ("a", "b"):
         paths = {kind: tmp_path / f"{name}.{kind}" for kind in ("pdf", "png", "csv")}
-        draw_forgetting([known, other, longer], paths, config.table2.methods, config.statistics)
+        draw_forgetting([known, other, longer], paths, config.tables["table2"].methods, config.statistics)
     for kind in ("pdf", "png", "csv"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
     assert (tmp_path / "a.png").stat().st_size > 10000
