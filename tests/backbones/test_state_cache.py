@@ -162,6 +162,27 @@ def test_states_are_kept_where_methods_begin(windowed, make_backbone):
     assert cached_depths(make_backbone("blip2", (4, 5)), begin) == [4, 5, 6]
 
 
+def test_rows_are_remembered_until_the_outermost_context_ends(windowed):
+    """By their questions, all of them in their order, and by the layer; not where remembering is off."""
+    cache = windowed.cache = StateCache(windowed)
+    ask = windowed.prepare
+    assert ask(QUESTIONS) is not ask(QUESTIONS)
+    with cache.remembering():
+        known = ask(QUESTIONS)
+        with cache.remembering():
+            assert ask(QUESTIONS) is known
+            fewer = ask(QUESTIONS[:2])
+            assert fewer is not known and ask(QUESTIONS[1::-1]) is not fewer
+        assert ask(QUESTIONS) is known and ask(QUESTIONS[:2]) is fewer
+        with cache.remembering(False):
+            other = ask(QUESTIONS)
+            assert other is not known and ask(QUESTIONS) is not other
+        assert ask(QUESTIONS, 3) is not known and ask(QUESTIONS, windowed.layers[0]) is known
+        whole = windowed.run_below(windowed.encode(QUESTIONS[1::-1]))
+        assert torch.equal(ask(QUESTIONS[1::-1]).hidden, whole.hidden)
+    assert ask(QUESTIONS) is not known
+
+
 def test_files_of_others_are_refused(windowed, kept, tmp_path, make_backbone):
     other = make_backbone("minigpt4")
     other.decoder.layers.pop()
