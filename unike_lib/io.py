@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unike_lib import __version__
-from unike_lib.checksum import LIST, UNSEALED, check_content, check_listed, seal, without_checksum
+from unike_lib.checksum import LIST, UNSEALED, check_content, check_listed, seal, whole_digest, without_checksum
 from unike_lib.types import InputError
 
 if TYPE_CHECKING:
@@ -110,12 +110,6 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def whole_digest(path: Path) -> str:
-    """Return the SHA-256 of all of a file, however large: what stays the same over versions of this library."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def write_checksums(folder: Path, files: Iterable[Path]) -> None:
     """Write the list of checksums of a folder's files, which readers check them by (`sha256sum --check` can too)."""
     lines = [f"{whole_digest(file)}  {file.name}\n" for file in sorted(files)]
@@ -137,8 +131,9 @@ def read_json(path: str | Path) -> Any:
             the file and the line.
     """
     try:
-        check_listed(Path(path))
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = Path(path).read_bytes()
+        check_listed(Path(path).parent, only=Path(path).name)
+        return json.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
