@@ -44,6 +44,7 @@ rule pretrain:
     params:
         code=lib("pretrain"),
         backbone=backbone_fields("family", "vqa_prompt"),
+        layout=layout,
         pretrain=fields(CONFIG.pretrain),
         seed=CONFIG.seed,
     message:
@@ -112,6 +113,7 @@ rule smol_weights:
     params:
         code=lib("train_smol", data=["embedded/training/weights/*"]),
         backbone=backbone_fields("family", "vqa_prompt"),
+        layout=layout,
         smol=fields(CONFIG.smol),
         seed=CONFIG.seed,
     message:
@@ -186,6 +188,7 @@ rule visual:
         folder=backbone_folder,
         image_roots=IMAGE_ROOTS,
         backbone=backbone_fields("family", "dtype", "image_size"),
+        layout=layout,
         edits=pictured_edits,
     message:
         "Compute what {wildcards.backbone} sees in the pictures of the split {wildcards.split}."

@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 from unike_lib.benchmark_config import FORMATS
 from unike_lib.code_digest import code_digest, entry_digest
 from unike_lib.config import load_config
+from unike_lib.family import FAMILIES
 from unike_lib.method import METHODS, method_of, resolve_method
 from unike_lib.registry import entry_file
 from unike_lib.table_config import tasks_of
@@ -108,10 +109,20 @@ def backbone_fields(*names):
     return lambda wildcards: fields(CONFIG.backbones[wildcards.backbone], *names)
 
 
+def layout(wildcards):
+    """A digest of the file of the job's family: an edit of it runs again the jobs of its backbones."""
+    return family_digest(CONFIG.backbones[wildcards.backbone].family)
+
+
+@cache
+def family_digest(family):
+    return entry_digest(entry_file(family, *FAMILIES))
+
+
 def opens_backbone(*names):
     """Params of a rule that opens the job's backbone: where it lies, what shapes its answers, and more of its fields."""
     of_model = backbone_fields("family", "dtype", "image_size", "vqa_prompt", *names)
-    return {"folder": backbone_folder, "backbone": of_model}
+    return {"folder": backbone_folder, "backbone": of_model, "layout": layout}
 
 
 def runs_backbone(mem_mb, *names):

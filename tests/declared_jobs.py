@@ -10,6 +10,10 @@ from unittest.mock import MagicMock
 from forked_snakemake import ROOT, snakemake
 
 from unike_lib import runtime
+from unike_lib.benchmark_config import FORMATS
+from unike_lib.family import FAMILIES
+from unike_lib.method import METHODS
+from unike_lib.registry import find_entries
 
 LIBRARY = ROOT / "unike_lib"
 
@@ -84,13 +88,19 @@ def fake_library(monkeypatch):
 
     Edit cases are known by their file.
     """
+    for place in (FORMATS, FAMILIES, METHODS):  # imported with the library that there is
+        find_entries(*place)
     library = {name: MagicMock() for name in ("io", *(file.stem for file in LIBRARY.glob("*/__init__.py")))}
-    for file in LIBRARY.glob("*/*.py"):
-        library[f"{file.parent.name}.{file.stem}"] = MagicMock()
+    rooms = (
+        file for room in ("backbones/speed", "methods/*", "embedded/*") for file in LIBRARY.glob(f"{room}/[!_]*.py")
+    )
+    for file in (*LIBRARY.glob("*/*.py"), *rooms):
+        if not file.stem.endswith("settings"):
+            library[".".join(file.relative_to(LIBRARY).with_suffix("").parts)] = MagicMock()
     monkeypatch.setattr(runtime.Job, "mark", "mark")  # would read every input
     library["benchmark.cases"].read_files = lambda paths, *_, **__: list(map(KnownByFile, paths))
-    library["editing.registry"].editor_builder.side_effect = lambda settings_of, *_: settings_of({})
-    library["editing.registry"].train_editor.return_value = MagicMock(), MagicMock()
+    library["editing.building"].editor_builder.side_effect = lambda settings_of, *_: settings_of({})
+    library["editing.building"].train_editor.return_value = MagicMock(), MagicMock()
     library["evaluation.admission"].Admission().run.return_value = MagicMock(), MagicMock()
     library["evaluation.composition"].shard_cases.return_value = {}, 0
     for module, fake in library.items():

@@ -30,7 +30,7 @@ from unike_lib.table_parts import ReportParts, TableParts
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "workflow_scripts").glob("*.py"))
-DIGESTS = {"code", "room", "dialect"}  # of code: they run a job again, no script reads them
+DIGESTS = {"code", "room", "dialect", "layout"}  # of code: they run a job again, no script reads them
 SECTIONS = {
     "admission": AdmissionConfig,
     "backbone": BackboneConfig,
