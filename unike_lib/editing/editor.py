@@ -35,7 +35,7 @@ class Editor(Protocol):
 
 @dataclass(frozen=True)
 class NoEdit:
-    """Base: the unedited backbone."""
+    """The unedited backbone."""
 
     def start(self, sessions: int) -> Patch:
         """Return the identity."""
