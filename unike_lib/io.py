@@ -173,22 +173,13 @@ def read_table(path: str | Path, mark: str | None = None) -> "pd.DataFrame":
     """
     with reading(path, "Parquet file"):
         table = pq.read_table(path)
-        check_mark(path, _mark_in(table.schema), mark)
+        _check_mark(path, (table.schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode(), mark)
         return table.to_pandas()
 
 
-def table_mark(path: str | Path) -> str:
-    """Return the fingerprint in a Parquet file's metadata; raise InputError if the file is missing or damaged."""
-    with reading(path, "Parquet file"):
-        return _mark_in(pq.read_schema(path))
-
-
-def _mark_in(schema: pa.Schema) -> str:
-    return without_checksum((schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode())
-
-
-def check_mark(path: str | Path, found: str, wanted: str | None) -> None:
-    """Raise InputError, naming the file, if a wanted fingerprint differs from the one found."""
+def _check_mark(path: str | Path, entry: str, wanted: str | None) -> None:
+    """Raise InputError, naming the file, if a wanted fingerprint differs from the one in its metadata."""
+    found = without_checksum(entry)
     if wanted is not None and found != wanted:
         raise InputError(f"{path}: made from other inputs (fingerprint {found or 'missing'}, expected {wanted})")
 
@@ -220,5 +211,5 @@ def read_tensors(path: str | Path, mark: str | None = None) -> "dict[str, torch.
     from safetensors import safe_open
 
     with reading(path, "safetensors file"), safe_open(path, framework="pt") as file:
-        check_mark(path, without_checksum((file.metadata() or {}).get(FINGERPRINT, "")), mark)
+        _check_mark(path, (file.metadata() or {}).get(FINGERPRINT, ""), mark)
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
