@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from unike_lib.types import InputError
 
-# Towers with one learned position a patch; others take pictures of several sizes.
+# Towers with one learned position per patch; others take pictures of several sizes.
 FIXED_SIZE = ("blip-2", "llava")
 
 

@@ -30,7 +30,7 @@ class Editor(Protocol):
         """Return the patch of unedited sessions."""
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
-        """Install one request a session on top of earlier edits."""
+        """Install one request per session on top of earlier edits."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ STATE_COLUMNS = ("h_sem", "h_pos", "h_pos_mean", "h_neg")
 
 
 def states_schema(width: int) -> pa.Schema:
-    """Return the Parquet schema: one row a triplet and layer; states as float32 lists of length d."""
+    """Return the Parquet schema: one row per triplet and layer; states as float32 lists of length d."""
     state = pa.list_(pa.float32(), width)
     return pa.schema([("id", pa.string()), ("layer", pa.int32()), *((name, state) for name in STATE_COLUMNS)])
 
