@@ -16,7 +16,7 @@
 
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 1)
-# One job a GPU.
+# One job per GPU.
 GPUS ?= $(or $(filter-out 0,$(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU)),1)
 SNAKEMAKE_ARGS ?=
 KILLS ?= 20

@@ -66,7 +66,7 @@ def growth(options: argparse.Namespace) -> Iterator[str]:
     small, counts = subjects.random(6, 64, 64, words=200), (1_000, 3_000, 10_000, 30_000, 100_000)
     smallest = subjects.random(5, 32, 64, words=200)
     quantities: dict[str, Callable[[], scaling.Seconds]] = {
-        "edits a session": lambda: scaling.over_k(small, (1, 2, 5, 10, 20, 50, 100, 200), sessions=2),
+        "edits per session": lambda: scaling.over_k(small, (1, 2, 5, 10, 20, 50, 100, 200), sessions=2),
         "sessions side by side": lambda: scaling.over_sessions(small, (1, 2, 4, 8, 16, 32, 64), options.rounds),
         "entries, searches": lambda: scaling.over_memory(counts, 64, options.rounds),
         "triplets, states": lambda: scaling.over_triplets(smallest, counts, rounds=1),

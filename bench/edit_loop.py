@@ -1,4 +1,4 @@
-"""Seconds an edit: the naive twin against trunk / head, one session at a time and batched, on one model and edits.
+"""Seconds per edit: the naive twin against trunk / head, one session at a time and batched, on one model and edits.
 
 Naive: every step encodes the image again and runs all layers, one edit at a time. The final losses must agree, because
 a faster edit that differs is no faster edit.
@@ -53,7 +53,7 @@ def final_losses(subject: Subject, editor: Editor, size: int, most: int) -> Tens
 
 
 def measure(subject: Subject, make: MakeEditor, method: str, sessions: int, rounds: int, aim: str) -> list[Row]:
-    """Return ratios a case; the slow way is measured on a quarter of the cases."""
+    """Return ratios per case; the slow way is measured on a quarter of the cases."""
     naive, kept = make(subject.naive), make(subject.backbone)
     edits, few = len(subject.cases), -(-len(subject.cases) // 4)
     apart = float((final_losses(subject, naive, 1, few) - final_losses(subject, kept, sessions, few)).abs().max())

@@ -40,7 +40,7 @@ def step_floor(subject: Subject, trunk: Prepared, neurons: int) -> float:
 
 
 def peak_rate(size: int = 1024) -> float:
-    """Return the operations a second of a large matrix product on this machine, the best of five."""
+    """Return the operations per second of a large matrix product on this machine, the best of five."""
     matrix = torch.randn(size, size)
     best = float("inf")
     for _ in range(5):

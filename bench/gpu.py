@@ -1,4 +1,4 @@
-"""Editing at full size on a GPU: seconds an edit and peak memory of every method, states, search, against a floor.
+"""Editing at full size on a GPU: seconds per edit and peak memory of every method, states, search, against a floor.
 
     python -m bench.gpu                              # both of the paper's backbones, random, bf16; under 9 minutes
     python -m bench.gpu --tiny --device cpu          # the same on a tiny geometry: does it run?
@@ -49,7 +49,7 @@ def timed(device: torch.device) -> Iterator[list[float]]:
 
 
 def edit_and_ask(stage: Stage, editor: Editor, backbone: Backbone, count: int) -> tuple[float, float, float]:
-    """Edit `count` sessions, ask each its own question; return seconds an edit, seconds a question, peak GB."""
+    """Edit `count` sessions, ask each its own question; return seconds per edit, seconds per question, peak GB."""
     requests = [case.request for case in stage.cases[:count]]
     with timed(stage.device) as edit:
         patch = editor.edit(requests, editor.start(count)).patch
@@ -83,7 +83,7 @@ def floor_seconds(stage: Stage, method: str, count: int, rates: tuple[float, flo
 
 
 def device_rates(device: torch.device, size: int) -> tuple[float, float]:
-    """Return operations a second of a large bf16 product and bytes a second of a large copy, the best of five."""
+    """Return operations per second of a large bf16 product and bytes per second of a large copy, the best of five."""
     matrix = torch.randn(size, size, device=device).to(torch.bfloat16)
     best = [float("inf"), float("inf")]
     for _ in range(5):
@@ -123,7 +123,7 @@ def method_rows(stage: Stage, rates: tuple[float, float], deadline: float, sessi
 
 
 def states_line(stage: Stage, rates: tuple[float, float]) -> str:
-    """Say how fast states are extracted: tokens a second, and the share of the arithmetic's floor."""
+    """Say how fast states are extracted: tokens per second, and the share of the arithmetic's floor."""
     backbone, count = stage.backbone, stage.scale.questions
     queries = [stage.cases[number % len(stage.cases)].request.query for number in range(count)]
 
@@ -139,7 +139,7 @@ def states_line(stage: Stage, rates: tuple[float, float]) -> str:
         tokens = extract()
     layer = sum(parameter.numel() for parameter in backbone.decoder.layers[0].module.parameters())
     floor = 2 * tokens * layer * len(backbone.decoder.layers) / rates[0]
-    return f"State extraction: {tokens / found[0]:,.0f} tokens a second, {floor / found[0]:.0%} of the floor."
+    return f"State extraction: {tokens / found[0]:,.0f} tokens per second, {floor / found[0]:.0%} of the floor."
 
 
 def search_line(stage: Stage) -> str:
@@ -172,7 +172,7 @@ def report(options: argparse.Namespace) -> str:
         f"A large bf16 product reaches {rates[0] / 1e12:.3g} TFLOP/s, a large copy {rates[1] / 1e9:.3g} GB/s. "
         f"torch {torch.__version__}.",
     ]
-    header = ["method", "seconds an edit", "seconds a question", "peak GB", "of the floor"]
+    header = ["method", "seconds per edit", "seconds per question", "peak GB", "of the floor"]
     for place, name in enumerate(options.backbones):
         # Each backbone has its share of what is left.
         share = time.monotonic() + (deadline - time.monotonic()) / (len(options.backbones) - place)

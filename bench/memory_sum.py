@@ -28,7 +28,7 @@ class Setting:
     """What the sum depends on besides the model: the defaults are those of presets/paper.yaml and MMEdit's questions.
 
     tokens: of a question with picture and answer; answer: of these, answer tokens; entries: of the memory; states:
-    unrelated FFN inputs a layer; hidden, truth_width: of the encoders; rank, condition, reader: of MEND and KE.
+    unrelated FFN inputs per layer; hidden, truth_width: of the encoders; rank, condition, reader: of MEND and KE.
     """
 
     tokens: int = 60
@@ -104,7 +104,7 @@ def learned(config: Blip2Config, method: str, setting: Setting) -> int:
         neuron = (3 if gated else 2) * width + (2 if gated else 1)
         scale = 1 if method == "unike" else 0
         return STEPPED * SINGLE * setting.edited * (setting.neurons * neuron + scale)
-    # A factor a token that feeds an answer token, of every matrix.
+    # One factor per token that feeds an answer token, of every matrix.
     ranks = setting.tokens + (1 if method == "ke" else 0)
     return SINGLE * 2 * setting.matrices_layers * ranks * (width + inner)
 

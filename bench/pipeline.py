@@ -18,7 +18,7 @@ def measure(target: str, *settings: str) -> pd.DataFrame:
     """Make a target of the workflow from nothing in a folder of its own, one job after the other.
 
     Returns:
-        One row a part: `part`, `seconds`, `share`. "start of Python" is what is left of the jobs' times as Snakemake
+        One row per part: `part`, `seconds`, `share`. "start of Python" is what is left of the jobs' times as Snakemake
         measures them; "Snakemake" what is left of the whole run.
     """
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""How cost grows: edits a session (K), triplets, sessions side by side. Near-linear, or it is a fault."""
+"""How cost grows: edits per session (K), triplets, sessions side by side. Near-linear, or it is a fault."""
 
 import math
 import tempfile
@@ -88,7 +88,7 @@ def exponent(seconds: Seconds) -> float:
 
 
 def draw(measured: dict[str, Seconds], out: Path) -> None:
-    """Draw a panel a quantity, seconds against n on logarithmic axes, beside a line through the last point: linear."""
+    """Draw one panel per quantity: seconds against n, both logarithmic, and a straight line through the last point."""
     with style.context(STYLE):
         figure, panels = make_panels(1, len(measured), shared=False)
         for panel, (name, seconds) in zip(panels[0], measured.items(), strict=True):

@@ -1,4 +1,4 @@
-"""Seconds a case of the whole evaluation, edit and scores with generation.
+"""Seconds per case of the whole evaluation, edit and scores with generation.
 
 One session at a time against batched; every pass from the embeddings against states of the frozen layers from disk.
 """
@@ -30,7 +30,7 @@ def measure(subject: Subject, make: MakeEditor, sessions: int, rounds: int, sett
 def measure_kept(
     subject: Subject, make: MakeEditor, name: str, sessions: int, rounds: int, settings: EvaluationConfig
 ) -> list[Row]:
-    """Return the ratio a case; ways whose scores differ are not compared."""
+    """Return the ratio per case; ways whose scores differ are not compared."""
     backbone, editor = subject.backbone, make(subject.backbone)
     batched = settings.model_copy(update={"sessions": sessions})
     before = answer_before(backbone, subject.cases, batched)

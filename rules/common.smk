@@ -173,7 +173,7 @@ def trained_on_text(wildcards):
 
 
 def training_edits(wildcards):
-    """How many edits a task an editor is trained on and stopped by, by split; None: all."""
+    """How many edits per task an editor is trained on and stopped by, by split; None: all."""
     most = None if trained_on_text(wildcards) else CONFIG.backbones[wildcards.backbone].training_edits
     return {"method": most, "dev": CONFIG.tuning.edits}
 

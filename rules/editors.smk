@@ -1,4 +1,4 @@
-# Editors that are trained before any edit: once a backbone and method variant, on the method-training edits of both tasks.
+# Editors that are trained before any edit: once per backbone and method variant, on the method-training edits of both tasks.
 
 
 rule train_editor:

@@ -60,7 +60,7 @@ def test_states_and_searches_are_measured(subject):
 
 def test_growth_is_measured_and_drawn(subject, tmp_path):
     measured = {
-        "edits a session": scaling.over_k(subject, (1, 2), sessions=2),
+        "edits per session": scaling.over_k(subject, (1, 2), sessions=2),
         "sessions": scaling.over_sessions(subject, (1, 3), rounds=1),
         "triplets": scaling.over_triplets(subject, (2, 4), rounds=1),
         "search": scaling.over_memory((50, 100), 8, rounds=1),

@@ -28,7 +28,6 @@ from unike_lib.io import (
     read_json,
     read_table,
     read_tensors,
-    table_mark,
     write_checksums,
     write_json,
     write_table,
@@ -77,7 +76,7 @@ def made(path, kind):
         return UneditedAnswers.load
     if kind == "states":
         write_table(path, pd.DataFrame(states), "mark", states_schema(4))
-        return lambda file: read_states(file, "mark")
+        return read_states
     if kind == "ffn inputs":
         write_table(path, pd.DataFrame({"layer": [3, 3], "ffn_input": list(draw(2, 4).numpy())}), "mark")
         return read_ffn_inputs
@@ -190,7 +189,7 @@ def test_checksums_do_not_hide_the_fingerprint_and_change_with_nothing_else(tmp_
     for name in ("a", "b"):
         write_table(tmp_path / name, pd.DataFrame({"x": [1, 2]}), "a mark")
         write_tensors(tmp_path / f"{name}.t", {"x": torch.ones(3)}, "a mark")
-    assert table_mark(tmp_path / "a") == "a mark"
+    assert read_table(tmp_path / "a", "a mark")["x"].tolist() == [1, 2]
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "a.t").read_bytes() == (tmp_path / "b.t").read_bytes()
     with pytest.raises(InputError, match="made from other inputs"):

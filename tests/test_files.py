@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -54,10 +55,11 @@ def test_numbers_in_csv_files_have_four_decimals(tmp_path):
     assert (tmp_path / "t.csv").read_text() == "name,value,k\nx,1234.5679,10\ny,0.6667,200\n"
 
 
+@pytest.mark.parametrize("block", [70, 2**25])
 @pytest.mark.parametrize("kind", ["table", "tensors"])
-def test_a_checksum_is_the_sha256_of_the_file_with_zeros_in_its_place(tmp_path, kind, monkeypatch):
-    """In blocks of seven bytes, none of which is left out."""
-    monkeypatch.setattr(checksum, "BLOCK", 7)
+def test_a_checksum_is_the_sha256_of_the_file_with_zeros_in_its_place(tmp_path, kind, block, monkeypatch):
+    """In one block or several, no byte is left out."""
+    monkeypatch.setattr(checksum, "BLOCK", block)
     path = tmp_path / "file"
     if kind == "table":
         write_table(path, pd.DataFrame({"x": range(9)}), "mark")
@@ -67,3 +69,18 @@ def test_a_checksum_is_the_sha256_of_the_file_with_zeros_in_its_place(tmp_path, 
     found = re.search(rb"unike-sha256:([0-9a-f]{64})", content)
     blank = content[: found.start(1)] + b"0" * 64 + content[found.end(1) :]
     assert hashlib.sha256(blank).hexdigest().encode() == found[1]
+
+
+@pytest.mark.parametrize("kind", ["table", "tensors"])
+def test_a_checksum_is_found_at_either_end_of_a_long_file(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(checksum, "EDGE", 3000)
+    path, values = tmp_path / "file", np.random.default_rng(0).random(5000)
+    if kind == "table":
+        write_table(path, pd.DataFrame({"x": values}), "mark")
+    else:
+        write_tensors(path, {"x": torch.from_numpy(values)}, "mark")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged after it was written"):
+        (read_table if kind == "table" else read_tensors)(path)

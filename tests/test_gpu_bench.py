@@ -37,5 +37,5 @@ def test_the_benchmark_writes_a_whole_table_under_the_devices_name(tmp_path):
         (method, label) for method in METHODS for label in ("B = 1", "B = 3", "naive")
     ]
     assert all(float(seconds) > 0 and float(asked) > 0 for _, _, seconds, asked, _ in rows)
-    assert "100.00% of ids as exact" in shown and "tokens a second" in shown
+    assert "100.00% of ids as exact" in shown and "tokens per second" in shown
     assert text.replace(shown, "") == before.replace(before.split(BEGIN)[1].split(END)[0], "")

@@ -43,7 +43,7 @@ def test_a_byte_level_tokenizer_has_its_size_and_splits_any_text(size):
     for text in (*TEXTS, "über 9000 \u65e5\u672c"):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         assert tokenizer.decode(ids) == text and max(ids) < size
-    assert len(tokenizer(TEXTS[0])["input_ids"]) <= 1 + 9  # a word a token, as a real one
+    assert len(tokenizer(TEXTS[0])["input_ids"]) <= 1 + 9  # a word per token, as a real one
     with pytest.raises(ValueError, match="of 100 tokens cannot be made"):
         byte_tokenizer(TEXTS, 100, "</s>")
 

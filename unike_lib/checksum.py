@@ -2,14 +2,15 @@
 
 Parquet and safetensors files hold their own. A writer puts `UNSEALED` behind the fingerprint in the metadata; `seal`
 replaces its zeros by the SHA-256 of the file as it stands. (One entry with both: safetensors writes several in any
-order.) For others, `LIST` beside them has a line a file, as `sha256sum` writes and checks it. Files of other makers
+order.) For others, `LIST` beside them has one line per file, as `sha256sum` writes and checks it. Files of other makers
 have neither, and are not refused for it.
 """
 
 import hashlib
-import mmap
+import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 from unike_lib.types import InputError
 
@@ -17,18 +18,19 @@ TAG, ZEROS = b"unike-sha256:", b"0" * 64
 UNSEALED = (TAG + ZEROS).decode()
 DAMAGED = "{}: damaged after it was written (its content does not fit its checksum); delete it"
 LIST = "checksums.sha256"
-BLOCK = 2**25  # bytes hashed at once
+BLOCK, EDGE = 2**25, 2**20  # bytes hashed at once; bytes at either end of a file that have the checksum
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
 def seal(path: Path) -> None:
     """Write a file's checksum in the place that `UNSEALED` keeps for it."""
-    place, digest = _digest(path)
-    if place is None:
-        raise ValueError(f"{path}: no place for a checksum")
     with path.open("r+b") as stream:
+        place = _place(stream)
+        if place is None:
+            raise ValueError(f"{path}: no place for a checksum")
+        digest = _digest(stream, place)
         stream.seek(place)
-        stream.write(digest.encode())
+        stream.write(digest)
 
 
 def check_content(path: Path) -> None:
@@ -38,78 +40,62 @@ def check_content(path: Path) -> None:
         InputError: the file was damaged after it was written.
         OSError: it cannot be read.
     """
-    place, digest = _digest(path)
-    if place is None:
-        return
     with path.open("rb") as stream:
-        stream.seek(place)
-        found = stream.read(len(ZEROS))
-    if found != digest.encode():
-        raise InputError(DAMAGED.format(path))
-
-
-def check_listed(path: Path) -> None:
-    """Raise InputError, naming the file, if the list beside it has a checksum that its bytes do not fit.
-
-    Raises:
-        InputError: the file was damaged after it was written, or the list is broken.
-        OSError: it cannot be read.
-    """
-    _check(path, _listed(path.parent).get(path.name))
-
-
-def check_folder(folder: Path) -> None:
-    """Raise InputError, naming the file, if a file of a folder's list is missing or does not fit its checksum."""
-    for name, digest in _listed(folder).items():
-        try:
-            _check(folder / name, digest)
-        except OSError as error:
-            raise InputError(f"{folder / name}: cannot be read ({error.strerror})") from None
-
-
-def _check(path: Path, digest: str | None) -> None:
-    if digest is not None:
-        with path.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != digest:
+        place = _place(stream)
+        if place is not None:
+            digest = _digest(stream, place)
+            stream.seek(place)
+            if stream.read(len(ZEROS)) != digest:
                 raise InputError(DAMAGED.format(path))
-
-
-def _listed(folder: Path) -> dict[str, str]:
-    """Return file name -> SHA-256 of a folder's list; nothing if it has none."""
-    path, listed = folder / LIST, {}
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            found = LINE.fullmatch(line)
-            if found is None:
-                raise InputError(f"{path}: not a list of checksums (found {line[:80]!r})")
-            listed[found[2]] = found[1]
-    return listed
-
-
-def _digest(path: Path) -> tuple[int | None, str]:
-    """Return where a file's checksum stands, None if nowhere, and the SHA-256 of the file with zeros in its place."""
-    if not path.stat().st_size:
-        return None, ""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = re.search(re.escape(TAG) + b".{64}", content, re.DOTALL)
-        if found is None:
-            return None, ""
-        place, end = found.start() + len(TAG), found.end()
-        del found  # a match holds on to the map
-        _hash_span(digest, content, 0, place)
-        digest.update(ZEROS)
-        _hash_span(digest, content, end, len(content))
-    return place, digest.hexdigest()
-
-
-def _hash_span(digest: "hashlib._Hash", content: mmap.mmap, start: int, end: int) -> None:
-    """Hash bytes block by block, and let go of each: what is mapped counts as the process's memory."""
-    for first in range(start, end, BLOCK):
-        digest.update(content[first : min(first + BLOCK, end)])
-        content.madvise(mmap.MADV_DONTNEED)
 
 
 def without_checksum(entry: str) -> str:
     """Return what stands in front of the checksum in a metadata entry."""
     return entry.split(f" {TAG.decode()}")[0]
+
+
+def _place(stream: BinaryIO) -> int | None:
+    """Return where the checksum stands: safetensors begin with their metadata, Parquet ends with it; None: nowhere."""
+    for start in (0, max(0, stream.seek(0, os.SEEK_END) - EDGE)):
+        stream.seek(start)
+        found = stream.read(EDGE).find(TAG)
+        if found >= 0:
+            return start + found + len(TAG)
+    return None
+
+
+def _digest(stream: BinaryIO, place: int) -> bytes:
+    """Return the SHA-256 of a file with zeros in the place of its checksum."""
+    stream.seek(0)
+    digest = hashlib.sha256(stream.read(place % BLOCK))
+    while block := stream.read(BLOCK):  # one of them begins with the checksum
+        sealed = stream.tell() - len(block) == place
+        digest.update(ZEROS + block[len(ZEROS) :] if sealed else block)
+    return digest.hexdigest().encode()
+
+
+def whole_digest(path: Path) -> str:
+    """Return the SHA-256 of all of a file, however large: what stays the same over versions of this library."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_listed(folder: Path, only: str | None = None) -> None:
+    """Raise InputError, naming the file, if a file of a folder's list is missing or does not fit its checksum.
+
+    Args:
+        folder: without a list, nothing is checked.
+        only: the name of the one file to check.
+    """
+    path = folder / LIST
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for line in lines:
+        listed = LINE.fullmatch(line)
+        if listed is None:
+            raise InputError(f"{path}: not a list of checksums (found {line[:80]!r})")
+        digest, name = listed.groups()
+        try:
+            if only in (None, name) and whole_digest(folder / name) != digest:
+                raise InputError(DAMAGED.format(folder / name))
+        except OSError as error:
+            raise InputError(f"{folder / name}: cannot be read ({error.strerror})") from None

@@ -1,4 +1,4 @@
-"""One GPU a job, on a machine with several: Snakemake counts the GPUs that jobs use, but does not say which is whose.
+"""One GPU per job, on a machine with several: Snakemake counts the GPUs that jobs use, but does not say which is whose.
 
 Every GPU has a file, and who has locked it (flock) has the GPU. The system frees a lock however its process ends.
 """
@@ -28,7 +28,7 @@ def hold_gpu(folder: Path | None = None) -> str | None:
     SLURM a job that was given one GPU (or none by number) is left as it is; several are shared out as elsewhere.
 
     Args:
-        folder: where the locks are; None: in the folder for temporary files, one a user, or one a SLURM job.
+        folder: where the locks are; None: in the folder for temporary files, one per user, or one per SLURM job.
 
     Returns:
         The id as CUDA_VISIBLE_DEVICES now has it; None where SLURM has decided.
@@ -69,7 +69,7 @@ def usable_gpus() -> list[str]:
 
 
 def _ask_driver() -> str:
-    """Return what nvidia-smi lists, a number a line; nothing where it is not installed."""
+    """Return what nvidia-smi lists, a number per line; nothing where it is not installed."""
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unike_lib import __version__
-from unike_lib.checksum import LIST, UNSEALED, check_content, check_listed, seal, without_checksum
+from unike_lib.checksum import LIST, UNSEALED, check_content, check_listed, seal, whole_digest, without_checksum
 from unike_lib.types import InputError
 
 if TYPE_CHECKING:
@@ -110,12 +110,6 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def whole_digest(path: Path) -> str:
-    """Return the SHA-256 of all of a file, however large: what stays the same over versions of this library."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def write_checksums(folder: Path, files: Iterable[Path]) -> None:
     """Write the list of checksums of a folder's files, which readers check them by (`sha256sum --check` can too)."""
     lines = [f"{whole_digest(file)}  {file.name}\n" for file in sorted(files)]
@@ -137,8 +131,9 @@ def read_json(path: str | Path) -> Any:
             the file and the line.
     """
     try:
-        check_listed(Path(path))
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = Path(path).read_bytes()
+        check_listed(Path(path).parent, only=Path(path).name)
+        return json.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
@@ -178,22 +173,13 @@ def read_table(path: str | Path, mark: str | None = None) -> "pd.DataFrame":
     """
     with reading(path, "Parquet file"):
         table = pq.read_table(path)
-        check_mark(path, _mark_in(table.schema), mark)
+        _check_mark(path, (table.schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode(), mark)
         return table.to_pandas()
 
 
-def table_mark(path: str | Path) -> str:
-    """Return the fingerprint in a Parquet file's metadata; raise InputError if the file is missing or damaged."""
-    with reading(path, "Parquet file"):
-        return _mark_in(pq.read_schema(path))
-
-
-def _mark_in(schema: pa.Schema) -> str:
-    return without_checksum((schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode())
-
-
-def check_mark(path: str | Path, found: str, wanted: str | None) -> None:
-    """Raise InputError, naming the file, if a wanted fingerprint differs from the one found."""
+def _check_mark(path: str | Path, entry: str, wanted: str | None) -> None:
+    """Raise InputError, naming the file, if a wanted fingerprint differs from the one in its metadata."""
+    found = without_checksum(entry)
     if wanted is not None and found != wanted:
         raise InputError(f"{path}: made from other inputs (fingerprint {found or 'missing'}, expected {wanted})")
 
@@ -225,5 +211,5 @@ def read_tensors(path: str | Path, mark: str | None = None) -> "dict[str, torch.
     from safetensors import safe_open
 
     with reading(path, "safetensors file"), safe_open(path, framework="pt") as file:
-        check_mark(path, without_checksum((file.metadata() or {}).get(FINGERPRINT, "")), mark)
+        _check_mark(path, (file.metadata() or {}).get(FINGERPRINT, ""), mark)
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)

@@ -195,14 +195,13 @@ def setting(
     return Field(default, description=sentence, json_schema_extra=about, **bounds)
 
 
-def entries(entry: Entry, sentence: str, source: str = "", **bounds: Any) -> Any:
+def entries(entry: Entry, sentence: str, **bounds: Any) -> Any:
     """Return a field whose default is made of entries by name, or of values that each have a source."""
-    about = About(source, entry=entry)
     return Field(
         default_factory=lambda: entry.plain,
         validate_default=True,
         description=sentence,
-        json_schema_extra=about,
+        json_schema_extra=About(entry=entry),
         **bounds,
     )
 

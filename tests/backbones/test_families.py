@@ -239,7 +239,7 @@ def test_a_saved_folder_is_a_backbone(tiny, tmp_path):
 def test_pictures_cut_into_tiles_are_refused():
     tiny = tiny_family("smolvlm")
     tiny.processor.image_processor.do_image_splitting = True
-    with pytest.raises(InputError, match="one tile a picture, found 5 for 1"):
+    with pytest.raises(InputError, match="one tile per picture, found 5 for 1"):
         embed_images(tiny.model, tiny.processor.image_processor, [picture("one").resize((32, 32))])
 
 

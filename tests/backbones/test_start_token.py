@@ -62,7 +62,7 @@ def their_ids(tiny, query):
 
 
 def test_the_start_token_stands_between_the_picture_and_the_text(tiny):
-    """[visual tokens] start text, and start text without a picture; one start token a row, in front of a context."""
+    """[visual tokens] start text, and start text without a picture; one start token per row, in front of a context."""
     batch = tiny.backbone.encode(QUERIES)
     for row, query in enumerate(QUERIES):
         ids, count = our_ids(tiny.backbone, batch, row), 0 if query.image is None else VISUAL_TOKENS

@@ -45,7 +45,7 @@ def kept(windowed, tmp_path):
 
 @pytest.fixture
 def ran(windowed, monkeypatch):
-    """The layers that were run, one entry a call."""
+    """The layers that were run, one entry per call."""
     seen = []
     for layer in windowed.decoder.layers:
         forward = layer.forward

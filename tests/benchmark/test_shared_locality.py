@@ -26,7 +26,7 @@ REAL = Path(__file__).parents[2].parent / "shared" / "mmedit"
 TASKS = ("vqa", "caption")
 LEARNED = ("pool", "method", "dev")
 KINDS = ("t_loc", "m_loc", "edited", "probed")
-EVALUATED, TRAINED = 24, 240  # records a task
+EVALUATED, TRAINED = 24, 240  # records per task
 
 
 @cache
@@ -61,7 +61,7 @@ def made_up(task, name, count):
             "pred": "",
             "rephrase": f"{task} {name} rephrased {number} ?",
             "alt": "new",
-            "image": f"{task}-{name}-{number // 2 if name == 'train' else number}.png",  # train: two edits a picture
+            "image": f"{task}-{name}-{number // 2 if name == 'train' else number}.png",  # train: two edits per picture
             "image_rephrase": f"{task}-{name}-r{number}.png",
             "loc": f"{task} {name} who wrote {number} ?",
             "loc_ans": "old",

@@ -165,7 +165,7 @@ def test_intrin_and_ike_train_neurons_behind_the_context(backbone, cases):
 
 
 def test_behind_long_contexts_sessions_are_edited_in_parts(backbone, cases, monkeypatch):
-    """Two edits a session, one session at a time and all at once."""
+    """Two edits per session, one session at a time and all at once."""
     told = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=0), cases)
     scoped = {"edit_slots": True, "retrieval_temperature": 0.5, "alpha": "scoped"}
     editor = replace(unike(backbone, steps=1, **scoped), ike=told)

@@ -53,7 +53,7 @@ def dense(factors):
 
 
 def logits(backbone, patch=None):
-    """[session, query, token, vocabulary]: every query once a session, rows ordered by session."""
+    """[session, query, token, vocabulary]: every query once per session, rows ordered by session."""
     batch = backbone.encode(QUERIES * (patch.sessions if patch else 1))
     return backbone.forward(backbone.run_below(batch), patch).unflatten(0, (-1, len(QUERIES)))
 

@@ -44,7 +44,7 @@ class Run:
         self.folder, self.log = folder, folder / "drivers.log"
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
         command += ["--directory", str(folder), "--configfile", str(ROOT / "presets" / "smoke.yaml")]
-        # Several parts a job; no lock: a killed driver leaves its lock behind, which `--unlock` would remove.
+        # Several parts per job; no lock: a killed driver leaves its lock behind, which `--unlock` would remove.
         command += ["--config", "evaluation={sessions: 2}", "--nolock", "--cores", str(cores)]
         self.command = [*command, "--keep-going", "--rerun-incomplete", "--", target]
         self.drivers: list[subprocess.Popen[bytes]] = []

@@ -74,7 +74,7 @@ def test_states_are_attention_inputs_at_the_named_tokens(tmp_path, backbone, cas
     write_triplets(collect_triplets(backbone, cases, 100, 16, 0), tmp_path / "t.parquet", "mark")
     triplets = read_triplets(tmp_path / "t.parquet")
     extract_states(backbone, tmp_path / "t.parquet", tmp_path / "s.parquet", "mark")
-    states = read_states(tmp_path / "s.parquet", "mark")
+    states = read_states(tmp_path / "s.parquet")
     assert set(states) == set(backbone.layers)
     names, seen = backbone.decoder.names, {}
     for layer in backbone.layers:
@@ -123,8 +123,6 @@ def test_states_that_are_not_finite_are_refused(tmp_path, backbone, cases):
     write_table(tmp_path / "bad.parquet", table, "mark", pq.read_schema(tmp_path / "s.parquet"))
     with pytest.raises(InputError, match="field 'h_neg' is not finite"):
         read_states(tmp_path / "bad.parquet")
-    with pytest.raises(InputError, match="made from other inputs"):
-        read_states(tmp_path / "s.parquet", "another mark")
 
 
 def test_ffn_inputs_are_those_of_edited_and_of_text_only_questions(tmp_path, backbone, family, cases):

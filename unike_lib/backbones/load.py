@@ -22,7 +22,7 @@ from unike_lib.backbones.speed.upcast_linear import multiplies_slowly, widen
 from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import load_blip2
 from unike_lib.backbones.visual import VisualStore
-from unike_lib.checksum import check_folder
+from unike_lib.checksum import check_listed
 from unike_lib.family import InputForm, find_family
 from unike_lib.types import InputError
 
@@ -39,7 +39,7 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
             f"device: {config.device}: PyTorch {torch.__version__} sees no GPU here; set the backbone's device to cpu, "
             f"or install a build of PyTorch for this machine's CUDA"
         )
-    check_folder(Path(folder))
+    check_listed(Path(folder))
     model_type = check_architecture(folder, config.family)
     load = load_blip2 if model_type == "blip-2" else partial(load_whole, AutoModelForImageTextToText)
     placing = {"device_map": "auto"} if config.device == "auto" else {}

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from unike_lib.types import InputError
 
-# Towers with one learned position a patch; others take pictures of several sizes.
+# Towers with one learned position per patch; others take pictures of several sizes.
 FIXED_SIZE = ("blip-2", "llava")
 
 
@@ -79,7 +79,7 @@ def check_pixels(model: Any, pixels: Tensor) -> None:
     if found != (size, size):
         raise InputError(
             f"image processor: pictures of {found[0]} x {found[1]} pixels, but the model takes {size} x {size}; set "
-            "the backbone's image_size, or mend size in preprocessor_config.json"
+            "the backbone's image_size, or correct size in preprocessor_config.json"
         )
 
 

@@ -56,7 +56,7 @@ class TowerShape:
 
     @property
     def tokens(self) -> int:
-        """Tokens an image: the patches and one identity token of each tile."""
+        """Tokens per image: the patches and one identity token of each tile."""
         return self.tiles * (self.grid**2 + 1)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Visual tokens of images, computed once a backbone and kept on disk."""
+"""Visual tokens of images, computed once per backbone and kept on disk."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,7 +57,7 @@ def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
     grids = {"image_grid_thw": inputs["image_grid_thw"]} if "image_grid_thw" in inputs else {}
     tiles = len(inputs["image_grid_thw"]) if grids else pixels.shape[:-3].numel()
     if tiles != len(images):
-        raise InputError(f"image processor: expected one tile a picture, found {tiles} for {len(images)} pictures")
+        raise InputError(f"image processor: expected one tile per picture, found {tiles} for {len(images)} pictures")
     check_pixels(model, pixels)
     parameter = next(model.parameters())
     grids = {name: grid.to(parameter.device) for name, grid in grids.items()}
@@ -70,7 +70,7 @@ def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
 def extract_visual(
     model: Any, processor: Any, names: Sequence[str], load: Callable[[str], Image], out: Path, mark: str
 ) -> None:
-    """Write the visual tokens of images, one entry an image name.
+    """Write the visual tokens of images, one entry per image name.
 
     Args:
         model: the whole multimodal model.

@@ -91,7 +91,7 @@ def require_images(missing: Sequence[MissingImage]) -> None:
 
 
 def counts_notes(path: Path) -> list[str]:
-    """Say, a sentence a file, what of it is left out of the run, and why, and what it shares with other splits.
+    """Say, a sentence per file, what of it is left out of the run, and why, and what it shares with other splits.
 
     Nothing is said of whole files that share nothing.
     """

@@ -1,4 +1,4 @@
-"""How much of the evaluation's locality a user's files hold in other splits: counted, and said in a sentence a file."""
+"""How much of the evaluation's locality a user's files hold in other splits: counted, in a sentence per file."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

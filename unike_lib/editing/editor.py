@@ -30,12 +30,12 @@ class Editor(Protocol):
         """Return the patch of unedited sessions."""
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
-        """Install one request a session on top of earlier edits."""
+        """Install one request per session on top of earlier edits."""
 
 
 @dataclass(frozen=True)
 class NoEdit:
-    """Base: the unedited backbone."""
+    """The unedited backbone."""
 
     def start(self, sessions: int) -> Patch:
         """Return the identity."""

@@ -21,7 +21,7 @@ def objective(means: Mapping[str, float]) -> float:
 
 @torch.no_grad()
 def token_scores(backbone: Backbone, editor: Editor, cases: Sequence[EditCase], sessions: int) -> dict[str, float]:
-    """Return the mean share of right answer tokens (locality: unchanged ones) after one edit a case, by probe kind.
+    """Return the mean share of right answer tokens (locality: unchanged ones) after one edit per case, by probe kind.
 
     sessions: edits made side by side; does not change the result beyond rounding.
     """

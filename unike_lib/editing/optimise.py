@@ -34,5 +34,5 @@ def descend(
 
 
 def failures(finite: Tensor) -> tuple[str | None, ...]:
-    """Return one reason a session: None, or that its loss stopped being finite."""
+    """Return one reason per session: None, or that its loss stopped being finite."""
     return tuple(None if ok else "loss is not finite" for ok in finite.tolist())

@@ -23,7 +23,7 @@ ROWS = 64
 
 
 def extract_states(backbone: Backbone, triplets: Path, out: Path, mark: str) -> None:
-    """Write h_sem, h_pos, h_pos_mean, h_neg of every triplet and edited layer, one row group a batch of triplets.
+    """Write h_sem, h_pos, h_pos_mean, h_neg of every triplet and edited layer, one row group per batch of triplets.
 
     `s` = LN1(h) is recorded: h_sem at the last prompt token, h_pos and h_neg at the last token of Q + A_pos and of
     Q + A_neg; h_pos_mean is the mean over the tokens of A_pos.
@@ -106,7 +106,7 @@ def _fixed_lists(states: Tensor) -> pa.Array:
 
 
 def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int, out: Path, mark: str) -> None:
-    """Write up to `limit` FFN inputs q = LN2(x) a layer, for the memory losses of T-Patcher and UniKE.
+    """Write up to `limit` FFN inputs q = LN2(x) per layer, for the memory losses of T-Patcher and UniKE.
 
     They come from the pool's edited and text-only questions, at the last prompt token and the answer tokens, evenly
     spaced over the pool.

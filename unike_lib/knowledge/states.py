@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from unike_lib.io import check_fields, check_mark, read_table, reading, table_mark
+from unike_lib.io import check_fields, read_table, reading
 from unike_lib.types import InputError
 
 VALUE_COLUMNS = {"last": "h_pos", "answer_mean": "h_pos_mean"}
@@ -16,19 +16,17 @@ STATE_COLUMNS = ("h_sem", "h_pos", "h_pos_mean", "h_neg")
 
 
 def states_schema(width: int) -> pa.Schema:
-    """Return the Parquet schema: one row a triplet and layer; states as float32 lists of length d."""
+    """Return the Parquet schema: one row per triplet and layer; states as float32 lists of length d."""
     state = pa.list_(pa.float32(), width)
     return pa.schema([("id", pa.string()), ("layer", pa.int32()), *((name, state) for name in STATE_COLUMNS)])
 
 
-def read_states(path: Path, mark: str | None = None) -> dict[int, dict[str, Tensor]]:
+def read_states(path: Path) -> dict[int, dict[str, Tensor]]:
     """Return layer -> column -> states [triplet, d], in triplet order.
 
     Raises:
-        InputError: the file is missing, broken, empty, made from other inputs, or holds a state that is not finite.
+        InputError: the file is missing, broken, empty, or holds a state that is not finite.
     """
-    if mark is not None:
-        check_mark(path, table_mark(path), mark)
     layers: dict[int, dict[str, list[np.ndarray]]] = {}
     with reading(path, "Parquet file of hidden states"), pq.ParquetFile(path) as file:
         check_fields(path, file.schema_arrow.names, ("id", "layer", *STATE_COLUMNS))

@@ -1,4 +1,4 @@
-"""The word-level tokenizer: one token a word, indifferent to case and to the space before a mark."""
+"""The word-level tokenizer: one token per word, indifferent to case and to the space before a mark."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The contact sheet: one cell an edit, every text on it, and a named error for a missing picture."""
+"""The contact sheet: one cell per edit, every text on it, and a named error for a missing picture."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """Half-precision weights on a CPU that cannot multiply them: each matrix is widened to float32 while it is used.
 
 With AVX2 and no AVX-512, torch multiplies bfloat16 and float16 matrices about seven times slower than float32 ones;
-widening costs memory traffic once a pass, whatever the number of rows. Weights stay in half precision and frozen.
+widening costs memory traffic once per pass, whatever the number of rows. Weights stay in half precision and frozen.
 """
 
 from types import MethodType

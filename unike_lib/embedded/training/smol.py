@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import input_form
 from unike_lib.backbones.tower import Blip2WithTower
-from unike_lib.checksum import check_folder
+from unike_lib.checksum import check_listed, whole_digest
 from unike_lib.config import SmolConfig
 from unike_lib.embedded.training import lora
 from unike_lib.embedded.training.connector import (
@@ -35,7 +35,7 @@ from unike_lib.embedded.training.qformer import train_qformer
 from unike_lib.embedded.training.row_sampler import read_lessons
 from unike_lib.embedded.training.tower_features import BASIS, read_tower_features, training_scenes
 from unike_lib.embedded.training.word_tokenizer import IMAGE, token_id
-from unike_lib.io import read_table, read_tensors, whole_digest, write_tensors
+from unike_lib.io import read_table, read_tensors, write_tensors
 from unike_lib.types import InputError
 
 SHIPPED = Path(__file__).parent / "weights" / "minigpt4_smol.safetensors"
@@ -129,7 +129,7 @@ def smol_model(
     base: Path, tokenizer: PreTrainedTokenizerFast, basis: dict[str, Tensor], classes: int
 ) -> Blip2WithTower:
     """Return tower, untrained Q-Former and the base language model in float32 as one model, all frozen but the eyes."""
-    check_folder(base)
+    check_listed(base)
     language_model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     model = assemble_model(language_model.config.to_dict(), tokenizer, basis, classes)
     model.language_model = language_model.requires_grad_(False)

@@ -41,7 +41,7 @@ class FineTune:
         return Patch(sessions)
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
-        """Install one request a session; changes add to those of earlier edits.
+        """Install one request per session; changes add to those of earlier edits.
 
         So many sessions are trained at once as the optimiser has room for: whole matrices are large.
         """

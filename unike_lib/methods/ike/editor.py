@@ -97,11 +97,11 @@ class Ike:
         return Patch(sessions)
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
-        """Put one more fact a session into its context."""
+        """Put one more fact per session into its context."""
         return Outcome(self.told(requests, onto), (None,) * len(requests))
 
     def told(self, requests: Sequence[EditRequest], onto: Patch) -> Patch:
-        """Return the patch whose contexts tell one more fact a session."""
+        """Return the patch whose contexts tell one more fact per session."""
         contexts = onto.part(Contexts)
         earlier = [""] * len(requests) if contexts is None else list(contexts.texts)
         fresh = [session for session, context in enumerate(earlier) if not context]

@@ -68,7 +68,7 @@ class MatrixConditioner(nn.Module):
 
 
 class KeNetwork(EditNetwork):
-    """One reader, and a conditioner a matrix."""
+    """One reader, and a conditioner per matrix."""
 
     def __init__(self, matrices: tuple[Matrix, ...], width: int, settings: KeMethod) -> None:
         super().__init__()

@@ -107,7 +107,7 @@ class FactorTransform(nn.Module):
 
 
 class MendNetwork(EditNetwork):
-    """The transforms of all shapes and a learned edit learning rate a matrix: dW = -rate sum_t delta'_t u'_t^T."""
+    """The transforms of all shapes and a learned edit learning rate per matrix: dW = -rate sum_t delta'_t u'_t^T."""
 
     def __init__(self, matrices: tuple[Matrix, ...], rank: int, edit_rate: float) -> None:
         super().__init__()

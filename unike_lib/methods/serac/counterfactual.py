@@ -39,7 +39,7 @@ class Router(Protocol):
 
         Args:
             queries: the questions.
-            edits: one edit a question, with its target as the answer.
+            edits: one edit per question, with its target as the answer.
             answers: token ids that follow each question.
             read: how many positions of each row are wanted: the last ones of edit, prompt and answer.
 

@@ -253,7 +253,7 @@ class Serac:
         return Patch(sessions, (self._storing([()] * sessions),))
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
-        """Store one request a session, as text."""
+        """Store one request per session, as text."""
         edits = [(replace(request.query, image=None),) for request in requests]
         return Outcome(onto.append(self._storing(edits)), (None,) * len(requests))
 

@@ -132,7 +132,7 @@ class CounterfactualLoss:
         self.rng = random.Random(f"targets {seed}")
 
     def __call__(self, cases: Sequence[EditCase]) -> Tensor:
-        """Return the loss of a batch of edits, in nats a token."""
+        """Return the loss of a batch of edits, in nats per token."""
         backbone, heads, answers = self.models.backbone, [], []
         for case in cases:
             target = self._target(backbone.answer_ids(case.request.target))

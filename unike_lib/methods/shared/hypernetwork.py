@@ -70,11 +70,11 @@ def edit_gradients(
 ) -> tuple[Tensor, dict[Matrix, LowRank]]:
     """Return each row's edit loss [row] and its gradient by the weight of each matrix of the backbone, as factors.
 
-    The factors of a matrix are the gradients delta at its output and its inputs u, one a token: the gradient is
+    The factors of a matrix are the gradients delta at its output and its inputs u, one per token: the gradient is
     sum_t delta_t u_t^T (MEND, section 2). Tokens without a gradient, padding among them, are left out.
 
     Reading: the gradient is that of the target's cross-entropy summed over its tokens. MMEdit takes the mean, but
-    trains an editor a task; here one serves short answers and captions, and must write each token as firmly.
+    trains an editor per task; here one serves short answers and captions, and must write each token as firmly.
     """
     watched = WatchedMatrices(tuple(matrices))
     with torch.enable_grad():
@@ -126,7 +126,7 @@ class NetworkEditor:
 
     @torch.no_grad()
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
-        """Install one request a session; weight changes add to those of earlier edits."""
+        """Install one request per session; weight changes add to those of earlier edits."""
         patch, finite = self.edited(requests, onto)
         return Outcome(patch.revert(finite, onto), failures(finite))
 

@@ -1,4 +1,4 @@
-"""Changes of weight matrices as factors: what a hypernetwork's edit leaves behind, never a full matrix a session."""
+"""Changes of weight matrices as factors: what a hypernetwork's edit leaves behind, never a full matrix per session."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ from unike_lib.editing.patch import Part, by_session
 class LowRank:
     """Every session's change of one weight matrix, sum_r outputs_r inputs_r^T.
 
-    outputs [session, rank, out]; inputs [session, rank, in]. A gradient has this form, with a rank a token: outputs are
-    then the gradients delta at the matrix's output, inputs its input u.
+    outputs [session, rank, out]; inputs [session, rank, in]. A gradient has this form, with a rank per token: outputs
+    are then the gradients delta at the matrix's output, inputs its input u.
     """
 
     outputs: Tensor

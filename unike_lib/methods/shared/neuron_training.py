@@ -65,7 +65,7 @@ def own_tokens(answers: Tensor, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class NeuronTrainer:
-    """Trains new neurons in the edited layers for one request a session.
+    """Trains new neurons in the edited layers for one request per session.
 
     ffn_inputs: layer -> unrelated FFN inputs [state, d] for the memory loss.
     """

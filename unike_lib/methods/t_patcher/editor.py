@@ -29,7 +29,7 @@ class TPatcher:
         return Patch(sessions)
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
-        """Install one request a session; earlier neurons stay frozen beside the new ones."""
+        """Install one request per session; earlier neurons stay frozen beside the new ones."""
         trunk = request_trunk(self.trainer.backbone, requests)
         neurons = NeuronSource(self.trainer.new_neurons(requests, trunk, onto))
         finite = self.trainer.train(neurons.parameters, trunk, onto, neurons)

@@ -93,7 +93,7 @@ class Unike:
         return Patch(sessions, () if self.shift is None else (self.shift,))
 
     def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
-        """Install one request a session; behind long contexts, a part of the sessions after the other."""
+        """Install one request per session; behind long contexts, a part of the sessions after the other."""
         size = self._at_once(requests, onto)
         spans = [range(start, min(start + size, len(requests))) for start in range(0, len(requests), size)]
         parts = [self._edit([requests[index] for index in span], onto.select(span)) for span in spans]

@@ -51,7 +51,7 @@ class LatentShift(Part):
     """a' = (1 - alpha) a + alpha h_know, with h_know attended over the top-k states of a memory.
 
     Reading: alpha = max(0, cos(Enc_sem(m), s_last)), where m is the head-averaged attention-weighted mixture of the
-    retrieved h_pos at the last prompt token (the space Enc_sem was trained on); one scalar a row and layer, for all
+    retrieved h_pos at the last prompt token (the space Enc_sem was trained on); one scalar per row and layer, for all
     tokens of the row. The other readings are the fields' other values; methods.UnikeMethod says what each means.
 
     own: layer -> entries that each session has besides the memory's, which all share.
