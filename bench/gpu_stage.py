@@ -15,13 +15,13 @@ from tools.random_models import START, byte_tokenizer, geometry, random_model
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.load import input_form
 from unike_lib.backbones.visual import embed_images
+from unike_lib.config.base import MethodSection
 from unike_lib.editing.building import EditorSources, build_editor, train_editor
 from unike_lib.editing.editor import Editor
 from unike_lib.family import find_family
 from unike_lib.knowledge.encoders import Encoder, LayerEncoders
 from unike_lib.knowledge.memory import Memory
 from unike_lib.method import default_methods, methods
-from unike_lib.section import MethodSection
 from unike_lib.types import EditCase, EditRequest, Probe, Query
 
 BACKBONES = {"blip2-opt-2.7b": "blip2", "minigpt4-vicuna-7b": "minigpt4"}

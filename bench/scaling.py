@@ -17,7 +17,7 @@ from bench.subjects import Subject
 from unike_lib.io import write_table
 from unike_lib.knowledge.extraction import extract_states
 from unike_lib.knowledge.memory import Memory
-from unike_lib.reporting.drawing import STYLE, make_panels, save_figure
+from unike_lib.reporting.plotting import STYLE, make_panels, save_figure
 
 STEPS = 5
 Seconds = dict[int, float]

@@ -11,9 +11,9 @@ from bench.subjects import Subject
 from bench.timing import Row, compare, in_turn
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.speed.state_cache import StateCache, cache_states, cached_depths
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
-from unike_lib.evaluation_config import EvaluationConfig
 
 
 def measure(subject: Subject, make: MakeEditor, sessions: int, rounds: int, settings: EvaluationConfig) -> list[Row]:

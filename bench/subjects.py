@@ -19,7 +19,7 @@ from unike_lib.backbones.load import load_backbone, load_processor
 from unike_lib.backbones.visual import VisualStore, embed_images
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.images import load_image
-from unike_lib.config import Config, load_config
+from unike_lib.config.run import Config, load_config
 from unike_lib.family import find_family
 from unike_lib.knowledge.states import read_ffn_inputs
 from unike_lib.types import PROBE_KINDS, EditCase, EditRequest, Probe, Query

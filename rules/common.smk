@@ -9,15 +9,15 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from unike_lib.benchmark_config import FORMATS
+from unike_lib.config.benchmark import FORMATS
 from unike_lib.code_digest import code_digest, entry_digest
-from unike_lib.config import load_config
+from unike_lib.config.run import load_config
 from unike_lib.criterion import CRITERIA, find_criteria
 from unike_lib.family import FAMILIES
 from unike_lib.method import METHODS, method_of, resolve_method
 from unike_lib.io import fingerprint
 from unike_lib.registry import entry_file
-from unike_lib.table_config import tasks_of
+from unike_lib.config.tables import tasks_of
 from unike_lib.table_parts import report_parts, table_parts
 from unike_lib.types import InputError
 

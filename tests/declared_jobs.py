@@ -10,7 +10,7 @@ from unittest.mock import MagicMock
 from forked_snakemake import ROOT, snakemake
 
 from unike_lib import runtime
-from unike_lib.benchmark_config import FORMATS
+from unike_lib.config.benchmark import FORMATS
 from unike_lib.criterion import CRITERIA
 from unike_lib.family import FAMILIES
 from unike_lib.method import METHODS
@@ -96,7 +96,7 @@ def fake_library(monkeypatch):
         file for room in ("backbones/speed", "methods/*", "embedded/*") for file in LIBRARY.glob(f"{room}/[!_]*.py")
     )
     for file in (*LIBRARY.glob("*/*.py"), *rooms):
-        if not file.stem.endswith("settings") and file.parent.name != "criteria":
+        if not file.stem.endswith("settings") and file.parent.name not in ("config", "criteria"):
             library[".".join(file.relative_to(LIBRARY).with_suffix("").parts)] = MagicMock()
     monkeypatch.setattr(runtime.Job, "mark", "mark")  # would read every input
     library["benchmark.cases"].read_files = lambda paths, *_, **__: list(map(KnownByFile, paths))

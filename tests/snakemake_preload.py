@@ -9,7 +9,7 @@ from snakemake import cli
 # Those of Snakemake that it imports late; of the library, what the rules import (a planned copy takes its own).
 SNAKEMAKE = ("api", "storage", "report", "script")
 OTHERS = ("pandas", "jsonschema", "nbformat", "smart_open")
-LIBRARY = ("code_digest", "config", "originals", "setting_list", "table_config", "table_parts")
+LIBRARY = ("code_digest", "config.run", "config.tables", "table_parts")
 
 for name in (*(f"snakemake.{each}" for each in SNAKEMAKE), *OTHERS, *(f"unike_lib.{each}" for each in LIBRARY)):
     import_module(name)

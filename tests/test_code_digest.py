@@ -19,7 +19,7 @@ def library(tmp_path):
     (folder / "b.py").write_text("def f():\n    from unike_lib.pack import c\n    return c\n")
     (folder / "pack" / "c.py").write_text("from unike_lib import a\n")
     (folder / "pack" / "__init__.py").write_text("")
-    (folder / "d.py").write_text("from unike_lib.config import Config\n")
+    (folder / "d.py").write_text("from unike_lib.config.run import Config\n")
     (folder / "config.py").write_text("")
     (folder / "configure.py").write_text("")
     (folder / "table.csv").write_text("1\n")

@@ -15,12 +15,12 @@ from mmedit_records import record, write, write_stage
 from PIL import Image
 from tiny_models import tiny_model
 
-from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import load_model
 from unike_lib.backbones.visual import VisualStore
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.images import load_image
 from unike_lib.checksum import LIST
+from unike_lib.config.backbones import BackboneConfig
 from unike_lib.editing.building import EditorSources
 from unike_lib.evaluation.unedited_answers import UneditedAnswers
 from unike_lib.io import (

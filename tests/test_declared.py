@@ -10,17 +10,17 @@ from declared_jobs import fake_library, made_up_job, run_script
 from pydantic import create_model
 
 from unike_lib import runtime
-from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones import load
-from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.code_digest import library_files
-from unike_lib.config import PretrainConfig, SmolConfig
-from unike_lib.evaluation_config import AdmissionConfig, EvaluationConfig, StatisticsConfig
-from unike_lib.figure_settings import FiguresConfig, SpacesConfig, SweepConfig
-from unike_lib.knowledge_config import EncoderConfig
+from unike_lib.config.backbones import BackboneConfig
+from unike_lib.config.base import UndeclaredError
+from unike_lib.config.benchmark import BenchmarkConfig
+from unike_lib.config.evaluation import AdmissionConfig, EvaluationConfig, StatisticsConfig
+from unike_lib.config.figures import FiguresConfig, SpacesConfig, SweepConfig
+from unike_lib.config.knowledge import EncoderConfig
+from unike_lib.config.run import PretrainConfig, SmolConfig
 from unike_lib.methods.unike.settings import UnikeMethod
 from unike_lib.runtime import Declared, Job, Stage
-from unike_lib.section import UndeclaredError
 from unike_lib.table_parts import ReportParts, TableParts
 
 ROOT = Path(__file__).parents[1]

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from unike_lib.figure_settings import FiguresConfig, SweepConfig
+from unike_lib.config.figures import FiguresConfig, SweepConfig
 
 LINES = {"shape": "lines", "vary": {"unike": {"top_k": [8, 40]}}}
 

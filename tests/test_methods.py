@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
+from unike_lib.config.base import setting_text
 from unike_lib.method import resolve_method
-from unike_lib.section import setting_text
 
 METHODS = {
     "ft": {

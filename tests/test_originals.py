@@ -2,11 +2,11 @@
 
 import pytest
 
-from unike_lib.backbone_config import BackboneConfig
-from unike_lib.config import Config
+from unike_lib.config.backbones import BackboneConfig
+from unike_lib.config.base import about
+from unike_lib.config.originals import departure_lines, departures, rows_of_tables
+from unike_lib.config.run import Config
 from unike_lib.method import default_entries, methods
-from unike_lib.originals import departure_lines, departures, rows_of_tables
-from unike_lib.section import about
 
 # From T-Patcher (Huang et al. 2023) and its code: margins, weights, top 5 and top 1000. n_e: UniKE, App. D.3.
 NEURONS = {

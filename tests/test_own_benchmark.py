@@ -11,8 +11,8 @@ from forked_snakemake import snakemake
 
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.prepare import prepare_user_benchmark
-from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.code_digest import entry_digest
+from unike_lib.config.benchmark import BenchmarkConfig
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_benchmark"
 SETTINGS = EXAMPLE / "config.yaml"

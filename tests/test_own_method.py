@@ -12,7 +12,7 @@ from tiny_models import QUERIES
 
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.code_digest import entry_digest
-from unike_lib.config import load_config
+from unike_lib.config.run import load_config
 from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.editing.editor import edit_loss, request_trunk
 from unike_lib.method import method_of, resolve_method

@@ -9,12 +9,12 @@ import pytest
 from tiny_models import make_case
 
 from unike_lib.backbones.batch import IGNORED
-from unike_lib.config import load_config
+from unike_lib.config.evaluation import EvaluationConfig, StatisticsConfig
+from unike_lib.config.run import load_config
 from unike_lib.criterion import find_criteria
 from unike_lib.editing.editor import NoEdit
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import records_table, run_edits
-from unike_lib.evaluation_config import EvaluationConfig, StatisticsConfig
 from unike_lib.io import write_table
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod

@@ -7,11 +7,11 @@ import torch
 from transformers import Blip2ForConditionalGeneration
 
 from tools.random_models import byte_tokenizer, geometry, random_model, write_random_checkpoint
-from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.speed.upcast_linear import widen
 from unike_lib.backbones.tokenizer import is_byte_level, starts_texts
 from unike_lib.backbones.visual import embed_images
+from unike_lib.config.backbones import BackboneConfig
 from unike_lib.types import Query
 
 TEXTS = ["How many tennis balls are in the picture?", "Question: What is this? Short answer: a café"]

@@ -11,7 +11,7 @@ from unike_lib.benchmark.images import image_names, load_image
 from unike_lib.benchmark.missing import missing_images
 from unike_lib.benchmark.prepare import prepare_user_benchmark
 from unike_lib.benchmark.triplet_sources import read_triplet_source
-from unike_lib.benchmark_config import MMEDIT_FILES, BenchmarkConfig
+from unike_lib.config.benchmark import MMEDIT_FILES, BenchmarkConfig
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "mmedit"

@@ -11,13 +11,13 @@ from mmedit_records import cases_of, record
 from PIL import Image
 from tiny_models import tiny_images, tiny_model, tiny_tokenizer
 
-from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import load_backbone
 from unike_lib.benchmark.formats.mmedit import DIALECT
 from unike_lib.benchmark.images import image_path, load_image
 from unike_lib.benchmark.missing import missing_of_case, require_images
-from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.code_digest import imported_names
+from unike_lib.config.backbones import BackboneConfig
+from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.types import InputError
 
 ROOT = Path(__file__).parents[1]

@@ -11,13 +11,13 @@ import jsonschema
 import pytest
 import yaml
 
-from unike_lib.backbone_config import BackboneConfig
-from unike_lib.config import Config, default_values, load_config
-from unike_lib.evaluation_config import EvaluationConfig
+from unike_lib.config.backbones import BackboneConfig
+from unike_lib.config.base import Original, setting
+from unike_lib.config.evaluation import EvaluationConfig
+from unike_lib.config.run import Config, default_values, load_config
+from unike_lib.config.setting_list import settings_of
+from unike_lib.config.tables import tasks_of
 from unike_lib.method import resolve_method
-from unike_lib.section import Original, setting
-from unike_lib.setting_list import settings_of
-from unike_lib.table_config import tasks_of
 from unike_lib.types import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -114,7 +114,9 @@ def test_the_schema_takes_what_the_configuration_takes():
 
 
 def test_planning_loads_neither_torch_nor_pandas():
-    code = "import sys, unike_lib.config, unike_lib.setting_list; print({'torch', 'pandas'} & set(sys.modules))"
+    code = (
+        "import sys, unike_lib.config.run, unike_lib.config.setting_list; print({'torch', 'pandas'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

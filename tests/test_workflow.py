@@ -9,9 +9,9 @@ import pytest
 import yaml
 from forked_snakemake import snakemake
 
-from unike_lib.config import load_config
+from unike_lib.config.run import load_config
 from unike_lib.method import paper_row, resolve_method
-from unike_lib.reporting.paper import paper_cells
+from unike_lib.reporting.paper_numbers import paper_cells
 from unike_lib.types import InputError
 
 ROOT = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ from PIL import Image
 
 from unike_lib.benchmark.formats.mmedit import DIALECT, TABLE
 from unike_lib.benchmark.prepare import SHARES, split_of
-from unike_lib.benchmark_config import MMEDIT_FILES
+from unike_lib.config.benchmark import MMEDIT_FILES
 from unike_lib.io import read_json, write_json
 
 SEED = 0  # config.yaml's: the workflow draws the splits with it

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from unike_lib.config import Config, default_values
+from unike_lib.config.base import SOURCES, Section, setting_text
+from unike_lib.config.run import Config, default_values
+from unike_lib.config.setting_list import Setting, settings_of
 from unike_lib.method import default_methods, method_of, methods
-from unike_lib.section import SOURCES, Section, setting_text
-from unike_lib.setting_list import Setting, settings_of
 
 ROOT = Path(__file__).parents[1]
 WIDTH, COLUMN = 140, 36  # of a line; the column in which comments begin at most

@@ -10,10 +10,7 @@ from pathlib import Path
 LIBRARY = Path(__file__).parent
 # Rules name the settings that shape their results as parameters, and the rooms of their methods as code; these modules
 # change nothing by themselves.
-LEFT_OUT = re.compile(
-    r"unike_lib\.(config|(backbone|benchmark|evaluation|knowledge|table)_config|figure_settings|section|method|registry|runtime"
-    r"|methods\.(\w+\.)?(\w+_)?settings)"
-)
+LEFT_OUT = re.compile(r"unike_lib\.(config(\.\w+)?|method|registry|runtime|methods\.(\w+\.)?(\w+_)?settings)")
 MANIFEST = "METHOD"  # of a room: its values are settings, too
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 

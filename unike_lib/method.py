@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from unike_lib.config.base import Entry, MethodSection
 from unike_lib.registry import find_entries, find_entry
-from unike_lib.section import Entry, MethodSection
 from unike_lib.types import InputError
 
 # build: (settings, backbone, EditorSources, seed) -> Editor; train: (settings, backbone, method-training edits,

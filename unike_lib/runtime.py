@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, TextIO, TypeVar
 
-from unike_lib.backbone_config import BackboneConfig
-from unike_lib.evaluation_config import EvaluationConfig, StatisticsConfig
+from unike_lib.config.backbones import BackboneConfig
+from unike_lib.config.base import MethodSection, Section, UndeclaredError
+from unike_lib.config.evaluation import EvaluationConfig, StatisticsConfig
 from unike_lib.gpu_slot import hold_gpu
 from unike_lib.io import fingerprint
 from unike_lib.method import find_method
-from unike_lib.section import MethodSection, Section, UndeclaredError
 from unike_lib.types import InputError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from unike_lib.config import Config
-from unike_lib.evaluation_config import StatisticsConfig, TuningConfig
+from unike_lib.config.base import Section
+from unike_lib.config.evaluation import StatisticsConfig, TuningConfig
+from unike_lib.config.originals import departure_lines, rows_of_tables
+from unike_lib.config.run import Config
+from unike_lib.config.setting_list import setting_rows
+from unike_lib.config.tables import TableConfig
 from unike_lib.method import Kind, find_method, method_of, paper_row, resolve_method, row_title
-from unike_lib.originals import departure_lines, rows_of_tables
-from unike_lib.section import Section
-from unike_lib.setting_list import setting_rows
-from unike_lib.table_config import TableConfig
 
 
 class TableParts(Section):

@@ -3,7 +3,7 @@
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as job:
-    from unike_lib.figure_settings import SpacesConfig
+    from unike_lib.config.figures import SpacesConfig
     from unike_lib.reporting.encoder_figures import draw_spaces
 
     encodings = dict(zip(job.params.backbones, job.inputs.encodings, strict=True))

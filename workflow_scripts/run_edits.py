@@ -10,8 +10,8 @@ with Stage(snakemake) as job:
     from unike_lib.benchmark.cases import read_files
     from unike_lib.criterion import find_criteria
     from unike_lib.editing.building import EditorSources, build_editor
-    from unike_lib.evaluation.chunks import kept_chunks
-    from unike_lib.evaluation.composition import session_cases, shard_cases
+    from unike_lib.evaluation.resume import kept_chunks
+    from unike_lib.evaluation.session_layout import session_cases, shard_cases
     from unike_lib.evaluation.sessions import records_table, run_edits
     from unike_lib.evaluation.unedited_answers import UneditedAnswers
     from unike_lib.io import write_table

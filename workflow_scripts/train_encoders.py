@@ -3,7 +3,7 @@
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as job:
-    from unike_lib.knowledge_config import EncoderConfig
+    from unike_lib.config.knowledge import EncoderConfig
     from unike_lib.knowledge.encoder_training import train_encoders
 
     settings = job.section("encoders", EncoderConfig)

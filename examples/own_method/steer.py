@@ -9,11 +9,11 @@ from torch import Tensor
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
+from unike_lib.config.base import Count, MethodSection, Positive, setting
 from unike_lib.editing.editor import Outcome, edit_loss, request_trunk
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.patch import Part, Patch
 from unike_lib.method import Method
-from unike_lib.section import Count, MethodSection, Positive, setting
 from unike_lib.types import EditRequest
 
 

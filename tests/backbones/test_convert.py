@@ -15,11 +15,11 @@ from tiny_families import picture
 from tiny_models import tiny_model, tiny_tokenizer
 from transformers import AutoTokenizer
 
-from unike_lib.backbone_config import BackboneConfig, OriginalConfig
 from unike_lib.backbones.convert import convert_original
 from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.parity import TINY, compare_lavis
 from unike_lib.backbones.visual import embed_images
+from unike_lib.config.backbones import BackboneConfig, OriginalConfig
 from unike_lib.types import InputError, Query
 
 LAVIS = Path(__file__).parent / "lavis"

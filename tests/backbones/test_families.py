@@ -12,14 +12,14 @@ from patches import patch_of
 from safetensors.torch import load_file, save_file
 from tiny_families import LAYERS, SIDE, image_mark, picture, tiny_family
 
-from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.visual import VisualStore, embed_images, extract_visual
+from unike_lib.config.backbones import BackboneConfig
 from unike_lib.editing.patch import Patch
-from unike_lib.evaluation.demonstrations import SEPARATOR, behind, run_visible
+from unike_lib.evaluation.context_visibility import SEPARATOR, behind, run_visible
 from unike_lib.family import families
 from unike_lib.knowledge.memory import Memory
 from unike_lib.methods.shared.neurons import Neurons

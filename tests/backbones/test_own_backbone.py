@@ -9,8 +9,8 @@ import torch
 from forked_snakemake import snakemake
 from tiny_models import QUERIES, tiny_images, tiny_model, tiny_tokenizer
 
-from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.config.backbones import BackboneConfig
 from unike_lib.family import find_family
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_backbone"

@@ -11,11 +11,11 @@ from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.speed.state_cache import StateCache, cache_states, cached_depths
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import records_table, run_edits
 from unike_lib.evaluation.unedited_answers import UneditedAnswers
-from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.methods.shared.neurons import Neurons

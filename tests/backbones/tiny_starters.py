@@ -12,9 +12,9 @@ from tokenizers.trainers import BpeTrainer
 from transformers import Blip2ForConditionalGeneration, Blip2Processor, GPT2Tokenizer, PreTrainedTokenizerFast
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import load_backbone
 from unike_lib.backbones.visual import embed_images
+from unike_lib.config.backbones import BackboneConfig
 
 CORPUS = ["Question: what is this? Short answer: red cat", "a photo of an owl on the left", "###Human: <Img></Img> "]
 START = {"opt": 2, "llama": 1}

@@ -12,7 +12,7 @@ from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.missing import counts_notes, missing_images, write_missing_images
 from unike_lib.benchmark.prepare import SHARES, prepare_user_benchmark, split_of
 from unike_lib.benchmark.triplet_sources import read_triplet_source
-from unike_lib.benchmark_config import MMEDIT_FILES, BenchmarkConfig
+from unike_lib.config.benchmark import MMEDIT_FILES, BenchmarkConfig
 from unike_lib.types import InputError
 
 RECORDS = 40

@@ -19,7 +19,7 @@ from unike_lib.benchmark.leaks import check_leaks, find_leaks
 from unike_lib.benchmark.missing import counts_notes
 from unike_lib.benchmark.prepare import prepare_user_benchmark, split_of
 from unike_lib.benchmark.triplet_sources import read_triplet_source
-from unike_lib.benchmark_config import MMEDIT_FILES, BenchmarkConfig
+from unike_lib.config.benchmark import MMEDIT_FILES, BenchmarkConfig
 from unike_lib.types import InputError
 
 REAL = Path(__file__).parents[2].parent / "shared" / "mmedit"

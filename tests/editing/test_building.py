@@ -10,12 +10,12 @@ from patches import factors_of, stored_in
 
 from unike_lib.backbones.speed.state_cache import StateCache
 from unike_lib.benchmark.cases import read_cases
+from unike_lib.config.base import MethodSection
 from unike_lib.editing import building
 from unike_lib.editing.building import EditorSources, build_editor, editor_builder, train_editor
 from unike_lib.io import write_tensors
 from unike_lib.method import resolve_method
 from unike_lib.methods.serac.editor import SeracModels
-from unike_lib.section import MethodSection
 from unike_lib.types import EditRequest, InputError
 
 METHODS = {
@@ -115,7 +115,7 @@ def test_one_training_serves_all_readings_of_serac(make_backbone, tmp_path, spli
 
 ROOM = """
 from unike_lib.method import Method
-from unike_lib.section import MethodSection
+from unike_lib.config.base import MethodSection
 
 METHOD = Method("told", "Told", MethodSection, build=lambda *given: given, train=lambda *given: given)
 UNTRAINED = Method("untrained", "Untrained", MethodSection, build=lambda *given: given)

@@ -10,9 +10,9 @@ from tiny_models import FAMILIES, WIDTH, make_case, tiny_images, tiny_model, tin
 from torch.nn.functional import cosine_similarity
 
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
-from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.methods.serac.editor import Serac, SeracModels
 from unike_lib.methods.serac.settings import SeracMethod
 from unike_lib.methods.shared.low_rank import LowRank

@@ -10,6 +10,7 @@ from neuron_knowledge import BETA, LAYERS, NEURONS, backbone_of, make_knowledge,
 from neuron_twin import Twin, session, steered, total_loss, train
 from patches import neurons_of
 
+from unike_lib.config.base import about
 from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.optimise import descend, failures
@@ -18,7 +19,6 @@ from unike_lib.methods.shared.neuron_training import NeuronSource, activation_lo
 from unike_lib.methods.t_patcher.settings import TPatcherMethod
 from unike_lib.methods.unike.editor import SteeredNeurons
 from unike_lib.methods.unike.latent_shift import LatentShift
-from unike_lib.section import about
 from unike_lib.types import EditRequest
 
 

@@ -19,13 +19,13 @@ from tiny_models import LAYERS, QUERIES, make_case
 import unike_lib.methods
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.benchmark.cases import write_cases
+from unike_lib.config.base import SOURCES, MethodSection, about
 from unike_lib.editing.building import EditorSources, build_editor, train_editor
 from unike_lib.editing.patch import Part, Patch
 from unike_lib.method import Kind, default_entries, default_methods, method_of, methods, resolve_method
 from unike_lib.methods.fine_tune.weight_changes import WeightChanges
 from unike_lib.methods.shared.low_rank import LowRankChanges
 from unike_lib.methods.shared.neurons import ExtraNeurons
-from unike_lib.section import SOURCES, MethodSection, about
 
 TESTS = Path(__file__).parents[1]
 # Sizes for a tiny model, of whatever method has such a setting; a training takes one step.

@@ -5,11 +5,11 @@ from functools import partial
 
 import pytest
 
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.criterion import find_criteria
-from unike_lib.evaluation.chunks import Chunks, kept_chunks
 from unike_lib.evaluation.probes import answer_before
+from unike_lib.evaluation.resume import Chunks, kept_chunks
 from unike_lib.evaluation.sessions import records_table, run_edits
-from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.io import read_table, write_table
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod

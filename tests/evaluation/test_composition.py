@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import make_case
 
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.editing.editor import NoEdit
-from unike_lib.evaluation.composition import session_cases, shard_cases
 from unike_lib.evaluation.probes import answer_before
+from unike_lib.evaluation.session_layout import session_cases, shard_cases
 from unike_lib.evaluation.sessions import run_edits
 from unike_lib.evaluation.unedited_answers import UneditedAnswers
-from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.types import InputError
 
 

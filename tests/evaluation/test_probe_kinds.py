@@ -7,11 +7,11 @@ from tiny_models import make_case
 
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.benchmark.cases import read_cases, write_cases
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.criterion import find_criteria
 from unike_lib.editing.editor import NoEdit
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import records_table, run_edits
-from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.io import write_table
 from unike_lib.records import record_schema
 from unike_lib.reporting.records import load_records

@@ -13,11 +13,11 @@ import torch
 from patches import changes_of, patch_of
 
 from unike_lib.backbones.batch import IGNORED
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.editing.editor import NoEdit, Outcome
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import records_table, run_edits
-from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.records import Score

@@ -11,6 +11,7 @@ from patches import contexts_of
 from tiny_models import FAMILIES, make_case, tiny_images, tiny_model, tiny_tokenizer
 
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.criterion import find_criteria
 from unike_lib.editing.editor import NoEdit, Outcome
 from unike_lib.editing.objective import objective
@@ -21,7 +22,6 @@ from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import records_table, run_edits
 from unike_lib.evaluation.tuning import grid_trials, search, sweep
 from unike_lib.evaluation.unedited_answers import UneditedAnswers
-from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.io import read_table, write_table
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod

@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
+from unike_lib.config.evaluation import EvaluationConfig, StatisticsConfig
 from unike_lib.criterion import find_criteria
-from unike_lib.evaluation.composition import shard_cases
 from unike_lib.evaluation.probes import answer_before
+from unike_lib.evaluation.session_layout import shard_cases
 from unike_lib.evaluation.sessions import records_table, run_edits
-from unike_lib.evaluation_config import EvaluationConfig, StatisticsConfig
 from unike_lib.io import write_csv, write_table
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod

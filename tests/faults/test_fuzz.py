@@ -14,8 +14,8 @@ from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.dialect import find_dialect
 from unike_lib.benchmark.missing import missing_of_case, require_images
 from unike_lib.benchmark.text_questions import read_text_questions
-from unike_lib.benchmark_config import BenchmarkConfig
-from unike_lib.config import Config, load_config
+from unike_lib.config.benchmark import BenchmarkConfig
+from unike_lib.config.run import Config, load_config
 from unike_lib.types import InputError
 
 pytestmark = pytest.mark.fuzz

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 from tqdm import tqdm
 
+from unike_lib.config.knowledge import EncoderConfig
 from unike_lib.io import read_tensors, table_writer, write_tensors
 from unike_lib.knowledge import encoder_training
 from unike_lib.knowledge.encoder_training import (
@@ -22,7 +23,6 @@ from unike_lib.knowledge.encoder_training import (
 from unike_lib.knowledge.encoders import load_encoders
 from unike_lib.knowledge.encodings import encode_held_out
 from unike_lib.knowledge.states import STATE_COLUMNS, states_schema
-from unike_lib.knowledge_config import EncoderConfig
 from unike_lib.types import InputError
 
 

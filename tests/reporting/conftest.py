@@ -3,7 +3,7 @@
 import pytest
 from made_up_records import BACKBONES, METHODS, TASKS, VARIANTS, admission_scores, make_records
 
-from unike_lib.config import Config
+from unike_lib.config.run import Config
 from unike_lib.io import write_table
 
 VALUES = [0.0, 0.01, 1.0]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from made_up_records import BACKBONES
 
-from unike_lib.figure_settings import SpacesConfig
+from unike_lib.config.figures import SpacesConfig
 from unike_lib.io import write_table
 from unike_lib.reporting.encoder_figures import draw_encoder_losses, draw_spaces, truth_order
 from unike_lib.types import InputError

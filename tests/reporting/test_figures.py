@@ -6,7 +6,7 @@ import pytest
 from made_up_records import make_records
 from naive_intervals import interval
 
-from unike_lib.evaluation_config import StatisticsConfig
+from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.reporting.figures import draw_methods, draw_sweep
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.sweeps import POINT, point_labels, sweep_table

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 from made_up_records import make_records, with_tables
 
-from unike_lib.reporting.paper import paper_table
+from unike_lib.config.tables import TableConfig
+from unike_lib.reporting.paper_numbers import paper_table
 from unike_lib.reporting.tables import write_table
-from unike_lib.table_config import TableConfig
 from unike_lib.table_parts import table_parts
 from unike_lib.types import PROBE_KINDS
 

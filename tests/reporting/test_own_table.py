@@ -9,7 +9,7 @@ import yaml
 from forked_snakemake import snakemake
 from made_up_records import make_records
 
-from unike_lib.config import load_config
+from unike_lib.config.run import load_config
 from unike_lib.reporting.tables import write_table
 from unike_lib.table_parts import table_parts
 from unike_lib.types import InputError

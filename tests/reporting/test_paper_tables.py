@@ -8,7 +8,7 @@ from naive_intervals import interval
 
 from unike_lib.reporting.averages import average_of_cells, paper_averages
 from unike_lib.reporting.departures import table_departures
-from unike_lib.reporting.paper import paper_cells
+from unike_lib.reporting.paper_numbers import paper_cells
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table
 from unike_lib.reporting.tables import write_table

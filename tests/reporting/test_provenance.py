@@ -3,10 +3,10 @@
 import pandas as pd
 import yaml
 
-from unike_lib.config import default_values, load_config
+from unike_lib.config.base import SOURCES
+from unike_lib.config.run import default_values, load_config
+from unike_lib.config.setting_list import setting_rows
 from unike_lib.reporting.provenance import versions
-from unike_lib.section import SOURCES
-from unike_lib.setting_list import setting_rows
 
 
 def sources(overlay):

@@ -9,10 +9,10 @@ import pytest
 from made_up_records import BACKBONES
 from PIL import Image
 
-from unike_lib.evaluation_config import StatisticsConfig
+from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.reporting.admission import summarise
+from unike_lib.reporting.html_tables import plain_table, shown_table
 from unike_lib.reporting.report import ReportSources, write_report
-from unike_lib.reporting.shown import plain_table, shown_table
 from unike_lib.reporting.tables import write_table
 from unike_lib.table_parts import report_parts, table_parts
 from unike_lib.types import InputError

@@ -9,17 +9,17 @@ import pytest
 from made_up_records import BACKBONES, METHODS, TASKS, make_records, with_tables
 from naive_intervals import interval
 
-from unike_lib.evaluation_config import StatisticsConfig
+from unike_lib.config.evaluation import StatisticsConfig
+from unike_lib.config.tables import TableConfig
 from unike_lib.family import families
 from unike_lib.io import write_table as write_parquet
 from unike_lib.method import methods, paper_row, row_title
 from unike_lib.reporting.contrasts import paired_differences
 from unike_lib.reporting.markdown import cell, markdown_table
-from unike_lib.reporting.paper import paper_table, short_title
+from unike_lib.reporting.paper_numbers import paper_table, short_title
 from unike_lib.reporting.records import ROW, load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table, scores_by_cell
 from unike_lib.reporting.tables import write_diagnostics, write_table
-from unike_lib.table_config import TableConfig
 from unike_lib.table_parts import report_parts, table_parts
 from unike_lib.types import PROBE_KINDS, InputError
 

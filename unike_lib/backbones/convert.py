@@ -19,10 +19,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, Blip2Config, Blip2ForConditionalGeneration
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from unike_lib.backbone_config import BackboneConfig, OriginalConfig
 from unike_lib.backbones.checkpoint import Tensors, assign, read_checkpoint, whole_folder
 from unike_lib.backbones.positions import resize_positions
 from unike_lib.backbones.tokenizer import starts_texts
+from unike_lib.config.backbones import BackboneConfig, OriginalConfig
 from unike_lib.types import InputError
 
 JOINT_BIAS = "qkv.bias (q_bias and v_bias)"  # EVA's attention has a bias on queries and values only

@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.checkpoint import load_whole
 from unike_lib.backbones.positions import SquareProcessor, fit_image_size
@@ -23,6 +22,7 @@ from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import load_blip2
 from unike_lib.backbones.visual import VisualStore
 from unike_lib.checksum import check_listed
+from unike_lib.config.backbones import BackboneConfig
 from unike_lib.family import InputForm, find_family
 from unike_lib.types import InputError
 

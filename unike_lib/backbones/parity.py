@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from unike_lib.backbone_config import BackboneConfig, OriginalConfig
 from unike_lib.backbones.convert import Geometry, convert_original
 from unike_lib.backbones.load import load_backbone
+from unike_lib.config.backbones import BackboneConfig, OriginalConfig
 from unike_lib.io import read_json, read_tensors
 from unike_lib.types import InputError, Query
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from unike_lib.benchmark_config import FORMATS
+from unike_lib.config.benchmark import FORMATS
 from unike_lib.io import read_json
 from unike_lib.probe_kinds import Must
 from unike_lib.registry import find_entry

@@ -9,7 +9,7 @@ from typing import Any
 from unike_lib.benchmark.images import image_path
 from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, left_out_sentence, shared_sentence
 from unike_lib.benchmark.user_files import read_user_files
-from unike_lib.benchmark_config import BenchmarkConfig
+from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.io import read_json, write_csv
 from unike_lib.types import EditCase, InputError
 

@@ -12,7 +12,7 @@ from unike_lib.benchmark.missing import missing_of_case, require_images
 from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, count_shared, shared_sentence
 from unike_lib.benchmark.triplet_sources import write_triplet_source
 from unike_lib.benchmark.user_files import UserFile, numbered, read_source_file, read_user_file
-from unike_lib.benchmark_config import BenchmarkConfig
+from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.io import write_checksums, write_json
 from unike_lib.types import EditCase, InputError, Task
 

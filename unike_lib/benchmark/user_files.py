@@ -9,7 +9,7 @@ from typing import Any, Literal
 from unike_lib.benchmark.cases import repeated_ids
 from unike_lib.benchmark.dialect import Source, find_dialect, is_text, require_none
 from unike_lib.benchmark.triplet_sources import read_triplet_source
-from unike_lib.benchmark_config import BenchmarkConfig
+from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.probe_kinds import KINDS
 from unike_lib.types import PROBE_KINDS, EditCase, InputError, Task
 

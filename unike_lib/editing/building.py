@@ -11,13 +11,13 @@ from torch import Tensor
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.benchmark.cases import read_cases
+from unike_lib.config.base import MethodSection
 from unike_lib.editing.editor import Editor
 from unike_lib.io import read_tensors
 from unike_lib.knowledge.encoders import Encoder, LayerEncoders, load_encoders
 from unike_lib.knowledge.memory import Memory, load_memory
 from unike_lib.knowledge.states import read_ffn_inputs
 from unike_lib.method import find_method
-from unike_lib.section import MethodSection
 from unike_lib.types import EditCase, InputError
 
 

@@ -18,11 +18,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.config.evaluation import AdmissionConfig
 from unike_lib.evaluation.admission_parts import SCAN, VERDICT, parts_of
-from unike_lib.evaluation.demonstrations import Score, answer_scores, behind, run_visible
+from unike_lib.evaluation.context_visibility import Score, answer_scores, behind, run_visible
+from unike_lib.evaluation.oracle_memory import OwnSlots, demonstration_states, run_shifted, states_entering
 from unike_lib.evaluation.readout import readout_table
-from unike_lib.evaluation.slots import OwnSlots, demonstration_states, run_shifted, states_entering
-from unike_lib.evaluation_config import AdmissionConfig
 from unike_lib.knowledge.memory import Memory
 from unike_lib.methods.unike.latent_shift import LatentShift
 from unike_lib.types import EditCase, InputError, Query

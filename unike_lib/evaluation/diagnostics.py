@@ -7,8 +7,8 @@ import pandas as pd
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.benchmark.answers import normalise_answer
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.evaluation.probes import ask
-from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.types import EditCase
 
 SETS: dict[str, str] = {"": "rel", "_rephrased_text": "t_gen", "_rephrased_image": "m_gen"}

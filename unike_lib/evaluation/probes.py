@@ -11,10 +11,10 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.criterion import Criterion, Reply, find_criteria
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.unedited_answers import UneditedAnswers
-from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.probe_kinds import further_kinds
 from unike_lib.records import Score
 from unike_lib.types import PROBE_KINDS, EditCase, Probe, Query

@@ -14,12 +14,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.criterion import find_criteria
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import kinds_of, score_kinds
 from unike_lib.evaluation.unedited_answers import UneditedAnswers
-from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.records import Score, score_schema
 from unike_lib.types import EditCase
 

@@ -9,13 +9,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.config.base import setting_text
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.objective import objective
 from unike_lib.evaluation.sessions import run_edits
 from unike_lib.evaluation.unedited_answers import UneditedAnswers
-from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.records import Score
-from unike_lib.section import setting_text
 from unike_lib.types import PROBE_KINDS, EditCase
 
 EditorOf = Callable[[dict[str, Any]], Editor]

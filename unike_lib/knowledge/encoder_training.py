@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
+from unike_lib.config.knowledge import EncoderConfig
 from unike_lib.io import atomic_path, fingerprint, write_tensors
 from unike_lib.knowledge.encoders import KINDS, Encoder, LayerEncoders
 from unike_lib.knowledge.states import read_states
-from unike_lib.knowledge_config import EncoderConfig
 from unike_lib.types import InputError
 
 RECALL_POOL = 200

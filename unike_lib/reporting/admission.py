@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from unike_lib.config.evaluation import StatisticsConfig
+from unike_lib.config.tables import tasks_of
 from unike_lib.evaluation.admission_parts import SCAN, VERDICT
-from unike_lib.evaluation_config import StatisticsConfig
 from unike_lib.io import atomic_path, read_table, write_csv
 from unike_lib.reporting.intervals import UNBOUNDED, count_clusters, mean_interval
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
 from unike_lib.reporting.readout_text import READOUT_TEXT, readout_table
-from unike_lib.table_config import tasks_of
 from unike_lib.types import InputError
 
 CONDITION = ["part", "test", "layers", "alpha", "memory"]

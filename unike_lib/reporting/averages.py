@@ -14,7 +14,7 @@ from unike_lib.reporting.cells import cells_of
 from unike_lib.reporting.departures import POINTER, departure_note
 from unike_lib.reporting.intervals import independent_clusters, mean_interval
 from unike_lib.reporting.markdown import Row, cell, markdown_table, rows_of
-from unike_lib.reporting.paper import paper_cells, paper_table
+from unike_lib.reporting.paper_numbers import paper_cells, paper_table
 from unike_lib.reporting.records import MAIN, ROW
 from unike_lib.reporting.scores import THREE_AIMS, EditScores, aims_of, scores_by_cell
 from unike_lib.reporting.table_text import REFERENCE, TASK_TITLES, confidence_text, missing_intervals, page_text

@@ -11,7 +11,7 @@ from unike_lib.probe_kinds import further_kinds
 from unike_lib.records import CELL, EDIT
 from unike_lib.reporting.admission import Verdict, not_admitted
 from unike_lib.reporting.contrasts import aim_gap, paired_differences
-from unike_lib.reporting.paper import paper_backbone, paper_cells
+from unike_lib.reporting.paper_numbers import paper_backbone, paper_cells
 from unike_lib.reporting.records import ROW, SETTING
 from unike_lib.reporting.scores import FIVE_METRICS, PAIR, EditScores, score_table, scores_by_cell, summarise_scores
 from unike_lib.reporting.table_text import REFERENCE

@@ -19,7 +19,7 @@ import pandas as pd
 
 from unike_lib.reporting.markdown import Row, rows_of
 from unike_lib.reporting.markdown import cell as number
-from unike_lib.reporting.paper import short_title
+from unike_lib.reporting.paper_numbers import short_title
 from unike_lib.reporting.records import SETTING
 from unike_lib.reporting.scores import PAIR, THREE_AIMS
 from unike_lib.reporting.table_text import METRIC_TITLES, TASK_TITLES

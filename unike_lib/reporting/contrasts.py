@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unike_lib.evaluation_config import StatisticsConfig
+from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.reporting.intervals import Floats, mean_interval
 from unike_lib.reporting.records import SETTING
 from unike_lib.reporting.scores import FIVE_METRICS, PAIR, EditScores, aims_of, summarise_scores

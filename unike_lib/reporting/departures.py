@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from unike_lib.reporting.paper import short_title
+from unike_lib.reporting.paper_numbers import short_title
 from unike_lib.table_parts import TableParts
 
 TITLE = "What departs from the originals"

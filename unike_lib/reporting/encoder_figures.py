@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from scipy.stats import mannwhitneyu
 from sklearn.manifold import TSNE
 
-from unike_lib.figure_settings import SpacesConfig
+from unike_lib.config.figures import SpacesConfig
 from unike_lib.io import read_table
-from unike_lib.reporting.drawing import STYLE, legend_below, make_panels, save_figure
+from unike_lib.reporting.plotting import STYLE, legend_below, make_panels, save_figure
 from unike_lib.types import InputError
 
 STATES = {"positive": ("C0", "o", "C0"), "negative": ("C1", "^", "white")}

@@ -8,14 +8,14 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unike_lib.evaluation_config import StatisticsConfig
-from unike_lib.figure_settings import FiguresConfig, SweepConfig
+from unike_lib.config.evaluation import StatisticsConfig
+from unike_lib.config.figures import FiguresConfig, SweepConfig
 from unike_lib.io import write_csv
 from unike_lib.records import CELL
-from unike_lib.reporting.drawing import STYLE, legend_below, make_panels, save_figure
+from unike_lib.reporting.plotting import STYLE, legend_below, make_panels, save_figure
 from unike_lib.reporting.records import MAIN, load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table
-from unike_lib.reporting.shapes import draw_differences, draw_dots, draw_lines, draw_path
+from unike_lib.reporting.sweep_plots import draw_differences, draw_dots, draw_lines, draw_path
 from unike_lib.reporting.sweeps import POINT, sweep_table
 from unike_lib.reporting.table_text import TASK_TITLES
 from unike_lib.types import InputError

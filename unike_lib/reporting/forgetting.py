@@ -9,10 +9,10 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unike_lib.evaluation_config import StatisticsConfig
+from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.records import right_after
-from unike_lib.reporting.drawing import MARKERS, STYLE, legend_below, make_panels, save_figure
-from unike_lib.reporting.paper import short_title
+from unike_lib.reporting.paper_numbers import short_title
+from unike_lib.reporting.plotting import MARKERS, STYLE, legend_below, make_panels, save_figure
 from unike_lib.reporting.records import MAIN, ROW, SETTING, load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table
 from unike_lib.reporting.table_text import TASK_TITLES

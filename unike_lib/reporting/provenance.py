@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from unike_lib.config.base import setting_text
 from unike_lib.method import resolve_method
-from unike_lib.section import setting_text
 
 PACKAGES = (
     *("snakemake", "torch", "transformers", "safetensors", "faiss-cpu", "numpy", "pandas", "pyarrow"),

@@ -13,7 +13,7 @@ from unike_lib.benchmark.images import load_image
 from unike_lib.io import atomic_path, read_table
 from unike_lib.records import CELL
 from unike_lib.reporting.pages import picture_address, render_page
-from unike_lib.reporting.paper import short_title
+from unike_lib.reporting.paper_numbers import short_title
 from unike_lib.types import PROBE_KINDS, EditCase, InputError
 
 KIND_TITLES: dict[str, str] = {

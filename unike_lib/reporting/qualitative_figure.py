@@ -15,7 +15,7 @@ from PIL.Image import Image
 
 from unike_lib.benchmark.images import load_image
 from unike_lib.io import atomic_path
-from unike_lib.reporting.drawing import NO_DATES, STYLE
+from unike_lib.reporting.plotting import NO_DATES, STYLE
 from unike_lib.reporting.qualitative import KIND_TITLES, Example, speaker_title, verdict_word
 from unike_lib.reporting.table_text import TASK_TITLES
 

@@ -13,12 +13,12 @@ from unike_lib.io import atomic_path
 from unike_lib.reporting.admission import Verdict, verdicts
 from unike_lib.reporting.claims import not_counted, order_differences, paper_claims, ranking_changes
 from unike_lib.reporting.departures import table_departures
+from unike_lib.reporting.html_tables import plain_table, shown_differences, shown_table
 from unike_lib.reporting.markdown import rows_of
 from unike_lib.reporting.pages import file_address, render_page
 from unike_lib.reporting.provenance import searched, versions
 from unike_lib.reporting.records import MAIN
 from unike_lib.reporting.run_summary import run_times
-from unike_lib.reporting.shown import plain_table, shown_differences, shown_table
 from unike_lib.reporting.table_text import EDIT_INTERVALS, SESSION_INTERVALS, confidence_text, missing_intervals
 from unike_lib.table_parts import ReportParts, TableParts
 from unike_lib.types import InputError

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.criterion import Criterion, find_criterion
-from unike_lib.evaluation_config import StatisticsConfig
 from unike_lib.records import CELL
 from unike_lib.reporting.intervals import (
     DIFFERENCES,

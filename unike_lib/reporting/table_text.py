@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from unike_lib.config.evaluation import StatisticsConfig
+from unike_lib.config.tables import CROSS
 from unike_lib.criterion import Criterion, find_criteria
-from unike_lib.evaluation_config import StatisticsConfig
 from unike_lib.probe_kinds import further_kinds, kind_title
 from unike_lib.reporting.admission import Verdict, not_admitted, verdict_lines
 from unike_lib.reporting.departures import POINTER, departure_note
 from unike_lib.reporting.intervals import FEWEST
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
-from unike_lib.reporting.paper import paper_backbone
+from unike_lib.reporting.paper_numbers import paper_backbone
 from unike_lib.reporting.records import MAIN, ROW
-from unike_lib.table_config import CROSS
 from unike_lib.table_parts import TableParts
 from unike_lib.types import PROBE_KINDS
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.visual import embed_images
-from unike_lib.config import PretrainConfig
+from unike_lib.config.backbones import BackboneConfig
+from unike_lib.config.run import PretrainConfig
 from unike_lib.embedded.training import pretrain as stages
 from unike_lib.embedded.training import tower_features
 from unike_lib.embedded.training.language_model import LanguageTrainer, lay_out, layouts

@@ -13,9 +13,9 @@ import yaml
 from transformers import AutoTokenizer
 
 from unike_lib import io
-from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import input_form, load_backbone, load_model
-from unike_lib.config import SmolConfig, load_config
+from unike_lib.config.backbones import BackboneConfig
+from unike_lib.config.run import SmolConfig, load_config
 from unike_lib.embedded.training import pretrain as stages
 from unike_lib.embedded.training import smol
 from unike_lib.embedded.training.connector import ConnectorTrainer, fill_codebook, rate_at, visual_classes

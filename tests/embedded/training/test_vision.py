@@ -6,7 +6,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from unike_lib.config import PretrainConfig
+from unike_lib.config.run import PretrainConfig
 from unike_lib.embedded.training.qformer import AttributeHeads, Augmenter, attribute_labels
 from unike_lib.embedded.training.tower_features import cover, linear_discriminants, principal_components
 

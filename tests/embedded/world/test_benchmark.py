@@ -13,7 +13,7 @@ from PIL import Image
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.images import image_names
 from unike_lib.benchmark.leaks import find_leaks
-from unike_lib.benchmark_config import BenchmarkConfig
+from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.embedded.world.benchmark import WORDED_FIELDS, write_benchmark
 from unike_lib.embedded.world.drawings import load_drawings
 from unike_lib.embedded.world.facts import FACT_SPLITS, OBJECT_RELATIONS, invent_world

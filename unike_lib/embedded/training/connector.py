@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from unike_lib.config import SmolConfig
+from unike_lib.config.run import SmolConfig
 from unike_lib.embedded.training.language_model import LanguageTrainer, layouts
 from unike_lib.embedded.training.qformer import attribute_labels
 from unike_lib.embedded.training.row_sampler import RowSampler

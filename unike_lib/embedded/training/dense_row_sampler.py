@@ -6,7 +6,7 @@ and later ask for it: they keep the model's ability to read an answer from its c
 
 from typing import Any
 
-from unike_lib.config import SmolConfig
+from unike_lib.config.run import SmolConfig
 from unike_lib.embedded.training.row_sampler import NO_IMAGE, RowSampler, TokenRow
 
 # How often a lesson of a relation is dealt per round; others once. A thing stands in many captions.

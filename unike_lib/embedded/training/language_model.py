@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import Blip2ForConditionalGeneration
 
-from unike_lib.config import TeachingConfig
+from unike_lib.config.run import TeachingConfig
 from unike_lib.embedded.training.row_sampler import Composer, RowSampler, TokenRow
 
 SORTED_STEPS = 16  # batches that are drawn and sorted by length together

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from transformers import BlipImageProcessorPil, PreTrainedTokenizerFast
 
-from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.checkpoint import whole_folder
 from unike_lib.backbones.tower import Blip2WithTower, TowerShape, tower_config
-from unike_lib.config import PretrainConfig
+from unike_lib.config.backbones import BackboneConfig
+from unike_lib.config.run import PretrainConfig
 from unike_lib.embedded.training.language_model import LanguageTrainer, train_language_model
 from unike_lib.embedded.training.qformer import ATTRIBUTES, train_qformer
 from unike_lib.embedded.training.row_sampler import Composer, read_lessons

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from transformers import Blip2ForConditionalGeneration
 
 from unike_lib.backbones.tower import Blip2WithTower, TiledTower, TowerShape
-from unike_lib.config import TeachingConfig
+from unike_lib.config.run import TeachingConfig
 from unike_lib.embedded.training.tower_features import TowerFeatures
 
 ATTRIBUTES = ("left", "right", "background", "layout")

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from unike_lib.config import PretrainConfig, TeachingConfig
+from unike_lib.config.run import PretrainConfig, TeachingConfig
 from unike_lib.embedded.training.qformer import ATTRIBUTES
 from unike_lib.embedded.training.word_tokenizer import IMAGE
 from unike_lib.family import InputForm

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones.load import input_form
 from unike_lib.backbones.tower import Blip2WithTower
 from unike_lib.checksum import check_listed, whole_digest
-from unike_lib.config import SmolConfig
+from unike_lib.config.backbones import BackboneConfig
+from unike_lib.config.run import SmolConfig
 from unike_lib.embedded.training import lora
 from unike_lib.embedded.training.connector import (
     LOG_FIELDS,

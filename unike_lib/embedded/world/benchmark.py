@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from unike_lib.benchmark.cases import write_cases
 from unike_lib.benchmark.formats.mmedit import TABLE
-from unike_lib.benchmark_config import BenchmarkConfig
+from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.embedded.world.drawings import load_drawings
 from unike_lib.embedded.world.edits import Record, write_edits
 from unike_lib.embedded.world.facts import World, invent_world

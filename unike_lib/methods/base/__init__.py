@@ -1,7 +1,7 @@
 """Base: no edit, the unedited backbone."""
 
+from unike_lib.config.base import Entry, MethodSection
 from unike_lib.method import Method
-from unike_lib.section import Entry, MethodSection
 
 
 class BaseMethod(MethodSection):

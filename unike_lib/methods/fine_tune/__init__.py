@@ -1,8 +1,8 @@
 """FT: the FFN matrices of the last layer are trained on the edit alone (MMEdit, VLKEB)."""
 
+from unike_lib.config.base import Entry, given
 from unike_lib.method import Method
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
-from unike_lib.section import Entry, given
 
 METHOD = Method(
     name="fine-tune",

@@ -1,6 +1,6 @@
 """Settings of fine-tuning."""
 
-from unike_lib.section import Count, MethodSection, Original, Positive, setting
+from unike_lib.config.base import Count, MethodSection, Original, Positive, setting
 
 
 class FineTuneMethod(MethodSection):

@@ -1,8 +1,8 @@
 """IKE: demonstrations and the new fact in front of the question (Zheng et al. 2023, as in MMEdit)."""
 
+from unike_lib.config.base import Entry
 from unike_lib.method import Method
 from unike_lib.methods.ike.settings import IkeMethod
-from unike_lib.section import Entry
 
 METHOD = Method(
     name="ike",

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from unike_lib.section import MethodSection, Original, setting
+from unike_lib.config.base import MethodSection, Original, setting
 
 
 class ContextSettings(MethodSection):

@@ -1,8 +1,8 @@
 """KE (De Cao et al. 2021): a trained network reads the edit and writes masks for its gradient."""
 
+from unike_lib.config.base import Entry, given, on_backbone
 from unike_lib.method import Method
 from unike_lib.methods.ke.settings import KeMethod
-from unike_lib.section import Entry, given, on_backbone
 
 METHOD = Method(
     name="ke",

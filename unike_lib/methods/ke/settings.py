@@ -1,7 +1,7 @@
 """Settings of KE."""
 
+from unike_lib.config.base import FIRST_LOOK, Count, Fraction, Original, Positive, setting
 from unike_lib.methods.shared.network_settings import NO_FACTOR, NetworkMethod
-from unike_lib.section import FIRST_LOOK, Count, Fraction, Original, Positive, setting
 
 
 class KeMethod(NetworkMethod):

@@ -1,8 +1,8 @@
 """MEND (Mitchell et al. 2022): a trained network turns the factors of an edit's gradient into a weight change."""
 
+from unike_lib.config.base import Entry, given, on_backbone
 from unike_lib.method import Method
 from unike_lib.methods.mend.settings import MendMethod
-from unike_lib.section import Entry, given, on_backbone
 
 METHOD = Method(
     name="mend",

@@ -1,7 +1,7 @@
 """Settings of MEND."""
 
+from unike_lib.config.base import FIRST_LOOK, Count, Original, Positive, setting
 from unike_lib.methods.shared.network_settings import NetworkMethod
-from unike_lib.section import FIRST_LOOK, Count, Original, Positive, setting
 
 
 class MendMethod(NetworkMethod):

@@ -1,8 +1,8 @@
 """SERAC (Mitchell et al. 2022): stored edits, a scope classifier and a counterfactual model."""
 
+from unike_lib.config.base import Entry, given, on_backbone
 from unike_lib.method import Method
 from unike_lib.methods.serac.settings import SeracMethod
-from unike_lib.section import Entry, given, on_backbone
 
 METHOD = Method(
     name="serac",

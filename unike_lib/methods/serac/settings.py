@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from unike_lib.config.base import Count, Fraction, MethodSection, Original, Positive, setting
 from unike_lib.methods.shared.network_settings import NO_FACTOR
-from unike_lib.section import Count, Fraction, MethodSection, Original, Positive, setting
 
 
 class SeracMethod(MethodSection):

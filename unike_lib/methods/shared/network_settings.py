@@ -2,7 +2,7 @@
 
 from pydantic import model_validator
 
-from unike_lib.section import Count, Fraction, MethodSection, Original, Positive, setting
+from unike_lib.config.base import Count, Fraction, MethodSection, Original, Positive, setting
 
 NO_FACTOR = "no such factor"
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from unike_lib.section import Count, MethodSection, Original, Positive, setting
+from unike_lib.config.base import Count, MethodSection, Original, Positive, setting
 
 INTRINSIC = ("intrinsic",)
 MEMORY_LOSS = ("intrinsic", "memory_weight")

@@ -1,8 +1,8 @@
 """T-Patcher (Huang et al. 2023): new neurons for one mistake, kept silent on unrelated states."""
 
+from unike_lib.config.base import Entry, given
 from unike_lib.method import Method
 from unike_lib.methods.t_patcher.settings import TPatcherMethod
-from unike_lib.section import Entry, given
 
 METHOD = Method(
     name="t-patcher",

@@ -1,9 +1,9 @@
 """UniKE (NeurIPS 2024): intrinsic and external editing as key-value memories in the same layers."""
 
+from unike_lib.config.base import FIRST_LOOK, Entry, Original, as_original, given, on_backbone, variant
 from unike_lib.method import Method
 from unike_lib.methods.shared.neuron_settings import MEMORY_WEIGHT
 from unike_lib.methods.unike.settings import RELEASED_RATE, RELEASED_STEPS, UnikeMethod
-from unike_lib.section import FIRST_LOOK, Entry, Original, as_original, given, on_backbone, variant
 
 
 def needs(settings: UnikeMethod) -> tuple[str, ...]:

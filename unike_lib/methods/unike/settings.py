@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from unike_lib.config.base import Count, Fraction, Original, Positive, setting
 from unike_lib.methods.ike.settings import ContextSettings
 from unike_lib.methods.shared.neuron_settings import INTRINSIC, MEMORY_LOSS, NeuronMethod, memory_weight_setting
-from unike_lib.section import Count, Fraction, Original, Positive, setting
 
 # At 7B.
 RELEASED_STEPS = Original("released", 10, needs=INTRINSIC)

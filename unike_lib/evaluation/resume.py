@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.criterion import Criterion, find_criteria
-from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.io import fingerprint, read_table, write_table
 from unike_lib.records import Score, score_schema
 from unike_lib.types import EditCase, InputError

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from unike_lib.section import Count, Entry, Given, Removable, Section, given, setting
+from unike_lib.config.base import Count, Entry, Given, Removable, Section, given, setting
 from unike_lib.types import TASKS, Task
 
 CROSS = "cross"
 # The paper's tables as data, each with the columns of its file; Table 5 has settings in the place of cells.
 PAPER_TABLES = {
     file.stem: file.read_text(encoding="utf-8").splitlines()[0].split(",")
-    for file in sorted((Path(__file__).parent / "reporting" / "paper").glob("table*.csv"))
+    for file in sorted((Path(__file__).parents[1] / "reporting" / "paper").glob("table*.csv"))
 }
 NAME = r"[a-z0-9][a-z0-9-]*"  # `_` stands before a criterion in a file's name
 TAKEN = {"admission", "diagnostics", "qualitative", "report", "tuning"}  # other files of results/

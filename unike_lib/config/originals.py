@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from unike_lib.config import Config
+from unike_lib.config.base import Given, MethodSection, Original, Section, about, shown
+from unike_lib.config.run import Config
+from unike_lib.config.tables import TableConfig
 from unike_lib.method import default_entries, resolve_method
-from unike_lib.section import Given, MethodSection, Original, Section, about, shown
-from unike_lib.table_config import TableConfig
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from unike_lib.reporting.drawing import MARKERS
-from unike_lib.reporting.paper import short_title
+from unike_lib.reporting.paper_numbers import short_title
+from unike_lib.reporting.plotting import MARKERS
 
 # Each aim has a colour, a marker and a dash of its own, so that none has to be told by colour alone.
 AIMS = {"reliability": ("C2", "^", ":"), "generality": ("C0", "o", "-"), "locality": ("C1", "s", "--")}

@@ -1,6 +1,6 @@
 """The configuration's part about what UniKE and T-Patcher know of a backbone: triplets, states, encoders, memory."""
 
-from unike_lib.section import Count, Original, Positive, Section, setting
+from unike_lib.config.base import Count, Original, Positive, Section, setting
 
 
 class EncoderConfig(Section):

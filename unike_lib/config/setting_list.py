@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args, get_origin
 
-from unike_lib.config import Config, default_values
+from unike_lib.config.base import About, Entry, Given, Original, Section, about, setting_text, source_text
+from unike_lib.config.run import Config, default_values
 from unike_lib.method import method_of
-from unike_lib.section import About, Entry, Given, Original, Section, about, setting_text, source_text
 
 CHANGED = "changed"  # the source of a value that is neither the default run's nor the original's
 

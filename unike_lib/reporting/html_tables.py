@@ -6,7 +6,7 @@ import pandas as pd
 
 from unike_lib.reporting.averages import printed_average
 from unike_lib.reporting.markdown import Row, rows_of
-from unike_lib.reporting.paper import short_title
+from unike_lib.reporting.paper_numbers import short_title
 from unike_lib.reporting.table_text import METRIC_TITLES
 
 TITLES = METRIC_TITLES | {"mean": "mean aim", "lowest": "lowest aim"}

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from unike_lib.section import Count, Entry, Given, Positive, Removable, Section, entries, given, setting
+from unike_lib.config.base import Count, Entry, Given, Positive, Removable, Section, entries, given, setting
 from unike_lib.types import TASKS, Task
 
 Value = float | int | bool | str | None

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from unike_lib.config.base import Removable, Section, setting
 from unike_lib.registry import EntryName
-from unike_lib.section import Removable, Section, setting
 from unike_lib.types import TASKS, Task
 
 # Where dialects are found: package, name of the entry, entry points of other packages (`registry.find_entry`).

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import field_validator
 
+from unike_lib.config.base import Count, Fraction, Section, setting
+from unike_lib.config.figures import Value
 from unike_lib.criterion import CRITERIA, find_criterion
-from unike_lib.figure_settings import Value
 from unike_lib.method import default_grids
 from unike_lib.registry import EntryName
-from unike_lib.section import Count, Fraction, Section, setting
 
 
 class EvaluationConfig(Section):

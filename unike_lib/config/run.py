@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from unike_lib.backbone_config import BACKBONES, BackboneConfig
-from unike_lib.benchmark_config import BenchmarkConfig
-from unike_lib.evaluation_config import AdmissionConfig, EvaluationConfig, StatisticsConfig, TuningConfig
-from unike_lib.figure_settings import FiguresConfig
-from unike_lib.knowledge_config import KnowledgeConfig
+from unike_lib.config.backbones import BACKBONES, BackboneConfig
+from unike_lib.config.base import About, Count, Entry, Fraction, Positive, Removable, Section, entries, setting
+from unike_lib.config.benchmark import BenchmarkConfig
+from unike_lib.config.evaluation import AdmissionConfig, EvaluationConfig, StatisticsConfig, TuningConfig
+from unike_lib.config.figures import FiguresConfig
+from unike_lib.config.knowledge import KnowledgeConfig
+from unike_lib.config.tables import TABLES, TableConfig, made_tables
 from unike_lib.method import default_entries, default_methods, method_of, resolve_method
-from unike_lib.section import About, Count, Entry, Fraction, Positive, Removable, Section, entries, setting
-from unike_lib.table_config import TABLES, TableConfig, made_tables
 from unike_lib.types import TASKS, InputError
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import model_validator
 
+from unike_lib.config.base import Count, Entry, Original, Section, given, setting
 from unike_lib.family import FAMILIES, find_family
 from unike_lib.registry import EntryName
-from unike_lib.section import Count, Entry, Original, Section, given, setting
 
 
 class OriginalConfig(Section):
