@@ -54,13 +54,13 @@ def measure(subject: Subject, sessions: int, rounds: int) -> str:
     """Return a line: floor of a step, what the machine could do in its time, the share that is achieved."""
     trainer = t_patcher(subject)(subject.backbone).trainer
     requests = [case.request for case in subject.cases[:sessions]]
-    trunk, onto = request_trunk(subject.backbone, requests), Patch(len(requests))
-    source = NeuronSource(trainer.new_neurons(requests, trunk, onto))
+    trunk, previous = request_trunk(subject.backbone, requests), Patch(len(requests))
+    source = NeuronSource(trainer.new_neurons(requests, trunk, previous))
     times, peaks = [], []
     for _ in range(rounds + 1):
         peaks.append(peak_rate())
         started = time.perf_counter()
-        trainer.losses(trunk, onto, source()).sum().backward()
+        trainer.losses(trunk, previous, source()).sum().backward()
         times.append(time.perf_counter() - started)
     floor, step, peak = step_floor(subject, trunk, trainer.settings.neurons), min(times[1:]), max(peaks)
     return (

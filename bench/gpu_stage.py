@@ -138,7 +138,7 @@ def settings_of(stage: Stage, name: str) -> MethodSection:
     sizes = {"steps": scale.steps, "rank": scale.rank, "width": scale.width, "heads": 12}
     sizes |= {"demonstrations": scale.demonstrations, "scope_layers": scale.layers[0]}
     sizes |= {"counterfactual_layers": scale.layers[1]}
-    brief = {"steps": 1, "batch": 2, "together": 1, "check_every": 1, "patience": 1, "rows": 2, "check": 1}
+    brief = {"steps": 1, "batch_size": 2, "edits_per_session": 1, "eval_every": 1, "patience": 1}
     values = default_methods()[name] | sizes | (brief if method.train else {})
     return method.settings(**{field: value for field, value in values.items() if field in method.settings.model_fields})
 

@@ -75,10 +75,10 @@ def test_the_floor_of_a_step_is_what_a_counter_counts_less_what_a_step_can_do_wi
     """One row, so no padding; PyTorch counts the products that run."""
     trainer = edit_loop.t_patcher(subject)(subject.backbone).trainer
     requests = [subject.cases[0].request]
-    trunk, onto = request_trunk(subject.backbone, requests), Patch(1)
-    source = NeuronSource(trainer.new_neurons(requests, trunk, onto))
+    trunk, previous = request_trunk(subject.backbone, requests), Patch(1)
+    source = NeuronSource(trainer.new_neurons(requests, trunk, previous))
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        trainer.losses(trunk, onto, source()).sum().backward()
+        trainer.losses(trunk, previous, source()).sum().backward()
     tokens, width, read = int(trunk.batch.lengths[0]), 32, 2
     first = tokens * 24 * width**2 + 4 * tokens**2 * width  # forward of the first edited layer
     last = 2 * (tokens - read) * (4 + 16) * width**2  # last layer's queries and FFN where nothing is read, and back

@@ -89,7 +89,7 @@ def test_a_script_sees_its_job_alone(script):
 def test_fields_of_sections_are_read(jobs):
     """What a rule picks out of a section stands somewhere in the code behind its script."""
     for script in SCRIPTS:
-        read = set().union(*map(attributes, [script, *library_files(script), ROOT / "unike_lib" / "config.py"]))
+        read = set().union(*map(attributes, [script, *library_files(script), ROOT / "unike_lib" / "config" / "run.py"]))
         for job in (job for job in jobs if job.script == script.stem):
             for name in sections_of(job).keys() - {"benchmark", "report", "sweep"}:
                 assert job.params.get(name, {}).keys() <= read, (job.rule, name)

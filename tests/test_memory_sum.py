@@ -116,12 +116,12 @@ def test_the_graph_of_a_pass_is_within_its_bound_and_of_its_order(tiny, method):
         ignored = [*stage.backbone.model.parameters()]
         found = saved_bytes(lambda: edit_gradients(stage.backbone, lower, editor.network.matrices), ignored)
     else:
-        onto = editor.start(2)
-        source = NeuronSource(editor.trainer.new_neurons(requests, trunk, onto))
+        previous = editor.start(2)
+        source = NeuronSource(editor.trainer.new_neurons(requests, trunk, previous))
         ignored = [*stage.backbone.model.parameters(), *source.parameters, *editor.trainer.ffn_inputs.values()]
-        if shift := onto.part(LatentShift):
+        if shift := previous.part(LatentShift):
             ignored += [part for encoder in shift.encoders.values() for part in encoder.parameters()]
-        found = saved_bytes(lambda: editor.trainer.losses(trunk, onto, source()), ignored)
+        found = saved_bytes(lambda: editor.trainer.losses(trunk, previous, source()), ignored)
     bound = 2 * memory_sum.graph(config, method, setting)
     assert bound / 6 <= found <= bound
 

@@ -29,11 +29,27 @@ ORIGINAL = {
     | {"alpha_convention": "printed", "alpha_operands": "attention_outputs", "attention": "projected", "h_pos": "last"}
     | {"zeta": "truthfulness", "shift_in_training": True, "edit_slots": False, "retrieval_temperature": None},
     # MEND as MMEdit runs it.
-    "mend": {"layers": 3, "swapped": 0, "together": 1, "strength": 1, "steps": 30000, "batch": 1, "rank": 1920}
+    "mend": {
+        "layers": 3,
+        "counterfactual_targets": 0,
+        "edits_per_session": 1,
+        "strength": 1,
+        "steps": 30000,
+        "batch_size": 1,
+        "rank": 1920,
+    }
     | {"learning_rate": 1e-6, "edit_rate": 1e-4, "edit_rate_step": 1e-4, "accumulation": 2, "clip": 100}
     | {"edit_weight": 0, "text_weight": 0.1, "image_weight": 0.1, "locality_weight": 1},
     # De Cao et al. 2021, steps and floor of VLKEB.
-    "ke": {"layers": 3, "swapped": 0, "together": 1, "strength": 1, "steps": 30000, "learning_rate": 3e-4, "scale": 1}
+    "ke": {
+        "layers": 3,
+        "counterfactual_targets": 0,
+        "edits_per_session": 1,
+        "strength": 1,
+        "steps": 30000,
+        "learning_rate": 3e-4,
+        "scale": 1,
+    }
     | {"hidden": 128, "condition": 1024, "margin": 1e-3, "margin_factor": 0.8, "margin_accuracy": 0.9}
     | {"margin_floor": 1e-7, "multiplier_rate": 0.1},
     "ike": {"demonstrations": 32, "retriever": "minilm", "prompt": "mmedit"},
@@ -113,8 +129,8 @@ def test_originals_depart_nowhere_and_every_other_value_is_named(run, kind):
     assert known(kind) - set(ORIGINAL[kind]) == (switches if kind == "unike" else {"scope_radius"} & known(kind))
     for name, value in ORIGINAL[kind].items():
         other = {name: OTHER.get(name) or changed(value)}
-        if name == "together":  # divides the batch
-            other["batch"] = other[name]
+        if name == "edits_per_session":  # divides the batch
+            other["batch_size"] = other[name]
         assert set(fields_of(run(settings | other))) == set(other) & known(kind), other
 
 

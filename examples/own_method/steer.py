@@ -10,7 +10,7 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
 from unike_lib.config.base import Count, MethodSection, Positive, setting
-from unike_lib.editing.editor import Outcome, edit_loss, request_trunk
+from unike_lib.editing.editor import EditResult, edit_loss, request_trunk
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.patch import Part, Patch
 from unike_lib.method import Method
@@ -61,14 +61,14 @@ class Steer:
     def start(self, sessions: int) -> Patch:
         return Patch(sessions)
 
-    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+    def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
         layer = len(self.backbone.decoder.layers) + self.settings.layer
         rows = request_trunk(self.backbone, requests, layer)  # what lies below the edit is run once
         vectors = torch.zeros(len(requests), self.backbone.width, device=self.backbone.device, requires_grad=True)
         optimiser = torch.optim.Adam([vectors], lr=self.settings.learning_rate)
-        losses = lambda: edit_loss(self.backbone, rows, onto.append(Steering(layer, vectors)))  # noqa: E731
+        losses = lambda: edit_loss(self.backbone, rows, previous.append(Steering(layer, vectors)))  # noqa: E731
         finite = descend([vectors], losses, optimiser, self.settings.steps)
-        return Outcome(onto.append(Steering(layer, vectors.detach())).revert(finite, onto), failures(finite))
+        return EditResult(previous.append(Steering(layer, vectors.detach())).revert(finite, previous), failures(finite))
 
 
 def build(settings: SteerSettings, backbone: Backbone, sources: object, seed: int) -> Steer:

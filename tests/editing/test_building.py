@@ -20,8 +20,9 @@ from unike_lib.types import EditRequest, InputError
 
 METHODS = {
     "mend": {
-        "method": "mend", "rank": 4, "steps": 4, "batch": 2, "together": 1, "check_every": 2, "edit_rate": 0.05,
-        "by_backbone": {"tiny": {"swapped": 0.0}},
+        "method": "mend", "rank": 4, "steps": 4, "batch_size": 2, "edits_per_session": 1, "eval_every": 2,
+        "edit_rate": 0.05,
+        "by_backbone": {"tiny": {"counterfactual_targets": 0.0}},
     },
     "serac": {"method": "serac", "width": 8, "heads": 2, "scope_layers": 1, "counterfactual_layers": 1},
 }  # fmt: skip

@@ -238,16 +238,16 @@ def test_fine_tuning_gives_the_same_however_many_sessions_are_trained_at_once(ba
     """Five sessions that already have changes: all at once, and by two because the optimiser's room is small."""
     editor = FineTune(backbone, FineTuneMethod(method="fine-tune", steps=3, learning_rate=0.01))
     requests, again = [case.request for case in cases], [case.request for case in reversed(cases)]
-    onto = editor.edit(requests, editor.start(5)).patch
-    whole = editor.edit(again, onto)
-    numbers = sum(value[0].numel() for changes in changes_of(onto).values() for value in changes.values())
+    previous = editor.edit(requests, editor.start(5)).patch
+    whole = editor.edit(again, previous)
+    numbers = sum(value[0].numel() for changes in changes_of(previous).values() for value in changes.values())
     monkeypatch.setattr("unike_lib.methods.fine_tune.editor.OPTIMISER_BYTES", ON_CPU * 2 * 16 * numbers)
     asked = []
     monkeypatch.setattr(
         "unike_lib.methods.fine_tune.editor.request_trunk",
         lambda *args: asked.append(len(args[1])) or request_trunk(*args),
     )
-    parts = editor.edit(again, onto)
+    parts = editor.edit(again, previous)
     assert asked == [2, 2, 1] and parts.failures == whole.failures
     for layer, changes in changes_of(whole.patch).items():
         for name, change in changes.items():

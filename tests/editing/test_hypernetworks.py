@@ -28,9 +28,17 @@ from unike_lib.methods.shared.low_rank import LowRank
 from unike_lib.methods.shared.network_training import Split, _batches, fit, made_together
 from unike_lib.types import PROBE_KINDS, InputError
 
-MEND = MendMethod(method="mend", rank=4, steps=4, batch=3, together=1, check_every=2, edit_rate=0.05)
+MEND = MendMethod(method="mend", rank=4, steps=4, batch_size=3, edits_per_session=1, eval_every=2, edit_rate=0.05)
 KE = KeMethod(
-    method="ke", hidden=8, condition=12, scale=10.0, strength=1.0, steps=4, batch=3, together=1, check_every=2
+    method="ke",
+    hidden=8,
+    condition=12,
+    scale=10.0,
+    strength=1.0,
+    steps=4,
+    batch_size=3,
+    edits_per_session=1,
+    eval_every=2,
 )
 
 
@@ -391,7 +399,7 @@ def test_gradients_of_the_editor_are_clipped(backbone, cases):
 @pytest.mark.parametrize("settings", [MEND, KE], ids=["mend", "ke"])
 def test_training_improves_the_editor_and_is_repeatable(make_backbone, cases, settings, tmp_path):
     backbone = make_backbone("minigpt4")
-    more = {"steps": 15, "batch": 5, "check_every": 3, "patience": 9, "learning_rate": 3e-3}
+    more = {"steps": 15, "batch_size": 5, "eval_every": 3, "patience": 9, "learning_rate": 3e-3}
     longer = settings.model_copy(update=more)
     tensors, course = train_editor(longer, backbone, cases, cases, 0)
     assert list(course["step"]) == [3, 6, 9, 12, 15]
@@ -418,7 +426,7 @@ def test_training_stops_where_the_objective_no_longer_rises(backbone, cases, mon
     monkeypatch.setattr(
         "unike_lib.methods.shared.network_training.token_scores", lambda *_: dict.fromkeys(PROBE_KINDS, next(values))
     )
-    settings = MEND.model_copy(update={"steps": 100, "check_every": 1, "patience": 2})
+    settings = MEND.model_copy(update={"steps": 100, "eval_every": 1, "patience": 2})
     editor = EDITORS["mend"](backbone)
     recipe = MendRecipe(editor.network, backbone, settings)
     _, course = fit(editor, recipe, Split(cases, cases), settings, 0)
@@ -436,23 +444,24 @@ def test_token_scores_are_those_of_the_evaluation(backbone, cases):
 
 
 def test_swapped_targets_leave_locality_alone(cases):
-    settings = MEND.model_copy(update={"swapped": 0.5, "batch": 40})
+    settings = MEND.model_copy(update={"counterfactual_targets": 0.5, "batch_size": 40})
     batch = next(_batches(cases, settings, 0))
     assert batch == next(_batches(cases, settings, 0))
     answers = {probe.query.answer for case in cases for probe in case.probes}
     own = {case.request.id: case for case in cases}
-    swapped = 0
+    counterfactual_targets = 0
     for case in batch:
         original, target = own[case.request.id], case.request.target
-        swapped += target != original.request.target
+        counterfactual_targets += target != original.request.target
         assert target in answers
         assert [case.query(kind).answer for kind in ("rel", "t_gen", "m_gen")] == [target] * 3
         assert case.query("t_loc") == original.query("t_loc") and case.query("m_loc") == original.query("m_loc")
         assert case.query("m_gen").image == original.query("m_gen").image
-    assert 10 < swapped < 25
-    assert {case.request.target for case in next(_batches(cases, MEND.model_copy(update={"swapped": 0.0}), 0))} <= {
-        case.request.target for case in cases
-    }
+    assert 10 < counterfactual_targets < 25
+    assert {
+        case.request.target
+        for case in next(_batches(cases, MEND.model_copy(update={"counterfactual_targets": 0.0}), 0))
+    } <= {case.request.target for case in cases}
 
 
 def test_bad_training_input_is_one_clear_error(backbone, cases, make_backbone):
@@ -483,11 +492,11 @@ def test_edits_made_together_add_up(backbone, cases):
 
 @pytest.mark.parametrize("settings", [MEND, KE], ids=["mend", "ke"])
 def test_every_second_step_trains_edits_made_together(make_backbone, cases, settings):
-    """The first losses are those of single edits, whatever `together`; the second ones are not."""
+    """The first losses are those of single edits, whatever `edits_per_session`; the second ones are not."""
     backbone = make_backbone("minigpt4")
-    short = settings.model_copy(update={"batch": 4, "check_every": 1, "steps": 2})
+    short = settings.model_copy(update={"batch_size": 4, "eval_every": 1, "steps": 2})
     alone, both = (
-        train_editor(short.model_copy(update={"together": edits}), backbone, cases, cases, 0)[1]["loss"]
+        train_editor(short.model_copy(update={"edits_per_session": edits}), backbone, cases, cases, 0)[1]["loss"]
         for edits in (1, 2)
     )
     assert alone[0] == both[0]

@@ -121,31 +121,31 @@ def test_losses_equal_loops_over_a_widened_model(backbone, family, cases, knowle
     name, changes = HALVES[half]
     method, requests = settings(name, **changes), requests_of(cases)
     editor = editor_of(backbone, method, knowledge)
-    trunk, onto = request_trunk(backbone, requests), editor.start(3)
+    trunk, previous = request_trunk(backbone, requests), editor.start(3)
     if earlier:
-        others = editor.trainer.new_neurons([requests[i] for i in (1, 2, 0)], trunk, onto)
-        onto = onto.append(NeuronSource(noisy(others, 1)).detached())
-    source, learned = midway(editor, editor.trainer.new_neurons(requests, trunk, onto), method)
+        others = editor.trainer.new_neurons([requests[i] for i in (1, 2, 0)], trunk, previous)
+        previous = previous.append(NeuronSource(noisy(others, 1)).detached())
+    source, learned = midway(editor, editor.trainer.new_neurons(requests, trunk, previous), method)
     zetas = knowledge.zetas["truthfulness"]
     passes, groups, scales = [], [], []
     for number, request in enumerate(requests):
-        twin = Twin(family, LAYERS, knowledge.shift() if onto.part(LatentShift) else None)
+        twin = Twin(family, LAYERS, knowledge.shift() if previous.part(LatentShift) else None)
         groups.append(session(source.fresh, number))
         scales.append({layer: value[number].detach().clone().requires_grad_(True) for layer, value in learned.items()})
         for layer in LAYERS:
             new = steered(groups[-1][layer], BETA, zetas[layer], scales[-1].get(layer))
-            twin.widen(layer, [*([session(neurons_of(onto), number)[layer]] if earlier else []), new])
+            twin.widen(layer, [*([session(neurons_of(previous), number)[layer]] if earlier else []), new])
         passes.append(twin.run(*row_of(backbone, request), neurons=NEURONS))
     for (w_a, k_a), (w_m, k_m) in itertools.product([(0, 1), (0.7, 1), (0.7, 5)], [(0, 4), (0.2, 4), (0.2, 1000)]):
         weights = {"activation_weight": w_a, "activation_top": k_a, "memory_weight": w_m, "memory_top": k_m}
         trainer = replace(editor.trainer, settings=method.model_copy(update=weights))
         with torch.no_grad():
-            ours = trainer.losses(trunk, onto, source())
+            ours = trainer.losses(trunk, previous, source())
             theirs = [
                 total_loss(*pair, knowledge.unrelated, trainer.settings) for pair in zip(passes, groups, strict=True)
             ]
         torch.testing.assert_close(ours, torch.stack(theirs), atol=1e-5, rtol=1e-5)
-    ours = torch.autograd.grad(editor.trainer.losses(trunk, onto, source()).sum(), source.parameters)
+    ours = torch.autograd.grad(editor.trainer.losses(trunk, previous, source()).sum(), source.parameters)
     for number, (seen, group, scale) in enumerate(zip(passes, groups, scales, strict=True)):
         leaves = [value for parts in group.values() for value in parts.values()] + list(scale.values())
         theirs = torch.autograd.grad(total_loss(seen, group, knowledge.unrelated, method), leaves)
@@ -211,10 +211,10 @@ def test_a_failed_edit_leaves_what_was_before_it(backbone, cases, knowledge, mon
     assert (earlier[0] - whole[0]).abs().max() > 1e-2 and (earlier[1] - whole[1]).abs().max() > 1e-2
 
 
-def fresh_neurons(backbone, knowledge, requests, name="t-patcher", seed=0, onto=None, **changes):
+def fresh_neurons(backbone, knowledge, requests, name="t-patcher", seed=0, previous=None, **changes):
     editor = editor_of(backbone, settings(name, **changes), knowledge, seed)
-    onto = editor.start(len(requests)) if onto is None else onto
-    return editor.trainer.new_neurons(requests, request_trunk(backbone, requests), onto)
+    previous = editor.start(len(requests)) if previous is None else previous
+    return editor.trainer.new_neurons(requests, request_trunk(backbone, requests), previous)
 
 
 @pytest.mark.parametrize("name", ["t-patcher", "unike"])
@@ -226,8 +226,8 @@ def test_new_neurons_answer_their_own_token_with_one(backbone, family, cases, kn
     monkeypatch.setattr(under_test, "KEY_NOISE", 0.0)
     requests = requests_of(cases)
     earlier = noisy(fresh_neurons(backbone, knowledge, requests), 5)
-    onto = editor_of(backbone, settings(name), knowledge).start(3).append(NeuronSource(earlier).detached())
-    fresh = fresh_neurons(backbone, knowledge, requests, name, onto=onto, neurons=5)
+    previous = editor_of(backbone, settings(name), knowledge).start(3).append(NeuronSource(earlier).detached())
+    fresh = fresh_neurons(backbone, knowledge, requests, name, previous=previous, neurons=5)
     assert set(fresh) == set(LAYERS)
     for number, request in enumerate(requests):
         twin = Twin(family, LAYERS, knowledge.shift() if name == "unike" else None)

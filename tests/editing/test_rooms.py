@@ -33,7 +33,7 @@ SMALL = {
     "steps": 2, "neurons": 2, "top_k": 3, "memory_top": 4, "demonstrations": 2, "rank": 4, "hidden": 8, "condition": 12,
     "width": 8, "heads": 2, "scope_layers": 1, "counterfactual_layers": 1,
 }  # fmt: skip
-BRIEF = {"steps": 1, "batch": 2, "together": 1, "check_every": 1, "patience": 1, "rows": 2, "check": 1}
+BRIEF = {"steps": 1, "batch_size": 2, "edits_per_session": 1, "eval_every": 1, "patience": 1}
 IN_WEIGHTS = (ExtraNeurons, WeightChanges, LowRankChanges)  # an edited copy of the model says the same
 NEEDS = ("ffn_inputs", "encoders", "memory", "method_split")
 CASES = [make_case(index, target) for index, target in enumerate(["hot dog", "cat", "red owl left", "blue"])]

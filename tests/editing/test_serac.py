@@ -23,7 +23,7 @@ TEXTS = ["what is this ?", "name it", "a photo of a red owl on the left"]
 
 def settings(**changes):
     return SeracMethod(
-        method="serac", **{**SHAPE, "steps": 60, "rows": 4, "check": 20, "learning_rate": 3e-3, **changes}
+        method="serac", **{**SHAPE, "steps": 60, "batch_size": 4, "eval_every": 20, "learning_rate": 3e-3, **changes}
     )
 
 
@@ -215,7 +215,7 @@ def test_training_stops_early_and_keeps_the_best_weights(trained):
     backbone, *_ = trained
     cases = mixed_cases()
     strangers = [replace(case, request=replace(case.request, target="<unk>")) for case in cases]
-    rule = settings(steps=2000, check=5, patience=2, learning_rate=3e-2, random_targets=0.0)
+    rule = settings(steps=2000, eval_every=5, patience=2, learning_rate=3e-2, random_targets=0.0)
     tensors, losses = train_serac(rule, backbone, cases, strangers, 0)
     curve = losses[losses["part"] == "counterfactual"]
     assert curve["step"].max() < 2000 and (curve["dev"].iloc[-2:] >= curve["dev"].min()).all()

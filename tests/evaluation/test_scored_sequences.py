@@ -14,7 +14,7 @@ from patches import changes_of, patch_of
 
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.config.evaluation import EvaluationConfig
-from unike_lib.editing.editor import NoEdit, Outcome
+from unike_lib.editing.editor import EditResult, NoEdit
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import records_table, run_edits
@@ -141,8 +141,8 @@ class Nothing:
         name = layer.names.ffn_matrices[0]
         return patch_of(sessions, changes={layer.index: {name: torch.zeros(sessions, *layer.part(name).weight.shape)}})
 
-    def edit(self, requests, onto):
-        return Outcome(onto, (None,) * len(requests))
+    def edit(self, requests, previous):
+        return EditResult(previous, (None,) * len(requests))
 
 
 def test_base_scores_as_a_model_that_is_asked_again_and_answers_the_same(make_backbone, cases):

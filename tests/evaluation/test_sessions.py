@@ -13,7 +13,7 @@ from tiny_models import FAMILIES, make_case, tiny_images, tiny_model, tiny_token
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.criterion import find_criteria
-from unike_lib.editing.editor import NoEdit, Outcome
+from unike_lib.editing.editor import EditResult, NoEdit
 from unike_lib.editing.objective import objective
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation import sessions as sessions_module
@@ -119,9 +119,9 @@ class Counting:
     def __init__(self, editor):
         self.editor, self.start, self.made = editor, editor.start, Counter()
 
-    def edit(self, requests, onto):
+    def edit(self, requests, previous):
         self.made.update(request.id for request in requests)
-        return self.editor.edit(requests, onto)
+        return self.editor.edit(requests, previous)
 
 
 @pytest.mark.parametrize(
@@ -288,9 +288,9 @@ class FailsOn:
     def start(self, sessions):
         return self.editor.start(sessions)
 
-    def edit(self, requests, onto):
-        return Outcome(
-            self.editor.edit(requests, onto).patch,
+    def edit(self, requests, previous):
+        return EditResult(
+            self.editor.edit(requests, previous).patch,
             tuple("loss is not finite" if r.id == self.bad else None for r in requests),
         )
 
@@ -313,12 +313,12 @@ class Overflows:
     def start(self, sessions):
         return Patch(sessions)
 
-    def edit(self, requests, onto):
+    def edit(self, requests, previous):
         layer = self.backbone.decoder.layers[-1]
         name = layer.names.ffn_matrices[-1]
         sizes = torch.tensor([1e38 if request.id == self.bad else 0.0 for request in requests])
         change = sizes[:, None, None] * torch.ones_like(layer.part(name).weight)
-        return Outcome(onto.append(WeightChanges({layer.index: {name: change}})), (None,) * len(requests))
+        return EditResult(previous.append(WeightChanges({layer.index: {name: change}})), (None,) * len(requests))
 
 
 @pytest.mark.parametrize("generate", [True, False])

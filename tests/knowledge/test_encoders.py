@@ -100,7 +100,7 @@ def module_table(frame, schema):
 
 def test_training_separates_truth_and_finds_questions(tmp_path):
     write_states(tmp_path / "states.parquet")
-    config = EncoderConfig(learning_rate=1e-2, steps=80, batch=64, hidden=32, truth_width=8)
+    config = EncoderConfig(learning_rate=1e-2, steps=80, batch_size=64, hidden=32, truth_width=8)
     train_encoders(tmp_path / "states.parquet", tmp_path, config, seed=1)
     checks = pd.read_csv(tmp_path / "encoder_checks.csv")
     losses = pd.read_csv(tmp_path / "encoder_losses.csv")
@@ -197,7 +197,7 @@ def test_checks_are_counted_on_held_out_triplets(tmp_path):
 def test_training_ends_when_progress_bars_are_off(tmp_path, monkeypatch):
     monkeypatch.setattr(encoder_training, "tqdm", functools.partial(tqdm, disable=True))
     write_states(tmp_path / "states.parquet")
-    train_encoders(tmp_path / "states.parquet", tmp_path, EncoderConfig(steps=5, batch=16), seed=1)
+    train_encoders(tmp_path / "states.parquet", tmp_path, EncoderConfig(steps=5, batch_size=16), seed=1)
     assert pd.read_csv(tmp_path / "encoder_losses.csv")["epoch"].max() == 0
 
 

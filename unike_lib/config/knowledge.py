@@ -13,7 +13,7 @@ class EncoderConfig(Section):
     temperature: Positive = setting(
         0.1, "Of the similarity: s = cosine / temperature.", "ours", "unstated in the paper"
     )
-    batch: int = setting(256, "Triplets per step; the sums of Eq. 4-5 run over them.", "ours", ge=2)
+    batch_size: int = setting(256, "Triplets per step; the sums of Eq. 4-5 run over them.", "ours", ge=2)
     steps: Count = setting(300, "Optimiser steps per layer.", "ours")
     held_out: float = setting(
         0.1,

@@ -16,7 +16,7 @@ from unike_lib.types import EditRequest, Query
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EditResult:
     """A patch after one edit in every session, and why a session's edit failed (None: it did not)."""
 
     patch: Patch
@@ -29,7 +29,7 @@ class Editor(Protocol):
     def start(self, sessions: int) -> Patch:
         """Return the patch of unedited sessions."""
 
-    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+    def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
         """Install one request per session on top of earlier edits."""
 
 
@@ -41,9 +41,9 @@ class NoEdit:
         """Return the identity."""
         return Patch(sessions)
 
-    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+    def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
         """Return the patch unchanged."""
-        return Outcome(onto, (None,) * len(requests))
+        return EditResult(previous, (None,) * len(requests))
 
 
 def no_edit(*_: Any) -> NoEdit:
@@ -52,14 +52,14 @@ def no_edit(*_: Any) -> NoEdit:
 
 
 def request_trunk(
-    backbone: Backbone, requests: Sequence[EditRequest], first: int | None = None, onto: Patch | None = None
+    backbone: Backbone, requests: Sequence[EditRequest], first: int | None = None, previous: Patch | None = None
 ) -> Prepared:
     """Run the frozen part of the requests once, up to layer `first`; every step of an edit starts from it.
 
-    `onto`: the requests are asked behind this patch's contexts.
+    `previous`: the requests are asked behind this patch's contexts.
     """
     queries: Sequence[Query] = [request.query for request in requests]
-    return backbone.prepare(queries if onto is None else onto.before(queries), first)
+    return backbone.prepare(queries if previous is None else previous.before(queries), first)
 
 
 def edit_loss(backbone: Backbone, trunk: Prepared, patch: Edit, trace: Trace | None = None) -> Tensor:

@@ -99,7 +99,7 @@ def _train_layer(
     bar, done = tqdm(total=config.steps, desc=title, unit="step"), 0
     while done < config.steps:
         epoch, sums = len(rows), [0.0, 0.0, 0]
-        batches = _batches(len(states["h_sem"]), config.batch, seed + epoch)
+        batches = _batches(len(states["h_sem"]), config.batch_size, seed + epoch)
         for batch in itertools.islice(batches, config.steps - done):
             h_sem, h_pos, h_neg = (states[name][batch] for name in ("h_sem", "h_pos", "h_neg"))
             loss1 = truthfulness_loss(truth(h_pos), truth(h_neg), config.temperature)

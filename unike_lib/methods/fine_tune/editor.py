@@ -9,7 +9,7 @@ from torch import Tensor
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.editing.building import EditorSources
-from unike_lib.editing.editor import Outcome, answer_loss, request_trunk
+from unike_lib.editing.editor import EditResult, answer_loss, request_trunk
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
@@ -40,7 +40,7 @@ class FineTune:
         """Return the identity."""
         return Patch(sessions)
 
-    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+    def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
         """Install one request per session; changes add to those of earlier edits.
 
         So many sessions are trained at once as the optimiser has room for: whole matrices are large.
@@ -48,13 +48,13 @@ class FineTune:
         size = self._at_once
         starts = range(0, len(requests), size)
         parts = [
-            self._train(requests[s : s + size], onto.select(range(s, min(s + size, len(requests))))) for s in starts
+            self._train(requests[s : s + size], previous.select(range(s, min(s + size, len(requests))))) for s in starts
         ]
         trained = {name: torch.cat([changes[name] for changes, _ in parts]) for name in parts[0][0]}
         finite = torch.cat([part for _, part in parts])
         del parts
         layer = self.backbone.decoder.layers[-1].index
-        return Outcome(onto.append(WeightChanges({layer: trained})).revert(finite, onto), failures(finite))
+        return EditResult(previous.append(WeightChanges({layer: trained})).revert(finite, previous), failures(finite))
 
     @property
     def _at_once(self) -> int:
@@ -63,12 +63,12 @@ class FineTune:
         room = OPTIMISER_BYTES // (ON_CPU if self.backbone.device.type == "cpu" else 1)
         return max(1, room // (BYTES_A_NUMBER * numbers))
 
-    def _train(self, requests: Sequence[EditRequest], onto: Patch) -> tuple[dict[str, Tensor], Tensor]:
+    def _train(self, requests: Sequence[EditRequest], previous: Patch) -> tuple[dict[str, Tensor], Tensor]:
         """Return the trained changes by matrix [session, out, in], and which sessions are finite, bool [session]."""
         layer = self.backbone.decoder.layers[-1]
         trunk = request_trunk(self.backbone, requests, layer.index)
         targets = trunk.batch.targets
-        tail = self.backbone.tail(trunk, onto, targets != IGNORED)  # nothing before the last FFN changes
+        tail = self.backbone.tail(trunk, previous, targets != IGNORED)  # nothing before the last FFN changes
         changes = {
             name: torch.zeros(
                 (len(requests), *layer.part(name).weight.shape), device=self.backbone.device, requires_grad=True
@@ -81,7 +81,9 @@ class FineTune:
         )
 
         def losses() -> Tensor:
-            return answer_loss(self.backbone.read(tail, onto.append(WeightChanges({layer.index: changes}))), targets)
+            return answer_loss(
+                self.backbone.read(tail, previous.append(WeightChanges({layer.index: changes}))), targets
+            )
 
         finite = descend(parameters, losses, optimiser, self.settings.steps)
         return {name: torch.nan_to_num(change.detach()) for name, change in changes.items()}, finite

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.editing.building import EditorSources
-from unike_lib.editing.editor import Outcome
+from unike_lib.editing.editor import EditResult
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.ike.contexts import Contexts
 from unike_lib.methods.ike.retrieval import TextIndex, text_encoder
@@ -96,13 +96,13 @@ class Ike:
         """Return the identity."""
         return Patch(sessions)
 
-    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+    def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
         """Put one more fact per session into its context."""
-        return Outcome(self.told(requests, onto), (None,) * len(requests))
+        return EditResult(self.told(requests, previous), (None,) * len(requests))
 
-    def told(self, requests: Sequence[EditRequest], onto: Patch) -> Patch:
+    def told(self, requests: Sequence[EditRequest], previous: Patch) -> Patch:
         """Return the patch whose contexts tell one more fact per session."""
-        contexts = onto.part(Contexts)
+        contexts = previous.part(Contexts)
         earlier = [""] * len(requests) if contexts is None else list(contexts.texts)
         fresh = [session for session, context in enumerate(earlier) if not context]
         for session, shown in zip(fresh, self._demonstrations([requests[each] for each in fresh]), strict=True):
@@ -110,7 +110,7 @@ class Ike:
         if self.mmedit:
             earlier = [_with_copy(old, new) for old, new in zip(earlier, requests, strict=True)]
         texts = [old.removesuffix(PROMPT) + _fact(new) + PROMPT for old, new in zip(earlier, requests, strict=True)]
-        return onto.append(Contexts(tuple(texts), self.mmedit))
+        return previous.append(Contexts(tuple(texts), self.mmedit))
 
     def _demonstrations(self, requests: Sequence[EditRequest]) -> list[str]:
         """Return the demonstrations for each request, as one text."""

@@ -7,7 +7,7 @@ from unike_lib.methods.shared.network_settings import NO_FACTOR, NetworkMethod
 class KeMethod(NetworkMethod):
     """KE: an LSTM over the edit's text writes masks for its gradient."""
 
-    swapped: Fraction = setting(
+    counterfactual_targets: Fraction = setting(
         0.8,
         "Share of training edits with another answer of the split as their target.",
         "ours",

@@ -20,7 +20,7 @@ METHOD = Method(
             on_backbone(
                 "minigpt4-smol",
                 given("ours", "the best of 200 there was step 100", steps=100)
-                | given("ours", batch=4, check_every=50)
+                | given("ours", batch_size=4, eval_every=50)
                 | given("tuned", edit_weight=0.1, strength=1.0),
             ),
         )

@@ -220,8 +220,8 @@ def train(
     network, split = build_mend(backbone, settings, seed), Split(cases, dev)
 
     def gradients() -> Iterator[dict[Matrix, LowRank]]:
-        for start in range(0, len(split.training), settings.batch):
-            requests = [case.request for case in split.training[start : start + settings.batch]]
+        for start in range(0, len(split.training), settings.batch_size):
+            requests = [case.request for case in split.training[start : start + settings.batch_size]]
             trunk = request_trunk(backbone, requests, network.matrices[0].layer)
             yield edit_gradients(backbone, trunk, network.matrices)[1]
 

@@ -7,7 +7,7 @@ from unike_lib.methods.shared.network_settings import NetworkMethod
 class MendMethod(NetworkMethod):
     """MEND: gradient factors through a shared low-rank MLP."""
 
-    batch: Count = setting(8, "Training edits per step.", "ours", original=Original("MMEdit", 1))
+    batch_size: Count = setting(8, "Training edits per step.", "ours", original=Original("MMEdit", 1))
     learning_rate: Positive = setting(
         1.0e-4, "Adam learning rate.", "ours", FIRST_LOOK, original=Original("MEND", 1.0e-6)
     )

@@ -17,7 +17,7 @@ from transformers import DistilBertConfig, DistilBertModel, GPT2Config, GPT2Mode
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.editing.building import EditorSources
-from unike_lib.editing.editor import Outcome
+from unike_lib.editing.editor import EditResult
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.serac.counterfactual import CounterfactualMix, Mixture, Positions
 from unike_lib.methods.serac.settings import SeracMethod
@@ -252,10 +252,10 @@ class Serac:
         """Return the patch of empty memories."""
         return Patch(sessions, (self._storing([()] * sessions),))
 
-    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+    def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
         """Store one request per session, as text."""
         edits = [(replace(request.query, image=None),) for request in requests]
-        return Outcome(onto.append(self._storing(edits)), (None,) * len(requests))
+        return EditResult(previous.append(self._storing(edits)), (None,) * len(requests))
 
     def _storing(self, edits: Sequence[tuple[Query, ...]]) -> CounterfactualMix:
         return CounterfactualMix(self.models, tuple(edits), self.models.mixture, self.models.positions)

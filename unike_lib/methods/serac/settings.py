@@ -20,11 +20,11 @@ class SeracMethod(MethodSection):
         2, "Layers of the counterfactual model (OPT-125M: 12).", "ours", original=Original("MMEdit", 12)
     )
     steps: Count = setting(600, "Most optimiser steps of each model.", "ours")
-    rows: int = setting(16, "Training edits per step.", "ours", ge=2)
+    batch_size: int = setting(16, "Training edits per step.", "ours", ge=2)
     learning_rate: Positive = setting(
         1.0e-3, "AdamW learning rate.", "ours", "no pretrained models", original=Original("SERAC", 1.0e-5)
     )
-    check: Count = setting(50, "Steps between looks at the development edits.", "ours")
+    eval_every: Count = setting(50, "Steps between looks at the development edits.", "ours")
     patience: Count = setting(6, "Looks without progress until training stops.", "ours")
     random_targets: Fraction = setting(0.5, "Share of training targets made of random tokens.", "ours")
     mixture: Literal["soft", "hard"] = setting(

@@ -66,7 +66,7 @@ def train_serac(
 def _batches(cases: Sequence[EditCase], settings: SeracMethod, seed: int) -> Callable[[], Sequence[EditCase]]:
     """Return a source of batches: a seeded sample of the cases, without repeats within a batch."""
     rng = random.Random(seed)
-    return lambda: rng.sample(list(cases), min(settings.rows, len(cases)))
+    return lambda: rng.sample(list(cases), min(settings.batch_size, len(cases)))
 
 
 @torch.no_grad()
@@ -159,7 +159,7 @@ class Trainer:
 
     def train(self, batch: Callable[[], Sequence[EditCase]], loss: Loss, judge: Callable[[], float]) -> pd.DataFrame:
         """Return the losses: part, step, train, dev."""
-        rate, check = self.settings.learning_rate, self.settings.check
+        rate, check = self.settings.learning_rate, self.settings.eval_every
         optimiser = torch.optim.AdamW(self.model.parameters(), lr=rate, fused=True)
         rows: list[dict[str, object]] = []
         best, weights, total, since = float("inf"), self._weights(), 0.0, 0

@@ -12,7 +12,7 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED, Prepared
 from unike_lib.backbones.edit import PassContext
 from unike_lib.editing.building import EditorSources
-from unike_lib.editing.editor import Outcome, edit_loss, request_trunk
+from unike_lib.editing.editor import EditResult, edit_loss, request_trunk
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Part, Patch
 from unike_lib.methods.shared.low_rank import LowRank, LowRankChanges
@@ -125,12 +125,12 @@ class NetworkEditor:
         return Patch(sessions)
 
     @torch.no_grad()
-    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+    def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
         """Install one request per session; weight changes add to those of earlier edits."""
-        patch, finite = self.edited(requests, onto)
-        return Outcome(patch.revert(finite, onto), failures(finite))
+        patch, finite = self.edited(requests, previous)
+        return EditResult(patch.revert(finite, previous), failures(finite))
 
-    def edited(self, requests: Sequence[EditRequest], onto: Patch) -> tuple[Patch, Tensor]:
+    def edited(self, requests: Sequence[EditRequest], previous: Patch) -> tuple[Patch, Tensor]:
         """Return the patch, differentiable by the network's weights, and which sessions are finite, bool [session]."""
         matrices = self.network.matrices
         trunk = request_trunk(self.backbone, requests, matrices[0].layer)
@@ -141,7 +141,7 @@ class NetworkEditor:
             changes[matrix.layer, matrix.name] = factors.scaled(self.strength)
             for part in (factors.outputs, factors.inputs):
                 finite = finite & torch.isfinite(part).flatten(1).all(1)
-        return onto.append(LowRankChanges.of(changes)), finite
+        return previous.append(LowRankChanges.of(changes)), finite
 
 
 def load_network(network: EditNetwork, sources: EditorSources, backbone: Backbone, strength: float) -> NetworkEditor:

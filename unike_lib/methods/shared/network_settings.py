@@ -14,13 +14,13 @@ class NetworkMethod(MethodSection):
     """
 
     layers: Count = setting(3, "FFNs of so many last layers are edited.", original=Original("MMEdit", equation=True))
-    swapped: Fraction = setting(
+    counterfactual_targets: Fraction = setting(
         0.5,
         "Share of training edits with another answer of the split as their target.",
         "ours",
         original=Original("MMEdit", 0.0),
     )
-    together: Count = setting(
+    edits_per_session: Count = setting(
         4,
         "Training edits of a batch whose changes add up, in every second step.",
         "ours",
@@ -34,13 +34,15 @@ class NetworkMethod(MethodSection):
         ge=0,
     )
     steps: Count = setting(800, "Most optimiser steps.", "ours", original=Original("MMEdit", 30000))
-    batch: Count = setting(8, "Training edits per step.", "ours")
+    batch_size: Count = setting(8, "Training edits per step.", "ours")
     learning_rate: Positive = setting(1.0e-4, "Of the editor's weights.", "ours")
-    check_every: Count = setting(100, "Steps between two checks on development edits.", "ours")
+    eval_every: Count = setting(100, "Steps between two checks on development edits.", "ours")
     patience: Count = setting(3, "Checks in a row without a better objective that end the training.", "ours")
 
     @model_validator(mode="after")
     def _batches_are_whole(self) -> "NetworkMethod":
-        if self.batch % self.together:
-            raise ValueError(f"together: expected a divisor of the batch {self.batch}, found {self.together}")
+        if self.batch_size % self.edits_per_session:
+            raise ValueError(
+                f"edits_per_session: expected a divisor of the batch {self.batch_size}, found {self.edits_per_session}"
+            )
         return self

@@ -111,10 +111,10 @@ def fit(
     ):
         for step in bar:
             with editor.backbone.cache.remembering(False):  # every batch is another
-                terms.append(_step(editor, recipe, next(batches), step, settings.together))
-            if step % settings.check_every and step < settings.steps:
+                terms.append(_step(editor, recipe, next(batches), step, settings.edits_per_session))
+            if step % settings.eval_every and step < settings.steps:
                 continue
-            scores = token_scores(editor.backbone, editor, split.development, settings.batch)
+            scores = token_scores(editor.backbone, editor, split.development, settings.batch_size)
             recipe.checked(scores)
             rows.append({"step": step, **_means(terms), **scores, "objective": objective(scores)})
             terms = []
@@ -129,12 +129,12 @@ def fit(
 
 
 def _step(
-    editor: NetworkEditor, recipe: Recipe, cases: Sequence[EditCase], step: int, together: int
+    editor: NetworkEditor, recipe: Recipe, cases: Sequence[EditCase], step: int, edits_per_session: int
 ) -> dict[str, float]:
     """Train on one batch and return its loss terms; in every second step, so many edits share a session."""
     patch, _ = editor.edited([case.request for case in cases], editor.start(len(cases)))
     if step % 2 == 0:
-        patch = made_together(patch, together)
+        patch = made_together(patch, edits_per_session)
     losses = recipe.losses(patch, cases)
     values = {name: float(value.detach()) for name, value in losses.items()}
     if not math.isfinite(values["loss"]):
@@ -160,13 +160,13 @@ def _batches(cases: Sequence[EditCase], settings: NetworkMethod, seed: int) -> I
     answers = sorted({probe.query.answer for case in cases for probe in case.probes if probe.query.answer})
     waiting: list[EditCase] = []
     while True:
-        while len(waiting) < settings.batch:
+        while len(waiting) < settings.batch_size:
             for i in torch.randperm(len(cases), generator=generator).tolist():
-                swaps = float(torch.rand((), generator=generator)) < settings.swapped
+                swaps = float(torch.rand((), generator=generator)) < settings.counterfactual_targets
                 answer = answers[int(torch.randint(len(answers), (), generator=generator))]
                 waiting.append(with_target(cases[i], answer) if swaps else cases[i])
-        yield waiting[: settings.batch]
-        waiting = waiting[settings.batch :]
+        yield waiting[: settings.batch_size]
+        waiting = waiting[settings.batch_size :]
 
 
 def with_target(case: EditCase, target: str) -> EditCase:

@@ -75,7 +75,7 @@ class NeuronTrainer:
     ffn_inputs: Mapping[int, Tensor]
     seed: int
 
-    def new_neurons(self, requests: Sequence[EditRequest], trunk: Prepared, onto: Patch) -> dict[int, Neurons]:
+    def new_neurons(self, requests: Sequence[EditRequest], trunk: Prepared, previous: Patch) -> dict[int, Neurons]:
         """Return fresh trainable neurons of every edited layer.
 
         Reading: keys start at h / |h|^2 of the FFN input h of the neuron's own token (`own_tokens`), with 10% noise so
@@ -83,7 +83,7 @@ class NeuronTrainer:
         """
         trace = Trace()
         with torch.no_grad():
-            edit_loss(self.backbone, trunk, onto, trace)
+            edit_loss(self.backbone, trunk, previous, trace)
         where = trunk.batch.targets != IGNORED
         return {layer: self._fresh(requests, trace.ffn_inputs[layer], where, layer) for layer in self.backbone.layers}
 
@@ -107,10 +107,10 @@ class NeuronTrainer:
             parts |= {"up": torch.zeros_like(keys), "up_bias": torch.ones_like(zeros)}
         return Neurons(**{name: part.clone().requires_grad_(True) for name, part in parts.items()})
 
-    def losses(self, trunk: Prepared, onto: Patch, neurons: Mapping[int, Neurons]) -> Tensor:
+    def losses(self, trunk: Prepared, previous: Patch, neurons: Mapping[int, Neurons]) -> Tensor:
         """Return cross-entropy + weighted activation and memory losses (averaged over layers), [session]."""
         trace = Trace()
-        total = edit_loss(self.backbone, trunk, onto.append(ExtraNeurons(neurons)), trace)
+        total = edit_loss(self.backbone, trunk, previous.append(ExtraNeurons(neurons)), trace)
         places = own_tokens(trunk.batch.targets != IGNORED, self.settings.neurons)[:, None]
         for layer, group in neurons.items():
             own = group.before_activation(trace.ffn_inputs[layer].float()).gather(1, places)[:, 0]
@@ -126,10 +126,10 @@ class NeuronTrainer:
                 total = total + weight * memory_loss(unrelated, own, self.settings)
         return total
 
-    def train(self, parameters: Sequence[Tensor], trunk: Prepared, onto: Patch, neurons: "NeuronSource") -> Tensor:
+    def train(self, parameters: Sequence[Tensor], trunk: Prepared, previous: Patch, neurons: "NeuronSource") -> Tensor:
         """Train with Adam and return which sessions stayed finite; `neurons()` gives the neurons at each step."""
         optimiser = torch.optim.Adam(parameters, lr=self.settings.learning_rate)
-        return descend(parameters, lambda: self.losses(trunk, onto, neurons()), optimiser, self.settings.steps)
+        return descend(parameters, lambda: self.losses(trunk, previous, neurons()), optimiser, self.settings.steps)
 
 
 class NeuronSource:

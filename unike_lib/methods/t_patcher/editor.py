@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.editing.building import EditorSources
-from unike_lib.editing.editor import Outcome, request_trunk
+from unike_lib.editing.editor import EditResult, request_trunk
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.shared.neuron_training import NeuronSource, NeuronTrainer
@@ -28,9 +28,9 @@ class TPatcher:
         """Return the identity."""
         return Patch(sessions)
 
-    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+    def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
         """Install one request per session; earlier neurons stay frozen beside the new ones."""
         trunk = request_trunk(self.trainer.backbone, requests)
-        neurons = NeuronSource(self.trainer.new_neurons(requests, trunk, onto))
-        finite = self.trainer.train(neurons.parameters, trunk, onto, neurons)
-        return Outcome(onto.append(neurons.detached()).revert(finite, onto), failures(finite))
+        neurons = NeuronSource(self.trainer.new_neurons(requests, trunk, previous))
+        finite = self.trainer.train(neurons.parameters, trunk, previous, neurons)
+        return EditResult(previous.append(neurons.detached()).revert(finite, previous), failures(finite))

@@ -10,7 +10,7 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import Prepared
 from unike_lib.backbones.edit import Trace
 from unike_lib.editing.building import EditorSources
-from unike_lib.editing.editor import Outcome, request_trunk
+from unike_lib.editing.editor import EditResult, request_trunk
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.encoders import LayerEncoders
@@ -92,36 +92,36 @@ class Unike:
         """Return the patch with the latent shift alone (Latent-IKE)."""
         return Patch(sessions, () if self.shift is None else (self.shift,))
 
-    def edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
+    def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
         """Install one request per session; behind long contexts, a part of the sessions after the other."""
-        size = self._at_once(requests, onto)
+        size = self._at_once(requests, previous)
         spans = [range(start, min(start + size, len(requests))) for start in range(0, len(requests), size)]
-        parts = [self._edit([requests[index] for index in span], onto.select(span)) for span in spans]
+        parts = [self._edit([requests[index] for index in span], previous.select(span)) for span in spans]
         failed = tuple(failure for part in parts for failure in part.failures)
-        return Outcome(parts[0].patch.concat([part.patch for part in parts[1:]]), failed)
+        return EditResult(parts[0].patch.concat([part.patch for part in parts[1:]]), failed)
 
-    def _at_once(self, requests: Sequence[EditRequest], onto: Patch) -> int:
+    def _at_once(self, requests: Sequence[EditRequest], previous: Patch) -> int:
         """Return how many sessions keep a step's graph at MOST_TOKENS tokens; without a context all do."""
         if self.ike is None:
             return len(requests)
-        told = self.ike.told(requests, onto).before([request.query for request in requests])
+        told = self.ike.told(requests, previous).before([request.query for request in requests])
         return max(1, MOST_TOKENS // int(self.trainer.backbone.encode(told).lengths.max()))
 
-    def _edit(self, requests: Sequence[EditRequest], onto: Patch) -> Outcome:
-        before, trunk = onto, request_trunk(self.trainer.backbone, requests)
+    def _edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
+        before, trunk = previous, request_trunk(self.trainer.backbone, requests)
         if self.shift is not None and self.settings.edit_slots:
-            onto = onto.append(replace(self.shift, own=self._own_slots(self.shift, trunk)))
+            previous = previous.append(replace(self.shift, own=self._own_slots(self.shift, trunk)))
         if self.ike is not None:
-            onto = self.ike.told(requests, onto)
-            trunk = request_trunk(self.trainer.backbone, requests, onto=onto)
+            previous = self.ike.told(requests, previous)
+            trunk = request_trunk(self.trainer.backbone, requests, previous=previous)
         if not self.settings.intrinsic:
-            return Outcome(onto, (None,) * len(requests))
-        seen = onto if self.settings.shift_in_training else onto.without(LatentShift)
+            return EditResult(previous, (None,) * len(requests))
+        seen = previous if self.settings.shift_in_training else previous.without(LatentShift)
         fresh = self.trainer.new_neurons(requests, trunk, seen)
         per_edit = self.settings.zeta_map == "per_edit"
         neurons = SteeredNeurons(fresh, self.zetas, self.settings.beta, per_edit)
         finite = self.trainer.train(neurons.parameters, trunk, seen, neurons)
-        return Outcome(onto.append(neurons.detached()).revert(finite, before), failures(finite))
+        return EditResult(previous.append(neurons.detached()).revert(finite, before), failures(finite))
 
     @torch.no_grad()
     def _own_slots(self, shift: LatentShift, trunk: Prepared) -> dict[int, Slots]:
