@@ -1,6 +1,7 @@
 # make results/table1.csv    one result, with all it needs (any target of the workflow works)
 # make all                   every table and figure
 # make smoke                 the whole workflow in miniature, in .smoke/
+# make examples             each example's command (a method, a benchmark ... in a user's own files)
 # make slurm | slurm-test    what a SLURM cluster needs (docs/cluster.md); the smoke run's Table 1 from a throw-away one
 # make bench                 ratios against naive twins, and how cost grows (results/bench.md)
 # make rehearsal             the paper's run at full size on noise and random weights, in .rehearsal/: 20 GB of memory,
@@ -30,7 +31,7 @@ MEASURED = $(addprefix results/stages/,visual/blip2-nano/dev.safetensors \
 	$(addprefix knowledge/blip2-nano/,ffn_inputs.parquet encoders.safetensors memory.safetensors))
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
-.PHONY: all smoke bench rehearsal config test fault-test check slurm slurm-test clean FORCE
+.PHONY: all smoke examples bench rehearsal config test fault-test check slurm slurm-test clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -46,9 +47,14 @@ FORCE:
 smoke: $(READY)
 	$(SNAKEMAKE) --directory .smoke --configfile presets/smoke.yaml $(SNAKEMAKE_ARGS)
 
+# The command of each example's README, on the backbone that the smoke run trained.
+examples: smoke
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python tools/run_examples.py .smoke
+
 bench: $(READY)
 	$(SNAKEMAKE) $(SNAKEMAKE_ARGS) -- $(MEASURED)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m bench
+
 rehearsal: $(READY)
 	$(VENV)/bin/python -m tools.rehearsal prepare .rehearsal $(REHEARSAL) $(if $(MMEDIT),--annotations $(MMEDIT))
 	$(VENV)/bin/snakemake --workflow-profile profiles/local --cores 2 --directory .rehearsal \
@@ -61,10 +67,7 @@ config: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
-fault-config: $(READY)
-	$(VENV)/bin/python tools/write_settings.py
-
-test: $(READY)
+fault-test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m fuzz tests/faults
 	$(VENV)/bin/python tests/faults/kill.py --kills $(KILLS) --cores $(CORES) --target $(FAULT_TARGET)
 

@@ -24,6 +24,7 @@ wildcard_constraints:
     shard=r"(\.\d+of\d+)?",
     method="|".join(map(re.escape, CONFIG.methods)),
     sweep=named(CONFIG.figures.sweeps),
+    table=named(CONFIG.tables),
 
 
 include: "rules/benchmark.smk"
@@ -40,10 +41,10 @@ include: "rules/parity.smk"
 rule all:
     default_target: True
     input:
-        expand("results/{table}.{kind}", table=[*CONFIG.tables, "table5"], kind=["csv", "md"]),
+        expand("results/{table}.{kind}", table=CONFIG.tables, kind=["csv", "md"]),
         "results/admission.md",
         FIGURES,
-        "results/qualitative.html",
+        ["results/qualitative.html"] * bool(ONE_STEP),
         "results/report.html",
         "results/diagnostics.csv",
         # A user's benchmark has no contact sheet.

@@ -11,9 +11,9 @@ from bench.subjects import Subject
 from bench.timing import Row, compare, in_turn
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.speed.state_cache import StateCache, cache_states, cached_depths
-from unike_lib.config import EvaluationConfig
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
+from unike_lib.evaluation_config import EvaluationConfig
 
 
 def measure(subject: Subject, make: MakeEditor, sessions: int, rounds: int, settings: EvaluationConfig) -> list[Row]:
@@ -44,7 +44,7 @@ def measure_kept(
         path = Path(folder) / "kept.safetensors"
         cache_states(backbone, [probe.query for case in subject.cases for probe in case.probes], depths, path, "bench")
         kept = StateCache(backbone, [path])
-        one, other = ([(s.case, s.kind, s.token, s.text_after) for s in scores(f)] for f in (NoCache(), kept))
+        one, other = ([(s.case, s.kind, s.scores["token"], s.text_after) for s in scores(f)] for f in (NoCache(), kept))
         if one != other:
             raise RuntimeError(f"{subject.name}, {name}: scores differ with states from disk")
         ways = {"all layers run": lambda: scores(NoCache()), "frozen layers from disk": lambda: scores(kept)}

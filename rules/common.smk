@@ -12,8 +12,10 @@ from snakemake.exceptions import WorkflowError
 from unike_lib.benchmark_config import FORMATS
 from unike_lib.code_digest import code_digest, entry_digest
 from unike_lib.config import load_config
+from unike_lib.criterion import CRITERIA, find_criteria
 from unike_lib.family import FAMILIES
 from unike_lib.method import METHODS, method_of, resolve_method
+from unike_lib.io import fingerprint
 from unike_lib.registry import entry_file
 from unike_lib.table_config import tasks_of
 from unike_lib.table_parts import report_parts, table_parts
@@ -56,9 +58,13 @@ SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 # What a backbone is diagnosed on: items that it was taught, and items that it should not know.
 DIAGNOSED = [split for split in ("taught", "eval") if split in SPLITS]
 TEXT_QUESTIONS = ["benchmark/general_questions.json"]
+# The tables that give the page of examples (one-step editing) and the figure of forgetting their cells; None: no such
+# table, nor page or figure. Searches take the backbones and tasks of the first table.
+ONE_STEP, SEQUENTIAL = CONFIG.first_table(several=False), CONFIG.first_table(several=True)
+FIRST = next(table for table in CONFIG.tables.values() if table.settings)
 FIGURES = expand(
     "results/figures/{figure}.pdf",
-    figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", "forgetting", "encoder_losses"],
+    figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", *["forgetting"] * bool(SEQUENTIAL), "encoder_losses"],
 )
 # Memory of a job, MB, by what it holds: tables and figures; a backbone or its states; a backbone that is edited or trained.
 TABLES, STATES, EDITS = 1500, 2500, 4000
@@ -141,6 +147,12 @@ def training_fields(wildcards):
     return training_settings(wildcards.method, wildcards.backbone)
 
 
+def editing_fields(wildcards):
+    """A resource: the others, which building its untrained models asks for; they do not shape what is trained."""
+    values, trained = method_fields(wildcards), training_fields(wildcards)
+    return json.dumps({name: values[name] for name in values if name not in trained})
+
+
 @cache
 def training_settings(variant, backbone):
     """The settings of a method variant on a backbone that the training of its editor reads."""
@@ -205,6 +217,8 @@ def text_questions(wildcards):
 ASKED = {"backbone": backbone_files, "questions": text_questions}
 # Sessions of a batch change results by rounding at most.
 SESSIONS = unmarked(CONFIG.evaluation, "sessions")
+# A digest of the code of the criteria that answers are scored by.
+CRITERIA_CODE = fingerprint([entry_digest(entry_file(name, *CRITERIA)) for name in CONFIG.evaluation.criteria])
 # What the admission tests read of their section.
 TESTED = sorted(type(CONFIG.admission).model_fields.keys() - {"method"})
 
@@ -345,18 +359,29 @@ def records_of_cells(backbones, settings, methods, repeats=REPEATS):
 
 
 def records_of(table, repeats=REPEATS):
-    """Records of every cell of one of Tables 1 to 4."""
+    """Records of every cell of a table."""
     rows = CONFIG.tables[table]
     return records_of_cells(rows.backbones, rows.settings, rows.methods, repeats)
 
 
+def cells_behind(wildcards):
+    """The tables whose cells the job's table has: itself, or those that it averages."""
+    return list(dict.fromkeys(CONFIG.tables[wildcards.table].averages.values())) or [wildcards.table]
+
+
+def records_of_table(wildcards):
+    """Records of the cells behind the job's table, by table."""
+    return {f"records_{name}": records_of(name) for name in cells_behind(wildcards)}
+
+
 def admission_of_table(wildcards):
     """Scores of the admission tests of the backbones in the job's table."""
-    return of_each_backbone("admission/{backbone}.parquet", CONFIG.tables[wildcards.table].backbones)
+    backbones = [name for table in cells_behind(wildcards) for name in CONFIG.tables[table].backbones]
+    return of_each_backbone("admission/{backbone}.parquet", dict.fromkeys(backbones))
 
 
-def of_each_backbone(pattern, backbones=CONFIG.table1.backbones, **wildcards):
-    """A file of each of some backbones, by default of those in Table 1."""
+def of_each_backbone(pattern, backbones=FIRST.backbones, **wildcards):
+    """A file of each of some backbones, by default of those in the first table."""
     return expand(f"{STAGES}/{pattern}", backbone=backbones, **wildcards)
 
 

@@ -20,6 +20,7 @@ rule train_editor:
     threads: CONFIG.threads
     resources:
         **runs_backbone(EDITS),
+        method=editing_fields,
     params:
         **opens_backbone("layers", "text_locality"),
         code=lib("train_editor", data=TEXT_QUESTIONS),

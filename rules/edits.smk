@@ -76,11 +76,12 @@ rule records:
         **opens_backbone("layers", "text_locality"),
         code=lib("run_edits", data=TEXT_QUESTIONS),
         room=room,
+        criteria=CRITERIA_CODE,
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
         method=method_fields,
         edits=edits_of_split,
         shard=shard_numbers,
-        evaluation=fields(CONFIG.evaluation, "generate", "max_new_tokens"),
+        evaluation=fields(CONFIG.evaluation, "generate", "criteria", "max_new_tokens"),
         seed=seed_of,
     message:
         "Edit {wildcards.backbone} with {wildcards.method} and score it ({wildcards.split}, {wildcards.task}, K = {wildcards.ks})."
@@ -110,6 +111,8 @@ rule sweep_records:
         **opens_backbone("layers", "text_locality"),
         code=lib("sweep", data=TEXT_QUESTIONS),
         room=room,
+        criteria=CRITERIA_CODE,
+        evaluation=fields(CONFIG.evaluation, "criteria"),
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
         method=method_fields,
         points=lambda wildcards: CONFIG.figures.sweep(wildcards.sweep).points(wildcards.method),
@@ -125,9 +128,9 @@ rule tuning_trials:
     input:
         unpack(files_of_trials),
         **ASKED,
-        cases=cases_of("dev", CONFIG.table1.tasks),
-        frozen=lambda wildcards: frozen_of(wildcards.backbone, ["dev"], CONFIG.table1.tasks),
-        base=expand(f"{STAGES}/base/{{{{backbone}}}}/dev_{{task}}.parquet", task=CONFIG.table1.tasks),
+        cases=cases_of("dev", FIRST.single_tasks),
+        frozen=lambda wildcards: frozen_of(wildcards.backbone, ["dev"], FIRST.single_tasks),
+        base=expand(f"{STAGES}/base/{{{{backbone}}}}/dev_{{task}}.parquet", task=FIRST.single_tasks),
     output:
         trials=f"{STAGES}/tuning/{{backbone}}/{{method}}.csv",
     log:
@@ -142,9 +145,11 @@ rule tuning_trials:
         **opens_backbone("layers", "text_locality"),
         code=lib("search", data=TEXT_QUESTIONS),
         room=room,
+        criteria=CRITERIA_CODE,
+        evaluation=fields(CONFIG.evaluation, "criteria"),
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
         method=method_fields,
-        tasks=CONFIG.table1.tasks,
+        tasks=FIRST.single_tasks,
         trials=CONFIG.tuning.trials,
         edits=CONFIG.tuning.edits,
         training_edits=training_edits,

@@ -75,40 +75,40 @@ rule fig5a:
         "../workflow_scripts/draw_spaces.py"
 
 
-rule qualitative:
-    input:
-        records=records_of("table1", REPEATS[:1]),
-        cases=cases_of("eval", CONFIG.table1.tasks),
-        images=IMAGES,
-        questions=user_questions(CONFIG.table1.backbones),
-    output:
-        page=shown("results/qualitative.html", file="page"),
-        png=shown("results/figures/qualitative.png", file="PNG"),
-    log:
-        "logs/qualitative.log",
-    benchmark:
-        f"{STAGES}/benchmarks/qualitative.tsv"
-    threads: CONFIG.threads
-    resources:
-        mem_mb=TABLES,
-    params:
-        code=lib("write_qualitative", data=["reporting/*.mplstyle", "reporting/templates/*", *TEXT_QUESTIONS]),
-        image_roots=IMAGE_ROOTS,
-        text_locality={name: CONFIG.backbones[name].text_locality for name in CONFIG.table1.backbones},
-        tasks=CONFIG.table1.tasks,
-        methods=CONFIG.table1.methods,
-        examples=CONFIG.figures.qualitative,
-        seed=CONFIG.seed,
-    message:
-        "Show some edits with the answers of every method."
-    script:
-        "../workflow_scripts/write_qualitative.py"
+if ONE_STEP:
+
+    rule qualitative:
+        input:
+            records=records_of(ONE_STEP, REPEATS[:1]),
+            cases=cases_of("eval", CONFIG.tables[ONE_STEP].tasks),
+            images=IMAGES,
+            questions=user_questions(CONFIG.tables[ONE_STEP].backbones),
+        output:
+            page=shown("results/qualitative.html", file="page"),
+            png=shown("results/figures/qualitative.png", file="PNG"),
+        log:
+            "logs/qualitative.log",
+        benchmark:
+            f"{STAGES}/benchmarks/qualitative.tsv"
+        threads: CONFIG.threads
+        resources:
+            mem_mb=TABLES,
+        params:
+            code=lib("write_qualitative", data=["reporting/*.mplstyle", "reporting/templates/*", *TEXT_QUESTIONS]),
+            image_roots=IMAGE_ROOTS,
+            text_locality={name: CONFIG.backbones[name].text_locality for name in CONFIG.tables[ONE_STEP].backbones},
+            tasks=CONFIG.tables[ONE_STEP].tasks,
+            methods=CONFIG.tables[ONE_STEP].methods,
+            examples=CONFIG.figures.qualitative,
+            seed=CONFIG.seed,
+        message:
+            "Show some edits with the answers of every method."
+        script:
+            "../workflow_scripts/write_qualitative.py"
 
 
 # What the report shows: every criterion of each table, and figures by both criteria where they are drawn so.
-REPORTED = expand(
-    "results/{table}{ending}.csv", table=[*CONFIG.tables, "table5"], ending=[*CRITERIA.values(), "_differences"]
-)
+REPORTED = expand("results/{table}{ending}.csv", table=CONFIG.tables, ending=[*ENDINGS.values(), "_differences"])
 
 
 rule report_page:
@@ -120,11 +120,11 @@ rule report_page:
         figures=[
             *(figure.replace(".pdf", ".png") for figure in FIGURES),
             *expand("results/figures/{figure}_mmedit.png", figure=["fig2a", *CONFIG.figures.sweeps]),
-            "results/figures/qualitative.png",
+            *["results/figures/qualitative.png"] * bool(ONE_STEP),
             *["results/figures/contact_sheet.png"] * EMBEDDED,
         ],
         counts=COUNTS,
-        examples="results/qualitative.html",
+        examples=["results/qualitative.html"] * bool(ONE_STEP),
     output:
         page=report(
             "results/report.html",

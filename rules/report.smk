@@ -47,26 +47,28 @@ rule diagnostics_table:
         "../workflow_scripts/write_diagnostics.py"
 
 
-rule forgetting:
-    input:
-        records=records_of("table2"),
-    output:
-        **figure_files("forgetting"),
-    log:
-        "logs/forgetting.log",
-    benchmark:
-        f"{STAGES}/benchmarks/forgetting.tsv"
-    threads: CONFIG.threads
-    resources:
-        mem_mb=TABLES,
-    params:
-        code=lib("draw_forgetting", data=["reporting/*.mplstyle"]),
-        methods=CONFIG.table2.methods,
-        statistics=fields(CONFIG.statistics),
-    message:
-        "Draw what later edits of a session leave of earlier ones."
-    script:
-        "../workflow_scripts/draw_forgetting.py"
+if SEQUENTIAL:
+
+    rule forgetting:
+        input:
+            records=records_of(SEQUENTIAL),
+        output:
+            **figure_files("forgetting"),
+        log:
+            "logs/forgetting.log",
+        benchmark:
+            f"{STAGES}/benchmarks/forgetting.tsv"
+        threads: CONFIG.threads
+        resources:
+            mem_mb=TABLES,
+        params:
+            code=lib("draw_forgetting", data=["reporting/*.mplstyle"]),
+            methods=CONFIG.tables[SEQUENTIAL].methods,
+            statistics=fields(CONFIG.statistics),
+        message:
+            "Draw what later edits of a session leave of earlier ones."
+        script:
+            "../workflow_scripts/draw_forgetting.py"
 
 
 rule encoder_losses:
@@ -83,7 +85,7 @@ rule encoder_losses:
         mem_mb=TABLES,
     params:
         code=lib("draw_encoder_losses", data=["reporting/*.mplstyle"]),
-        backbones=CONFIG.table1.backbones,
+        backbones=FIRST.backbones,
     message:
         "Draw the training of the contrastive encoders."
     script:

@@ -1,6 +1,7 @@
-# Tables 1 to 5 of the paper, from records.
+# The tables of the configuration, from records.
 
-CRITERIA = {"token": "", "mmedit": "_mmedit", "exact": "_exact", "generated": "_generated"}
+# Criterion -> what the names of its files end in.
+ENDINGS = {each.name: "" if each.name == "token" else f"_{each.name}" for each in find_criteria(CONFIG.evaluation.criteria)}
 
 
 def table_files(name, caption):
@@ -8,7 +9,7 @@ def table_files(name, caption):
     place = {"caption": caption, "category": "Tables", "subcategory": name}
     files = {
         criterion: report(f"results/{name}{ending}.csv", labels={"criterion": criterion, "file": "CSV"}, **place)
-        for criterion, ending in CRITERIA.items()
+        for criterion, ending in ENDINGS.items()
     }
     labels = {"criterion": "both", "file": "UniKE minus others"}
     files["differences"] = report(f"results/{name}_differences.csv", labels=labels, **place)
@@ -17,50 +18,23 @@ def table_files(name, caption):
 
 rule table:
     input:
-        records=lambda wildcards: records_of(wildcards.table),
+        unpack(records_of_table),
         admission=admission_of_table,
         counts=COUNTS,
     output:
         **table_files("{table}", "captions/table.rst"),
     log:
-        "logs/{table}.log",
+        "logs/table/{table}.log",
     benchmark:
-        f"{STAGES}/benchmarks/{{table}}.tsv"
-    wildcard_constraints:
-        table=named(CONFIG.tables),
+        f"{STAGES}/benchmarks/table/{{table}}.tsv"
     threads: CONFIG.threads
     resources:
         mem_mb=TABLES,
     params:
         code=lib("write_table", data=["reporting/paper/*.csv"]),
+        criteria=CRITERIA_CODE,
         table=lambda wildcards: fields(table_parts(CONFIG, wildcards.table)),
     message:
         "Write {wildcards.table}."
     script:
         "../workflow_scripts/write_table.py"
-
-
-rule table5:
-    input:
-        one_step=records_of("table1"),
-        sequential=records_of("table2"),
-        admission=of_each_backbone(
-            "admission/{backbone}.parquet", dict.fromkeys([*CONFIG.table1.backbones, *CONFIG.table2.backbones])
-        ),
-        counts=COUNTS,
-    output:
-        **table_files("table5", "captions/table5.rst"),
-    log:
-        "logs/table5.log",
-    benchmark:
-        f"{STAGES}/benchmarks/table5.tsv"
-    threads: CONFIG.threads
-    resources:
-        mem_mb=TABLES,
-    params:
-        code=lib("write_table5", data=["reporting/paper/*.csv"]),
-        table=fields(table_parts(CONFIG, "table5")),
-    message:
-        "Write table5, the averages of table1 and table2."
-    script:
-        "../workflow_scripts/write_table5.py"

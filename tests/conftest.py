@@ -44,8 +44,10 @@ OVERLAY = """
 seed: 3
 seeds: [5, 6]
 backbones: {original: {family: blip2, original: {qformer: all.pth, language_model: hub/id}}}
-table1: {backbones: [minigpt4-nano, minigpt4-smol], methods: [base, t-patcher, unike, ike, mend, serac, intrin-ike]}
+tables:
+  table1: {backbones: [minigpt4-nano, minigpt4-smol], methods: [base, t-patcher, unike, ike, mend, serac, intrin-ike]}
 tuning: {grids: {ke: {steps: [4]}}}
+methods: {mend: {strength: 0.5}}
 """
 USERS = """
 benchmark: {annotations: files, images: pictures}
@@ -63,7 +65,7 @@ def jobs(tmp_path_factory):
     for name in ("vqa_train.json", "vqa_eval.json", "caption_train_edit.json", "caption_eval_edit.json"):
         (folder / "files" / name).touch()
     (folder / "all.pth").touch()
-    tables = "".join(f"table{number}: {{backbones: [real]}}\n" for number in range(1, 5))
+    tables = "tables:\n" + "".join(f"  table{number}: {{backbones: [real]}}\n" for number in range(1, 5))
     (folder / "mine.yaml").write_text(OVERLAY)
     (folder / "users.yaml").write_text(USERS + tables)
     converted = "results/stages/backbones/original"

@@ -11,6 +11,7 @@ from forked_snakemake import ROOT, snakemake
 
 from unike_lib import runtime
 from unike_lib.benchmark_config import FORMATS
+from unike_lib.criterion import CRITERIA
 from unike_lib.family import FAMILIES
 from unike_lib.method import METHODS
 from unike_lib.registry import find_entries
@@ -88,14 +89,14 @@ def fake_library(monkeypatch):
 
     Edit cases are known by their file.
     """
-    for place in (FORMATS, FAMILIES, METHODS):  # imported with the library that there is
+    for place in (FORMATS, FAMILIES, METHODS, CRITERIA):  # imported with the library that there is
         find_entries(*place)
     library = {name: MagicMock() for name in ("io", *(file.stem for file in LIBRARY.glob("*/__init__.py")))}
     rooms = (
         file for room in ("backbones/speed", "methods/*", "embedded/*") for file in LIBRARY.glob(f"{room}/[!_]*.py")
     )
     for file in (*LIBRARY.glob("*/*.py"), *rooms):
-        if not file.stem.endswith("settings"):
+        if not file.stem.endswith("settings") and file.parent.name != "criteria":
             library[".".join(file.relative_to(LIBRARY).with_suffix("").parts)] = MagicMock()
     monkeypatch.setattr(runtime.Job, "mark", "mark")  # would read every input
     library["benchmark.cases"].read_files = lambda paths, *_, **__: list(map(KnownByFile, paths))

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-SMALL = {"table1": {"methods": ["unike"]}, "table2": {"methods": ["unike"]}}
+SMALL = {"tables": {"table1": {"methods": ["unike"]}, "table2": {"methods": ["unike"]}}}
 TARGETS = ("results/table1.csv", "results/table2.csv")
 RUNS = {"1": 64, "2": 3}  # cores -> sessions side by side
 

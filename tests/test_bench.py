@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import edit_loop, flops, memory_search, scaling, scoring, states, subjects, timing
 from unike_lib.backbones.no_cache import NoCache
-from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import request_trunk
 from unike_lib.editing.patch import Patch
+from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.methods.shared.neuron_training import NeuronSource
 
 ROOT = Path(__file__).parents[1]

@@ -21,6 +21,7 @@ def library(tmp_path):
     (folder / "pack" / "__init__.py").write_text("")
     (folder / "d.py").write_text("from unike_lib.config import Config\n")
     (folder / "config.py").write_text("")
+    (folder / "configure.py").write_text("")
     (folder / "table.csv").write_text("1\n")
     return folder
 
@@ -59,8 +60,12 @@ def test_imports_are_found_in_every_kind_of_block(library, text):
 
 
 def test_configuration_is_left_out(library):
-    found = library_files(script(library, "if True:\n    from unike_lib import d\n"), library)
-    assert [file.name for file in found] == ["d.py"]
+    """And the settings of methods, which are parameters; no module whose name only begins like one of these."""
+    text = "if True:\n    from unike_lib import d, configure\nimport unike_lib.methods.shared.some_settings\n"
+    (library / "methods" / "shared").mkdir(parents=True)
+    (library / "methods" / "shared" / "some_settings.py").write_text("")
+    found = library_files(script(library, text), library)
+    assert [file.name for file in found] == ["configure.py", "d.py"]
 
 
 def test_digest_changes_with_the_code_behind_a_script_only(library):
@@ -129,10 +134,12 @@ def test_a_room_is_code_but_for_its_manifest_and_settings(library, tmp_path):
         (room, text.replace("[1]", "[2]")),
         (room, text.replace("():", "(x):")),
         (library / "d.py", "changed = 1\n"),
+        (room.parent / "editor.py", "STEPS = 1\n"),
+        (room.parent / "editor.py", "STEPS = 2\n"),
     ):
         changed.write_text(content)
         digests.append(entry_digest(room, library))
-    assert digests[0] == digests[1] == digests[2] and len(set(digests[2:])) == 3
+    assert digests[0] == digests[1] == digests[2] and len(set(digests[2:])) == 5
     own = tmp_path / "own.py"
     own.write_text("def build():\n    return 1\n")
     first = entry_digest(own, library)

@@ -22,7 +22,7 @@ from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.images import load_image
 from unike_lib.checksum import LIST
 from unike_lib.editing.building import EditorSources
-from unike_lib.evaluation.records import Before
+from unike_lib.evaluation.unedited_answers import UneditedAnswers
 from unike_lib.io import (
     atomic_path,
     read_json,
@@ -73,7 +73,7 @@ def made(path, kind):
         return lambda file: read_tensors(file, "mark")
     if kind == "before":
         write_table(path, pd.DataFrame(rows | {"text": ["cat"]}), "mark")
-        return Before.load
+        return UneditedAnswers.load
     if kind == "states":
         write_table(path, pd.DataFrame(states), "mark", states_schema(4))
         return read_states
@@ -149,7 +149,7 @@ def test_files_of_another_kind_are_refused(tmp_path):
     write_table(table, pd.DataFrame({"a": [1]}), "mark")
     for read, path in (
         *((read, tensors) for read in (read_memory, load_encoders)),
-        *((read, table) for read in (read_triplets, read_states, read_ffn_inputs, Before.load)),
+        *((read, table) for read in (read_triplets, read_states, read_ffn_inputs, UneditedAnswers.load)),
     ):
         with pytest.raises(InputError, match=path.name):
             read(path)

@@ -14,13 +14,8 @@ from unike_lib.backbone_config import BackboneConfig
 from unike_lib.backbones import load
 from unike_lib.benchmark_config import BenchmarkConfig
 from unike_lib.code_digest import library_files
-from unike_lib.config import (
-    AdmissionConfig,
-    EvaluationConfig,
-    PretrainConfig,
-    SmolConfig,
-    StatisticsConfig,
-)
+from unike_lib.config import PretrainConfig, SmolConfig
+from unike_lib.evaluation_config import AdmissionConfig, EvaluationConfig, StatisticsConfig
 from unike_lib.figure_settings import FiguresConfig, SpacesConfig, SweepConfig
 from unike_lib.knowledge_config import EncoderConfig
 from unike_lib.methods.unike.settings import UnikeMethod
@@ -30,7 +25,7 @@ from unike_lib.table_parts import ReportParts, TableParts
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "workflow_scripts").glob("*.py"))
-DIGESTS = {"code", "room", "dialect", "layout"}  # of code: they run a job again, no script reads them
+DIGESTS = {"code", "room", "dialect", "layout", "criteria"}  # of code: they run a job again, no script reads them
 SECTIONS = {
     "admission": AdmissionConfig,
     "backbone": BackboneConfig,
@@ -135,6 +130,19 @@ def test_nothing_reads_a_field_that_its_rule_does_not_declare(jobs, monkeypatch)
                 _ = section.made_up
             declared = [field for field in kind.model_fields if field in section.model_fields_set]
             assert declared and [getattr(section, field) for field in declared]
+
+
+def test_a_method_has_the_settings_of_its_own_variant_and_no_defaults(jobs):
+    """In training, too: settings that act in editing alone run no training again, and are there all the same."""
+    of_methods = [job for job in jobs if "method" in job.params.get("method", {})]
+    assert {job.rule for job in of_methods} == {"records", "sweep_records", "train_editor", "tuning_trials"}
+    for job in of_methods:
+        settings = Job(job).method()
+        assert settings.model_fields_set == type(settings).model_fields.keys(), job.rule
+    nano = [job for job in of_methods if (job.rule, job.wildcards.backbone) == ("train_editor", "minigpt4-nano")]
+    trained = {job.wildcards.method: job for job in nano}
+    assert "strength" not in trained["mend"].params.method and Job(trained["mend"]).method().strength == 0.5
+    assert "scope_radius" not in trained["serac"].params.method
 
 
 def test_a_script_that_reads_an_undeclared_field_fails_and_says_so(tmp_path, monkeypatch):

@@ -16,6 +16,9 @@ METHODS = {
     "ft-long": {"like": "ft", "steps": 50, "by_backbone": {"small": {"learning_rate": 1e-1}}},
     "orphan": {"like": "nobody"},
     "grandchild": {"like": "ft-long"},
+    "own": {"like": "own"},
+    "number": {"like": 3},
+    "nothing": {"steps": 3},
     "odd": {"method": "fine-tune", "by_backbone": {"big": {"step": 1}}},
 }
 
@@ -42,6 +45,9 @@ def test_a_backbone_has_settings_of_its_own(name, backbone, steps, rate):
         ("nobody", "unknown method 'nobody'"),
         ("orphan", "like: 'nobody'"),
         ("grandchild", "like: 'ft-long'"),
+        ("own", "like: 'own' must be an entry without 'like'"),
+        ("number", "like: 3"),
+        ("nothing", r"methods\.nothing: method: "),
         ("odd", r"methods\.odd: step"),
     ],
 )

@@ -198,8 +198,8 @@ def test_a_row_has_the_settings_of_its_own_backbone(default):
 
 
 def test_rows_of_several_tables_come_once_backbone_by_backbone(default):
-    first = default.table1.model_copy(update={"backbones": ("a", "b"), "methods": ("x",)})
-    second = default.table1.model_copy(update={"backbones": ("a",), "methods": ("x", "y")})
+    first = default.tables["table1"].model_copy(update={"backbones": ("a", "b"), "methods": ("x",)})
+    second = default.tables["table1"].model_copy(update={"backbones": ("a",), "methods": ("x", "y")})
     assert rows_of_tables([first, second]) == [("a", "x"), ("a", "y"), ("b", "x")]
 
 

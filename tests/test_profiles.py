@@ -42,7 +42,7 @@ def test_a_job_asks_for_one_gpu_if_its_backbone_is_on_one(tmp_path, device, gpus
         yaml.safe_dump(
             {
                 "backbones": {"blip2-nano": {"device": device}},
-                "table1": {"backbones": ["blip2-nano"]},
+                "tables": {"table1": {"backbones": ["blip2-nano"]}},
             }
         )
     )

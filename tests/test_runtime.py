@@ -147,6 +147,14 @@ with Stage(made_up_job(log=[sys.argv[2]], wildcards={"backbone": "blip2-nano"}))
     assert "edits" not in log_of(job) and "\r" not in log_of(job)
 
 
+def test_settings_of_a_point_lie_over_those_of_its_method():
+    job = Job(made_up_job(params={"method": {"method": "fine-tune", "steps": 5, "learning_rate": 0.1}}))
+    assert [(job.method(point).steps, job.method(point).learning_rate) for point in (None, {"steps": 9})] == [
+        (5, 0.1),
+        (9, 0.1),
+    ]
+
+
 def test_mark_covers_parameters_and_inputs_but_pictures(tmp_path):
     cases, images = tmp_path / "cases.json", tmp_path / "images"
     images.mkdir()

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from unike_lib.backbone_config import BackboneConfig
-from unike_lib.config import Config, EvaluationConfig, default_values, load_config
+from unike_lib.config import Config, default_values, load_config
+from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.method import resolve_method
 from unike_lib.section import Original, setting
 from unike_lib.setting_list import settings_of
@@ -29,7 +30,7 @@ VALUES = {
     "benchmark": {}, "pretrain": {}, "knowledge": {}, "evaluation": {}, "statistics": {},
     "backbones": {"one": {"family": "blip2"}, "two": {"family": "minigpt4"}},
     "methods": {"unike": {"method": "unike"}, "mend": {"method": "mend"}, "ft": {"method": "fine-tune"}},
-    "table1": {**ROWS}, "table2": {**ROWS, "ks": [10, 20]}, "table3": {**ROWS}, "table4": {**ROWS},
+    "tables": {"table2": {"ks": [10, 20], **ROWS}, **{f"table{number}": {**ROWS} for number in (1, 3, 4)}},
     "figures": {"backbones": ["one"], "fig2a": ["unike"], "sweeps": {}},
     "tuning": {"grids": {}},
 }  # fmt: skip
@@ -119,11 +120,16 @@ def test_planning_loads_neither_torch_nor_pandas():
 
 
 def test_cells_of_tables_are_tasks_and_numbers_of_edits():
-    tables = load_config(changed("table1.tasks", ["caption"])).tables
+    tables = load_config(changed("tables.table1.tasks", ["caption"])).tables
     assert tables["table1"].settings == [("caption", 1)] and tables["table1"].single_tasks == ("caption",)
     assert tables["table2"].settings == [("vqa", 10), ("caption", 10), ("vqa", 20), ("caption", 20)]
     assert tables["table3"].settings == [("cross", 10)] and set(tables["table3"].single_tasks) == {"vqa", "caption"}
-    assert list(tables) == ["table1", "table2", "table3", "table4"]
+    assert list(tables) == [f"table{number}" for number in range(1, 6)] and tables["table5"].settings == []
+    assert [table.several for table in tables.values()] == [False, True, True, False, False]
+    both = {"title": "Both", "ks": [1, 4], **ROWS}
+    config = load_config(changed("tables", dict.fromkeys(("table1", "table2", "table5")) | {"both": both}))
+    assert (config.first_table(several=False), config.first_table(several=True)) == ("table4", "table3")
+    assert config.tables["both"].settings == [("vqa", 1), ("caption", 1), ("vqa", 4), ("caption", 4)]
     assert [set(tasks_of(name)) for name in ("vqa", "cross")] == [{"vqa"}, {"vqa", "caption"}]
 
 
@@ -138,8 +144,8 @@ def test_cells_of_tables_are_tasks_and_numbers_of_edits():
         ("tuning.grids", {"ft": {"steps": [5, -1]}}, r"methods\.ft: steps"),
         ("tuning.grids", {"fit": {"steps": [5]}}, r"tuning\.grids: unknown method 'fit'"),
         ("figures.sweeps", {"s": {"shape": "lines", "vary": {"mend": {"steps": [5, 6]}}}}, "does not train editors"),
-        ("table2.methods", ["unike", "kee"], r"table2\.methods: unknown method 'kee'"),
-        ("table4.backbones", ["three"], r"table4\.backbones: unknown backbone 'three'"),
+        ("tables.table2.methods", ["unike", "kee"], r"tables\.table2\.methods: unknown method 'kee'"),
+        ("tables.table4.backbones", ["three"], r"tables\.table4\.backbones: unknown backbone 'three'"),
         ("figures.fig2a", ["nobody"], r"figures\.fig2a: unknown method 'nobody'"),
     ],
 )

@@ -10,8 +10,8 @@ import yaml
 from forked_snakemake import snakemake
 
 from unike_lib.config import load_config
-from unike_lib.method import resolve_method
-from unike_lib.reporting.paper import PAPER_METHODS, PAPER_VARIANTS, paper_cells
+from unike_lib.method import paper_row, resolve_method
+from unike_lib.reporting.paper import paper_cells
 from unike_lib.types import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -86,7 +86,7 @@ def test_every_target_is_planned(tmp_path, names):
     touch_user_files(tmp_path, config)
     status, text = snakemake(tmp_path, "-n", *overlay, "--", *TARGETS)
     assert status == 0, text
-    jobs, table, figures = planned(text), config.table1, config.figures
+    jobs, table, figures = planned(text), config.tables["table1"], config.figures
     records = {
         (backbone, task, tuple(k for other, k in rows.settings if other == task), method)
         for rows in config.tables.values()
@@ -96,7 +96,7 @@ def test_every_target_is_planned(tmp_path, names):
     }
     records |= {(b, t, (1,), m) for b in figures.backbones for t in figures.tasks for m in figures.fig2a}
     assert jobs["records"] == len(records) * len(config.seeds)
-    assert (jobs["table"], jobs["table5"], jobs["forgetting"]) == (4, 1, 1)
+    assert (jobs["table"], jobs["forgetting"]) == (len(config.tables), 1) and len(config.tables) == 5
     sweeps = [figures.sweep(name) for name in figures.sweeps]
     assert jobs["sweep_figure"] == len(sweeps)
     assert jobs["sweep_records"] == sum(len(s.backbones) * len(s.tasks) * len(s.vary) for s in sweeps)
@@ -113,18 +113,18 @@ def test_the_papers_run_is_the_papers():
     """Cells and settings that the paper prints, and a source behind every value."""
     config = stacked(["paper"])
     families = {name: backbone.family for name, backbone in config.backbones.items()}
-    assert [families[name] for name in config.table1.backbones] == ["blip2", "minigpt4"]
-    for table, number in ((config.table2, 2), (config.table3, 3), (config.table4, 4)):
-        printed = paper_cells(f"table{number}")
-        assert [families[name] for name in table.backbones] == ["minigpt4"]
-        assert {k for _, k in table.settings} == set(printed["k"])
-        titles = PAPER_METHODS | PAPER_VARIANTS
-        assert {titles[method] for method in table.methods} == set(printed["method"])
-    assert {PAPER_METHODS[method] for method in config.table1.methods} == set(paper_cells("table1")["method"])
+    assert [families[name] for name in config.tables["table1"].backbones] == ["blip2", "minigpt4"]
+    for number in range(1, 5):
+        table, printed = config.tables[f"table{number}"], paper_cells(f"table{number}")
+        assert number == 1 or [families[name] for name in table.backbones] == ["minigpt4"]
+        assert set(table.settings) == set(printed[["task", "k"]].itertuples(index=False, name=None))
+        assert {paper_row(config.methods, method) for method in table.methods} == set(printed["method"])
+    assert config.tables["table5"].averages == {"one-step": "table1", "sequential": "table2"}
+    assert all(table.paper == name for name, table in config.tables.items())
     unike = resolve_method(config.methods, "unike")
     assert (unike.neurons, unike.top_k, unike.alpha, unike.alpha_scale) == (10, 40, "dynamic", 1.0)
     assert config.knowledge.encoders.learning_rate == 1.0e-4
-    for name in config.table1.backbones:
+    for name in config.tables["table1"].backbones:
         backbone = config.backbones[name]
         assert backbone.layers == "last_four" and backbone.max_triplets > 15000 and backbone.device == "cuda"
     lines = (ROOT / "presets" / "paper.yaml").read_text().splitlines()
@@ -137,20 +137,28 @@ def test_the_papers_run_is_the_papers():
 def test_a_rehearsal_edits_twice_with_every_method_of_the_paper():
     paper, rehearsal = stacked(["paper"]), stacked(["paper", "rehearsal"])
     for name, table in rehearsal.tables.items():
-        assert set(table.methods) <= set(paper.tables[name].methods) and table.backbones == ("blip2-opt-2.7b",)
-    assert rehearsal.table1.methods == paper.table1.methods
+        assert set(table.methods) <= set(paper.tables[name].methods)
+        assert set(table.backbones) <= {"blip2-opt-2.7b"}
+    assert rehearsal.tables["table1"].methods == paper.tables["table1"].methods
     assert rehearsal.evaluation.edits == 2
     big, small = (config.backbones["blip2-opt-2.7b"] for config in (paper, rehearsal))
     assert (small.layers, small.dtype, small.vqa_prompt) == (big.layers, big.dtype, big.vqa_prompt)
-    for method in paper.table1.methods:
+    for method in paper.tables["table1"].methods:
         sizes = {"neurons", "rank", "hidden", "condition", "layers", "width", "heads", "scope_layers", "top_k"}
         settings = [resolve_method(config.methods, method).model_dump(include=sizes) for config in (paper, rehearsal)]
         assert settings[0] == settings[1]
 
 
+MINE = {"title": "Mine", "backbones": ["minigpt4-smol"], "methods": ["unike"]}
 BAD = {
-    "method": ({"table1": {"methods": ["base", "unikey"]}}, ["table1.methods", "'unikey'", "t-patcher"]),
-    "backbone": ({"table1": {"backbones": ["blip3"]}}, ["table1.backbones", "'blip3'", "blip2-nano"]),
+    "method": (
+        {"tables": {"table1": {"methods": ["base", "unikey"]}}},
+        ["tables.table1.methods", "'unikey'", "t-patcher"],
+    ),
+    "backbone": (
+        {"tables": {"table1": {"backbones": ["blip3"]}}},
+        ["tables.table1.backbones", "'blip3'", "blip2-nano"],
+    ),
     "value": ({"methods": {"unike": {"alpha": 3.0}}}, ["methods.unike", "alpha"]),
     "field": ({"knowledge": {"encoders": {"epoch": 3}}}, ["knowledge.encoders.epoch"]),
     "swept field": (
@@ -168,19 +176,24 @@ BAD = {
         ["Fig 9"],
     ),
     "seed twice": ({"seeds": [1, 1]}, ["seeds: Value error, expected every seed once"]),
-    "session length": ({"table2": {"ks": [1]}}, ["table2.ks.0", "greater than or equal to 2"]),
-    "odd session": ({"table3": {"ks": [5]}}, ["table3.ks.0", "multiple of 2"]),
+    "session length": ({"tables": {"table2": {"ks": [0]}}}, ["tables.table2.ks.0", "greater than or equal to 1"]),
+    "odd session": ({"tables": {"table3": {"ks": [5]}}}, ["tables.table3", "ks: expected even numbers"]),
+    "table at its old place": ({"table2": {"ks": [3]}}, ["table2: tables are entries", "tables: {table2: ...}"]),
+    "table without rows": ({"tables": {"mine": {"title": "Mine"}}}, ["tables.mine", "expected backbones, methods"]),
+    "table's name": ({"tables": {"a_b": MINE}}, ["tables", "'a_b' cannot name a table"]),
+    "table of the paper": ({"tables": {"mine": MINE | {"paper": "table5"}}}, ["tables.mine", "table4, or null"]),
+    "averages of nothing": ({"tables": {"table2": None}}, ["table5.averages: no table with cells 'table2'"]),
     "backbones that cannot": (
         {"benchmark": {"annotations": "mine", "images": "mine"}},
         [
             "backbones.blip2-nano.folder",
-            *(f"table{number} (" for number in range(1, 5)),
+            *(f"tables.table{number} (" for number in range(1, 5)),
             "figures (minigpt4-smol), figures.sweeps.frontier (blip2-nano, minigpt4-smol)",
         ],
     ),
     "figure's backbone that cannot": (
         {"benchmark": {"annotations": "mine", "images": "mine"}, "backbones": {"minigpt4-smol": {"folder": "here"}}}
-        | {f"table{number}": {"backbones": ["minigpt4-smol"]} for number in range(1, 5)},
+        | {"tables": {f"table{number}": {"backbones": ["minigpt4-smol"]} for number in range(1, 5)}},
         ["backbones.blip2-nano.folder", "are in figures.sweeps.frontier (blip2-nano)"],
     ),
     "sweep over a training": (
@@ -215,22 +228,22 @@ def test_table1_alone_needs_nothing_of_the_other_tables(tmp_path):
     status, text = snakemake(tmp_path, "-n", "--", "results/table1.csv")
     assert status == 0, text
     config = load_config(read(ROOT / "config.yaml"))
-    jobs, rows = planned(text), config.table1
+    jobs, rows = planned(text), config.tables["table1"]
     assert jobs["records"] == len(rows.backbones) * len(rows.tasks) * len(rows.methods)
     assert jobs["admission"] == len(rows.backbones)
-    assert not {"train_editor", "sweep_records", "tuning_trials", "table5", "forgetting"} & jobs.keys()
+    assert not {"train_editor", "sweep_records", "tuning_trials", "forgetting"} & jobs.keys()
 
 
 def test_the_edits_of_a_cell_are_shared_out_among_shards(tmp_path):
     """Only records are made in shards, and only those of the backbone that has some; tables and figures read them."""
     mine = tmp_path / "mine.yaml"
-    mine.write_text("backbones: {minigpt4-smol: {shards: 3}}\ntable1: {methods: [base, unike]}")
+    mine.write_text("backbones: {minigpt4-smol: {shards: 3}}\ntables: {table1: {methods: [base, unike]}}")
     overlay = ("-n", "--configfile", mine, "--", "results/table1.csv")
     status, text = snakemake(tmp_path, *overlay)
     assert status == 0, text
     config = load_config(read(ROOT / "config.yaml"))
-    jobs, tasks = planned(text), len(config.table1.tasks)
-    assert config.table1.backbones == ("blip2-nano", "minigpt4-smol")
+    jobs, tasks = planned(text), len(config.tables["table1"].tasks)
+    assert config.tables["table1"].backbones == ("blip2-nano", "minigpt4-smol")
     assert (jobs["records"], jobs["base_answers"]) == (tasks * 2 * (1 + 3), tasks * 2)
     (read_by_table,) = re.findall(r"rule table:\n +input: (.+)\n", text)
     names = {file.split("/k1/")[1] for file in read_by_table.split(", ") if "/minigpt4-smol/eval_vqa/k1/" in file}
@@ -241,7 +254,7 @@ def test_every_seed_has_records_of_its_own_and_an_editor_where_one_is_trained(tm
     mine = tmp_path / "mine.yaml"
     mine.write_text(
         "seeds: [0, 3]\n"
-        "table1: {backbones: [blip2-nano], tasks: [vqa], methods: [unike, mend, mend-weak, mend-other]}\n"
+        "tables: {table1: {backbones: [blip2-nano], tasks: [vqa], methods: [unike, mend, mend-weak, mend-other]}}\n"
         "methods: {mend-weak: {like: mend, strength: 0.5}, mend-other: {like: mend, rank: 8}}"
     )
     status, text = snakemake(tmp_path, "-n", "--configfile", mine, "--", "results/table1.csv")
@@ -259,11 +272,12 @@ def test_every_seed_has_records_of_its_own_and_an_editor_where_one_is_trained(tm
 def test_a_preset_lies_between_the_defaults_and_the_users_own_settings(tmp_path):
     """The smoke preset asks for one task and two methods; the user's file for three."""
     mine = tmp_path / "mine.yaml"
-    mine.write_text("table1: {methods: [base, t-patcher, unike]}")
+    mine.write_text("tables: {table1: {methods: [base, t-patcher, unike]}}")
     overlays = ("--config", "preset=smoke", "--configfile", mine, "-n", "--", "results/table1.csv")
     status, text = snakemake(tmp_path, *overlays)
     assert status == 0, text
-    assert planned(text)["records"] == len(read(ROOT / "presets" / "smoke.yaml")["table1"]["backbones"]) * 1 * 3
+    smoke = read(ROOT / "presets" / "smoke.yaml")
+    assert planned(text)["records"] == len(smoke["tables"]["table1"]["backbones"]) * 1 * 3
     mine.write_text("evaluation: {edits: 0}")
     status, text = snakemake(tmp_path, *overlays)
     assert status != 0 and "evaluation.edits: Input should be greater than or equal to 1" in text
@@ -300,13 +314,13 @@ def user_overlay(folder, names=USER_FILES, **benchmark):
         (folder / name).mkdir(exist_ok=True)
     for name in names:
         (folder / "annotations" / name).touch()
-    rows = {f"table{number}": {"backbones": ["real"]} for number in range(1, 5)}
+    tables = {f"table{number}": {"backbones": ["real"]} for number in range(1, 5)}
     figures = {"backbones": ["real"], "sweeps": {"frontier": {"backbones": None}}}
     return {
         "benchmark": {"annotations": "annotations", "images": "images", "rephrased_images": "rephrased"} | benchmark,
         "backbones": {"real": {"family": "blip2", "folder": "checkpoint"}},
         "figures": figures,
-        **rows,
+        "tables": tables,
     }
 
 
@@ -322,7 +336,7 @@ def test_a_users_benchmark_is_planned_with_its_report_of_missing_images(tmp_path
     reads = {rule for rule, files in re.findall(r"rule (\w+):\n +input: (.+)\n", text) if "pool_sources" in files}
     assert reads == {"visual", "triplets"}
     reads = {rule for rule, files in re.findall(r"rule (\w+):\n +input: (.+)\n", text) if "counts.json" in files}
-    assert reads == {"table", "table5", "report_page"}
+    assert reads == {"table", "report_page"}
     status, text = snakemake(tmp_path, "-n", "--configfile", tmp_path / "mine.yaml", "--", "results/missing_images.csv")
     assert status == 0 and planned(text) == {"missing_images": 1}, text
 
@@ -330,20 +344,26 @@ def test_a_users_benchmark_is_planned_with_its_report_of_missing_images(tmp_path
 def test_a_benchmark_of_one_task_has_no_table_of_mixed_tasks(tmp_path):
     files = {"vqa": {"train": "train.json", "eval": "eval.json"}, "caption": None}
     overlay = user_overlay(tmp_path, ["train.json", "eval.json"], files=files)
-    with pytest.raises(InputError, match=r"table1\.tasks: benchmark\.files has no task 'caption'; known: \['vqa'\]"):
+    with pytest.raises(
+        InputError, match=r"tables\.table1\.tasks: benchmark\.files has no task 'caption'; known: \['vqa'\]"
+    ):
         load_config(merged(read(ROOT / "config.yaml"), overlay))
-    overlay = merged(overlay, {name: {"tasks": ["vqa"]} for name in ("table1", "table2", "table4", "figures")})
+    vqa = {"tasks": ["vqa"]}
+    tables = {name: vqa for name in ("table1", "table2", "table4")}
+    overlay = merged(overlay, {"tables": tables, "figures": vqa})
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(overlay))
     status, text = snakemake(tmp_path, "-n", "--configfile", tmp_path / "mine.yaml", "--", *TARGETS)
     assert status == 0, text
-    assert planned(text)["table"] == 3 and "caption" not in text and "table3" not in text
+    assert planned(text)["table"] == 3 + 1 and "caption" not in text and "table3" not in text
 
 
 SMALL = {
-    "table1": {"tasks": ["vqa"], "methods": ["base", "fine-tune", "unike"]},
-    "table2": {"backbones": ["blip2-nano"], "tasks": ["vqa"], "methods": ["unike"], "ks": [10]},
-    "table3": {"backbones": ["blip2-nano"], "methods": ["fine-tune", "unike"]},
-    "table4": {"backbones": ["blip2-nano"], "tasks": ["vqa"], "methods": ["only-intrin", "unike"]},
+    "tables": {
+        "table1": {"tasks": ["vqa"], "methods": ["base", "fine-tune", "unike"]},
+        "table2": {"backbones": ["blip2-nano"], "tasks": ["vqa"], "methods": ["unike"], "ks": [10]},
+        "table3": {"backbones": ["blip2-nano"], "methods": ["fine-tune", "unike"]},
+        "table4": {"backbones": ["blip2-nano"], "tasks": ["vqa"], "methods": ["only-intrin", "unike"]},
+    },
     "figures": {
         "backbones": ["blip2-nano"],
         "tasks": ["vqa"],
@@ -387,7 +407,17 @@ def planned_again(root, overlay):
 def test_a_changed_method_runs_its_own_records_again(finished):
     jobs = planned_again(finished, {"methods": {"fine-tune": {"weight_decay": 0.1}}})
     # Two records of Table 1, which Table 5 reads too, and one of Table 3.
-    assert jobs == {"records": 3, "table": 2, "table5": 1, **PAGES}
+    assert jobs == {"records": 3, "table": 3, **PAGES}
+
+
+def test_a_table_that_is_added_runs_its_own_records_and_one_that_is_taken_away_runs_none(finished):
+    mine = {"title": "Mine", "backbones": ["blip2-nano"], "tasks": ["vqa"], "methods": ["base", "unike"], "ks": [3]}
+    assert planned_again(finished, {"tables": {"mine": mine}}) == {"records": 2, "table": 1, "report_page": 1, "all": 1}
+    one_step = {f"table{number}": None for number in (2, 3, 5)}  # nothing has sessions to forget in
+    assert planned_again(finished, {"tables": one_step}) == {"report_page": 1, "all": 1}
+    sessions = {f"table{number}": None for number in (1, 4, 5)}  # nor examples of single edits
+    jobs = planned_again(finished, {"tables": sessions})
+    assert "report_page" in jobs and not {"records", "table", "forgetting", "qualitative"} & jobs.keys()
 
 
 def test_a_changed_sweep_runs_its_own_records_again(finished):
@@ -400,7 +430,10 @@ def test_a_changed_sweep_runs_its_own_records_again(finished):
 
 def test_a_new_backbone_runs_no_other_again(finished):
     new = {"family": "blip2", "vqa_prompt": "question : {} short answer :"}
-    overlay = {"backbones": {"third": new}, "table1": {"backbones": ["blip2-nano", "minigpt4-smol", "third"]}}
+    overlay = {
+        "backbones": {"third": new},
+        "tables": {"table1": {"backbones": ["blip2-nano", "minigpt4-smol", "third"]}},
+    }
     jobs = planned_again(finished, overlay)
     assert jobs["pretrain"] == 1
     assert jobs["records"] == 3
@@ -408,7 +441,8 @@ def test_a_new_backbone_runs_no_other_again(finished):
 
 
 def test_an_editor_is_trained_once_and_serves_both_tasks(finished):
-    overlay = {"table1": {"tasks": ["vqa", "caption"], "methods": ["base", "fine-tune", "unike", "mend", "ke"]}}
+    rows = {"tasks": ["vqa", "caption"], "methods": ["base", "fine-tune", "unike", "mend", "ke"]}
+    overlay = {"tables": {"table1": rows}}
     jobs = planned_again(finished, overlay)
     assert jobs["train_editor"] == 4  # two backbones, two methods
     assert jobs["records"] == 2 * (3 + 2 * 2)  # captions of the three known methods; both tasks of the two new ones
@@ -436,7 +470,7 @@ def test_an_edit_of_the_library_runs_again_what_depends_on_it(finished):
 
 
 def test_demonstrations_are_an_input_of_methods_that_show_them(finished):
-    overlay = {"table1": {"methods": ["ike", "intrin-ike"]}}
+    overlay = {"tables": {"table1": {"methods": ["ike", "intrin-ike"]}}}
     (finished / "overlay.yaml").write_text(yaml.safe_dump(overlay))
     status, text = snakemake(finished, "-n", "--configfile", finished / "overlay.yaml", root=finished)
     assert status == 0, text
@@ -460,7 +494,7 @@ def test_the_report_groups_results_and_run_json_says_what_ran(finished):
     assert (sizes["table1"], sizes["diagnostics"]) == (6, 1)
     assert len(groups["Figures"]["fig2a"]) == 2
     assert all(result["caption"] for result in shown.values())
-    assert "One-step editing" in shown["results/table1.csv"]["caption"]
+    assert "one-step editing" in shown["results/table1.csv"]["caption"]
     run = json.loads((finished / "results" / "run.json").read_text())
     assert (run["status"], run["targets"], run["config_files"]) == ("complete", [], ["config.yaml"])
 
@@ -475,7 +509,7 @@ def reachable(arrows):
 
 def test_the_picture_in_the_readme_is_true(tmp_path):
     drawn = re.findall(r"^ +(\w+) --> (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    (tmp_path / "trained.yaml").write_text(yaml.safe_dump({"table1": {"methods": ["unike", "mend"]}}))
+    (tmp_path / "trained.yaml").write_text(yaml.safe_dump({"tables": {"table1": {"methods": ["unike", "mend"]}}}))
     # Backbones from scratch and on a pretrained model; a method whose editor is trained.
     overlays = ("--configfile", tmp_path / "trained.yaml")
     status, text = snakemake(tmp_path, "--rulegraph", "mermaid-js", *overlays, "--", *TARGETS)

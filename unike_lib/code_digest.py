@@ -11,7 +11,7 @@ LIBRARY = Path(__file__).parent
 # Rules name the settings that shape their results as parameters, and the rooms of their methods as code; these modules
 # change nothing by themselves.
 LEFT_OUT = re.compile(
-    r"unike_lib\.(config|(backbone|benchmark|knowledge|table)_config|figure_settings|section|method|registry|runtime"
+    r"unike_lib\.(config|(backbone|benchmark|evaluation|knowledge|table)_config|figure_settings|section|method|registry|runtime"
     r"|methods\.(\w+\.)?(\w+_)?settings)"
 )
 MANIFEST = "METHOD"  # of a room: its values are settings, too

@@ -6,24 +6,16 @@ The defaults are the default run: `Config()` is what config.yaml says, and `load
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from unike_lib.backbone_config import BACKBONES, BackboneConfig
 from unike_lib.benchmark_config import BenchmarkConfig
-from unike_lib.figure_settings import FiguresConfig, Value
+from unike_lib.evaluation_config import AdmissionConfig, EvaluationConfig, StatisticsConfig, TuningConfig
+from unike_lib.figure_settings import FiguresConfig
 from unike_lib.knowledge_config import KnowledgeConfig
-from unike_lib.method import default_entries, default_grids, default_methods, method_of, resolve_method
-from unike_lib.section import About, Count, Entry, Fraction, Positive, Section, entries, setting
-from unike_lib.table_config import (
-    TABLE1,
-    TABLE2,
-    TABLE3,
-    TABLE4,
-    CrossTaskConfig,
-    RowsConfig,
-    SequentialConfig,
-    TableConfig,
-)
+from unike_lib.method import default_entries, default_methods, method_of, resolve_method
+from unike_lib.section import About, Count, Entry, Fraction, Positive, Removable, Section, entries, setting
+from unike_lib.table_config import TABLES, TableConfig, made_tables
 from unike_lib.types import TASKS, InputError
 
 
@@ -78,64 +70,6 @@ class SmolConfig(TeachingConfig):
     shipped: bool = setting(True, "Use the library's weights where benchmark and settings are theirs.", "ours")
 
 
-class EvaluationConfig(Section):
-    """Sessions and what is recorded of them."""
-
-    edits: Count | None = setting(None, "Evaluation edits per cell; null: all.", "ours")
-    sessions: Count = setting(
-        40, "Sessions edited side by side, and most questions per pass when scored; speed only (rounding).", "ours"
-    )
-    generate: bool = setting(True, "Also score greedy answers, before and after each edit.", "ours")
-    max_new_tokens: Count = setting(
-        32, "Longest generated answer, tokens.", "ours", "captions take up to 24 of SmolLM2's"
-    )
-
-    def without_generation(self) -> "EvaluationConfig":
-        """Return the same settings for runs that are judged by answer tokens alone."""
-        return self.model_copy(update={"generate": False})
-
-
-class AdmissionConfig(Section):
-    """Admission tests: can a backbone show UniKE at all? On development edits."""
-
-    method: str = setting("unike", "UniKE variant whose memory, attention and top_k are tested.", "ours")
-    items: int = setting(20, "Development edits per task behind the verdict.", "ours", "presets/full.yaml: 40", ge=2)
-    alphas: tuple[Fraction, ...] = setting((0.1, 0.2, 0.4, 0.6, 0.8), "Fixed shares of h_know.", "ours", min_length=1)
-    visible_points: int = setting(5, "Layers from which on a context becomes visible, in the scan.", "ours", ge=2)
-    window_items: int = setting(
-        20, "Other development edits per task, in the scans over layers; no fact, no picture is in both.", "ours", ge=2
-    )
-    window_step: Count = setting(2, "Layers between the starts of two windows of four.", "ours")
-    window_alphas: tuple[Fraction, ...] = setting(
-        (0.2, 0.4), "Fixed shares of h_know in the windows.", "ours", min_length=1
-    )
-
-    @property
-    def candidates(self) -> int:
-        """Development edits per task among which both are found; an edit with facts of both kinds is for neither."""
-        return 2 * (self.items + self.window_items)
-
-
-class TuningConfig(Section):
-    """Search on development edits: every method gets the same number of trials."""
-
-    trials: Count = setting(12, "Settings tried per method.", "ours")
-    edits: Count = setting(
-        40, "Development edits per task and trial; they stop the training of MEND, KE and SERAC too.", "ours"
-    )
-    grids: dict[str, dict[str, tuple[Value, ...]]] = setting(
-        default_grids(),
-        "Values tried per method and field; where editors are trained, one per value of the first field.",
-        "ours",
-    )
-
-
-class StatisticsConfig(Section):
-    """Intervals."""
-
-    confidence: float = setting(0.95, "Confidence of all intervals.", "ours", gt=0, lt=1)
-
-
 class Config(Section):
     """A complete run."""
 
@@ -161,33 +95,39 @@ class Config(Section):
     )
     evaluation: EvaluationConfig = EvaluationConfig()
     admission: AdmissionConfig = AdmissionConfig()
-    table1: TableConfig = entries(TABLE1, "One-step editing.")
-    table2: SequentialConfig = entries(
-        TABLE2, "Sequential editing: K edits one after another, then all K are scored; Table 5 averages it too."
+    tables: Annotated[dict[str, TableConfig], Removable()] = entries(
+        TABLES, "A table each, by name: its cells, or what it averages; null takes an entry away."
     )
-    table3: CrossTaskConfig = entries(TABLE3, "Cross-task editing: half of a session's edits are VQA, half captions.")
-    table4: TableConfig = entries(TABLE4, "What each part of UniKE gives, one-step.")
     figures: FiguresConfig = FiguresConfig()
     tuning: TuningConfig = TuningConfig()
     statistics: StatisticsConfig = StatisticsConfig()
 
-    @property
-    def tables(self) -> dict[str, RowsConfig]:
-        """The tables whose cells are records, by name; a benchmark of one task has no table of mixed tasks."""
-        tables = {"table1": self.table1, "table2": self.table2, "table3": self.table3, "table4": self.table4}
-        if len(self.benchmark.tasks) < len(TASKS):
-            del tables["table3"]
-        return tables
+    def first_table(self, several: bool) -> str | None:
+        """Return the first table of one-step editing alone, or of sessions of several edits alone; None: no such."""
+        ks = {name: [k for _, k in table.settings] for name, table in self.tables.items()}
+        return next((name for name, found in ks.items() if found and all((k > 1) == several for k in found)), None)
 
     @property
     def shown(self) -> dict[str, tuple[str, ...]]:
         """The backbones of each table and figure, by the section that names them."""
         sweeps = self.figures.sweeps.items()
         return {
-            **{name: table.backbones for name, table in self.tables.items()},
+            **{f"tables.{name}": table.backbones for name, table in self.tables.items()},
             "figures": self.figures.backbones,
             **{f"figures.sweeps.{name}": sweep.backbones for name, sweep in sweeps if sweep.backbones is not None},
         }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tables_have_moved(cls, values: Any) -> Any:
+        for name in TABLES.values.keys() & dict(values):
+            raise ValueError(f"{name}: tables are entries of `tables`: write tables: {{{name}: ...}}")
+        return values
+
+    @field_validator("tables")
+    @classmethod
+    def _tables_can_be_made(cls, tables: dict[str, TableConfig], info: ValidationInfo) -> dict[str, TableConfig]:
+        return made_tables(tables, info.data["benchmark"].tasks if "benchmark" in info.data else TASKS)
 
     @field_validator("seeds")
     @classmethod
@@ -201,7 +141,7 @@ class Config(Section):
         for place, names in self.shown.items():
             _require(f"{place}.backbones: unknown backbone", names, self.backbones)
         for name, table in self.tables.items():
-            _require(f"{name}.methods: unknown method", table.methods, self.methods)
+            _require(f"tables.{name}.methods: unknown method", table.methods, self.methods)
         _require("tuning.grids: unknown method", self.tuning.grids, self.methods)
         _require("figures.fig2a: unknown method", self.figures.fig2a, self.methods)
         for name, sweep in self.figures.sweeps.items():
@@ -210,7 +150,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _tasks_exist(self) -> "Config":
-        asked: dict[str, tuple[str, ...]] = {name: table.single_tasks for name, table in self.tables.items()}
+        asked = {f"tables.{name}": table.single_tasks for name, table in self.tables.items()}
         asked["figures"] = self.figures.tasks
         for name, sweep in self.figures.sweeps.items():
             asked[f"figures.sweeps.{name}"] = sweep.tasks or ()

@@ -132,6 +132,20 @@ def method_of(entries: Mapping[str, Any], name: str) -> Method:
         raise ValueError(f"methods.{name}: method: {error}") from None
 
 
+def paper_row(entries: Mapping[str, Any], name: str) -> str:
+    """Return the row of the paper's tables that a variant stands for: its method's, or what its default entry names."""
+    if "like" not in entries[name]:
+        return method_of(entries, name).title
+    default = default_entries().get(name)
+    return default.paper if default else ""
+
+
+def row_title(entries: Mapping[str, Any], name: str) -> str:
+    """Return how tables name a variant: "UniKE", "only Intrin (only-intrin)", "variant (mine)"."""
+    row, method = paper_row(entries, name), method_of(entries, name)
+    return row if name == method.name else f"{row or 'variant'} ({name})"
+
+
 def resolve_method(
     entries: dict[str, dict[str, Any]], name: str, backbone: str | None = None, overrides: dict[str, Any] | None = None
 ) -> MethodSection:

@@ -12,7 +12,7 @@ from typing import Any
 from unike_lib.config import Config
 from unike_lib.method import default_entries, resolve_method
 from unike_lib.section import Given, MethodSection, Original, Section, about, shown
-from unike_lib.table_config import RowsConfig
+from unike_lib.table_config import TableConfig
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def departure_lines(config: Config, rows: Iterable[tuple[str, str]]) -> list[tup
     return lines
 
 
-def rows_of_tables(tables: Iterable[RowsConfig]) -> list[tuple[str, str]]:
+def rows_of_tables(tables: Iterable[TableConfig]) -> list[tuple[str, str]]:
     """Return the rows (backbone, method) of some tables, backbone by backbone."""
     rows = [(backbone, method) for table in tables for backbone in table.backbones for method in table.methods]
     backbones = list(dict.fromkeys(backbone for backbone, _ in rows))

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Protocol, TextIO, TypeVar
 
 from unike_lib.backbone_config import BackboneConfig
-from unike_lib.config import EvaluationConfig, StatisticsConfig
+from unike_lib.evaluation_config import EvaluationConfig, StatisticsConfig
 from unike_lib.gpu_slot import hold_gpu
 from unike_lib.io import fingerprint
 from unike_lib.method import find_method
@@ -124,11 +124,13 @@ class Job:
 
     def section(self, name: str, kind: type[SectionType]) -> SectionType:
         """Return a section of the configuration with the fields that the rule declares; see `Section.declared`."""
+        return kind.declared(self._fields(name), self.rule)
+
+    def _fields(self, name: str) -> dict[str, Any]:
+        """Return the fields of a section by name: those of its parameter, and those of its resource."""
         beside = self._job.resources.get(name)
         values = json.loads(beside) if beside else {}
-        if name in self.params or not values:
-            values |= getattr(self.params, name)
-        return kind.declared(values, self.rule)
+        return values | getattr(self.params, name) if name in self.params or not values else values
 
     @property
     def backbone(self) -> BackboneConfig:
@@ -147,8 +149,8 @@ class Job:
 
     def method(self, overrides: Mapping[str, Any] | None = None) -> MethodSection:
         """Return the settings of the job's method variant, some of them overridden."""
-        values = {**self.params.method, **(overrides or {})}
-        return find_method(values["method"]).settings.model_validate(values)
+        values = self._fields("method") | dict(overrides or {})
+        return find_method(values["method"]).settings.declared(values, self.rule)
 
 
 def _paths(files: Any) -> dict[str, Path | tuple[Path, ...]]:

@@ -130,12 +130,14 @@ class Given:
 class Entry:
     """An entry by name of the default run: what it is, and its values; what it leaves out is as the class says.
 
-    originals: the original's value of settings that the entry does not name.
+    originals: the original's value of settings that the entry does not name; paper: the row of the paper's tables that
+    it stands for.
     """
 
     sentence: str = ""
     values: Mapping[str, "Given | Entry"] = field(default_factory=dict)
     originals: Mapping[str, Original] = field(default_factory=dict)
+    paper: str = ""
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -219,11 +221,9 @@ def on_backbone(name: str, values: Mapping[str, Given | Entry]) -> dict[str, Giv
     return {"by_backbone": Entry(values={name: Entry(values=values)})}
 
 
-def variant(
-    like: str, sentence: str, values: Mapping[str, Given | Entry], originals: Mapping[str, Original] | None = None
-) -> Entry:
-    """Return an entry of a method that differs from another in some values."""
-    return Entry(sentence, {"like": Given(like, ""), **values}, originals or {})
+def variant(like: str, sentence: str, values: Mapping[str, Given | Entry], **known: Any) -> Entry:
+    """Return an entry of a method that differs from another in some values; `known`: further fields of `Entry`."""
+    return Entry(sentence, {"like": Given(like, ""), **values}, **known)
 
 
 def about(kind: type[BaseModel], name: str) -> About:

@@ -13,11 +13,11 @@ Example:
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from unike_lib.probe_kinds import KINDS, Must
+
 Task = Literal["vqa", "caption"]
-ProbeKind = Literal["rel", "t_gen", "m_gen", "t_loc", "m_loc", "portability"]
 TASKS: tuple[Task, ...] = get_args(Task)
-PORTABILITY: ProbeKind = "portability"  # VLKEB's; only some benchmarks have it
-PROBE_KINDS: tuple[ProbeKind, ...] = ("rel", "t_gen", "m_gen", "t_loc", "m_loc")  # of every edit
+PROBE_KINDS = ("rel", "t_gen", "m_gen", "t_loc", "m_loc")  # of every edit; others are asked where a case has them
 
 
 class InputError(ValueError):
@@ -57,15 +57,19 @@ class EditRequest:
 
 @dataclass(frozen=True)
 class Probe:
-    """One question asked after an edit.
+    """One question asked after an edit, of a kind (`probe_kinds`).
 
-    `rel`: the edit itself; `t_gen`, `m_gen`: rephrased text, rephrased image (answer = target); `t_loc`, `m_loc`:
-    text-only and image questions whose answer must not change; `portability`: a question that takes the edited fact as
-    a step (VLKEB).
+    must: what its answer must do; None: what the library's kind of this name says. A dialect's own kind says it.
     """
 
-    kind: ProbeKind
+    kind: str
     query: Query
+    must: Must | None = None
+
+    @property
+    def aim(self) -> Must:
+        """What the answer must do."""
+        return self.must or KINDS[self.kind].must
 
 
 @dataclass(frozen=True)
@@ -76,17 +80,21 @@ class EditCase:
     probes: tuple[Probe, ...]
     facts: tuple[str, ...]
 
-    def asks(self, kind: ProbeKind) -> bool:
+    def asks(self, kind: str) -> bool:
         """Tell whether the case has a question of a probe kind."""
         return any(probe.kind == kind for probe in self.probes)
 
-    def query(self, kind: ProbeKind) -> Query:
-        """Return the question of one probe kind.
+    def probe(self, kind: str) -> Probe:
+        """Return the probe of a kind.
 
         Raises:
             InputError: the case has no such probe.
         """
         for probe in self.probes:
             if probe.kind == kind:
-                return probe.query
+                return probe
         raise InputError(f"record {self.request.id}: expected a probe {kind!r}, found {[p.kind for p in self.probes]}")
+
+    def query(self, kind: str) -> Query:
+        """Return the question of one probe kind; raise InputError as `probe` does."""
+        return self.probe(kind).query

@@ -7,7 +7,7 @@ from unike_lib.runtime import Stage
 with Stage(snakemake) as job:
     from unike_lib.backbones.load import open_backbone
     from unike_lib.benchmark.cases import read_files
-    from unike_lib.config import AdmissionConfig
+    from unike_lib.evaluation_config import AdmissionConfig
     from unike_lib.editing.building import EditorSources
     from unike_lib.evaluation.admission import ADMISSION_SCHEMA, Admission
     from unike_lib.io import write_csv, write_table

@@ -8,12 +8,14 @@ from unike_lib.runtime import Stage
 with Stage(snakemake) as job:
     from unike_lib.backbones.load import open_backbone
     from unike_lib.benchmark.cases import read_files
+    from unike_lib.criterion import find_criteria
     from unike_lib.editing.building import EditorSources, build_editor
     from unike_lib.evaluation.chunks import kept_chunks
     from unike_lib.evaluation.composition import session_cases, shard_cases
-    from unike_lib.evaluation.records import RECORD_SCHEMA, Before
     from unike_lib.evaluation.sessions import records_table, run_edits
+    from unike_lib.evaluation.unedited_answers import UneditedAnswers
     from unike_lib.io import write_table
+    from unike_lib.records import record_schema
 
     inputs, names, params = job.inputs, job.wildcards, job.params
     questions, seed = job.backbone.text_locality, params.seed
@@ -25,10 +27,10 @@ with Stage(snakemake) as job:
     ks = map(int, names.ks.split("-"))
     cases = {k: session_cases(tasks, k, params.edits, seed) for k in ks}
     cases, first = shard_cases(cases, *params.shard)
-    before, settings = Before.load_all(inputs.base), job.evaluation
+    before, settings = UneditedAnswers.load_all(inputs.base), job.evaluation
     edit = partial(run_edits, backbone, editor, before=before, settings=settings)
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
     with kept_chunks(job.outputs.records, job.mark) as chunks:
-        scores = chunks.run(edit, cases, settings.sessions)
-        table = records_table(scores, labels | {"seed": seed, "mark": job.mark}, first)
-        write_table(job.outputs.records, table, job.mark, RECORD_SCHEMA)
+        scores = chunks.run(edit, cases, settings)
+        table = records_table(scores, labels | {"seed": seed, "mark": job.mark}, settings, first)
+        write_table(job.outputs.records, table, job.mark, record_schema(find_criteria(settings.criteria)))

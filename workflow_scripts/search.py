@@ -8,8 +8,8 @@ with Stage(snakemake) as job:
     from unike_lib.backbones.load import open_backbone
     from unike_lib.benchmark.cases import read_files
     from unike_lib.editing.building import EditorSources, editor_builder
-    from unike_lib.evaluation.records import Before
     from unike_lib.evaluation.tuning import grid_trials, search
+    from unike_lib.evaluation.unedited_answers import UneditedAnswers
     from unike_lib.io import write_csv
 
     inputs, params = job.inputs, job.params
@@ -24,7 +24,7 @@ with Stage(snakemake) as job:
     }
     trials = grid_trials(params.grid, params.trials, seed)
     settings = job.evaluation.without_generation()
-    table = search(backbone, editor_of, cases, Before.load_all(inputs.base), trials, settings)
+    table = search(backbone, editor_of, cases, UneditedAnswers.load_all(inputs.base), trials, settings)
     table.insert(0, "backbone", job.wildcards.backbone)
     table.insert(2, "method", job.wildcards.method)
     write_csv(job.outputs.trials, table, "%.6g")

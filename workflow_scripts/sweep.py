@@ -6,13 +6,16 @@ from unike_lib.runtime import Stage
 
 with Stage(snakemake) as job:
     import pandas as pd
+    import pyarrow as pa
     from unike_lib.backbones.load import open_backbone
     from unike_lib.benchmark.cases import read_files
+    from unike_lib.criterion import find_criteria
     from unike_lib.editing.building import EditorSources, editor_builder
-    from unike_lib.evaluation.records import SWEEP_SCHEMA, Before
     from unike_lib.evaluation.sessions import records_table
     from unike_lib.evaluation.tuning import sweep
+    from unike_lib.evaluation.unedited_answers import UneditedAnswers
     from unike_lib.io import write_table
+    from unike_lib.records import SWEPT, record_schema
 
     inputs, names, params = job.inputs, job.wildcards, job.params
     questions = job.backbone.text_locality
@@ -20,10 +23,12 @@ with Stage(snakemake) as job:
     shown, trained = inputs.get("demonstrations", ()), inputs.get("trained")
     sources = EditorSources(Path(params.knowledge), shown, questions, trained)
     editor_of = editor_builder(job.method, backbone, sources, params.seed)
-    cases, before = read_files([inputs.cases], questions, params.edits), Before.load(inputs.base)
+    cases, before = read_files([inputs.cases], questions, params.edits), UneditedAnswers.load(inputs.base)
     settings = job.evaluation.without_generation()
     swept = sweep(backbone, editor_of, cases, before, params.points, settings)
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
     labels |= {"seed": params.seed, "mark": job.mark}
-    table = pd.concat([records_table(scores, labels).assign(**point) for point, scores in swept])
-    write_table(job.outputs.records, table, job.mark, SWEEP_SCHEMA)
+    table = pd.concat([records_table(scores, labels, settings).assign(**point) for point, scores in swept])
+    write_table(
+        job.outputs.records, table, job.mark, pa.unify_schemas([record_schema(find_criteria(settings.criteria)), SWEPT])
+    )

@@ -1,4 +1,4 @@
-"""Write one of Tables 1 to 4 from the records of its cells."""
+"""Write a table from the records of its cells, or of the cells that it averages."""
 
 from unike_lib.runtime import Stage
 
@@ -8,5 +8,6 @@ with Stage(snakemake) as job:
     from unike_lib.table_parts import TableParts
 
     inputs, run = job.inputs, job.section("table", TableParts)
+    records = {name: inputs[f"records_{name}"] for name in run.tables}
     notes = [note for path in inputs.counts for note in counts_notes(path)]
-    write_table(job.wildcards.table, inputs.records, inputs.admission, job.outputs, run, notes)
+    write_table(records, inputs.admission, job.outputs, run, notes)

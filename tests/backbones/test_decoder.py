@@ -1,4 +1,4 @@
-"""Decoders that the tiny backbones do not show, masks of a batch's own, and what a place keeps of some rows."""
+"""Decoders that the tiny backbones do not show, masks of a batch's own, and what a trace holds."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from tiny_models import QUERIES
 from transformers import OPTConfig, OPTForCausalLM
 
 from unike_lib.backbones.decoder import Decoder
-from unike_lib.backbones.edit import PassContext, Trace
+from unike_lib.backbones.edit import Trace
 from unike_lib.types import InputError
 
 SIZES = {
@@ -64,17 +64,3 @@ def test_the_trace_holds_what_attention_reads(backbone):
     backbone.forward(backbone.run_below(backbone.encode(QUERIES)), trace=trace)
     handle.remove()
     torch.testing.assert_close(trace.attention_inputs[layer.index], seen["hidden_states"], atol=0, rtol=0)
-
-
-def test_the_place_of_some_rows_is_theirs_in_every_part():
-    place = PassContext(torch.tensor([5, 6, 7, 8]), Trace(), torch.arange(8).view(4, 2))
-    place.scopes = {2: torch.tensor([0.1, 0.2, 0.3, 0.4])}
-    place.kept = {("Part", 2): {"alpha": torch.tensor([1.0, 2.0, 3.0, 4.0]), "slots": torch.arange(8).view(4, 2)}}
-    chosen = place.select(torch.tensor([3, 1]))
-    assert chosen.last_prompt.tolist() == [8, 6] and chosen.trace is None
-    assert chosen.picture.tolist() == [[6, 7], [2, 3]]
-    torch.testing.assert_close(chosen.scopes[2], torch.tensor([0.4, 0.2]))
-    assert chosen.kept["Part", 2]["alpha"].tolist() == [4, 2] and chosen.kept["Part", 2]["slots"].tolist() == [
-        [6, 7],
-        [2, 3],
-    ]

@@ -29,6 +29,18 @@ def test_all_of_a_row_is_read_or_from_the_last_prompt_token_on(backbone, everywh
     assert len(replies.logits) == int(replies.where.sum())
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_answers_that_are_given_take_the_place_of_the_own_ones(backbone, keep):
+    answers = [[4, 5], [6], [], [7, 8, 9]]
+    replies = answer_logits(backbone, QUERIES, None, answers, keep=keep)
+    assert replies.answer_ids == answers and replies.where.sum(1).tolist() == [3, 2, 1, 4]
+    for row, found in enumerate(replies.logits.split([3, 2, 1, 4])):
+        prompt = backbone.encode(QUERIES[row : row + 1], [[]]).embeddings
+        whole = torch.cat([prompt, backbone.embed(torch.tensor([answers[row]], dtype=torch.long))], 1)
+        theirs = backbone.model.language_model(inputs_embeds=whole).logits[0]
+        torch.testing.assert_close(found, theirs[-len(found) :], atol=5e-5, rtol=1e-4)
+
+
 def hand_made(logits):
     """Two rows of three tokens, of which the second has padding; everything real is read."""
     batch = Batch(torch.zeros(2, 3, 1), torch.full((2, 3), -100), torch.tensor([1, 0]), torch.tensor([3, 2]))

@@ -8,6 +8,7 @@ from tiny_families import tiny_family
 from tiny_models import QUERIES, WIDTH
 
 from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
+from unike_lib.editing.patch import Part, Patch
 from unike_lib.knowledge.memory import Memory
 from unike_lib.methods.unike.latent_shift import LatentShift
 
@@ -55,6 +56,33 @@ def test_rows_that_go_on_keep_the_edit_that_they_began_with(backbone):
         torch.testing.assert_close(logits[place], theirs[0], **CLOSE)
         plain = written_behind(backbone, alone, [answers[place : place + 1]], [[0]])
         assert (plain[0] - theirs[0]).abs().max() > 1e-3
+
+
+class Places(Part):
+    """Remembers where the tokens under way stand."""
+
+    def __init__(self):
+        self.seen = []
+
+    def block(self, layer, hidden, context):
+        if layer.index == 0:
+            places = None if context.positions is None else context.positions.tolist()
+            self.seen.append((places, [row.tolist() for row in context.within("prompt", hidden.shape[1])]))
+        return hidden
+
+
+@torch.no_grad()
+def test_an_edit_is_told_where_tokens_stand_in_their_rows(backbone):
+    """Prompts from 0 on, padding included; what is written behind each as far as that row has come."""
+    part = Places()
+    batch = backbone.encode(QUERIES, [[]] * 4)
+    written_behind(backbone, batch, [[[4, 5], [6]], [[7], [8]]], [[1, 3], [0, 1]], Patch(4, (part,)))
+    (first, prompts), (second, answered), (third, _) = part.seen
+    lengths, width = batch.lengths.tolist(), batch.embeddings.shape[1]
+    assert first is None and prompts == [[place < length for place in range(width)] for length in lengths]
+    one, other = lengths[1], lengths[3]
+    assert second == [[one, one + 1], [other, other + 1]] and third == [[one + 2], [other + 1]]
+    assert not any(map(any, answered))
 
 
 @torch.no_grad()

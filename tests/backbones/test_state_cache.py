@@ -11,11 +11,11 @@ from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.speed.state_cache import StateCache, cache_states, cached_depths
-from unike_lib.config import EvaluationConfig
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import answer_before
-from unike_lib.evaluation.records import Before
 from unike_lib.evaluation.sessions import records_table, run_edits
+from unike_lib.evaluation.unedited_answers import UneditedAnswers
+from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.methods.shared.neurons import Neurons
@@ -145,8 +145,8 @@ def test_scores_of_sessions_are_the_same(windowed, tmp_path, k):
     def table():
         before = answer_before(windowed, cases, settings)
         before.save(tmp_path / "before.parquet", "mark")
-        scores = run_edits(windowed, editor, {k: cases}, Before.load(tmp_path / "before.parquet"), settings)
-        return records_table(scores, {}).drop(columns=["edit_seconds", "alpha"])
+        scores = run_edits(windowed, editor, {k: cases}, UneditedAnswers.load(tmp_path / "before.parquet"), settings)
+        return records_table(scores, {}, settings).drop(columns=["edit_seconds", "alpha"])
 
     wanted = table()
     cache_states(windowed, [probe.query for case in cases for probe in case.probes], DEPTHS, tmp_path / "kept", "mark")
@@ -160,6 +160,27 @@ def test_states_are_kept_where_methods_begin(windowed, make_backbone):
     begin = (None, -3, -1, 0)  # the first edited layer, the last three, the last, none
     assert cached_depths(windowed, begin) == [1, 3, 5, 6]  # of six layers
     assert cached_depths(make_backbone("blip2", (4, 5)), begin) == [4, 5, 6]
+
+
+def test_rows_are_remembered_until_the_outermost_context_ends(windowed):
+    """By their questions, all of them in their order, and by the layer; not where remembering is off."""
+    cache = windowed.cache = StateCache(windowed)
+    ask = windowed.prepare
+    assert ask(QUESTIONS) is not ask(QUESTIONS)
+    with cache.remembering():
+        known = ask(QUESTIONS)
+        with cache.remembering():
+            assert ask(QUESTIONS) is known
+            fewer = ask(QUESTIONS[:2])
+            assert fewer is not known and ask(QUESTIONS[1::-1]) is not fewer
+        assert ask(QUESTIONS) is known and ask(QUESTIONS[:2]) is fewer
+        with cache.remembering(False):
+            other = ask(QUESTIONS)
+            assert other is not known and ask(QUESTIONS) is not other
+        assert ask(QUESTIONS, 3) is not known and ask(QUESTIONS, windowed.layers[0]) is known
+        whole = windowed.run_below(windowed.encode(QUESTIONS[1::-1]))
+        assert torch.equal(ask(QUESTIONS[1::-1]).hidden, whole.hidden)
+    assert ask(QUESTIONS) is not known
 
 
 def test_files_of_others_are_refused(windowed, kept, tmp_path, make_backbone):

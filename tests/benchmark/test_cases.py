@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmedit_records import record, write_stage
 
-from unike_lib.benchmark.cases import read_cases, write_cases
-from unike_lib.types import PORTABILITY, PROBE_KINDS, EditCase, EditRequest, InputError, Probe, Query
+from unike_lib.benchmark.cases import read_cases, read_files, write_cases
+from unike_lib.types import PROBE_KINDS, EditCase, EditRequest, InputError, Probe, Query
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 QUERIES = st.builds(
     Query, st.none() | TEXT, TEXT, st.none() | TEXT, st.sampled_from(["question", "plain"]), context=TEXT
 )
-PROBES = st.builds(Probe, st.sampled_from([*PROBE_KINDS, PORTABILITY]), QUERIES)
+PROBES = st.builds(Probe, st.sampled_from([*PROBE_KINDS, "portability"]), QUERIES)
 
 
 @st.composite
@@ -51,6 +51,17 @@ def test_two_cases_of_one_id_are_not_written(tmp_path):
     with pytest.raises(InputError, match=r"eval_vqa\.json: record 1: field 'id': 'x' is taken by record 0"):
         write_stage(tmp_path / "eval_vqa.json", [record(id="x"), record(1, id="x")])
     assert not (tmp_path / "eval_vqa.json").exists()
+
+
+def test_a_limit_on_edits_is_of_each_file_and_text_questions_take_the_place_of_their_own_alone(tmp_path):
+    paths = [
+        write_stage(tmp_path / name, [record(i) for i in range(3)]) for name in ("dev_vqa.json", "dev_caption.json")
+    ]
+    both = [read_cases(path) for path in paths]
+    assert read_files(paths) == both[0] + both[1] and read_files(paths, None, 2) == both[0][:2] + both[1][:2]
+    for case, own in zip(read_files(paths, "general"), both[0] + both[1], strict=True):
+        changed = [probe.kind for probe, other in zip(case.probes, own.probes, strict=True) if probe != other]
+        assert changed == ["t_loc"] and case.request == own.request
 
 
 def spoiled(change):

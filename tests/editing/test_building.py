@@ -15,7 +15,8 @@ from unike_lib.editing.building import EditorSources, build_editor, editor_build
 from unike_lib.io import write_tensors
 from unike_lib.method import resolve_method
 from unike_lib.methods.serac.editor import SeracModels
-from unike_lib.types import EditRequest
+from unike_lib.section import MethodSection
+from unike_lib.types import EditRequest, InputError
 
 METHODS = {
     "mend": {
@@ -110,3 +111,47 @@ def test_one_training_serves_all_readings_of_serac(make_backbone, tmp_path, spli
         route = stored_in(patch)
         assert (route.mixture, route.positions) == (mixture, positions)
     assert len(trained) == 1
+
+
+ROOM = """
+from unike_lib.method import Method
+from unike_lib.section import MethodSection
+
+METHOD = Method("told", "Told", MethodSection, build=lambda *given: given, train=lambda *given: given)
+UNTRAINED = Method("untrained", "Untrained", MethodSection, build=lambda *given: given)
+"""
+
+
+def test_a_rooms_functions_are_handed_what_they_ask_for_in_its_order(tmp_path, splits):
+    """A method of a user's own file that gives back what it was called with."""
+    (tmp_path / "mine.py").write_text(ROOM)
+    settings, sources = MethodSection(method=f"{tmp_path}/mine.py:METHOD"), EditorSources(tmp_path)
+    assert build_editor(settings, "backbone", sources, 3) == (settings, "backbone", sources, 3)
+    assert train_editor(settings, "backbone", *splits, 3) == (settings, "backbone", *splits, 3)
+    untrained = MethodSection(method=f"{tmp_path}/mine.py:UNTRAINED")
+    with pytest.raises(InputError, match="method 'untrained': there is nothing to train before an edit"):
+        train_editor(untrained, "backbone", *splits, 3)
+    with pytest.raises(InputError, match=r"mine\.py:Method: expected a Method, found type"):
+        build_editor(MethodSection(method=f"{tmp_path}/mine.py:Method"), "backbone", sources, 3)
+
+
+def test_a_search_trains_on_method_training_edits_and_stops_by_those_of_development(tmp_path, splits, monkeypatch):
+    trained, settings = [], MethodSection(method="mend")
+    monkeypatch.setattr(building, "train_editor", lambda *given: (trained.append(given), ({}, None))[1])
+    monkeypatch.setattr(building, "build_editor", lambda *given: given)
+    editor_of = editor_builder(lambda _: settings, "backbone", EditorSources(tmp_path), 3, *splits)
+    assert editor_of({}) == (settings, "backbone", EditorSources(tmp_path, trained={}), 3)
+    assert trained == [(settings, "backbone", *splits, 3)]
+
+
+def test_the_method_split_is_that_of_all_its_files(tmp_path, splits):
+    paths = tmp_path / "method_vqa.json", tmp_path / "dev_vqa.json"
+    assert EditorSources(tmp_path, paths).method_split() == [case for path in paths for case in read_cases(path)]
+    sources = EditorSources(tmp_path, paths, "general")
+    assert {case.query("t_loc") for case in sources.method_split()}.isdisjoint(
+        case.query("t_loc") for case in splits[0]
+    )
+    with pytest.raises(InputError, match="expected files of method-training edits, found none"):
+        EditorSources(tmp_path).method_split()
+    with pytest.raises(InputError, match="expected a trained editor, found no file"):
+        EditorSources(tmp_path).trained_tensors()

@@ -10,9 +10,9 @@ from tiny_models import FAMILIES, WIDTH, make_case, tiny_images, tiny_model, tin
 from torch.nn.functional import cosine_similarity
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.config import EvaluationConfig
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
+from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.methods.serac.editor import Serac, SeracModels
 from unike_lib.methods.serac.settings import SeracMethod
 from unike_lib.methods.shared.low_rank import LowRank
@@ -62,7 +62,7 @@ def test_sessions_in_half_precision_decide_as_in_single(both, name):
     asked, pair = both
     single, half = (run_edits(backbone, ALL[name](backbone), {2: asked}, before, SETTINGS) for backbone, before in pair)
     assert [score.status for score in half] == [score.status for score in single] == ["ok"] * len(half)
-    same = [one.token == other.token for one, other in zip(single, half, strict=True)]
+    same = [one.scores["token"] == other.scores["token"] for one, other in zip(single, half, strict=True)]
     assert sum(same) / len(same) >= 0.8
     alphas = torch.tensor([[one.alpha, other.alpha] for one, other in zip(single, half, strict=True)])
     assert torch.equal(alphas.isnan()[:, 0], alphas.isnan()[:, 1])

@@ -11,12 +11,12 @@ from patches import changes_of, factors_of
 from torch.nn.functional import cross_entropy, kl_div
 
 from unike_lib.backbones.batch import IGNORED
-from unike_lib.config import EvaluationConfig
 from unike_lib.editing.building import EditorSources, build_editor, train_editor
 from unike_lib.editing.editor import edit_loss, request_trunk
 from unike_lib.editing.objective import token_scores
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
+from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.io import write_tensors
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.methods.ke.network import ConditionReader, KeRecipe, MatrixConditioner, build_ke, condition_texts
@@ -431,7 +431,7 @@ def test_token_scores_are_those_of_the_evaluation(backbone, cases):
     scores = run_edits(backbone, editor, {1: cases}, answer_before(backbone, cases, settings), settings)
     found = token_scores(backbone, editor, cases, 2)
     for kind in PROBE_KINDS:
-        expected = [score.token for score in scores if score.kind == kind]
+        expected = [score.scores["token"] for score in scores if score.kind == kind]
         assert found[kind] == pytest.approx(sum(expected) / len(expected))
 
 

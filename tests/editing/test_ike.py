@@ -18,6 +18,7 @@ from unike_lib.editing.patch import Patch
 from unike_lib.io import write_json
 from unike_lib.methods.ike import editor as ike_module
 from unike_lib.methods.ike import retrieval
+from unike_lib.methods.ike.contexts import Contexts
 from unike_lib.methods.ike.editor import Ike, demonstrations_of
 from unike_lib.methods.ike.retrieval import TextIndex, mean_embeddings, text_encoder
 from unike_lib.methods.ike.settings import IkeMethod
@@ -127,8 +128,7 @@ def test_the_question_stands_in_a_row_as_the_demonstrations_have_it(backbone, ca
     ids = tiny_tokenizer()(contexts_of(patch)[0] + "what is this ? hot dog")["input_ids"]
     words = backbone.model.get_input_embeddings()(torch.tensor(ids))
     torch.testing.assert_close(row.embeddings[0, -len(ids) :], words)
-    no_context = patch_of(1, contexts=("",))
-    assert no_context.before([QUERIES[0]]) == [QUERIES[0]]
+    assert Contexts(("",), plain=True).before([QUERIES[0]]) == [QUERIES[0]]
 
 
 def test_longer_sessions_tell_all_facts_behind_all_their_copies(backbone, cases):

@@ -6,13 +6,13 @@ import pytest
 import torch
 from tiny_models import make_case
 
-from unike_lib.config import AdmissionConfig
 from unike_lib.evaluation import admission
 from unike_lib.evaluation.admission import Admission, other_facts, scan_starts, window_layers
 from unike_lib.evaluation.admission_parts import parts_of
 from unike_lib.evaluation.demonstrations import answer_scores, behind, run_visible
 from unike_lib.evaluation.readout import decode_answers, variance_share
 from unike_lib.evaluation.slots import OwnSlots, demonstration_states, run_shifted, states_entering
+from unike_lib.evaluation_config import AdmissionConfig
 from unike_lib.knowledge.memory import Memory
 from unike_lib.methods.unike.latent_shift import LatentShift
 from unike_lib.types import EditCase, InputError, Query

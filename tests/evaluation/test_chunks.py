@@ -5,14 +5,15 @@ from functools import partial
 
 import pytest
 
-from unike_lib.config import EvaluationConfig
+from unike_lib.criterion import find_criteria
 from unike_lib.evaluation.chunks import Chunks, kept_chunks
 from unike_lib.evaluation.probes import answer_before
-from unike_lib.evaluation.records import RECORD_SCHEMA, Score
 from unike_lib.evaluation.sessions import records_table, run_edits
+from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.io import read_table, write_table
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
+from unike_lib.records import Score, record_schema
 
 SETTINGS = EvaluationConfig(sessions=1, max_new_tokens=2)
 LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "mark": "x"}
@@ -39,13 +40,15 @@ class Job:
             return self.edit(part)
 
         with kept_chunks(self.output, mark) as chunks:
-            self.write(self.output, chunks.run(edit, self.cases, SETTINGS.sessions), mark)
+            self.write(self.output, chunks.run(edit, self.cases, SETTINGS), mark)
         return self.output.read_bytes()
 
     def write(self, path, scores, mark="mark"):
         for score in scores:
             score.edit_seconds = 0.5  # measured: the only column in which two runs differ
-        write_table(path, records_table(scores, LABELS), mark, RECORD_SCHEMA)
+        write_table(
+            path, records_table(scores, LABELS, SETTINGS), mark, record_schema(find_criteria(SETTINGS.criteria))
+        )
 
 
 def made_up_scores(part):
@@ -55,10 +58,7 @@ def made_up_scores(part):
             case=case.request.id,
             facts=[case.request.id, "b"],
             kind="t_loc",
-            token=1 / 3,
-            mmedit=float("nan"),
-            exact=0.0,
-            generated=1.0,
+            scores={"token": 1 / 3, "mmedit": float("nan"), "exact": 0.0, "generated": 1.0},
             answer_tokens=row,
             target="",
             text_before="é",
@@ -143,7 +143,7 @@ def test_parts_are_whole_sessions_of_every_k(cases, tmp_path, sessions, sizes):
         return made_up_scores({1: part[3]})
 
     thirteen = [*cases, *cases, *cases[:3]]
-    Chunks(tmp_path, "mark").run(edit, {2: thirteen, 3: thirteen}, sessions)
+    Chunks(tmp_path, "mark").run(edit, {2: thirteen, 3: thirteen}, EvaluationConfig(sessions=sessions))
     assert seen == [{2: size, 3: size} for size in sizes]
 
 

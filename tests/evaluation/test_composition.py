@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import make_case
 
-from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit
 from unike_lib.evaluation.composition import session_cases, shard_cases
 from unike_lib.evaluation.probes import answer_before
-from unike_lib.evaluation.records import Before
 from unike_lib.evaluation.sessions import run_edits
+from unike_lib.evaluation.unedited_answers import UneditedAnswers
+from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.types import InputError
 
 
@@ -85,11 +85,11 @@ def test_answers_before_the_edits_are_those_of_each_task(backbone, tmp_path):
     paths = [tmp_path / "vqa.parquet", tmp_path / "caption.parquet"]
     for cases, path in zip(both, paths, strict=True):
         answer_before(backbone, cases, settings).save(path, "mark")
-    before = Before.load_all(paths)
+    before = UneditedAnswers.load_all(paths)
     assert len(before.rows) == 6 * 5
     scores = run_edits(backbone, NoEdit(), {4: session_cases(both, 4, None, 0)}, before, settings)
     sessions = [{score.case for score in scores if score.session == number} for number in range(2)]
     assert [len(session) for session in sessions] == [4, 2]
-    assert all(score.token == 1 for score in scores if score.kind in {"t_loc", "m_loc"})
+    assert all(score.scores["token"] == 1 for score in scores if score.kind in {"t_loc", "m_loc"})
     with pytest.raises(InputError, match=r"vqa\.parquet: case vqa-0: the id is taken"):
-        Before.load_all([*paths, paths[0]])
+        UneditedAnswers.load_all([*paths, paths[0]])

@@ -13,14 +13,14 @@ import torch
 from patches import changes_of, patch_of
 
 from unike_lib.backbones.batch import IGNORED
-from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import NoEdit, Outcome
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import answer_before
-from unike_lib.evaluation.records import Score
 from unike_lib.evaluation.sessions import records_table, run_edits
+from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
+from unike_lib.records import Score
 from unike_lib.types import Probe, Query
 
 SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=3)
@@ -88,7 +88,7 @@ def change_weights(twin, patch, session=0):
 
 def records_of(backbone, editor, cases, k):
     return records_table(
-        run_edits(backbone, editor, {k: cases}, answer_before(backbone, cases, SETTINGS), SETTINGS), LABELS
+        run_edits(backbone, editor, {k: cases}, answer_before(backbone, cases, SETTINGS), SETTINGS), LABELS, SETTINGS
     )
 
 
@@ -163,7 +163,7 @@ def test_base_scores_as_a_model_that_is_asked_again_and_answers_the_same(make_ba
         assert (row.token, row.mmedit, row.exact, row.generated) == pytest.approx(expected, abs=1e-9)
     other = make_backbone("minigpt4", seed=1)
     before = answer_before(other, cases, SETTINGS)
-    found = records_table(run_edits(backbone, Nothing(backbone), {k: cases}, before, SETTINGS), LABELS)
+    found = records_table(run_edits(backbone, Nothing(backbone), {k: cases}, before, SETTINGS), LABELS, SETTINGS)
     for row in found[found["kind"].isin(["t_loc", "m_loc"])].itertuples():
         query = next(case for case in cases if case.request.id == row.case).query(row.kind)
         expected = judged(row.kind, said(other, query), said(backbone, query), query)
@@ -173,10 +173,10 @@ def test_base_scores_as_a_model_that_is_asked_again_and_answers_the_same(make_ba
 
 def test_records_number_the_sessions_of_a_shard_in_the_whole_cell():
     """By hand: shards that begin behind 6 cases of a cell with sessions of 2 and 3."""
-    blank = {"facts": [], "token": 1.0, "mmedit": 1.0, "exact": 1.0, "generated": 1.0, "answer_tokens": 1}
+    blank = {"facts": [], "scores": dict.fromkeys(CRITERIA, 1.0), "answer_tokens": 1}
     text = {"target": "", "text_before": "", "text_after": "", "alpha": 0.0}
     places = [(3, 1, 0), (2, 0, 1), (3, 0, 0), (2, 1, 0)]
     scores = [Score("a", kind="rel", k=k, session=s, position=p, **blank, **text) for k, s, p in places]
-    table = records_table(scores, LABELS, first=6)
+    table = records_table(scores, LABELS, SETTINGS, first=6)
     assert table[["k", "session", "position"]].values.tolist() == [[2, 3, 1], [2, 4, 0], [3, 2, 0], [3, 3, 0]]
     assert list(table.columns[:5]) == list(LABELS)

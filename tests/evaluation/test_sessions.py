@@ -11,16 +11,17 @@ from patches import contexts_of
 from tiny_models import FAMILIES, make_case, tiny_images, tiny_model, tiny_tokenizer
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.config import EvaluationConfig
+from unike_lib.criterion import find_criteria
 from unike_lib.editing.editor import NoEdit, Outcome
 from unike_lib.editing.objective import objective
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation import sessions as sessions_module
 from unike_lib.evaluation.diagnostics import diagnose
-from unike_lib.evaluation.probes import answer_before, probe_query
-from unike_lib.evaluation.records import RECORD_SCHEMA, SWEEP_SCHEMA, Before
+from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import records_table, run_edits
 from unike_lib.evaluation.tuning import grid_trials, search, sweep
+from unike_lib.evaluation.unedited_answers import UneditedAnswers
+from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.io import read_table, write_table
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
@@ -29,8 +30,10 @@ from unike_lib.methods.ike.editor import Ike
 from unike_lib.methods.ike.settings import IkeMethod
 from unike_lib.methods.serac.editor import Serac, SeracModels
 from unike_lib.methods.serac.settings import SeracMethod
+from unike_lib.records import SWEPT, record_schema
 from unike_lib.types import PROBE_KINDS, Probe, Query
 
+RECORDS = record_schema(find_criteria(("token", "mmedit", "exact", "generated")))
 RIGHT_AFTER = ["token_right_after", "mmedit_right_after", "exact_right_after"]
 SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=4)
 LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "mark": "x"}
@@ -73,7 +76,7 @@ def strong_fine_tune(backbone, **settings):
 
 
 def frame(scores):
-    return records_table(scores, LABELS)
+    return records_table(scores, LABELS, SETTINGS)
 
 
 def test_locality_equals_a_loop_over_single_questions(backbone, cases, scores_of):
@@ -83,7 +86,7 @@ def test_locality_equals_a_loop_over_single_questions(backbone, cases, scores_of
     for case in cases:
         patch = editor.edit([case.request], editor.start(1)).patch
         for kind, ranks in (("t_loc", 1), ("m_loc", 10)):
-            batch = backbone.encode([probe_query(case, kind)])
+            batch = backbone.encode([case.query(kind)])
             before, after = (
                 backbone.forward(backbone.run_below(batch), p)[0].sort(descending=True).indices for p in (None, patch)
             )
@@ -242,7 +245,7 @@ def test_locality_behind_a_context_compares_the_common_tail(backbone, cases, pro
     for case in cases[:2]:
         context = contexts_of(editor.edit([case.request], editor.start(1)).patch)[0]
         for kind, ranks in (("t_loc", 1), ("m_loc", 10)):
-            query = probe_query(case, kind)
+            query = case.query(kind)
             behind = replace(query, context=context, style=query.style if prompt == "wrapped" else "plain")
             batches = [backbone.encode([each]) for each in (query, behind)]
             tops = [backbone.forward(backbone.run_below(batch))[0].sort(descending=True).indices for batch in batches]
@@ -335,14 +338,14 @@ def test_answers_that_are_no_numbers_are_failures_and_score_nothing(backbone, ca
 def test_records_and_answers_survive_the_disk(tmp_path, backbone, cases, before_of):
     before = before_of(cases)
     before.save(tmp_path / "b.parquet", "mark")
-    loaded = Before.load(tmp_path / "b.parquet", "mark")
+    loaded = UneditedAnswers.load(tmp_path / "b.parquet", "mark")
     editor = strong_fine_tune(backbone, steps=2)
     runs = [frame(run_edits(backbone, editor, {1: cases}, answers, SETTINGS)) for answers in (before, loaded)]
     drop = ["edit_seconds"]
     pd.testing.assert_frame_equal(*(run.drop(columns=drop) for run in runs))
-    write_table(tmp_path / "r.parquet", runs[0], "mark", RECORD_SCHEMA)
+    write_table(tmp_path / "r.parquet", runs[0], "mark", RECORDS)
     back = read_table(tmp_path / "r.parquet", "mark")
-    assert list(back.columns) == RECORD_SCHEMA.names
+    assert list(back.columns) == RECORDS.names
     assert back["token"].tolist() == runs[0]["token"].tolist()
 
 
@@ -387,8 +390,8 @@ def test_sweep_visits_every_point_and_the_method_as_it_is(backbone, cases, score
     runs = sweep(backbone, lambda t: strong_fine_tune(backbone, **t), cases[:2], before, points, SETTINGS)
     labels = [("", ""), ("steps", "1"), ("steps", "9")]
     assert [(point["field"], point["value"]) for point, _ in runs] == labels
-    tables = [records_table(scores, LABELS).assign(**point) for point, scores in runs]
-    assert set(tables[0]) == set(SWEEP_SCHEMA.names)
+    tables = [records_table(scores, LABELS, SETTINGS).assign(**point) for point, scores in runs]
+    assert set(tables[0]) == {*RECORDS.names, *SWEPT.names}
     reliability = [table[table["kind"] == "rel"]["token"].sum() for table in tables]
     assert reliability[1] < reliability[0] <= reliability[2]
     alone = scores_of(strong_fine_tune(backbone), cases[:2])

@@ -3,18 +3,20 @@
 import pandas as pd
 import pytest
 
-from unike_lib.config import EvaluationConfig, StatisticsConfig
+from unike_lib.criterion import find_criteria
 from unike_lib.evaluation.composition import shard_cases
 from unike_lib.evaluation.probes import answer_before
-from unike_lib.evaluation.records import RECORD_SCHEMA
 from unike_lib.evaluation.sessions import records_table, run_edits
+from unike_lib.evaluation_config import EvaluationConfig, StatisticsConfig
 from unike_lib.io import write_csv, write_table
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
-from unike_lib.reporting.records import CRITERIA, ROW, load_records
+from unike_lib.records import record_schema
+from unike_lib.reporting.records import ROW, load_records
 from unike_lib.reporting.scores import score_table
 
 SETTINGS = EvaluationConfig(sessions=2, max_new_tokens=3)
+CRITERIA = ("token", "mmedit", "exact", "generated")
 COLUMNS = ["session", "position", "case", "kind", "status", *CRITERIA, "token_right_after"]
 
 
@@ -31,7 +33,8 @@ def made(request, make_backbone, cases, tmp_path):
         for number, file in enumerate(files, 1):
             part, first = shard_cases({k: cases}, number, shards)
             scores = run_edits(backbone, editor, part, before, SETTINGS)
-            write_table(file, records_table(scores, labels, first), "x", RECORD_SCHEMA)
+            table = records_table(scores, labels, SETTINGS, first)
+            write_table(file, table, "x", record_schema(find_criteria(CRITERIA)))
         return files
 
     return make
@@ -41,7 +44,7 @@ def made(request, make_backbone, cases, tmp_path):
 def test_the_table_is_the_same_for_any_number_of_shards(made, shards, tmp_path):
     tables = []
     for number in (1, shards):
-        records = load_records(made(number))
+        records = load_records(made(number), criteria=CRITERIA)
         means = [score_table(records, name, StatisticsConfig(), keys=ROW) for name in CRITERIA]
         write_csv(tmp_path / "table.csv", pd.concat(means))
         rows = records[COLUMNS].sort_values(["session", "position", "kind"], ignore_index=True)

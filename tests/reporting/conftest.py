@@ -14,6 +14,9 @@ SWEEPS = {
     "readings": {"shape": "differences", "vary": {"unike": {"rotate_memory": [True], "attention": ["raw"]}}},
 }
 
+TITLES = {f"table{n}": {"title": f"Table {n}: made up", "paper": f"table{n}"} for n in range(1, 6)}
+LONGER = {"backbones": ["right"], "methods": ["t-patcher", "unike"]}
+
 
 @pytest.fixture
 def save(tmp_path):
@@ -42,7 +45,7 @@ def cells(tmp_path_factory):
 def table_cells(tmp_path_factory, config, cells):
     """Write records of every cell of Tables 1 to 4, 25 edits a cell but in Table 1, and return their paths by table."""
     folder = tmp_path_factory.mktemp("table_cells")
-    paths = {name: [] for name in config.tables} | {"table1": cells}
+    paths = {"table1": cells, **{name: [] for name in ("table2", "table3", "table4")}}
     for name in ("table2", "table3", "table4"):
         rows = config.tables[name]
         for backbone in rows.backbones:
@@ -77,10 +80,13 @@ def config():
             "statistics": {},
             "backbones": {"left": {"family": "blip2"}, "right": {"family": "minigpt4"}},
             "methods": methods,
-            "table1": {"backbones": BACKBONES, "methods": METHODS},
-            "table2": {"backbones": ["right"], "methods": ["t-patcher", "unike"], "ks": [10, 20]},
-            "table3": {"backbones": ["right"], "methods": ["t-patcher", "unike"], "ks": [10]},
-            "table4": {"backbones": ["right"], "methods": [*VARIANTS, "unike"]},
+            "tables": {
+                "table1": TITLES["table1"] | {"backbones": BACKBONES, "methods": METHODS},
+                "table2": TITLES["table2"] | LONGER | {"ks": [10, 20]},
+                "table3": TITLES["table3"] | LONGER | {"tasks": ["cross"], "ks": [10]},
+                "table4": TITLES["table4"] | {"backbones": ["right"], "methods": [*VARIANTS, "unike"]},
+                "table5": TITLES["table5"] | {"averages": {"one-step": "table1", "sequential": "table2"}},
+            },
             "figures": {
                 "backbones": BACKBONES,
                 "fig2a": ["t-patcher", "unike"],

@@ -9,12 +9,16 @@ BACKBONES = ("left", "right")
 TASKS = ("vqa", "caption")
 METHODS = ("base", "fine-tune", "t-patcher", "unike", "unike-paper")
 
-
 VARIANTS = {
     "only-intrin": {"like": "unike", "latent": False, "zeta": "off"},
     "only-latent-ike": {"like": "unike", "intrinsic": False},
     "intrin-latent-ike": {"like": "unike", "zeta": "off"},
 }
+
+
+def with_tables(config, **tables):
+    """Return a configuration with other tables in the place of some."""
+    return config.model_copy(update={"tables": config.tables | tables})
 
 
 def make_records(cell, edits=12, shift=0.0, generated=True, k=1, **fields):

@@ -6,7 +6,7 @@ import pytest
 from made_up_records import admission_scores
 from naive_intervals import interval
 
-from unike_lib.config import StatisticsConfig
+from unike_lib.evaluation_config import StatisticsConfig
 from unike_lib.io import write_table
 from unike_lib.reporting.admission import Verdict, read_verdicts, summarise, verdict_lines, verdicts, write_admission
 from unike_lib.types import InputError

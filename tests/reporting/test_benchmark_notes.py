@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from declared_jobs import made_up_job
-from made_up_records import make_records
+from made_up_records import make_records, with_tables
 
 from unike_lib.reporting import report
 from unike_lib.table_parts import report_parts, table_parts
@@ -45,17 +45,14 @@ def test_tables_say_what_the_files_share(tmp_path, counts, save, admission, conf
     for variable in ("OMP_NUM_THREADS", "TQDM_MININTERVAL", "TQDM_MAXINTERVAL", "TOKENIZERS_PARALLELISM"):
         monkeypatch.setenv(variable, "1")  # restored afterwards
     rows = {"backbones": ("right",), "tasks": ("vqa",), "methods": ("unike",)}
-    tables = {
-        "table1": config.table1.model_copy(update=rows),
-        "table2": config.table2.model_copy(update=rows | {"ks": (10,)}),
-    }
-    config = config.model_copy(update=tables)
+    first = config.tables["table1"].model_copy(update=rows)
+    config = with_tables(config, table1=first, table2=first.model_copy(update={"ks": (10,)}))
     one, ten = (str(save(make_records(("right", "vqa", "unike"), edits=20, k=k), f"k{k}")) for k in (1, 10))
     both = {"admission": list(map(str, admission)), "counts": counts}
-    inputs = {"table2": {"records": [ten]}, "table5": {"one_step": [one], "sequential": [ten]}}
-    for name, script in (("table2", "write_table"), ("table5", "write_table5")):
+    inputs = {"table2": {"records_table2": [ten]}, "table5": {"records_table1": [one], "records_table2": [ten]}}
+    for name in inputs:
         run_script(
-            script,
+            "write_table",
             input=inputs[name] | both,
             output={"markdown": str(tmp_path / f"{name}.md")},
             params={"table": table_parts(config, name).model_dump(mode="json")},

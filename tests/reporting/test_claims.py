@@ -58,14 +58,17 @@ METHODS = ("fine-tune", "t-patcher", "unike")
 )
 def test_most_methods_are_reliable_where_more_than_half_clearly_reach_eighty(scores, verdict):
     rows = {name: [score] * 5 for name, score in zip(METHODS, scores, strict=True)}
-    claim = claim_reliable(table({"base": [0, 0, 0, 100, 100], **rows}))
+    claim = claim_reliable(table(rows))
     assert claim.verdict == verdict
     assert claim.evidence[0].endswith(f": {WORDS[verdict]}.")
 
 
 def test_reliability_in_words():
     rows = {"fine-tune": [90] * 5, "t-patcher": [81] * 5, "unike": [50] * 5}
-    assert claim_reliable(table({"base": [0] * 5, **rows})).evidence == (
+    rows = table({"base": [0] * 5, **rows})
+    nothing = pd.DataFrame(columns=["criterion"])
+    claims = paper_claims([rows], [nothing], {"base": "unedited", "t-patcher": "intrinsic", "unike": "unified"})
+    assert claims[0].evidence == (
         "left, VQA: 1 of 3 methods clearly reach 80%; clearly below: UniKE 50.0 (48.0 to 52.0); "
         "cannot be told: T-Patcher 81.0 (79.0 to 83.0): not decided.",
     )
@@ -188,13 +191,13 @@ def test_rows_that_say_nothing_of_their_method_are_left_out_and_named():
     right = table({"unike": [20] * 5, "t-patcher": [99, 70, 70, 99, 99]}, task="caption")
     right["admitted"] = right["method"] != "unike"
     found = pd.concat([leads({"t-patcher": 15}), leads({"t-patcher": -50}, task="caption")]).assign(mean=0.0)
-    claims = paper_claims([pd.concat([left, right])], [found], {"unike": "unike", "t-patcher": "t-patcher"})
+    claims = paper_claims([pd.concat([left, right])], [found], {"unike": "unified", "t-patcher": "intrinsic"})
     balanced = next(claim for claim in claims if "balances" in claim.text)
     assert balanced.verdict == "holds" and len(balanced.evidence) == 1
     assert "caption: 1 of 1 methods clearly reach" in claims[0].evidence[1]
     assert not_counted([left, right]) == ["left, caption: UniKE."]
     assert not_counted([left]) == []
-    none = paper_claims([left], [pd.DataFrame(columns=["criterion"])], {"unike": "unike"})
+    none = paper_claims([left], [pd.DataFrame(columns=["criterion"])], {"unike": "unified"})
     assert [claim.verdict for claim in none[3:]] == ["not measured", "not measured"]
 
 

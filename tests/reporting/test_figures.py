@@ -6,7 +6,7 @@ import pytest
 from made_up_records import make_records
 from naive_intervals import interval
 
-from unike_lib.config import StatisticsConfig
+from unike_lib.evaluation_config import StatisticsConfig
 from unike_lib.reporting.figures import draw_methods, draw_sweep
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.sweeps import POINT, point_labels, sweep_table
@@ -128,7 +128,7 @@ def test_wrong_sweeps_are_refused(config, save, tmp_path):
         save(pd.read_parquet(path).assign(generated=np.nan), path.stem) for path in sweep_files(config, save, "zetas")
     ]
     with pytest.raises(InputError, match="generated was not measured"):
-        sweep_table(load_records(silent, POINT), config.figures.sweep("zetas"), "generated", STATISTICS)
+        sweep_table(load_records(silent, POINT, ("generated",)), config.figures.sweep("zetas"), "generated", STATISTICS)
 
 
 def test_methods_as_they_are(config, cells, tmp_path):

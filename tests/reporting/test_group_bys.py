@@ -2,18 +2,21 @@
 
 import pandas as pd
 import pytest
-from made_up_records import make_records
+from made_up_records import make_records, with_tables
 
-from unike_lib.reporting.averages import write_table5
 from unike_lib.reporting.paper import paper_table
 from unike_lib.reporting.tables import write_table
-from unike_lib.table_config import SequentialConfig, TableConfig
+from unike_lib.table_config import TableConfig
 from unike_lib.table_parts import table_parts
 from unike_lib.types import PROBE_KINDS
 
 METHODS = ("base", "unike", "t-patcher")
-ONE_STEP = TableConfig(backbones=("right", "left"), tasks=("vqa", "caption"), methods=METHODS)
-SEQUENTIAL = SequentialConfig(backbones=("right",), tasks=("vqa",), methods=("unike", "t-patcher"), ks=(4, 2))
+ONE_STEP = TableConfig(
+    title="1", backbones=("right", "left"), tasks=("vqa", "caption"), methods=METHODS, paper="table1"
+)
+SEQUENTIAL = TableConfig(
+    title="2", backbones=("right",), tasks=("vqa",), methods=("unike", "t-patcher"), ks=(4, 2), paper="table2"
+)
 PAPER = {"left": "BLIP-2 OPT", "right": "MiniGPT-4", "unike": "UniKE", "t-patcher": "T-Patcher"}
 
 
@@ -27,7 +30,7 @@ def near(records, seed):
 def written(config, admission, tmp_path_factory):
     """The tables' files by name, and the records behind them as dictionaries."""
     folder = tmp_path_factory.mktemp("group_bys")
-    config = config.model_copy(update={"table1": ONE_STEP, "table2": SEQUENTIAL})
+    config = with_tables(config, table1=ONE_STEP, table2=SEQUENTIAL)
     frames = {"table1": [], "table2": []}
     for name, rows in (("table1", ONE_STEP), ("table2", SEQUENTIAL)):
         for number, (backbone, (task, k)) in enumerate([(b, s) for b in rows.backbones for s in rows.settings], 1):
@@ -43,9 +46,9 @@ def written(config, admission, tmp_path_factory):
         for number, (path, table) in enumerate(zip(paths[name], tables, strict=True)):
             (pd.concat([table, asked]) if name == "table1" and not number else table).to_parquet(path)
         files = {key: folder / f"{name}-{key}.csv" for key in ("token", "mmedit", "differences")}
-        write_table(name, paths[name], admission, files, table_parts(config, name))
+        write_table({name: paths[name]}, admission, files, table_parts(config, name))
     files = {key: folder / f"table5-{key}.csv" for key in ("token", "mmedit")}
-    write_table5(paths["table1"], paths["table2"], admission, files, table_parts(config, "table5"))
+    write_table(paths, admission, files, table_parts(config, "table5"))
     records = {name: pd.concat(tables).to_dict("records") for name, tables in frames.items()}
     return lambda name: pd.read_csv(folder / f"{name}.csv").to_dict("records"), records
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_records import BACKBONES, TASKS, VARIANTS, make_records
+from made_up_records import BACKBONES, TASKS, VARIANTS, make_records, with_tables
 from naive_intervals import interval
 
-from unike_lib.reporting.averages import average_of_cells, paper_averages, write_table5
+from unike_lib.reporting.averages import average_of_cells, paper_averages
 from unike_lib.reporting.departures import table_departures
 from unike_lib.reporting.paper import paper_cells
 from unike_lib.reporting.records import load_records
@@ -28,11 +28,13 @@ def tables(table_cells, admission, config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
     paths = {name: outputs(folder, name) for name in ("table2", "table3", "table4", "table5")}
     for name in ("table2", "table3", "table4"):
-        write_table(name, table_cells[name], admission, paths[name], table_parts(config, name))
-    write_table5(
-        table_cells["table1"], table_cells["table2"], admission, paths["table5"], table_parts(config, "table5")
-    )
+        write_table({name: table_cells[name]}, admission, paths[name], table_parts(config, name))
+    write_table(averaged(table_cells), admission, paths["table5"], table_parts(config, "table5"))
     return paths
+
+
+def averaged(cells):
+    return {name: cells[name] for name in ("table1", "table2")}
 
 
 def records_of(paths):
@@ -114,7 +116,7 @@ def test_table5_equals_plain_means_of_means(criterion, tables, table_cells):
 
 def test_table5_of_the_papers_own_cells_is_the_papers_but_for_two_rows():
     """READINGS 5: KE's locality and MEND's three one-step entries do not follow from Table 1."""
-    table = paper_averages()
+    table = paper_averages("table5", {"one-step": "table1", "sequential": "table2"})
     odd = {("one-step", "KE", "locality")} | {("one-step", "MEND", aim) for aim in THREE_AIMS}
     for row in table.to_dict("records"):
         for aim in THREE_AIMS:
@@ -155,13 +157,15 @@ def test_table5_rests_on_facts_that_backbones_share(tables, table_cells):
 
 def test_sessions_of_all_lengths_count_together(save, config, admission, tmp_path):
     """Two sessions of 4 and the one of 8 that holds them are one cluster: 48 edits make six."""
-    rows = config.table2.model_copy(update={"tasks": ("vqa",), "methods": ("t-patcher", "unike"), "ks": (4, 8)})
-    one = config.table1.model_copy(update={"backbones": ("right",), "tasks": ("vqa",), "methods": ("unike",)})
-    small = config.model_copy(update={"table1": one, "table2": rows})
+    rows = config.tables["table2"].model_copy(
+        update={"tasks": ("vqa",), "methods": ("t-patcher", "unike"), "ks": (4, 8)}
+    )
+    one = config.tables["table1"].model_copy(update={"backbones": ("right",), "tasks": ("vqa",), "methods": ("unike",)})
+    small = with_tables(config, table1=one, table2=rows)
     frames = {(k, m): make_records(("right", "vqa", m), edits=48, k=k) for k in rows.ks for m in rows.methods}
     paths = [save(frame, f"{k}-{method}") for (k, method), frame in frames.items()]
     alone = save(make_records(("right", "vqa", "unike")), "one")
-    write_table5([alone], paths, admission, outputs(tmp_path, "t"), table_parts(small, "table5"))
+    write_table({"table1": [alone], "table2": paths}, admission, outputs(tmp_path, "t"), table_parts(small, "table5"))
     row = pd.read_csv(tmp_path / "t_token.csv").set_index(["setting", "method"]).loc[("sequential", "unike")]
     cells = {key: aim_of(frame, "generality") for key, frame in frames.items()}
     # In both cells an edit's cluster is its session of eight; cases are numbered in the order of editing.
@@ -180,9 +184,10 @@ def test_sessions_of_all_lengths_count_together(save, config, admission, tmp_pat
 def test_a_missing_cell_of_table5_is_named(table_cells, config, admission, tmp_path):
     run = table_parts(config, "table5")
     with pytest.raises(InputError, match="table2: no records of backbone right, task caption, k 20, method unike"):
-        write_table5(table_cells["table1"], table_cells["table2"][:-1], admission, outputs(tmp_path, "t"), run)
+        fewer = averaged(table_cells) | {"table2": table_cells["table2"][:-1]}
+        write_table(fewer, admission, outputs(tmp_path, "t"), run)
     with pytest.raises(InputError, match="table5: no output 'tokens'"):
-        write_table5(table_cells["table1"], table_cells["table2"], admission, {"tokens": tmp_path / "x"}, run)
+        write_table(averaged(table_cells), admission, {"tokens": tmp_path / "x"}, run)
 
 
 def test_table5_in_words(tables):
@@ -232,8 +237,8 @@ def test_the_note_of_a_table_says_what_departs_from_the_originals(table_cells, c
     update = {"methods": config.methods | {"unike": tuned, "fine-tune": original}, "evaluation": evaluation}
     changed = config.model_copy(update=update)
     out = {name: {"markdown": tmp_path / f"{name}.md"} for name in ("table1", "table5")}
-    write_table("table1", table_cells["table1"], admission, out["table1"], table_parts(changed, "table1"))
-    write_table5(table_cells["table1"], table_cells["table2"], admission, out["table5"], table_parts(changed, "table5"))
+    write_table({"table1": table_cells["table1"]}, admission, out["table1"], table_parts(changed, "table1"))
+    write_table(averaged(table_cells), admission, out["table5"], table_parts(changed, "table5"))
     for name in out:
         text = out[name]["markdown"].read_text()
         assert "(*What departs from the originals*)" in text.split("## Criterion")[0]
@@ -246,7 +251,8 @@ def test_the_note_of_a_table_says_what_departs_from_the_originals(table_cells, c
         assert "- FT on" not in note and "Base on" not in note
         assert "cuts answers after 19 tokens" in note and "without the latent shift" in note
         assert "ranks logits" in note
-    other = changed.model_copy(update={"table2": changed.table2.model_copy(update={"methods": ("t-patcher", "ike")})})
+    second = changed.tables["table2"].model_copy(update={"methods": ("t-patcher", "ike")})
+    other = with_tables(changed, table2=second)
     update = {"methods": changed.methods | {"ike": {"method": "ike", "demonstrations": 3}}}
     rows = table_departures(table_parts(other.model_copy(update=update), "table5"))
     assert "IKE on right: demonstrations 3 (MMEdit: 32), retriever backbone (MMEdit: minilm)." in rows

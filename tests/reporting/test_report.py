@@ -9,9 +9,8 @@ import pytest
 from made_up_records import BACKBONES
 from PIL import Image
 
-from unike_lib.config import StatisticsConfig
+from unike_lib.evaluation_config import StatisticsConfig
 from unike_lib.reporting.admission import summarise
-from unike_lib.reporting.averages import write_table5
 from unike_lib.reporting.report import ReportSources, write_report
 from unike_lib.reporting.shown import plain_table, shown_table
 from unike_lib.reporting.tables import write_table
@@ -44,7 +43,13 @@ class Balanced(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def sources(table_cells, config, admission, tmp_path_factory):
+def three(config):
+    """A run of three tables."""
+    return config.model_copy(update={"tables": {name: config.tables[name] for name in ("table1", "table2", "table5")}})
+
+
+@pytest.fixture(scope="module")
+def sources(table_cells, three, admission, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     scores = [pd.read_parquet(path) for path in admission]
     pd.concat([summarise(table, STATISTICS) for table in scores]).to_csv(folder / "admission.csv", index=False)
@@ -57,11 +62,9 @@ def sources(table_cells, config, admission, tmp_path_factory):
         }
         for name in ("table1", "table2", "table5")
     }
-    for name in ("table1", "table2"):
-        write_table(name, table_cells[name], admission, outputs[name], table_parts(config, name))
-    write_table5(
-        table_cells["table1"], table_cells["table2"], admission, outputs["table5"], table_parts(config, "table5")
-    )
+    for name, behind in (("table1", ["table1"]), ("table2", ["table2"]), ("table5", ["table1", "table2"])):
+        records = {each: table_cells[each] for each in behind}
+        write_table(records, admission, outputs[name], table_parts(three, name))
     row = {
         "backbone": "left",
         "task": "vqa",
@@ -74,7 +77,7 @@ def sources(table_cells, config, admission, tmp_path_factory):
     pd.DataFrame([row]).to_csv(folder / "diagnostics.csv", index=False)
     for name in BACKBONES:
         pd.DataFrame([{"layer": 7, "truth_auc": 0.81249}]).to_csv(folder / f"{name}.csv", index=False)
-    figures = [folder / name for name in ("fig2a.png", "fig2a_mmedit.png", "forgetting.png")]
+    figures = [folder / name for name in ("fig2a.png", "fig2a_mmedit.png", "qualitative.png")]
     for path in figures:
         Image.new("RGB", (20, 10)).save(path)
     (folder / "benchmarks").mkdir()
@@ -90,9 +93,9 @@ def sources(table_cells, config, admission, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(sources, config, tmp_path_factory):
+def page(sources, three, tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(sources, out, report_parts(config), ["**Of its 31 edits, `method` has 17 & more.**"])
+    write_report(sources, out, report_parts(three), ["**Of its 31 edits, `method` has 17 & more.**"])
     return out.read_text(encoding="utf-8")
 
 
@@ -182,10 +185,10 @@ def test_any_table_can_be_shown():
     assert (shown.labels, shown.numbers, shown.rows[0].cells) == (("rule",), ("jobs", "MB"), (("2", ""), ("-", "")))
 
 
-def test_a_report_without_table1_is_refused(sources, config, tmp_path):
+def test_a_report_without_one_of_its_tables_is_refused(sources, three, tmp_path):
     with pytest.raises(InputError, match=r"no table1_mmedit\.csv"):
         write_report(
             ReportSources(**{**vars(sources), "tables": sources.tables[:1]}),
             tmp_path / "report.html",
-            report_parts(config),
+            report_parts(three),
         )

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from unike_lib.benchmark.dialect import require_none
 from unike_lib.benchmark.text_questions import questions_of_split
 from unike_lib.io import read_json, write_json
+from unike_lib.probe_kinds import KINDS
 from unike_lib.types import EditCase, InputError, Query, Task
 
 
@@ -59,6 +60,7 @@ def read_cases(path: str | Path, task: Task | None = None, text_locality: str | 
     except ValidationError as error:
         require_none(path, [_problem(each["loc"], each["msg"], each["input"]) for each in error.errors()])
         raise
+    require_none(path, [each for index, case in enumerate(file.cases) for each in _unknown_kinds(case, index)])
     if not file.cases:
         raise InputError(f"{path}: no records: this split is empty")
     if task not in (None, file.task):
@@ -91,6 +93,15 @@ def _problem(place: tuple[int | str, ...], message: str, found: object) -> str:
     inside = place[:1] == ("cases",) and len(place) > 1
     record, place = (f"record {place[1]}: ", place[2:]) if inside else ("", place)
     return f"{record}field '{'.'.join(map(str, place))}': {message}, found {repr(found)[:60]}"
+
+
+def _unknown_kinds(case: EditCase, index: int) -> list[str]:
+    return [
+        f"record {index}: field 'probes.{number}.kind': expected one of {', '.join(KINDS)}, or a probe that says what "
+        f"it must do, found {probe.kind!r}"
+        for number, probe in enumerate(case.probes)
+        if probe.kind not in KINDS and probe.must is None
+    ]
 
 
 def _with_text_locality(case: EditCase, query: Query) -> EditCase:

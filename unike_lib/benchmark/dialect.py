@@ -12,8 +12,9 @@ from typing import Any, Literal, Protocol
 
 from unike_lib.benchmark_config import FORMATS
 from unike_lib.io import read_json
+from unike_lib.probe_kinds import Must
 from unike_lib.registry import find_entry
-from unike_lib.types import EditCase, EditRequest, InputError, Probe, ProbeKind, Query, Task
+from unike_lib.types import EditCase, EditRequest, InputError, Probe, Query, Task
 
 PLAIN_PREFIX = "nq question"  # MMEdit's text-only questions bring their own wording
 PROBLEMS_SHOWN = 20
@@ -54,12 +55,16 @@ def find_dialect(name: str) -> Dialect:
 
 @dataclass(frozen=True)
 class Ask:
-    """A probe and the keys of its question, answer and picture; without a picture, it is text only."""
+    """A probe and the keys of its question, answer and picture; without a picture, it is text only.
 
-    kind: ProbeKind
+    must: what the answer must do; None: what the library's kind of this name says.
+    """
+
+    kind: str
     prompt: str
     answer: str
     image: str | None = None
+    must: Must | None = None
 
 
 class Further(Protocol):
@@ -128,7 +133,7 @@ class Table:
             if ask.image is not None:
                 style = request.query.style if query.prompt in wordings else "question"
                 query = Query(text[ask.image], query.prompt, query.answer, style)
-            probes.append(Probe(ask.kind, query))
+            probes.append(Probe(ask.kind, query, ask.must))
         probes += [probe for further in self.further for probe in further.probes(record, hops)]
         facts = record.get("facts", [f"{request.image} {request.prompt}"])
         return EditCase(request, tuple(probes), tuple(facts))

@@ -76,10 +76,12 @@ def traces(case: EditCase) -> Iterator[Trace]:
         yield "asked", question_of(probe.query)
         if probe.kind in EDITED_KINDS and probe.query.image is not None:
             yield "edited", probe.query.image
-        if probe.kind == "t_loc" or probe.kind == "m_loc":
-            yield probe.kind, question_of(probe.query)
-        if probe.kind == "m_loc" and probe.query.image is not None:
-            yield "probed", probe.query.image
+        if probe.kind == "t_loc":
+            yield "t_loc", question_of(probe.query)
+        if probe.kind == "m_loc":
+            yield "m_loc", question_of(probe.query)
+            if probe.query.image is not None:
+                yield "probed", probe.query.image
 
 
 def index_of(cases: Iterable[EditCase]) -> dict[Trace, str]:

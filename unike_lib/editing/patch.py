@@ -133,12 +133,12 @@ class Patch:
         return min((part.first_layer for part in self.parts if part.first_layer is not None), default=None)
 
     def part(self, kind: type[P]) -> P | None:
-        """Return the part of a kind, if there is one."""
-        return next((part for part in self.parts if isinstance(part, kind)), None)
+        """Return the part of a kind, if there is one; a kind is a class, not those that derive from it."""
+        return next((part for part in self.parts if type(part) is kind), None)
 
     def without(self, kind: type[Part]) -> "Patch":
         """Return the patch without its part of a kind."""
-        return replace(self, parts=tuple(part for part in self.parts if not isinstance(part, kind)))
+        return replace(self, parts=tuple(part for part in self.parts if type(part) is not kind))
 
     def append(self, more: Part) -> "Patch":
         """Return the patch after further edits: joined to the part of that kind, or beside the others."""

@@ -18,12 +18,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.config import AdmissionConfig
 from unike_lib.evaluation.admission_parts import SCAN, VERDICT, parts_of
 from unike_lib.evaluation.demonstrations import Score, answer_scores, behind, run_visible
-from unike_lib.evaluation.probes import probe_query
 from unike_lib.evaluation.readout import readout_table
 from unike_lib.evaluation.slots import OwnSlots, demonstration_states, run_shifted, states_entering
+from unike_lib.evaluation_config import AdmissionConfig
 from unike_lib.knowledge.memory import Memory
 from unike_lib.methods.unike.latent_shift import LatentShift
 from unike_lib.types import EditCase, InputError, Query
@@ -115,7 +114,7 @@ class Admission:
         rows: list[dict[str, object]] = []
         states = []
         for name, part in parts.items():
-            demonstrations = [probe_query(case, "t_gen") for case in part]
+            demonstrations = [case.query("t_gen") for case in part]
             stored = self._states(demonstrations)
             states.append(stored)
             rows += [{"part": name, **row} for row in self._part(part, demonstrations, stored, name == SCAN)]

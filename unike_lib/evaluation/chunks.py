@@ -10,18 +10,18 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
-from unike_lib.evaluation.records import RECORD_SCHEMA, Score
+from unike_lib.criterion import Criterion, find_criteria
+from unike_lib.evaluation_config import EvaluationConfig
 from unike_lib.io import fingerprint, read_table, write_table
+from unike_lib.records import Score, score_schema
 from unike_lib.types import EditCase, InputError
 
 log = logging.getLogger(__name__)
-SCORE_SCHEMA = pa.schema([RECORD_SCHEMA.field(field.name) for field in fields(Score)])
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,17 @@ class Chunks:
         self,
         edit: Callable[[Mapping[int, Sequence[EditCase]]], list[Score]],
         cases: Mapping[int, Sequence[EditCase]],
-        sessions: int,
+        settings: EvaluationConfig,
     ) -> list[Score]:
         """Return the scores of all cases in sessions of every K; parts finished earlier are read, not edited again.
 
         Args:
             edit: edits and scores some cases (`run_edits`), numbering the sessions from 0.
-            cases: K -> all cases; a part is whole sessions of every K, `sessions` of the longest where these end
-                together with the others.
-            sessions: sessions edited as one batch.
+            cases: K -> all cases; a part is whole sessions of every K, `settings.sessions` of the longest where these
+                end together with the others.
+            settings: sessions edited as one batch; by what they are scored.
         """
+        sessions, criteria = settings.sessions, find_criteria(settings.criteria)
         block, longest = math.lcm(*cases), max(cases)
         size = block * max(1, longest * sessions // block)
         starts = range(0, max(map(len, cases.values())), size)
@@ -56,10 +57,11 @@ class Chunks:
         self._forget_all_but(files)
         scores: list[Score] = []
         for start, part, file in zip(starts, parts, files, strict=True):
-            found = self._read(file)
+            found = self._read(file, criteria)
             if found is None:
                 found = edit(part)
-                write_table(file, pd.DataFrame([vars(score) for score in found]), file.stem, SCORE_SCHEMA)
+                rows = pd.DataFrame([score.row(criteria) for score in found])
+                write_table(file, rows, file.stem, score_schema(criteria))
             for score in found:
                 score.session += start // score.k
             scores += found
@@ -79,15 +81,13 @@ class Chunks:
                     file.unlink(missing_ok=True)  # a job whose driver was killed may have just renamed it
             log.info("%d of %d parts were finished earlier", sum(file.is_file() for file in files), len(files))
 
-    def _read(self, file: Path) -> list[Score] | None:
+    def _read(self, file: Path, criteria: Sequence[Criterion]) -> list[Score] | None:
         if not file.is_file():
             return None
         try:
             rows = read_table(file, file.stem).to_dict("records")
-            return [
-                Score(**{str(name): value for name, value in row.items()} | {"facts": list(row["facts"])})
-                for row in rows
-            ]
+            named = [{str(name): value for name, value in row.items()} for row in rows]
+            return [Score.of_row(row | {"facts": list(row["facts"])}, criteria) for row in named]
         except InputError as error:
             log.warning("this part is computed again: %s", error)
             return None

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.batch import IGNORED
 from unike_lib.benchmark.answers import normalise_answer
-from unike_lib.config import EvaluationConfig
-from unike_lib.evaluation.metrics import token_accuracy
-from unike_lib.evaluation.probes import ask, probe_query
-from unike_lib.types import EditCase, ProbeKind
+from unike_lib.evaluation.probes import ask
+from unike_lib.evaluation_config import EvaluationConfig
+from unike_lib.types import EditCase
 
-SETS: dict[str, ProbeKind] = {"": "rel", "_rephrased_text": "t_gen", "_rephrased_image": "m_gen"}
+SETS: dict[str, str] = {"": "rel", "_rephrased_text": "t_gen", "_rephrased_image": "m_gen"}
 ROWS = 64
 
 
@@ -48,15 +48,17 @@ def diagnose(backbone: Backbone, cases: dict[str, Sequence[EditCase]], settings:
 
 
 def _answers(
-    backbone: Backbone, cases: Sequence[EditCase], kind: ProbeKind, settings: EvaluationConfig
+    backbone: Backbone, cases: Sequence[EditCase], kind: str, settings: EvaluationConfig
 ) -> tuple[list[str], list[float]]:
     texts: list[str] = []
     tokens: list[float] = []
     for start in range(0, len(cases), ROWS):
-        queries = [probe_query(case, kind) for case in cases[start : start + ROWS]]
-        answers = ask(backbone, queries, [kind] * len(queries), None, settings)
+        queries = [case.query(kind) for case in cases[start : start + ROWS]]
+        answers = ask(backbone, queries, [0] * len(queries), None, settings)
         texts += [normalise_answer(backbone.text(ids)) for ids in answers.generated]
-        tokens += token_accuracy(answers.best, answers.targets).tolist()
+        for best, targets in zip(answers.best, answers.targets, strict=True):
+            asked = targets != IGNORED
+            tokens.append(int((best == targets)[asked].sum()) / int(asked.sum()))
     return texts, tokens
 
 

@@ -1,9 +1,8 @@
 """Ask a backbone, edited or not, the probes of cases, and score what it answers against the unedited answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -12,16 +11,18 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
-from unike_lib.benchmark.answers import normalise_answer
-from unike_lib.config import EvaluationConfig
+from unike_lib.criterion import Criterion, Reply, find_criteria
 from unike_lib.editing.patch import Patch
-from unike_lib.evaluation.metrics import exact_match, ordered_agreement, token_accuracy, top_ids, unchanged_targets
-from unike_lib.evaluation.records import Before, Score
-from unike_lib.types import PORTABILITY, PROBE_KINDS, EditCase, ProbeKind, Query
+from unike_lib.evaluation.unedited_answers import UneditedAnswers
+from unike_lib.evaluation_config import EvaluationConfig
+from unike_lib.probe_kinds import further_kinds
+from unike_lib.records import Score
+from unike_lib.types import PROBE_KINDS, EditCase, Probe, Query
 
-RANKS: dict[ProbeKind, int] = {"t_loc": 1, "m_loc": 10}
+RANKS_OF_TEXT, RANKS_OF_IMAGE = 1, 10  # best ids kept per position where an answer must stay (MMEdit's T-Loc, M-Loc)
 NOTHING = torch.zeros(0, 0, dtype=torch.long)
-Named = tuple[str, ProbeKind]  # a case's id, and which of its probes
+NO_LOGITS = torch.zeros(0)
+Named = tuple[str, str]  # a case's id, and which of its probes
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Answers:
     """What a backbone, edited or not, answers to rows of queries.
 
     best [row, token]: best id at every position read (0 elsewhere); answers and the position after them are read;
-    targets [row, token]; tops: of rows of a locality kind the best ids [position, rank] over every real position, of
-    others nothing; generated: greedy answers as ids; alphas [row]; finite [row]: whether the logits are numbers.
+    targets [row, token]; tops: of rows with ranks the best ids [position, rank] over every real position, of others
+    nothing; generated: greedy answers as ids; alphas [row]; finite [row]: whether the logits are numbers; logits: of
+    each row [position read, vocabulary], where read [row, token] says so; none of what was not asked again.
     """
 
     best: Tensor
@@ -39,101 +41,112 @@ class Answers:
     generated: list[list[int]]
     alphas: Tensor
     finite: Tensor
+    logits: Sequence[Tensor]
+    read: Tensor
 
 
 @torch.no_grad()
 def ask(
     backbone: Backbone,
     queries: Sequence[Query],
-    kinds: Sequence[ProbeKind],
+    ranks: Sequence[int],
     patch: Patch | None,
     settings: EvaluationConfig,
     drafts: Sequence[Sequence[int]] | None = None,
 ) -> Answers:
-    """Ask probes, each of its kind; rows are in the patch's session order.
+    """Ask queries, and keep of each so many best ids per position (0: none); rows are in the patch's session order.
 
     `drafts` are guesses of the greedy answers where they are not the queries' own: a matter of speed alone.
 
     Reading: a greedy answer is cut after `max_new_tokens` tokens, and criterion `generated` compares what is written. A
     target that is longer counts as not reached; of a long answer before the edit, only so much must stay.
     """
-    everywhere = [kind in RANKS for kind in kinds]
-    replies = answer_logits(backbone, queries, patch, everywhere=everywhere, keep=settings.generate)
+    replies = answer_logits(
+        backbone, queries, patch, everywhere=[number > 0 for number in ranks], keep=settings.generate
+    )
     best, targets = replies.best, replies.batch.targets
     alphas = replies.notes.get("alpha", torch.full((len(queries),), torch.nan))
     parts = replies.logits.split(replies.where.sum(1).tolist())
-    tops = [
-        top_ids(part, RANKS[kind]).cpu() if kind in RANKS else NOTHING for part, kind in zip(parts, kinds, strict=True)
-    ]
+    tops = [top_ids(part, number).cpu() if number else NOTHING for part, number in zip(parts, ranks, strict=True)]
     generated: list[list[int]] = [[] for _ in queries]
     if settings.generate:
         generated = generate(backbone, queries, drafts or replies.answer_ids, patch, settings.max_new_tokens, replies)
-    return Answers(best.cpu(), targets.cpu(), tops, generated, alphas.cpu(), replies.finite.cpu())
+    finite, read = replies.finite.cpu(), replies.where.cpu()
+    return Answers(best.cpu(), targets.cpu(), tops, generated, alphas.cpu(), finite, parts, read)
 
 
-def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: EvaluationConfig) -> Before:
+def top_ids(logits: Tensor, ranks: int) -> Tensor:
+    """Return the ids of the largest logits at each position, best first.
+
+    Reading: MMEdit ranks the softmax of the logits. Where one id takes nearly all, a softmax in float32 rounds the
+    others to equal numbers, and their order is chance; logits keep it. Without such ties both orders are the same.
+
+    Args:
+        logits: [..., vocabulary].
+        ranks: how many ids; at most the vocabulary.
+
+    Returns:
+        [..., rank] int64 ids.
+    """
+    return logits.topk(ranks, dim=-1).indices
+
+
+def ranks_of(probe: Probe) -> int:
+    """Return how many best ids of every position are compared with the unedited model's; 0 if it must not stay."""
+    if probe.aim == "become":
+        return 0
+    return RANKS_OF_TEXT if probe.query.image is None else RANKS_OF_IMAGE
+
+
+def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: EvaluationConfig) -> UneditedAnswers:
     """Return the unedited backbone's answers to every probe; all methods share them."""
-    before = Before()
-    asked = [(case, kind) for kind in kinds_of(cases) for case in cases if case.asks(kind)]
-    asked.sort(key=lambda row: row[1] == "t_loc")  # questions without a picture are shorter
+    before = UneditedAnswers()
+    asked = [(case, case.probe(kind)) for kind in kinds_of(cases) for case in cases if case.asks(kind)]
+    asked.sort(key=lambda row: row[1].query.image is None)  # questions without a picture are shorter
     for start in tqdm(range(0, len(asked), settings.sessions), desc="answers before", unit="batch"):
         part = asked[start : start + settings.sessions]
-        queries, kinds = [probe_query(case, kind) for case, kind in part], [kind for _, kind in part]
-        answers = ask(backbone, queries, kinds, None, settings)
-        for row, (case, kind) in enumerate(part):
+        queries, ranks = [probe.query for _, probe in part], [ranks_of(probe) for _, probe in part]
+        answers = ask(backbone, queries, ranks, None, settings)
+        for row, (case, probe) in enumerate(part):
             best, ids = answers.best[row][answers.targets[row] != IGNORED], answers.generated[row]
-            before.add(case.request.id, kind, best, answers.tops[row], ids, backbone.text(ids))
+            before.add(case.request.id, probe.kind, best, answers.tops[row], ids, backbone.text(ids))
     return before
 
 
 def score_kinds(
     backbone: Backbone,
     group: Sequence[Sequence[EditCase]],
-    kinds: Sequence[ProbeKind],
+    kinds: Sequence[str],
     patch: Patch,
-    before: Before,
+    before: UneditedAnswers,
     settings: EvaluationConfig,
 ) -> list[Score]:
     """Score probes of some kinds of sessions of equal length, session by session, kind by kind."""
+    criteria, width = find_criteria(settings.criteria), len(group[0])
     rows = [(case, kind) for session in group for kind in kinds for case in session]
     # Sessions keep equal row counts: a case without a question of a kind is asked its own edit, which is not scored.
-    asked = [kind if case.asks(kind) else "rel" for case, kind in rows]
-    places = [(case.request.id, kind) for (case, _), kind in zip(rows, asked, strict=True)]
-    queries = [probe_query(case, kind) for (case, _), kind in zip(rows, asked, strict=True)]
-    if patch.empty:
-        answers = _recalled(backbone, queries, places, before)
-    else:
-        answers = ask(backbone, queries, asked, patch, settings, [before.generated_ids(*place) for place in places])
-    local = torch.tensor([kind in RANKS for kind in asked])
-    unchanged = unchanged_targets(_scatter(before, places, answers.targets), answers.targets)
-    targets = torch.where(local[:, None], unchanged, answers.targets)
-    tokens, exact = token_accuracy(answers.best, targets), exact_match(answers.best, targets)
-    scores, width = [], len(group[0])
-    for row, ((case, kind), query) in enumerate(zip(rows, queries, strict=True)):
-        if not case.asks(kind):
+    asked = [(case, case.probe(kind if case.asks(kind) else "rel")) for case, kind in rows]
+    with_probabilities = any(each.reads_probabilities for each in criteria)
+    answers = _answers(backbone, asked, patch, before, settings, with_probabilities)
+    scores = []
+    for row, ((case, kind), (_, probe)) in enumerate(zip(rows, asked, strict=True)):
+        if probe.kind != kind:
             continue
-        case_id, text = case.request.id, backbone.text(answers.generated[row])
-        wanted = before.text(case_id, kind) if local[row] else query.answer or ""
-        same = float(normalise_answer(text) == normalise_answer(wanted)) if settings.generate else np.nan
-        token, whole = float(tokens[row]), float(exact[row])
-        mmedit = ordered_agreement(before.tops(case_id, kind), answers.tops[row]) if local[row] else token
-        if broken := not answers.finite[row]:
-            token, mmedit, whole, same = 0.0, 0.0, 0.0, 0.0 * same  # NaN where nothing is generated
+        place, text = (case.request.id, kind), backbone.text(answers.generated[row])
+        reply = replace(_reply(place, probe, before, answers, row, with_probabilities), text=text)
+        failed = not answers.finite[row]
         scores.append(
             Score(
-                case=case_id,
+                case=case.request.id,
                 facts=list(case.facts),
                 kind=kind,
-                token=token,
-                mmedit=mmedit,
-                exact=whole,
-                generated=same,
-                answer_tokens=int((targets[row] != IGNORED).sum()),
-                target=query.answer or "",
-                text_before=before.text(case_id, kind),
+                scores={each.name: _score(each, reply, failed, settings.generate) for each in criteria},
+                answer_tokens=len(reply.wanted),
+                target=probe.query.answer or "",
+                text_before=before.text(*place),
                 text_after=text,
                 alpha=float(answers.alphas[row]),
-                status="failed: logits are not finite" if broken else "ok",
+                status="failed: logits are not finite" if failed else "ok",
                 session=row // (width * len(kinds)),
                 position=row % width,
             )
@@ -141,28 +154,61 @@ def score_kinds(
     return scores
 
 
-def _recalled(backbone: Backbone, queries: Sequence[Query], places: Sequence[Named], before: Before) -> Answers:
-    """Return what the unedited backbone answered, without asking it again."""
-    targets = backbone.encode(queries).targets.cpu()
-    best = _scatter(before, places, targets)
-    tops = [before.tops(*place) if place[1] in RANKS else NOTHING for place in places]
+def _answers(
+    backbone: Backbone,
+    asked: Sequence[tuple[EditCase, Probe]],
+    patch: Patch,
+    before: UneditedAnswers,
+    settings: EvaluationConfig,
+    again: bool,
+) -> Answers:
+    """Ask probes; what the unedited backbone answered is taken from there, unless it must be asked again."""
+    queries, ranks = [probe.query for _, probe in asked], [ranks_of(probe) for _, probe in asked]
+    places = [(case.request.id, probe.kind) for case, probe in asked]
     generated = [before.generated_ids(*place) for place in places]
-    return Answers(best, targets, tops, generated, torch.full((len(places),), np.nan), torch.ones(len(places)) > 0)
-
-
-def _scatter(before: Before, places: Sequence[Named], targets: Tensor) -> Tensor:
-    """Lay the unedited answers out at the answer positions of `targets` [row, token]."""
-    laid = torch.zeros_like(targets)
+    if again or not patch.empty:
+        return ask(backbone, queries, ranks, patch, settings, generated)
+    targets = backbone.encode(queries).targets.cpu()
+    best = torch.zeros_like(targets)
     for row, place in enumerate(places):
-        laid[row, targets[row] != IGNORED] = before.answer(*place)
-    return laid
+        best[row, targets[row] != IGNORED] = before.answer(*place)
+    tops = [before.tops(*place) if number else NOTHING for place, number in zip(places, ranks, strict=True)]
+    alphas, finite = torch.full((len(places),), torch.nan), torch.ones(len(places), dtype=torch.bool)
+    return Answers(best, targets, tops, generated, alphas, finite, (), targets != IGNORED)
 
 
-def kinds_of(cases: Sequence[EditCase]) -> tuple[ProbeKind, ...]:
-    """Return the probe kinds that the cases ask: those of every edit, and portability where a case has it."""
-    return (*PROBE_KINDS, PORTABILITY) if any(case.asks(PORTABILITY) for case in cases) else PROBE_KINDS
+def _reply(
+    place: Named, probe: Probe, before: UneditedAnswers, answers: Answers, row: int, with_probabilities: bool
+) -> Reply:
+    """Return one answer, without its text, and what is wanted of it: the target, or what the unedited model said."""
+    becomes, read = probe.aim == "become", answers.targets[row] != IGNORED
+    if not read.any():
+        raise ValueError(f"case {place[0]}, kind {place[1]}: no answer token; every probe needs at least one")
+    wanted = answers.targets[row][read] if becomes else before.answer(*place)
+    probabilities = NO_LOGITS
+    if with_probabilities:
+        logits = answers.logits[row][read[answers.read[row]].to(answers.logits[row].device)]
+        probabilities = logits.log_softmax(-1).cpu().gather(-1, wanted[:, None])[:, 0]
+    return Reply(
+        query=probe.query,
+        must=probe.aim,
+        wanted=wanted,
+        best=answers.best[row][read],
+        log_probabilities=probabilities,
+        ranks_before=NOTHING if becomes else before.tops(*place),
+        ranks_after=NOTHING if becomes else answers.tops[row],
+        text="",
+        wanted_text=probe.query.answer or "" if becomes else before.text(*place),
+    )
 
 
-def probe_query(case: EditCase, kind: ProbeKind) -> Query:
-    """Return the question of one probe kind of a case."""
-    return case.query(kind)
+def _score(criterion: Criterion, reply: Reply, failed: bool, generated: bool) -> float:
+    """Return a reply's score; NaN where a criterion reads greedy answers and there are none."""
+    if criterion.reads_text and not generated:
+        return float("nan")
+    return criterion.failed if failed else criterion.of(reply)
+
+
+def kinds_of(cases: Sequence[EditCase]) -> tuple[str, ...]:
+    """Return the probe kinds that the cases ask: those of every edit, and what else a case has."""
+    return (*PROBE_KINDS, *further_kinds({probe.kind for case in cases for probe in case.probes}, PROBE_KINDS))

@@ -7,19 +7,21 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.config import EvaluationConfig
+from unike_lib.criterion import find_criteria
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.patch import Patch
-from unike_lib.evaluation.probes import kinds_of, probe_query, score_kinds
-from unike_lib.evaluation.records import Before, Score
-from unike_lib.types import EditCase, ProbeKind
+from unike_lib.evaluation.probes import kinds_of, score_kinds
+from unike_lib.evaluation.unedited_answers import UneditedAnswers
+from unike_lib.evaluation_config import EvaluationConfig
+from unike_lib.records import Score, score_schema
+from unike_lib.types import EditCase
 
 MOST_TOKENS = 3584  # tokens of a pass whose logits are kept: 0.7 GB with a vocabulary of 49,152
 
@@ -28,7 +30,7 @@ def run_edits(
     backbone: Backbone,
     editor: Editor,
     cases: Mapping[int, Sequence[EditCase]],
-    before: Before,
+    before: UneditedAnswers,
     settings: EvaluationConfig,
 ) -> list[Score]:
     """Edit and score cases in sessions of K, for every K; a last partial session is scored with its true length.
@@ -36,7 +38,7 @@ def run_edits(
     Sessions that begin with the same edits share them: those of 20 are scored after 10 edits too, if one of 10 begins
     where they do. Where K > 1, the `rel` scores also say what the item scored right after its own edit. A session whose
     edit failed is scored as it stands without that edit, and its status says why. A probe whose logits are not finite
-    has failed too, and scores 0.
+    has failed too, and has the worst score.
 
     Args:
         backbone: the model.
@@ -99,7 +101,7 @@ def _edit_side_by_side(
     backbone: Backbone,
     editor: Editor,
     runs: Sequence[_Run],
-    before: Before,
+    before: UneditedAnswers,
     settings: EvaluationConfig,
     progress: "tqdm[Any]",
 ) -> list[Score]:
@@ -134,7 +136,7 @@ def _edit_side_by_side(
 
 
 def _score_ended(
-    backbone: Backbone, runs: Sequence[_Run], patch: Patch, before: Before, settings: EvaluationConfig
+    backbone: Backbone, runs: Sequence[_Run], patch: Patch, before: UneditedAnswers, settings: EvaluationConfig
 ) -> list[Score]:
     """Score the sessions that are the edits made so far, equally many of each run, for every K that has them."""
     edits = len(runs[0].failures)
@@ -154,16 +156,14 @@ def _of_session(score: Score, run: _Run, k: int, number: int) -> Score:
     if k == 1 or score.kind != "rel":
         return score
     own = run.right_after[score.position] if score.position < len(run.failures) - 1 else score
-    score.token_right_after, score.mmedit_right_after = own.token, own.mmedit
-    score.exact_right_after = own.exact
-    return score
+    return replace(score, right_after=own.scores)
 
 
 def _score_group(
     backbone: Backbone,
     group: Sequence[Sequence[EditCase]],
     edited: Patch,
-    before: Before,
+    before: UneditedAnswers,
     settings: EvaluationConfig,
 ) -> list[Score]:
     """Score every case of sessions of equal length after all their edits; sessions are numbered within the group.
@@ -173,7 +173,7 @@ def _score_group(
     nor with that of contexts.
     """
     width = len(group[0])
-    asked = edited.before([probe_query(case, "rel") for session in group for case in session])
+    asked = edited.before([case.query("rel") for session in group for case in session])
     starts = range(0, len(asked), settings.sessions)
     longest = max(int(backbone.encode(asked[s : s + settings.sessions]).lengths.max()) for s in starts)
     rows = max(1, min(settings.sessions, MOST_TOKENS // longest))
@@ -182,8 +182,7 @@ def _score_group(
     for start, first in itertools.product(range(0, len(group), size), range(0, width, cases)):
         numbers = range(start, min(start + size, len(group)))
         part, patch = [group[number][first : first + cases] for number in numbers], edited.select(numbers)
-        kinds = kinds_of([case for session in part for case in session])
-        for together in _asked_together(kinds, rows // (len(part) * len(part[0]))):
+        for together in _asked_together(part, rows // (len(part) * len(part[0]))):
             for score in score_kinds(backbone, part, together, patch, before, settings):
                 score.session += start
                 score.position += first
@@ -191,20 +190,26 @@ def _score_group(
     return scores
 
 
-def _asked_together(kinds: Sequence[ProbeKind], most: int) -> Iterator[Sequence[ProbeKind]]:
+def _asked_together(group: Sequence[Sequence[EditCase]], most: int) -> Iterator[Sequence[str]]:
     """Yield kinds of probes that are asked in one pass; questions without a picture are shorter, and asked alone."""
-    pictured = [kind for kind in kinds if kind != "t_loc"]
-    yield ("t_loc",)
+    cases = [case for session in group for case in session]
+    kinds = kinds_of(cases)
+    with_picture = {probe.kind for case in cases for probe in case.probes if probe.query.image is not None}
+    yield from ((kind,) for kind in kinds if kind not in with_picture)
+    pictured = [kind for kind in kinds if kind in with_picture]
     for start in range(0, len(pictured), max(1, most)):
         yield pictured[start : start + max(1, most)]
 
 
-def records_table(scores: Sequence[Score], labels: dict[str, object], first: int = 0) -> pd.DataFrame:
-    """Return one row a score, session by session, with the run's labels (backbone, task, method, seed, mark) in front.
+def records_table(
+    scores: Sequence[Score], labels: dict[str, object], settings: EvaluationConfig, first: int = 0
+) -> pd.DataFrame:
+    """Return one row per score, session by session, the run's labels (backbone, task, method, seed, mark) in front.
 
     `first`: how many cases of the cell lie before a shard's; sessions are numbered in the whole cell.
     """
-    frame = pd.DataFrame([vars(score) for score in scores], columns=[field.name for field in fields(Score)])
+    criteria = find_criteria(settings.criteria)
+    frame = pd.DataFrame([score.row(criteria) for score in scores], columns=score_schema(criteria).names)
     frame["session"] += first // frame["k"]
     frame = frame.sort_values(["k", "session"], kind="stable", ignore_index=True)
     return pd.concat([pd.DataFrame([labels] * len(frame), columns=list(labels)), frame], axis=1)

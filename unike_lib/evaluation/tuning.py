@@ -9,11 +9,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.config import EvaluationConfig
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.objective import objective
-from unike_lib.evaluation.records import Before, Score
 from unike_lib.evaluation.sessions import run_edits
+from unike_lib.evaluation.unedited_answers import UneditedAnswers
+from unike_lib.evaluation_config import EvaluationConfig
+from unike_lib.records import Score
 from unike_lib.section import setting_text
 from unike_lib.types import PROBE_KINDS, EditCase
 
@@ -33,7 +34,7 @@ def search(
     backbone: Backbone,
     editor_of: EditorOf,
     cases: Mapping[str, Sequence[EditCase]],
-    before: Before,
+    before: UneditedAnswers,
     trials: Sequence[dict[str, Any]],
     settings: EvaluationConfig,
 ) -> pd.DataFrame:
@@ -60,7 +61,7 @@ def sweep(
     backbone: Backbone,
     editor_of: EditorOf,
     cases: Sequence[EditCase],
-    before: Before,
+    before: UneditedAnswers,
     points: Sequence[Mapping[str, Any]],
     settings: EvaluationConfig,
 ) -> list[tuple[dict[str, str], list[Score]]]:
@@ -78,5 +79,5 @@ def sweep(
 
 
 def _mean(scores: Sequence[Score], kind: str) -> float:
-    chosen = [score.token for score in scores if score.kind == kind]
+    chosen = [score.scores["token"] for score in scores if score.kind == kind]
     return sum(chosen) / len(chosen)

@@ -16,9 +16,9 @@ from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
 from unike_lib.io import table_writer, write_table
 from unike_lib.knowledge.states import STATE_COLUMNS, states_schema
 from unike_lib.knowledge.triplets import Triplet, read_triplets
-from unike_lib.types import EditCase, ProbeKind, Query
+from unike_lib.types import EditCase, Query
 
-POOL_KINDS: tuple[ProbeKind, ...] = ("rel", "t_loc")
+POOL_KINDS: tuple[str, ...] = ("rel", "t_loc")
 ROWS = 64
 
 

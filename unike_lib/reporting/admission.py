@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unike_lib.config import StatisticsConfig
 from unike_lib.evaluation.admission_parts import SCAN, VERDICT
+from unike_lib.evaluation_config import StatisticsConfig
 from unike_lib.io import atomic_path, read_table, write_csv
 from unike_lib.reporting.intervals import UNBOUNDED, count_clusters, mean_interval
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of

@@ -25,10 +25,7 @@ from unike_lib.reporting.scores import PAIR, THREE_AIMS
 from unike_lib.reporting.table_text import METRIC_TITLES, TASK_TITLES
 from unike_lib.types import PROBE_KINDS
 
-# The paper's classes of methods (4.1); fine-tuning is a class of its own.
-CLASSES = {"t-patcher": "intrinsic", "ke": "intrinsic", "mend": "intrinsic", "ike": "external", "serac": "external"}
 RELIABLE = 80.0  # percent. Reading: the paper's "desirable reliability" names no number; KE and T-Patcher have 80-92.
-UNEDITED = "base"
 # What is known of one comparison or one cell: 1 held, -1 not held, 0 not decided.
 WORDS = {1: "held", -1: "not held", 0: "not decided"}
 HOLDS, FAILS, UNDECIDED, OPEN = "holds", "does not hold", "not decided", "not measured"
@@ -50,19 +47,20 @@ def paper_claims(
     """Return the paper's claims about one-step and sequential editing, judged by our numbers.
 
     Args:
-        tables: Table 1 first; others may tell about longer sessions. All by one criterion.
+        tables: the first tells about one-step editing; others may tell about longer sessions. All by one criterion.
         differences: of each table, UniKE (`first`) minus each other method (`second`), by the same criterion; may be
             empty.
-        kinds: method variant -> the method that it is a variant of.
+        kinds: method variant -> its class in the paper (4.1), see `Method`.
     """
-    first = tables[0][tables[0]["admitted"]]
+    first = tables[0][tables[0]["admitted"] & (tables[0]["k"] == 1)]
     compared = [_admitted(rows, table) for rows, table in zip(differences, tables, strict=True)]
-    classes = {name: CLASSES.get(kind, "") for name, kind in kinds.items()}
+    of_kind = {kind: [name for name in kinds if kinds[name] == kind] for kind in kinds.values()}
+    edited = first[~first["method"].isin(of_kind.get("unedited", []))]
     return [
-        claim_reliable(first),
-        claim_below(first, [n for n in kinds if classes[n] == "intrinsic"], "intrinsic", ("generality", "locality")),
-        claim_below(first, [n for n in kinds if classes[n] == "external"], "external", ("locality", "generality")),
-        claim_balanced(compared[0]),
+        claim_reliable(edited),
+        claim_below(edited, of_kind.get("intrinsic", []), "intrinsic", ("generality", "locality")),
+        claim_below(edited, of_kind.get("external", []), "external", ("locality", "generality")),
+        claim_balanced(compared[0][compared[0]["k"] == 1]),
         claim_decline(pd.concat(compared)),
     ]
 
@@ -85,12 +83,12 @@ def not_counted(tables: Sequence[pd.DataFrame]) -> list[str]:
 
 
 def claim_reliable(table: pd.DataFrame) -> Claim:
-    """Most methods are reliable: in a cell, more than half of the editing methods lie above `RELIABLE` percent.
+    """Most methods are reliable: in a cell, more than half of the methods lie above `RELIABLE` percent.
 
     A method does where its interval does, and does not where its interval lies below.
     """
     held, evidence = [], []
-    for name, rows in _cells(table[table["method"] != UNEDITED]):
+    for name, rows in _cells(table):
         signs = [_sign(row, "rel", RELIABLE) for row in rows_of(rows)]
         held.append(_most(signs))
         lists = [[row for row, sign in zip(rows_of(rows), signs, strict=True) if sign == wanted] for wanted in (-1, 0)]
@@ -237,9 +235,7 @@ def ranking_changes(token: pd.DataFrame, mmedit: pd.DataFrame) -> list[str]:
     for setting, rows in _with_mean(token).groupby(SETTING, sort=False):
         both = rows.merge(others[setting], on="method", suffixes=("", "_mmedit"))
         clear, close = [], 0
-        for kind, pair in itertools.product(
-            RANKED, itertools.combinations(rows_of(both[both["method"] != UNEDITED]), 2)
-        ):
+        for kind, pair in itertools.product(RANKED, itertools.combinations(rows_of(both), 2)):
             high, low = sorted(pair, key=lambda row: -row[kind])
             if high[kind] == low[kind] or high[f"{kind}_mmedit"] >= low[f"{kind}_mmedit"]:
                 continue

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unike_lib.config import StatisticsConfig
-from unike_lib.reporting.intervals import DIFFERENCES, Floats, mean_interval
+from unike_lib.evaluation_config import StatisticsConfig
+from unike_lib.reporting.intervals import Floats, mean_interval
 from unike_lib.reporting.records import SETTING
 from unike_lib.reporting.scores import FIVE_METRICS, PAIR, EditScores, aims_of, summarise_scores
 
@@ -64,15 +64,15 @@ def lowest_difference(first: EditScores, second: EditScores, confidence: float) 
     low_aim, low_other = ours.mean(axis=0).argmin(), theirs.mean(axis=0).argmin()
     above: Floats = ours - theirs[:, [low_other]]
     below: Floats = ours[:, [low_aim]] - theirs
-    low, _ = mean_interval([above], first.clusters, confidence, DIFFERENCES)
-    _, high = mean_interval([below], first.clusters, confidence, DIFFERENCES)
-    return _in_points("lowest", float(above.mean(axis=0).min()), float(np.min(low)), float(np.max(high)))
+    low, _ = mean_interval([above], first.clusters, confidence, first.differences)
+    _, high = mean_interval([below], first.clusters, confidence, first.differences)
+    return _in_points("lowest", first.unit, float(above.mean(axis=0).min()), float(np.min(low)), float(np.max(high)))
 
 
 def _contrast(name: str, values: Floats, scores: EditScores, confidence: float) -> dict[str, float]:
-    low, high = mean_interval([values[:, None]], scores.clusters, confidence, DIFFERENCES)
-    return _in_points(name, float(values.mean()), low[0], high[0])
+    low, high = mean_interval([values[:, None]], scores.clusters, confidence, scores.differences)
+    return _in_points(name, scores.unit, float(values.mean()), low[0], high[0])
 
 
-def _in_points(name: str, value: float, low: float, high: float) -> dict[str, float]:
-    return {name: 100 * value, f"{name}_low": 100 * low, f"{name}_high": 100 * high}
+def _in_points(name: str, unit: float, value: float, low: float, high: float) -> dict[str, float]:
+    return {name: unit * value, f"{name}_low": unit * low, f"{name}_high": unit * high}

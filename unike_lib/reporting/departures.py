@@ -14,12 +14,12 @@ INTRODUCTION = (
 
 
 def table_departures(run: TableParts) -> list[str]:
-    """Return a sentence per row of one of Tables 1 to 5 in which a setting departs from its original."""
+    """Return a sentence per row of a table in which a setting departs from its original."""
     return [f"{short_title(method)} on {backbone}: {text}." for backbone, method, text in run.departures]
 
 
 def table_readings(run: TableParts) -> list[str]:
-    """Return how the numbers of one of Tables 1 to 5 are read where the originals leave it open or do otherwise."""
+    """Return how the numbers of a table are read where the originals leave it open or do otherwise."""
     sentences = [
         "`mmedit` ranks logits. MMEdit ranks probabilities, where a softmax may round several to the same number.",
     ]
@@ -29,7 +29,7 @@ def table_readings(run: TableParts) -> list[str]:
 
 
 def departure_note(run: TableParts) -> list[str]:
-    """Return the note of one of Tables 1 to 5 as parts of a Markdown page."""
+    """Return the note of a table as parts of a Markdown page."""
     rows, readings = table_departures(run), table_readings(run)
     listed = _bullets(rows) if rows else "None."
     return [f"## {TITLE}", INTRODUCTION, listed, "Readings behind these numbers:", _bullets(readings)]

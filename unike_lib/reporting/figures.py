@@ -8,11 +8,12 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unike_lib.config import StatisticsConfig
+from unike_lib.evaluation_config import StatisticsConfig
 from unike_lib.figure_settings import FiguresConfig, SweepConfig
 from unike_lib.io import write_csv
+from unike_lib.records import CELL
 from unike_lib.reporting.drawing import STYLE, legend_below, make_panels, save_figure
-from unike_lib.reporting.records import CELL, FAMILIES, load_records
+from unike_lib.reporting.records import MAIN, load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table
 from unike_lib.reporting.shapes import draw_differences, draw_dots, draw_lines, draw_path
 from unike_lib.reporting.sweeps import POINT, sweep_table
@@ -47,7 +48,7 @@ def draw_sweep(
         InputError: see `load_records` and `sweep_table`.
     """
     frame = load_records(records, POINT)
-    points = {criterion: sweep_table(frame, sweep, criterion, statistics) for criterion in FAMILIES}
+    points = {criterion: sweep_table(frame, sweep, criterion, statistics) for criterion in MAIN}
     _draw(points, sweep.shape, outputs)
 
 
@@ -71,7 +72,7 @@ def draw_methods(
         columns=CELL,
     )
     points = {}
-    for criterion in FAMILIES:
+    for criterion in MAIN:
         table = score_table(frame, criterion, statistics, columns=THREE_AIMS)
         rows = wanted.merge(table, how="left")
         gaps = rows[rows["generality"].isna()]

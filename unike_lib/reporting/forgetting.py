@@ -9,10 +9,11 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unike_lib.config import StatisticsConfig
+from unike_lib.evaluation_config import StatisticsConfig
+from unike_lib.records import right_after
 from unike_lib.reporting.drawing import MARKERS, STYLE, legend_below, make_panels, save_figure
 from unike_lib.reporting.paper import short_title
-from unike_lib.reporting.records import FAMILIES, RIGHT_AFTER, ROW, SETTING, load_records
+from unike_lib.reporting.records import MAIN, ROW, SETTING, load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table
 from unike_lib.reporting.table_text import TASK_TITLES
 from unike_lib.types import InputError
@@ -66,7 +67,7 @@ def forgetting(records: pd.DataFrame, statistics: StatisticsConfig) -> pd.DataFr
     Raises:
         InputError: records without scores right after the edit.
     """
-    missing = records[(records["kind"] == "rel") & records[list(RIGHT_AFTER.values())].isna().any(axis=1)]
+    missing = records[(records["kind"] == "rel") & records[[right_after(name) for name in MAIN]].isna().any(axis=1)]
     if len(missing):
         row = missing.iloc[0]
         raise InputError(f"{row['file']}: case {row['case']}: no score right after the edit, expected K > 1")
@@ -76,10 +77,10 @@ def forgetting(records: pd.DataFrame, statistics: StatisticsConfig) -> pd.DataFr
     longest = (records["k"] - 1).clip(upper=(since // width + 1) * width - 1)
     records = records.assign(since=first, since_last=longest.where(since > 0, 0))
     parts = []
-    for criterion in FAMILIES:
+    for criterion in MAIN:
         end = score_table(records, criterion, statistics, columns=THREE_AIMS, keys=KEYS)
         edited = records[records["kind"] == "rel"]
-        edited = edited.assign(**{criterion: edited[RIGHT_AFTER[criterion]]})
+        edited = edited.assign(**{criterion: edited[right_after(criterion)]})
         columns = {"right_after": ("rel",)}
         after = score_table(edited, criterion, statistics, columns=columns, keys=KEYS)
         after = after[[*KEYS, "right_after", "right_after_low", "right_after_high"]]

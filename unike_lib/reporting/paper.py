@@ -1,35 +1,12 @@
 """The paper's printed numbers, as data (`paper/*.csv`): the tables 1-5 and figure 4c."""
 
+from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
 
 import pandas as pd
 
 from unike_lib.family import find_family
-
-PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "figure4c"]
-PaperCells = Literal["table1", "table2", "table3", "table4"]
-
-# Method variants that stand for a row of the paper; other variants have no row of their own there.
-PAPER_METHODS = {
-    "base": "Base",
-    "fine-tune": "FT",
-    "ke": "KE",
-    "t-patcher": "T-Patcher",
-    "mend": "MEND",
-    "ike": "IKE",
-    "serac": "SERAC",
-    "unike": "UniKE",
-    "unike-paper": "UniKE",
-}
-
-# Ablations of UniKE that stand for a row of the paper's Table 4.
-PAPER_VARIANTS = {
-    "only-intrin": "only Intrin",
-    "only-latent-ike": "only Latent-IKE",
-    "intrin-ike": "Intrin+IKE",
-    "intrin-latent-ike": "Intrin+Latent-IKE",
-}
+from unike_lib.method import default_methods, method_of, paper_row
 
 
 def paper_backbone(family: str) -> str:
@@ -39,21 +16,24 @@ def paper_backbone(family: str) -> str:
 
 def short_title(method: str) -> str:
     """Return how figures and sentences name a method variant: as the paper does, or by its own name."""
-    return method if method == "unike-paper" else (PAPER_METHODS | PAPER_VARIANTS).get(method, method)
+    return _short_titles().get(method, method)
 
 
-def paper_table(name: PaperTable) -> pd.DataFrame:
-    """Return a table of the paper, in percent, in long form: one row a backbone, task and method.
+@cache
+def _short_titles() -> dict[str, str]:
+    """Return the paper's names of the default run's variants; a second one of a method keeps its own."""
+    entries = default_methods()
+    rows = {name: paper_row(entries, name) for name in entries}
+    own = [name for name, row in rows.items() if row == method_of(entries, name).title and "like" in entries[name]]
+    return {name: row for name, row in rows.items() if row and name not in own}
 
-    Raises:
-        ValueError: the paper's data has no such table.
-    """
-    if name not in get_args(PaperTable):
-        raise ValueError(f"paper data: no table {name!r}; known: {get_args(PaperTable)}")
+
+def paper_table(name: str) -> pd.DataFrame:
+    """Return a table of the paper, in percent, in long form: one row per backbone, task and method."""
     return pd.read_csv(Path(__file__).with_name("paper") / f"{name}.csv")
 
 
-def paper_cells(name: PaperCells) -> pd.DataFrame:
-    """Return a table of cells with the same keys for all of them: backbone, task, k (edits a session), method."""
+def paper_cells(name: str) -> pd.DataFrame:
+    """Return a table of cells with the same keys for all of them: backbone, task, k (edits per session), method."""
     table = paper_table(name).rename(columns={"edits": "k", "variant": "method"})
     return table if "k" in table else table.assign(k=1)

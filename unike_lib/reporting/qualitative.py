@@ -11,12 +11,12 @@ import pandas as pd
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.benchmark.images import load_image
 from unike_lib.io import atomic_path, read_table
+from unike_lib.records import CELL
 from unike_lib.reporting.pages import picture_address, render_page
 from unike_lib.reporting.paper import short_title
-from unike_lib.reporting.records import CELL
-from unike_lib.types import PROBE_KINDS, EditCase, InputError, ProbeKind
+from unike_lib.types import PROBE_KINDS, EditCase, InputError
 
-KIND_TITLES: dict[ProbeKind, str] = {
+KIND_TITLES: dict[str, str] = {
     "rel": "Reliability: the edit itself",
     "t_gen": "Generality: rephrased text",
     "m_gen": "Generality: rephrased image",
@@ -45,7 +45,7 @@ class Asked:
     `wanted`: the answer that counts as right; of a locality question, the answer before.
     """
 
-    kind: ProbeKind
+    kind: str
     image: str | None
     question: str
     wanted: str
@@ -104,7 +104,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _asked(
     case: EditCase,
-    kind: ProbeKind,
+    kind: str,
     cell: tuple[str, str],
     rows: Mapping[tuple[Any, ...], Mapping[Any, Any]],
     methods: Sequence[str],

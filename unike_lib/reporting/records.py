@@ -9,27 +9,25 @@ from pathlib import Path
 
 import pandas as pd
 
+from unike_lib.criterion import Criterion, find_criteria
 from unike_lib.io import read_table
-from unike_lib.types import PORTABILITY, PROBE_KINDS, InputError
+from unike_lib.records import CELL, EDIT, right_after, scored_early
+from unike_lib.types import PROBE_KINDS, InputError
 
-CRITERIA = ("token", "mmedit", "exact", "generated")
-FAMILIES = ("token", "mmedit")  # the two families of metrics by which methods are compared
-CELL = ["backbone", "task", "method"]
+MAIN = ("token", "mmedit")  # the criteria of figures, claims and the paper's numbers
 ROW = ["backbone", "task", "k", "method"]
 SETTING = ["backbone", "task", "k"]
-EDIT = ["session", "position", "case"]
 REPEATED = ["seed", *EDIT]
-# Scores right after an item's own edit, of kind rel in sessions of several edits.
-RIGHT_AFTER = {criterion: f"{criterion}_right_after" for criterion in ("token", "mmedit", "exact")}
-COLUMNS = [*CELL, *EDIT, "k", "seed", "facts", "kind", "status", *CRITERIA, *RIGHT_AFTER.values()]
+COLUMNS = [*CELL, *EDIT, "k", "seed", "facts", "kind", "status"]
 
 
-def load_records(paths: Sequence[Path], extra: Sequence[str] = ()) -> pd.DataFrame:
+def load_records(paths: Sequence[Path], extra: Sequence[str] = (), criteria: Sequence[str] = MAIN) -> pd.DataFrame:
     """Read record files into one data frame, with the file of each row in the column `file`.
 
     Args:
         paths: Parquet files of records, in any order.
         extra: columns that tell apart repetitions of an edit (`value` of a sweep, `k`: one table with several).
+        criteria: whose scores are read, as `evaluation.criteria` names them.
 
     Raises:
         InputError: no files; a column, probe kind or score missing; mixed session lengths; an edit scored twice with
@@ -37,8 +35,10 @@ def load_records(paths: Sequence[Path], extra: Sequence[str] = ()) -> pd.DataFra
     """
     if not paths:
         raise InputError("records: no files given, expected at least one Parquet file of records")
-    columns = list(dict.fromkeys([*COLUMNS, *extra]))
-    tables = [_read_one(Path(path), columns) for path in sorted(paths, key=str)]
+    scored = find_criteria(criteria)
+    scores = [*(each.name for each in scored), *map(right_after, scored_early(scored))]
+    columns = list(dict.fromkeys([*COLUMNS, *scores, *extra]))
+    tables = [_read_one(Path(path), columns, scored) for path in sorted(paths, key=str)]
     records = pd.concat(tables, ignore_index=True)
     if records.empty:
         raise InputError(f"{paths[0]}: no records, expected at least one edit in {len(paths)} files")
@@ -50,28 +50,19 @@ def load_records(paths: Sequence[Path], extra: Sequence[str] = ()) -> pd.DataFra
     return records
 
 
-def _read_one(path: Path, columns: list[str]) -> pd.DataFrame:
+def _read_one(path: Path, columns: list[str], criteria: Sequence[Criterion]) -> pd.DataFrame:
     records = read_table(path)
     missing = [column for column in columns if column not in records]
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}; expected a file of records")
     _check_kinds(path, records)
-    _check_scores(path, records)
+    _check_scores(path, records, criteria)
     return records[columns].assign(file=str(path))
 
 
 def _check_kinds(path: Path, records: pd.DataFrame) -> None:
-    found = set(records["kind"])
-    known = (*PROBE_KINDS, PORTABILITY)
-    unknown = sorted(found - set(known))
-    if unknown:
-        raise InputError(f"{path}: unknown probe kind {unknown[0]!r}; expected one of {', '.join(known)}")
-    kinds = (
-        records["kind"]
-        .where(records["kind"] != PORTABILITY)
-        .groupby([records[name] for name in ("k", *EDIT)])
-        .nunique()
-    )
+    asked = records["kind"].where(records["kind"].isin(PROBE_KINDS))
+    kinds = asked.groupby([records[name] for name in ("k", *EDIT)]).nunique()
     short = kinds[kinds < len(PROBE_KINDS)]
     if len(short):
         case = short.index[0][-1]
@@ -80,22 +71,24 @@ def _check_kinds(path: Path, records: pd.DataFrame) -> None:
         raise InputError(f"{path}: case {case}: no record of kind {', '.join(absent) or 'one of the five'}")
 
 
-def _check_scores(path: Path, records: pd.DataFrame) -> None:
-    for criterion in CRITERIA:
-        scores = records[criterion]
-        if criterion == "generated" and scores.isna().all():
+def _check_scores(path: Path, records: pd.DataFrame, criteria: Sequence[Criterion]) -> None:
+    for criterion in criteria:
+        scores = records[criterion.name]
+        if criterion.reads_text and scores.isna().all():
             continue  # generation was off
-        bad = records[~scores.between(0, 1)]
+        inside = f"expected {criterion.low:g} .. {criterion.high:g}"
+        bad = records[~scores.between(criterion.low, criterion.high)]
         if len(bad):
             row = bad.iloc[0]
-            raise InputError(
-                f"{path}: case {row['case']}, kind {row['kind']}: {criterion} is {row[criterion]}, expected 0 .. 1"
-            )
-    for criterion in RIGHT_AFTER.values():
-        bad = records[records[criterion].notna() & ~records[criterion].between(0, 1)]
+            found = f"{criterion.name} is {row[criterion.name]}, {inside}"
+            raise InputError(f"{path}: case {row['case']}, kind {row['kind']}: {found}")
+        if criterion.reads_text:
+            continue
+        later = right_after(criterion)
+        bad = records[records[later].notna() & ~records[later].between(criterion.low, criterion.high)]
         if len(bad):
             row = bad.iloc[0]
-            raise InputError(f"{path}: case {row['case']}: {criterion} is {row[criterion]}, expected 0 .. 1")
+            raise InputError(f"{path}: case {row['case']}: {later} is {row[later]}, {inside}")
 
 
 def _check_one_value(records: pd.DataFrame, field: str) -> None:

@@ -8,23 +8,21 @@ from typing import Any
 import pandas as pd
 
 from unike_lib import __version__
+from unike_lib.criterion import find_criteria
 from unike_lib.io import atomic_path
-from unike_lib.method import resolve_method
 from unike_lib.reporting.admission import Verdict, verdicts
 from unike_lib.reporting.claims import not_counted, order_differences, paper_claims, ranking_changes
 from unike_lib.reporting.departures import table_departures
 from unike_lib.reporting.markdown import rows_of
 from unike_lib.reporting.pages import file_address, render_page
 from unike_lib.reporting.provenance import searched, versions
-from unike_lib.reporting.records import CRITERIA, FAMILIES
+from unike_lib.reporting.records import MAIN
 from unike_lib.reporting.run_summary import run_times
 from unike_lib.reporting.shown import plain_table, shown_differences, shown_table
-from unike_lib.reporting.table_text import EDIT_INTERVALS, SESSION_INTERVALS, TITLES, confidence_text, missing_intervals
+from unike_lib.reporting.table_text import EDIT_INTERVALS, SESSION_INTERVALS, confidence_text, missing_intervals
 from unike_lib.table_parts import ReportParts, TableParts
 from unike_lib.types import InputError
 
-TABLE_TITLES = {str(name): title for name, title in TITLES.items()}
-TABLE_TITLES["table5"] = "Table 5: averages of one-step and sequential editing"
 FIGURE_NOTES = {
     "fig2a": "Fig. 2a of the paper: generality against locality of methods as they are.",
     "fig4a": "Fig. 4a of the paper: number of retrieved states (and of examples, where they are swept too).",
@@ -63,16 +61,16 @@ def write_report(sources: ReportSources, out: Path, run: ReportParts, notes: Seq
     """Write the report; `notes` are the sentences about the benchmark that tables repeat.
 
     Raises:
-        InputError: no Table 1 under both criteria `token` and `mmedit` among the tables.
+        InputError: a table is not there under both criteria `token` and `mmedit`.
     """
     tables = {path.stem: pd.read_csv(path) for path in sources.tables}
-    for name in ("table1", "table1_mmedit"):
+    for name in (f"{name}{ending}" for name in run.tables for ending in ("", "_mmedit", "_differences")):
         if name not in tables:
             raise InputError(f"report: no {name}.csv among the tables {', '.join(map(str, sources.tables))}")
     admission = verdicts(pd.read_csv(sources.admission, keep_default_na=False, na_values=[""]))
     page = render_page(
         "report.html",
-        tables=[_section(name, tables, run.tables[name]) for name in sorted(tables) if name in TABLE_TITLES],
+        tables=[_section(tables, of_table) for of_table in run.tables.values()],
         notes=[note.replace("*", "").replace("`", "") for note in notes],
         admission=admission,
         doubted=doubted(admission),
@@ -86,66 +84,63 @@ def write_report(sources: ReportSources, out: Path, run: ReportParts, notes: Seq
         times=plain_table(_rounded(run_times(sources.benchmarks))),
         versions={"unike": __version__, **versions()},
         confidence=confidence_text(run.statistics),
-        **_in_words(tables, run.methods),
+        **_in_words(tables, run),
     )
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _in_words(tables: Mapping[str, pd.DataFrame], methods: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _in_words(tables: Mapping[str, pd.DataFrame], run: ReportParts) -> dict[str, Any]:
     """Return what the tables say: the paper's claims, order against the paper's, order between criteria.
 
     `claims`: each claim by criterion; `order` and `changes`: sentences by table.
     """
-    kinds = {name: resolve_method(methods, name).method for name in methods}
-    names = ["table1", *(name for name in ("table2", "table3", "table4") if name in tables)]
-    by_criterion = {}
-    for criterion in FAMILIES:
-        found = [name for name in names if _of(tables, name, criterion) is not None]
-        scored = [tables[name if criterion == "token" else f"{name}_{criterion}"] for name in found]
-        compared = [_differences(tables, name, criterion) for name in found]
-        by_criterion[criterion] = paper_claims(scored, compared, kinds)
-    claims = [dict(zip(FAMILIES, both, strict=True)) for both in zip(*by_criterion.values(), strict=True)]
+    cells = [each for each in run.tables.values() if each.entry.settings]
+    first = next((each for each in cells if not each.entry.several), cells[0])  # most claims are about one-step editing
+    cells.sort(key=lambda each: each is not first)
+    by_criterion = []
+    for criterion in MAIN:
+        scored = [_of(tables, each.name, criterion) for each in cells]
+        compared = [_differences(tables, each.name, criterion) for each in cells]
+        by_criterion.append(paper_claims(scored, compared, run.kinds))
     orders, changes = [], []
-    for name in names:
-        orders.append((TABLE_TITLES[name], order_differences(tables[name], _differences(tables, name, "token"))))
-        if f"{name}_mmedit" in tables:
-            changes.append((TABLE_TITLES[name], ranking_changes(tables[name], tables[f"{name}_mmedit"])))
+    for each in cells:
+        both = [_of(tables, each.name, criterion) for criterion in MAIN]
+        if each.entry.paper is not None:
+            sentences = order_differences(both[0], _differences(tables, each.name, MAIN[0]))
+            orders.append((each.entry.title, sentences))
+        edited = [table[~table["method"].isin(each.unedited)] for table in both]
+        changes.append((each.entry.title, ranking_changes(*edited)))
     return {
-        "claims": claims,
-        "uncounted": not_counted([tables[name] for name in names]),
+        "claims": [dict(zip(MAIN, both, strict=True)) for both in zip(*by_criterion, strict=True)],
+        "uncounted": not_counted([tables[each.name] for each in cells]),
         "order": orders,
         "changes": changes,
     }
 
 
-def _of(tables: Mapping[str, pd.DataFrame], name: str, criterion: str) -> pd.DataFrame | None:
-    return tables.get(name if criterion == "token" else f"{name}_{criterion}")
+def _of(tables: Mapping[str, pd.DataFrame], name: str, criterion: str) -> pd.DataFrame:
+    return tables[name if criterion == "token" else f"{name}_{criterion}"]
 
 
 def _differences(tables: Mapping[str, pd.DataFrame], name: str, criterion: str) -> pd.DataFrame:
-    """Return a table's differences by one criterion; none where the run has none."""
-    every = tables.get(f"{name}_differences", pd.DataFrame(columns=["criterion"]))
+    every = tables[f"{name}_differences"]
     return every[every["criterion"] == criterion]
 
 
-def _section(name: str, tables: Mapping[str, pd.DataFrame], run: TableParts) -> dict[str, Any]:
+def _section(tables: Mapping[str, pd.DataFrame], run: TableParts) -> dict[str, Any]:
     """Return what the page shows of a table: every criterion, differences by criterion, and what intervals are over."""
-    scored = [(criterion, _of(tables, name, criterion)) for criterion in CRITERIA]
-    parts = [(criterion, shown_table(table, criterion in FAMILIES)) for criterion, table in scored if table is not None]
-    differences = tables.get(f"{name}_differences", pd.DataFrame(columns=["criterion"]))
-    compared = [
-        (str(criterion), shown_differences(rows)) for criterion, rows in differences.groupby("criterion", sort=False)
-    ]
-    several = name == "table5" or any(k > 1 for _, k in run.tables[name].settings)
+    scored = {"token": run.name} | {each.name: f"{run.name}_{each.name}" for each in find_criteria(run.criteria)[1:]}
+    parts = [(name, shown_table(tables[file], name in MAIN)) for name, file in scored.items() if file in tables]
+    differences = tables[f"{run.name}_differences"].groupby("criterion", sort=False)
     return {
-        "title": TABLE_TITLES[name],
+        "title": run.entry.title,
         "parts": parts,
-        "differences": compared,
-        "intervals": SESSION_INTERVALS if several else EDIT_INTERVALS,
-        "average": name == "table5",
+        "differences": [(str(criterion), shown_differences(rows)) for criterion, rows in differences],
+        "intervals": SESSION_INTERVALS if run.entry.several else EDIT_INTERVALS,
+        "average": bool(run.entry.averages),
         "departures": table_departures(run),
-        "missing": missing_intervals(tables[name]),
+        "missing": missing_intervals(tables[run.name]),
     }
 
 

@@ -1,4 +1,4 @@
-"""Scores of edits, and their means with intervals over what edits share, in percent.
+"""Scores of edits, and their means with intervals over what edits share, in percent or in the criterion's own unit.
 
 Reading: the paper prints no intervals. Ours describe the sampling of edits only: one backbone; seeds are averaged over.
 """
@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unike_lib.config import StatisticsConfig
+from unike_lib.criterion import Criterion, find_criterion
+from unike_lib.evaluation_config import StatisticsConfig
+from unike_lib.records import CELL
 from unike_lib.reporting.intervals import (
     DIFFERENCES,
     SCORES,
+    UNBOUNDED,
     Bounds,
     Floats,
     count_clusters,
     independent_clusters,
     mean_interval,
 )
-from unike_lib.reporting.records import CELL, CRITERIA, REPEATED
+from unike_lib.reporting.records import REPEATED
 from unike_lib.types import PROBE_KINDS, InputError
 
 # A column of a table -> the probe kinds that it averages, edit by edit.
@@ -36,8 +39,10 @@ PAIR = ["first", "second"]
 class EditScores:
     """The scores of one cell, edit by edit in the order of their names.
 
-    `values`: [edit, column] in [0, 1]; `clusters`: what makes edits dependent; `failed`: number of failed edits, with
-    every seed; `cases`: their names; `bounds`: of the values, which are differences where those reach below 0.
+    `values`: [edit, column], from 0 to 1 over the criterion's range, or as they are where that is infinite; `clusters`:
+    what makes edits dependent; `failed`: number of failed edits, with every seed; `cases`: their names; `bounds`: of
+    the values, which are differences where those reach below 0; `unit`, `zero`: a value is printed as
+    `zero + unit * value`: shares in percent, others as the criterion gives them.
     """
 
     values: Floats
@@ -45,26 +50,39 @@ class EditScores:
     failed: int
     cases: tuple[str, ...]
     bounds: Bounds = SCORES
+    unit: float = 100.0
+    zero: float = 0.0
 
     def minus(self, other: "EditScores") -> "EditScores":
         """Return the differences from another cell with the same edits; failed edits of both are counted."""
         failed = self.failed + other.failed
-        return EditScores(self.values - other.values, self.clusters, failed, self.cases, DIFFERENCES)
+        values = self.values - other.values
+        return EditScores(values, self.clusters, failed, self.cases, self.differences, self.unit)
+
+    def printed(self, value: float) -> float:
+        """Return a value, or a mean of values, in the unit that it is printed in."""
+        return self.zero + self.unit * value
+
+    @property
+    def differences(self) -> Bounds:
+        """The bounds of differences between two such values."""
+        return UNBOUNDED if self.bounds == UNBOUNDED else DIFFERENCES
 
 
-def edit_scores(records: pd.DataFrame, criterion: str, columns: Columns = FIVE_METRICS) -> EditScores:
+def edit_scores(records: pd.DataFrame, criterion: str | Criterion, columns: Columns = FIVE_METRICS) -> EditScores:
     """Gather the records of one cell into scores an edit: its mean over seeds.
 
     Clusters are the facts of an edit, or its session when sessions hold several edits (those share their edits).
     Sessions hold the same edits with every seed.
 
     Raises:
-        InputError: unknown criterion.
+        InputError: unknown criterion, or records without it.
     """
-    if criterion not in CRITERIA:
-        raise InputError(f"criterion {criterion!r}: expected one of {', '.join(CRITERIA)}")
+    criterion = find_criterion(criterion) if isinstance(criterion, str) else criterion
+    if criterion.name not in records:
+        raise InputError(f"criterion {criterion.name!r}: the records have no such scores")
     one = ["session", "case"]  # its position in a session may depend on the seed
-    wide = records.pivot(index=REPEATED, columns="kind", values=criterion).sort_index()
+    wide = records.pivot(index=REPEATED, columns="kind", values=criterion.name).sort_index()
     wide = wide.groupby(level=one, sort=False).mean()
     values = np.stack([wide[list(kinds)].to_numpy(dtype=np.float64).mean(axis=1) for kinds in columns.values()], axis=1)
     if (records["k"] > 1).any():
@@ -73,7 +91,13 @@ def edit_scores(records: pd.DataFrame, criterion: str, columns: Columns = FIVE_M
         facts = records[records["kind"] == "rel"].drop_duplicates(one).set_index(one)["facts"].reindex(wide.index)
         clusters = tuple(tuple(names) for names in facts)
     failed = records.loc[records["status"] != "ok", REPEATED].drop_duplicates()
-    return EditScores(values, clusters, len(failed), tuple(wide.index.get_level_values("case")))
+    cases = tuple(wide.index.get_level_values("case"))
+    if not criterion.bounded:
+        return EditScores(values, clusters, len(failed), cases, UNBOUNDED, unit=1.0)
+    if criterion.percent:
+        return EditScores(values, clusters, len(failed), cases)
+    width = criterion.high - criterion.low
+    return EditScores((values - criterion.low) / width, clusters, len(failed), cases, SCORES, width, criterion.low)
 
 
 def aims_of(scores: Floats) -> Floats:
@@ -83,7 +107,7 @@ def aims_of(scores: Floats) -> Floats:
 
 
 def scores_by_cell(
-    records: pd.DataFrame, criterion: str, columns: Columns = FIVE_METRICS, keys: Sequence[str] = CELL
+    records: pd.DataFrame, criterion: str | Criterion, columns: Columns = FIVE_METRICS, keys: Sequence[str] = CELL
 ) -> dict[Any, EditScores]:
     """Return the scores of each cell, edit by edit, by its keys (backbone, task, method; and any further key)."""
     return {key: edit_scores(cell, criterion, columns) for key, cell in records.groupby(list(keys), sort=True)}
@@ -91,7 +115,7 @@ def scores_by_cell(
 
 def score_table(
     records: pd.DataFrame,
-    criterion: str,
+    criterion: str | Criterion,
     statistics: StatisticsConfig,
     columns: Columns = FIVE_METRICS,
     keys: Sequence[str] = CELL,
@@ -100,7 +124,7 @@ def score_table(
 
     Args:
         records: from `load_records`.
-        criterion: `token`, `mmedit`, `exact` or `generated`; the last is NaN where generation was off.
+        criterion: by name, or itself; NaN where it reads greedy answers and generation was off.
         statistics: confidence.
         columns: columns to make.
         keys: what names a row.
@@ -115,7 +139,7 @@ def score_table(
 
 
 def summarise_scores(scores: EditScores, columns: Columns, statistics: StatisticsConfig) -> dict[str, float | int]:
-    """Return the means of a cell, in percent, and how many edits they rest on.
+    """Return the means of a cell, as they are printed, and how many edits they rest on.
 
     Returns:
         `edits`, `failed` (they count, as unedited), `clusters`, `independent` (what edits and clusters are worth), and
@@ -129,5 +153,5 @@ def summarise_scores(scores: EditScores, columns: Columns, statistics: Statistic
     }
     low, high = mean_interval([scores.values], scores.clusters, statistics.confidence, scores.bounds)
     for name, mean, bottom, top in zip(columns, scores.values.mean(axis=0), low, high, strict=True):
-        row |= {name: 100 * mean, f"{name}_low": 100 * bottom, f"{name}_high": 100 * top}
+        row |= {name: scores.printed(mean), f"{name}_low": scores.printed(bottom), f"{name}_high": scores.printed(top)}
     return row

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from unike_lib.config import StatisticsConfig
+from unike_lib.evaluation_config import StatisticsConfig
 from unike_lib.figure_settings import Point, SweepConfig
-from unike_lib.reporting.records import CELL
+from unike_lib.records import CELL
 from unike_lib.reporting.scores import THREE_AIMS, edit_scores, summarise_scores
 from unike_lib.section import setting_text
 from unike_lib.types import InputError

@@ -39,6 +39,35 @@ def test_styles_follow_the_task(tmp_path):
     caption = read(write(tmp_path / "f.json", [record(src="a photo of", m_loc_q="a photo of")]), "caption")[0]
     assert [probe.query.style for probe in vqa.probes] == ["question"] * 5
     assert [probe.query.style for probe in caption.probes] == ["plain", "plain", "plain", "question", "plain"]
+    asked = read(write(tmp_path / "f.json", [record(src="a photo of", loc="NQ Question: who ?")]), "caption")[0]
+    assert [probe.query.style for probe in asked.probes] == ["plain", "plain", "plain", "plain", "question"]
+
+
+def test_blanks_around_texts_are_dropped_and_a_fact_is_a_question_about_a_picture(tmp_path):
+    one, other = read(
+        write(tmp_path / "f.json", [record(src=" what ? ", alt="owl\n"), record(1, src="what ?", id="x")])
+    )
+    assert (one.request.prompt, one.request.target) == ("what ?", "owl") and (one.request.id, other.request.id) == (
+        "",
+        "x",
+    )
+    assert one.facts == ("a0.png what ?",) and other.facts == ("a1.png what ?",)
+    assert read(write(tmp_path / "f.json", [record(facts=["a", "b"])]))[0].facts == ("a", "b")
+
+
+def test_lines_of_jsonl_are_records_and_are_named_by_their_number(tmp_path):
+    path = tmp_path / "f.jsonl"
+    path.write_text(f"\n{json.dumps(record())}\n  \n{json.dumps(record(1))}\n")
+    assert [case.request.image for case in read(path)] == ["a0.png", "a1.png"]
+    path.write_text(path.read_text() + "{")
+    with pytest.raises(InputError, match=r"f\.jsonl: line 5: not valid JSON"):
+        read(path)
+
+
+def test_the_first_twenty_problems_of_a_file_are_named_and_the_others_counted(tmp_path):
+    with pytest.raises(InputError, match=r"record 19: [^;]* \(and 3 more\)$") as caught:
+        read(write(tmp_path / "f.json", [record(alt=3)] * 23))
+    assert str(caught.value).count("; ") == 19
 
 
 @settings(max_examples=60, deadline=None)

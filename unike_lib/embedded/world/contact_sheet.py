@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.images import load_image
 from unike_lib.io import atomic_path
-from unike_lib.types import EditCase, ProbeKind, Query
+from unike_lib.types import EditCase, Query
 
 CASES = 24
 CELLS_PER_ROW = 4
 CELL_INCHES = (4.4, 1.75)
 DPI = 110
 LINE_LETTERS = 78
-PICTURES: dict[ProbeKind, str] = {"rel": "edit", "m_gen": "rephrased picture", "m_loc": "locality picture"}
+PICTURES: dict[str, str] = {"rel": "edit", "m_gen": "rephrased picture", "m_loc": "locality picture"}
 
 
 def draw_contact_sheet(files: Sequence[Path], image_root: Path, out: Path) -> None:
@@ -56,7 +56,7 @@ def _draw_cell(figure: Figure, case: EditCase, root: Path, box: tuple[float, flo
     figure.text(left + 0.02 * width, bottom + 0.47 * height, _describe(case, queries), fontsize=6.5, va="top")
 
 
-def _describe(case: EditCase, queries: dict[ProbeKind, Query]) -> str:
+def _describe(case: EditCase, queries: dict[str, Query]) -> str:
     lines = [
         f"{case.request.id}:  {case.request.prompt}  =  {case.request.target}",
         f"rephrased:  {queries['t_gen'].prompt}",

@@ -26,10 +26,10 @@ from unike_lib.editing.patch import Patch
 from unike_lib.methods.ike.contexts import Contexts
 from unike_lib.methods.ike.retrieval import TextIndex, text_encoder
 from unike_lib.methods.ike.settings import ContextSettings
-from unike_lib.types import EditCase, EditRequest, ProbeKind
+from unike_lib.types import EditCase, EditRequest
 
 FACT, PROMPT, END, GAP = "New Fact: ", "Prompt: ", "\n", "\n\n"
-SHOWN: tuple[ProbeKind, ...] = ("rel", "t_gen", "t_loc")  # copy, rephrase, locality
+SHOWN: tuple[str, ...] = ("rel", "t_gen", "t_loc")  # copy, rephrase, locality
 
 
 def demonstrations_of(case: EditCase) -> list[str]:

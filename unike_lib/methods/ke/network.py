@@ -18,9 +18,9 @@ from unike_lib.methods.ke.settings import KeMethod
 from unike_lib.methods.shared.hypernetwork import EditNetwork, Matrix, NetworkEditor, last_matrices, load_network
 from unike_lib.methods.shared.low_rank import LowRank
 from unike_lib.methods.shared.network_training import Recipe, Split, divergences, fit, probe_trunk, target_losses
-from unike_lib.types import EditCase, EditRequest, ProbeKind, Query
+from unike_lib.types import EditCase, EditRequest, Query
 
-EDITED: tuple[ProbeKind, ...] = ("rel", "t_gen", "m_gen")
+EDITED: tuple[str, ...] = ("rel", "t_gen", "m_gen")
 
 
 class ConditionReader(nn.Module):

@@ -24,7 +24,7 @@ from unike_lib.methods.shared.hypernetwork import (
 )
 from unike_lib.methods.shared.low_rank import LowRank
 from unike_lib.methods.shared.network_training import Recipe, Split, divergences, fit, probe_trunk, target_losses
-from unike_lib.types import EditCase, EditRequest, ProbeKind
+from unike_lib.types import EditCase, EditRequest
 
 EPSILON = 1.0e-7
 
@@ -170,7 +170,7 @@ class MendRecipe(Recipe):
             {"params": [network.edit_rates], "lr": settings.edit_rate_step},
         ]
         self.optimiser = torch.optim.Adam(groups, settings.learning_rate)
-        weights: dict[ProbeKind, float] = {
+        weights: dict[str, float] = {
             "rel": settings.edit_weight,
             "t_gen": settings.text_weight,
             "m_gen": settings.image_weight,

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.methods.serac.editor import COUNTERFACTUAL, SCOPE, SeracModels
 from unike_lib.methods.serac.settings import SeracMethod
-from unike_lib.types import EditCase, InputError, ProbeKind, Query
+from unike_lib.types import EditCase, InputError, Query
 
-IN_SCOPE: tuple[ProbeKind, ...] = ("rel", "t_gen")
-OUT_OF_SCOPE: tuple[ProbeKind, ...] = ("t_loc", "m_loc")
+IN_SCOPE: tuple[str, ...] = ("rel", "t_gen")
+OUT_OF_SCOPE: tuple[str, ...] = ("t_loc", "m_loc")
 ROWS = 64
 LEAST_DISTANCE = 1.0e-4  # keeps log(1 - exp(-d)) finite where two texts have one vector
 CLIP = 1.0
@@ -75,7 +75,7 @@ def _mean(loss: Loss, cases: Sequence[EditCase]) -> float:
     return sum(float(loss(part)) * len(part) for part in parts) / len(cases)
 
 
-def _probe(case: EditCase, kind: ProbeKind) -> Query:
+def _probe(case: EditCase, kind: str) -> Query:
     return next(probe.query for probe in case.probes if probe.kind == kind)
 
 
@@ -109,7 +109,7 @@ class ScopeLoss:
         loss = distances[: len(near)].mean()
         return loss - torch.log(-torch.expm1(-apart)).mean() if far else loss
 
-    def _texts(self, case: EditCase, kinds: Sequence[ProbeKind]) -> list[str]:
+    def _texts(self, case: EditCase, kinds: Sequence[str]) -> list[str]:
         return [self.models.text(_probe(case, kind)) for kind in kinds]
 
     def _meaning(self, text: str) -> str:

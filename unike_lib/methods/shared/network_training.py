@@ -20,7 +20,7 @@ from unike_lib.editing.patch import Patch
 from unike_lib.methods.shared.hypernetwork import NetworkEditor
 from unike_lib.methods.shared.low_rank import LowRankChanges
 from unike_lib.methods.shared.network_settings import NetworkMethod
-from unike_lib.types import PROBE_KINDS, EditCase, InputError, ProbeKind
+from unike_lib.types import PROBE_KINDS, EditCase, InputError
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Recipe(ABC):
         """Take note of the scores on development edits."""
 
 
-def probe_trunk(backbone: Backbone, cases: Sequence[EditCase], kinds: Sequence[ProbeKind], first: int) -> Prepared:
+def probe_trunk(backbone: Backbone, cases: Sequence[EditCase], kinds: Sequence[str], first: int) -> Prepared:
     """Run the frozen part of some probes up to layer `first`; rows are ordered by case, then by kind."""
     return backbone.prepare([case.query(kind) for case in cases for kind in kinds], first)
 

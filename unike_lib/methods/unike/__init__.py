@@ -43,6 +43,7 @@ METHOD = Method(
             "What the paper and its code print, for 7B models.",
             as_original(steps=RELEASED_STEPS, learning_rate=RELEASED_RATE, memory_weight=MEMORY_WEIGHT)
             | given("paper", "Eq. 7", alpha_scale=1.0),
+            paper="UniKE",
         ),
         "unike-unscaled": variant(
             "unike", "What Eq. 7 gives is taken as it is (Fig. 4b).", given("paper", "Eq. 7", alpha_scale=1.0)
@@ -63,11 +64,17 @@ METHOD = Method(
                 given("ours", FIRST_LOOK, steps=20, learning_rate=1.0e-2, memory_weight=0.01, alpha_scale=0.0),
             ),
         ),
-        "only-intrin": variant("unike", "Extra neurons alone.", given("paper", "Table 4", latent=False, zeta="off")),
-        "only-latent-ike": variant(
-            "unike", "The latent shift alone, nothing is trained.", given("paper", "Table 4", intrinsic=False)
+        "only-intrin": variant(
+            *("unike", "Extra neurons alone.", given("paper", "Table 4", latent=False, zeta="off")),
+            paper="only Intrin",
         ),
-        "intrin-latent-ike": variant("unike", "Both, without zeta.", given("paper", "Table 4", zeta="off")),
+        "only-latent-ike": variant(
+            *("unike", "The latent shift alone, nothing is trained.", given("paper", "Table 4", intrinsic=False)),
+            paper="only Latent-IKE",
+        ),
+        "intrin-latent-ike": variant(
+            *("unike", "Both, without zeta.", given("paper", "Table 4", zeta="off")), paper="Intrin+Latent-IKE"
+        ),
         "intrin-ike": variant(
             "unike",
             "The intrinsic half, with IKE's context in place of the latent shift.",
@@ -75,7 +82,8 @@ METHOD = Method(
             | on_backbone(
                 "minigpt4-smol", given("ours", "half as many as IKE: every step runs behind them", demonstrations=3)
             ),
-            {"zeta": Original("UniKE Table 4", "off")},
+            originals={"zeta": Original("UniKE Table 4", "off")},
+            paper="Intrin+IKE",
         ),
     },
 )

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,24 +9,35 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch.nn import functional
 
+from unike_lib import criteria
+from unike_lib.backbones.batch import IGNORED
 from unike_lib.benchmark.answers import normalise_answer
+from unike_lib.criteria.mmedit import ordered_agreement
+from unike_lib.criterion import Criterion, Reply, find_criteria, find_criterion
 from unike_lib.editing.editor import answer_loss
-from unike_lib.evaluation.metrics import (
-    IGNORED,
-    exact_match,
-    ordered_agreement,
-    token_accuracy,
-    top_ids,
-    unchanged_targets,
-)
+from unike_lib.evaluation.probes import top_ids
 from unike_lib.methods.shared.network_training import divergences_of
+from unike_lib.types import Query
 
 # What the metric functions of EasyEdit's multimodal code (MMEdit) return for random logits: two rows of nine tokens,
 # before and after an edit; four more tokens go in front of the edited rows where a context does.
 GOLDEN = Path(__file__).with_name("metrics_golden.safetensors")
 LABELS = torch.tensor([[IGNORED] * 6 + [33, 34, 36], [IGNORED] * 7 + [30, 18]])
+NONE = torch.zeros(0)
 AGREEMENT = {"same": (2 / 3, 0.26666668), "longer": (2 / 3, 0.26666668), "shorter": (4 / 7, 0.20714286)}
 ACCURACY, EXACT, LOG_PROBABILITY, DIVERGENCE = 0.8, 0.5, -2.6862113, 0.30328432
+
+
+def reply(best, wanted):
+    """A reply to a probe that must become its answer, of which nothing else is known."""
+    best, wanted = torch.tensor(best), torch.tensor(wanted)
+    return Reply(Query(None, "what ?", "this"), "become", wanted, best, NONE, NONE, NONE, "", "")
+
+
+def scores(name, best, targets):
+    """The scores of rows by a criterion, each from its answer tokens alone."""
+    rows = [(row[w != IGNORED].tolist(), w[w != IGNORED].tolist()) for row, w in zip(best, targets, strict=True)]
+    return torch.tensor([find_criterion(name).of(reply(*row)) for row in rows], dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +60,11 @@ def test_accuracy_and_log_probability_equal_public_implementations(golden):
     logits, targets = golden["before"], functional.pad(LABELS[:, 1:], (0, 1), value=IGNORED)
     counts = (targets != IGNORED).sum(-1)
     assert counts.tolist() == [3, 2]
-    rows = token_accuracy(logits.argmax(-1), targets)
+    rows = scores("token", logits.argmax(-1), targets)
     assert float((rows * counts).sum() / counts.sum()) == pytest.approx(ACCURACY, abs=1e-6)
     losses = answer_loss(logits[targets != IGNORED], targets)
     assert float((losses * counts).sum() / counts.sum()) == pytest.approx(-LOG_PROBABILITY, abs=1e-5)
-    assert float(exact_match(logits.argmax(-1), targets).mean()) == EXACT
+    assert float(scores("exact", logits.argmax(-1), targets).mean()) == EXACT
 
 
 def test_kl_equals_public_implementation(golden):
@@ -66,18 +78,46 @@ def test_kl_equals_public_implementation(golden):
 def test_hand_computed_scores():
     targets = torch.tensor([[IGNORED, 4, 5, 6], [1, 2, IGNORED, IGNORED]])
     best = torch.tensor([[9, 4, 5, 0], [1, 2, 7, 7]])
-    assert token_accuracy(best, targets).tolist() == [pytest.approx(2 / 3), 1.0]
-    assert exact_match(best, targets).tolist() == [0.0, 1.0]
-    before = torch.tensor([[0, 4, 0, 0], [1, 3, 0, 0]])
-    assert unchanged_targets(before, targets).tolist() == [[IGNORED, 4, 0, 0], [1, 3, IGNORED, IGNORED]]
-    assert token_accuracy(best, unchanged_targets(before, targets)).tolist() == [pytest.approx(2 / 3), 0.5]
+    assert scores("token", best, targets).tolist() == [pytest.approx(2 / 3), 1.0]
+    assert scores("exact", best, targets).tolist() == [0.0, 1.0]
+    assert scores("token", best, torch.tensor([[IGNORED, 4, 0, 0], [1, 3, IGNORED, IGNORED]])).tolist() == [
+        pytest.approx(2 / 3),
+        0.5,
+    ]
 
 
-def test_a_row_without_answer_token_is_refused_by_number():
-    targets = torch.tensor([[1, 2], [IGNORED, IGNORED]])
-    for metric in (token_accuracy, exact_match):
-        with pytest.raises(ValueError, match=r"rows \[1\]"):
-            metric(torch.zeros(2, 2, dtype=torch.long), targets)
+def test_a_written_answer_counts_after_normalisation():
+    written = replace(reply([1], [1]), text=" Two  Cats. ", wanted_text="two cats")
+    assert find_criterion("generated").of(written) == 1.0
+    assert find_criterion("generated").of(replace(written, text="two dogs")) == 0.0
+
+
+def test_mmedit_judges_by_ranks_where_an_answer_must_stay():
+    """One of two tokens is right; three of four slots agree."""
+    before, after = torch.tensor([[1, 2], [3, 4]]), torch.tensor([[1, 2], [3, 5]])
+    asked = replace(reply([1, 0], [1, 2]), ranks_before=before, ranks_after=after)
+    found = [find_criterion("mmedit").of(replace(asked, must=must)) for must in ("become", "stay", "differ")]
+    assert found == [0.5, 0.75, 0.25]
+
+
+def test_any_range_fits_and_no_score_outside_of_it():
+    likely = Criterion("likely", "", lambda each: each.log_probabilities.mean(), -math.inf, 0.0, worst=-100.0)
+    judged = Criterion("judged", "", lambda each: float(each.text), 1.0, 5.0, higher_is_better=False)
+    asked = replace(reply([1, 0], [1, 2]), log_probabilities=torch.tensor([-1.0, -2.0]), text="2")
+    assert (likely.of(asked), likely.failed, judged.of(asked), judged.failed) == (-1.5, -100.0, 2.0, 5.0)
+    turned = replace(asked, must="differ")
+    assert (likely.of(turned), judged.of(turned)) == (1.5, 4.0)  # 1 + 5 - 2
+    with pytest.raises(ValueError, match=r"judged: 6.0 .* expected 1.0 .. 5.0"):
+        judged.of(replace(asked, text="6"))
+    for values in ({"low": -math.inf}, {"low": 1.0, "high": 1.0}, {"worst": math.nan}):
+        with pytest.raises(ValueError, match="finite worst"):
+            Criterion("odd", "", float, **values)
+
+
+def test_every_criterion_of_the_library_is_found_by_its_name():
+    names = sorted(path.stem for path in Path(criteria.__file__).parent.glob("[!_]*.py"))
+    assert [each.name for each in find_criteria(names)] == names == ["exact", "generated", "mmedit", "token"]
+    assert all(each.percent and each.title for each in find_criteria(names))
 
 
 ids = st.integers(0, 4)
@@ -91,7 +131,7 @@ rows = st.lists(
 def test_accuracy_equals_a_loop(pairs):
     pairs = [[(best, 0 if t == 0 else target) for t, (best, target) in enumerate(row)] for row in pairs]
     best, targets = torch.tensor(pairs).unbind(-1)
-    for row, share, exact in zip(pairs, token_accuracy(best, targets), exact_match(best, targets), strict=True):
+    for row, share, exact in zip(pairs, scores("token", best, targets), scores("exact", best, targets), strict=True):
         hits = [b == t for b, t in row if t != IGNORED]
         assert float(share) == pytest.approx(sum(hits) / len(hits))
         assert float(exact) == float(all(hits))

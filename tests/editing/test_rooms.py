@@ -1,0 +1,190 @@
+"""Every room of a method, found as the workflow finds it: what it says of itself, and what its edits leave behind.
+
+A method that is added is held by these tests without a line of its own; so is a new kind of part.
+"""
+
+import re
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+from typing import NamedTuple, get_args
+
+import pytest
+import torch
+from neuron_knowledge import backbone_of, make_knowledge
+from patches import changes_of, factors_of, neurons_of
+from test_patch import bake_neurons
+from tiny_models import LAYERS, QUERIES, make_case
+
+import unike_lib.methods
+from unike_lib.backbones.forward import answer_logits
+from unike_lib.benchmark.cases import write_cases
+from unike_lib.editing.building import EditorSources, build_editor, train_editor
+from unike_lib.editing.patch import Part, Patch
+from unike_lib.method import Kind, default_entries, default_methods, method_of, methods, resolve_method
+from unike_lib.methods.fine_tune.weight_changes import WeightChanges
+from unike_lib.methods.shared.low_rank import LowRankChanges
+from unike_lib.methods.shared.neurons import ExtraNeurons
+from unike_lib.section import SOURCES, MethodSection, about
+
+TESTS = Path(__file__).parents[1]
+# Sizes for a tiny model, of whatever method has such a setting; a training takes one step.
+SMALL = {
+    "steps": 2, "neurons": 2, "top_k": 3, "memory_top": 4, "demonstrations": 2, "rank": 4, "hidden": 8, "condition": 12,
+    "width": 8, "heads": 2, "scope_layers": 1, "counterfactual_layers": 1,
+}  # fmt: skip
+BRIEF = {"steps": 1, "batch": 2, "together": 1, "check_every": 1, "patience": 1, "rows": 2, "check": 1}
+IN_WEIGHTS = (ExtraNeurons, WeightChanges, LowRankChanges)  # an edited copy of the model says the same
+NEEDS = ("ffn_inputs", "encoders", "memory", "method_split")
+CASES = [make_case(index, target) for index, target in enumerate(["hot dog", "cat", "red owl left", "blue"])]
+REQUESTS = [CASES[1].request, CASES[2].request]
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """The kinds of parts that any patch had."""
+    kinds, init = set(), Patch.__init__
+
+    def remember(patch, *args, **named):
+        init(patch, *args, **named)
+        kinds.update(map(type, patch.parts))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Patch, "__init__", remember)
+        yield kinds
+
+
+class Watched(EditorSources):
+    """Sources that remember which of them were read."""
+
+    def __getattribute__(self, name):
+        if name in NEEDS:
+            vars(self).setdefault("read", set()).add(name)
+        return super().__getattribute__(name)
+
+
+class Edits(NamedTuple):
+    """A variant: its settings, the patch before any edit, both edits side by side, each alone, and what it read."""
+
+    settings: MethodSection
+    start: Patch
+    both: Patch
+    single: list[Patch]
+    sources: Watched
+
+
+@pytest.fixture(scope="module")
+def edits(tmp_path_factory, seen):
+    """Every variant of the default run, with edits of a tiny model."""
+    torch.set_num_threads(1)
+    folder = make_knowledge(tmp_path_factory.mktemp("knowledge")).folder
+    write_cases(folder / "method_vqa.json", "method", "vqa", CASES)
+    found, backbone = {}, backbone_of("minigpt4")
+    for name in default_methods():
+        method = method_of(default_methods(), name)
+        own = (SMALL | BRIEF if method.train else SMALL).items()
+        small = {field: value for field, value in own if field in method.settings.model_fields}
+        settings = resolve_method(default_methods(), name, None, small)
+        trained = train_editor(settings, backbone, CASES[:2], CASES[2:], 0)[0] if method.train else None
+        sources = Watched(folder, (folder / "method_vqa.json",), trained=trained)
+        editor = build_editor(settings, backbone, sources, 0)
+        both = editor.edit(REQUESTS, editor.start(2))
+        single = [editor.edit([request], editor.start(1)) for request in REQUESTS]
+        assert [both.failures, *(each.failures for each in single)] == [(None, None), (None,), (None,)], name
+        found[name] = Edits(settings, editor.start(1), both.patch, [each.patch for each in single], sources)
+    return found
+
+
+def test_a_room_says_what_its_editor_reads_and_where_it_begins(edits):
+    """By settings: a need that is not said has no file, one too many is waited for; frozen states end at the edit."""
+    layers = backbone_of("minigpt4").layers
+    begins = {None: layers[0], 0: None}
+    for name, each in edits.items():
+        method = method_of(default_methods(), name)
+        assert set(method.needs_of(each.settings)) == vars(each.sources).get("read", set()), name
+        first = method.first_layer(each.settings)
+        assert each.both.first_layer == begins.get(first, LAYERS + (first or 0)), name
+        assert (method.reading(each.settings) is None) == (
+            method.name != "unike" or not (each.settings.intrinsic and each.settings.latent)
+        ), name
+
+
+def said(backbone, patch, session):
+    """Return what a session says to all questions, [position, vocabulary]."""
+    return answer_logits(backbone, QUERIES, patch.select([session])).logits
+
+
+@pytest.mark.parametrize("name", methods())
+def test_a_room_says_what_it_is(name):
+    method, room = methods()[name], name.replace("-", "_")
+    module = import_module(f"unike_lib.methods.{room}")
+    assert module.METHOD is method and module.__doc__ and method.title and method.kind in get_args(Kind)
+    assert issubclass(method.settings, MethodSection) and method.settings.__doc__
+    for field, info in method.settings.model_fields.items():
+        if field != "method":
+            known = about(method.settings, field)
+            assert info.description and known.source in SOURCES and not info.is_required(), field
+    assert {*method.search, *method.editing_alone} <= set(method.settings.model_fields)
+    assert all(method_of(default_methods(), entry) is method for entry in method.entries) and name in method.entries
+    assert all(entry.sentence for entry in method.entries.values()) and set(method.entries) <= set(default_entries())
+    tests = [file for file in TESTS.rglob("test_*.py") if file != Path(__file__)]
+    words = re.compile(rf'unike_lib\.methods\.{room}\b|"{name}"')
+    assert any(words.search(file.read_text()) for file in tests)
+
+
+def test_a_session_does_not_depend_on_the_one_beside_it(edits):
+    """And none of it would hold if edits did nothing."""
+    backbone = backbone_of("minigpt4")
+    for name, (_, start, both, single, _) in edits.items():
+        assert both.sessions == 2 and list(map(type, both.parts)) == list(map(type, single[1].parts))
+        for session in range(2):
+            ours = said(backbone, both, session)
+            torch.testing.assert_close(ours, said(backbone, single[session], 0), atol=1e-2, rtol=0, msg=name)
+            moved = (ours - said(backbone, start, 0)).abs().max()
+            assert moved > 0.04 or name in ("base", "only-latent-ike"), name
+
+
+def test_what_changes_weights_has_a_twin_whose_weights_are_changed(edits, make_backbone):
+    for name, (settings, _, both, *_) in edits.items():
+        kinds = [kind for kind in IN_WEIGHTS if both.part(kind) is not None]
+        if not kinds or getattr(settings, "scope_neurons", False):  # these act in a part of the rows alone
+            continue
+        rest = both
+        for kind in kinds:
+            rest = rest.without(kind)
+        for session in range(2):
+            twin = baked(make_backbone("minigpt4", backbone_of("minigpt4").layers), both, session)
+            ours = said(backbone_of("minigpt4"), both, session)
+            torch.testing.assert_close(ours, said(twin, rest, session), atol=1e-4, rtol=0, msg=name)
+
+
+def baked(backbone, patch, session):
+    """Write a session's weight changes and extra neurons into a model."""
+    for layer, changes in changes_of(patch).items():
+        for matrix, change in changes.items():
+            backbone.decoder.layers[layer].part(matrix).weight.data += change[session]
+    for layer, factors in factors_of(patch).items():
+        for matrix, each in factors.items():
+            backbone.decoder.layers[layer].part(matrix).weight.data += each.outputs[session].T @ each.inputs[session]
+    for layer, group in neurons_of(patch).items():
+        bake_neurons(backbone, layer, group, session)
+    return backbone
+
+
+def test_every_kind_of_part_is_of_some_method(edits, seen):
+    for module in walk_packages(unike_lib.methods.__path__, "unike_lib.methods."):
+        import_module(module.name)
+    assert {kind for kind in kinds_below(Part) if kind.__module__.startswith("unike_lib.methods.")} <= seen
+
+
+def kinds_below(kind):
+    return {each for own in kind.__subclasses__() for each in (own, *kinds_below(own))}
+
+
+def test_a_patch_is_what_its_tensors_say_beside_what_sessions_share(edits):
+    backbone = backbone_of("minigpt4")
+    for name, (_, start, both, *_) in edits.items():
+        again = both.with_tensors(both.tensors())
+        assert again.first_layer == both.first_layer, name
+        assert torch.equal(said(backbone, again, 1), said(backbone, both, 1)), name
+        assert start.empty == (not start.parts or name == "serac"), name  # the memory of triplets acts without any edit
