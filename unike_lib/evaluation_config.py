@@ -59,7 +59,7 @@ class AdmissionConfig(Section):
 
     @property
     def candidates(self) -> int:
-        """Development edits per task among which both are found: an edit with facts of both kinds is for neither."""
+        """Development edits per task among which both are found; an edit with facts of both kinds is for neither."""
         return 2 * (self.items + self.window_items)
 
 
