@@ -5,7 +5,7 @@ ENDINGS = {each.name: "" if each.name == "token" else f"_{each.name}" for each i
 
 
 def table_files(name, caption):
-    """The files of a table: one a criterion, one of differences, and one to read; side by side in Snakemake's report."""
+    """The files of a table: one per criterion, one of differences, and one to read; side by side in Snakemake's report."""
     place = {"caption": caption, "category": "Tables", "subcategory": name}
     files = {
         criterion: report(f"results/{name}{ending}.csv", labels={"criterion": criterion, "file": "CSV"}, **place)

@@ -52,7 +52,7 @@ class Job:
 
 
 def made_up_scores(part):
-    """One score a case, with what the schema allows: no number, no text, several facts."""
+    """One score per case, with what the schema allows: no number, no text, several facts."""
     return [
         Score(
             case=case.request.id,

@@ -43,7 +43,7 @@ def cells(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def table_cells(tmp_path_factory, config, cells):
-    """Write records of every cell of Tables 1 to 4, 25 edits a cell but in Table 1, and return their paths by table."""
+    """Write records of every cell of Tables 1 to 4, 25 edits per cell but in Table 1, and return paths by table."""
     folder = tmp_path_factory.mktemp("table_cells")
     paths = {"table1": cells, **{name: [] for name in ("table2", "table3", "table4")}}
     for name in ("table2", "table3", "table4"):

@@ -70,7 +70,7 @@ class Known:
     chosen: Sequence[int]
 
     def chosen_demonstrations(self) -> list[Query]:
-        """Return a demonstration a row."""
+        """Return a demonstration per row."""
         return [self.demonstrations[index] for index in self.chosen]
 
     def slots(self, layers: Sequence[int]) -> dict[int, Tensor]:
@@ -101,7 +101,7 @@ class Admission:
 
     @torch.no_grad()
     def run(self, cases: Sequence[EditCase], answers: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return scores, one row a case and condition, and `readout_table` over the cases of both parts.
+        """Return scores, one row per case and condition, and `readout_table` over the cases of both parts.
 
         Args:
             cases: cases that the backbone was not taught, of all tasks; `parts_of` says which are used for what.

@@ -84,7 +84,7 @@ def answer_scores(backbone: Backbone, hidden: Tensor, batch: Batch) -> list[Scor
 
     Returns:
         A row each: `token`, the share of answer tokens right; `exact`, 1 if all are; `log_probability`, the mean over
-        the answer [nats a token].
+        the answer [nats per token].
     """
     where = batch.targets != IGNORED
     logits, targets = backbone.decoder.logits(backbone.decoder.finish(hidden[where])), batch.targets[where]

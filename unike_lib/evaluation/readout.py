@@ -51,7 +51,7 @@ def readout_table(
     shift: LatentShift,
     answers: Sequence[str],
 ) -> pd.DataFrame:
-    """Return one row a layer: shares of variance, and the answer read from h_pos.
+    """Return one row per layer: shares of variance, and the answer read from h_pos.
 
     Args:
         backbone: the unedited model.

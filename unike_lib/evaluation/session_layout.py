@@ -18,7 +18,7 @@ def session_cases(tasks: Sequence[Sequence[EditCase]], k: int, edits: int | None
 
     Args:
         tasks: the cases of each task.
-        k: edits a session.
+        k: edits per session.
         edits: most edits in all; None: no limit.
         seed: of the order within sessions.
 
@@ -47,7 +47,7 @@ def shard_cases(
 ) -> tuple[dict[int, Sequence[EditCase]], int]:
     """Return the cases of one shard by K, and how many cases lie before them.
 
-    Shards are runs of whole sessions of every K, as equal as can be, whatever the sessions a batch. Where shards are
+    Shards are runs of whole sessions of every K, as equal as can be, whatever the sessions per batch. Where shards are
     more than such runs, some are empty, but never the first.
 
     Args:

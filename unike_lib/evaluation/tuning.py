@@ -38,10 +38,10 @@ def search(
     trials: Sequence[dict[str, Any]],
     settings: EvaluationConfig,
 ) -> pd.DataFrame:
-    """Try settings on each task's development edits, with one editor a trial.
+    """Try settings on each task's development edits, with one editor per trial.
 
     Returns:
-        One row a task and trial: its settings, the mean token scores, failed edits, the objective, seconds an edit.
+        One row per task and trial: its settings, the mean token scores, failed edits, the objective, seconds per edit.
     """
     rows = []
     with backbone.cache.remembering():  # every trial asks the same questions

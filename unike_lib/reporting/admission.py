@@ -87,9 +87,9 @@ def write_admission(
     """Write what the admission tests of all backbones say.
 
     Args:
-        scores: a file a backbone, one row a case and condition.
-        readouts: a CSV a backbone, one row a layer.
-        outputs: `csv`, `readout`, `markdown` -> path; `windows` -> a CSV path a backbone, in the order of `scores`.
+        scores: a file per backbone, one row per case and condition.
+        readouts: a CSV per backbone, one row per layer.
+        outputs: `csv`, `readout`, `markdown` -> path; `windows` -> a CSV path per backbone, in the order of `scores`.
         statistics: confidence.
 
     Raises:
@@ -114,9 +114,9 @@ def _read_scores(path: Path) -> pd.DataFrame:
 
 
 def summarise(scores: pd.DataFrame, statistics: StatisticsConfig) -> pd.DataFrame:
-    """Return one row a task (and all of them together) and condition of one backbone.
+    """Return one row per task (and all of them together) and condition of one backbone.
 
-    Columns: backbone, task, the condition; `items`, `clusters`; `token`, `exact` [percent], `log_probability` [nats a
+    Columns: backbone, task, the condition; `items`, `clusters`; `token`, `exact` [percent], `log_probability` [nats per
     token]; `gain`, its mean paired difference from no memory; `reference`, and `difference` from it; both with
     intervals X_low, X_high at `confidence`; `above`: both intervals lie above zero.
     """
@@ -198,7 +198,7 @@ def read_verdicts(scores: Sequence[Path], statistics: StatisticsConfig) -> dict[
     """Return each backbone's verdict, as `write_admission` does, from the scores of the two tests alone.
 
     Args:
-        scores: a file a backbone, as for `write_admission`.
+        scores: a file per backbone, as for `write_admission`.
         statistics: confidence.
 
     Raises:

@@ -49,7 +49,7 @@ def average_of_cells(cells: pd.DataFrame) -> pd.DataFrame:
     """Return each method's three aims, averaged over its cells with equal weight.
 
     Args:
-        cells: one row a cell, with the columns `method` and rel, t_gen, m_gen, t_loc, m_loc.
+        cells: one row per cell, with the columns `method` and rel, t_gen, m_gen, t_loc, m_loc.
     """
     aims = {aim: cells[list(kinds)].mean(axis=1) for aim, kinds in THREE_AIMS.items()}
     return cells[["method"]].assign(**aims).groupby("method", sort=False).mean().reset_index()

@@ -1,6 +1,6 @@
 """Which of the paper's claims hold in our tables, and where our order of methods differs from the paper's, in words.
 
-All functions read tables as `write_table` writes them: one row a backbone, task, `k` (edits a session) and method,
+All functions read tables as `write_table` writes them: one row per backbone, task, `k` (edits per session) and method,
 with rel .. m_loc in percent, their ends X_low and X_high, the paper's numbers paper_X, and `admitted`: whether the row
 says anything about its method. Rows that do not are left out of what is said of methods.
 

@@ -25,7 +25,7 @@ def aim_gap(scores: EditScores, confidence: float) -> dict[str, float]:
 def paired_differences(
     scores: Mapping[Any, EditScores], pair: tuple[str, str], statistics: StatisticsConfig
 ) -> pd.DataFrame:
-    """Return mean differences between two methods on the same edits, in points: one row a backbone, task and K.
+    """Return mean differences between two methods on the same edits, in points: one row per backbone, task and K.
 
     Args:
         scores: (backbone, task, K, method) -> scores of the five metrics; `load_records` checks that methods share

@@ -51,7 +51,7 @@ def draw_forgetting(
 
 
 def forgetting(records: pd.DataFrame, statistics: StatisticsConfig) -> pd.DataFrame:
-    """Return one row a cell, criterion and range of edits since the item's own: none, then a few together (`BIN`).
+    """Return one row per cell, criterion and range of edits since the item's own: none, then a few together (`BIN`).
 
     An item at position p of a session of n edits (the last session may be shorter than K) has n - 1 - p edits since.
 

@@ -1,7 +1,7 @@
 """Reading records: the rows that the edits wrote, checked, as one data frame.
 
 A record is one row a (session, position, case, probe kind) with every criterion side by side; a *cell* is all records
-of one backbone, task and method (and of one K, the edits a session, where a table has several).
+of one backbone, task and method (and of one K, the edits per session, where a table has several).
 """
 
 from collections.abc import Sequence

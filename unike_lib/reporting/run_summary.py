@@ -65,7 +65,7 @@ def run_times(folder: Path) -> pd.DataFrame:
         folder: of the benchmark files.
 
     Returns:
-        One row a rule, longest first: `rule`, `jobs`, `seconds` (sum), `longest` (s), `memory` (most of a job, MB).
+        One row per rule, longest first: `rule`, `jobs`, `seconds` (sum), `longest` (s), `memory` (most of a job, MB).
     """
     jobs = job_times(folder)
     if not jobs:

@@ -70,7 +70,7 @@ class EditScores:
 
 
 def edit_scores(records: pd.DataFrame, criterion: str | Criterion, columns: Columns = FIVE_METRICS) -> EditScores:
-    """Gather the records of one cell into scores an edit: its mean over seeds.
+    """Gather the records of one cell into scores per edit: its mean over seeds.
 
     Clusters are the facts of an edit, or its session when sessions hold several edits (those share their edits).
     Sessions hold the same edits with every seed.
@@ -120,7 +120,7 @@ def score_table(
     columns: Columns = FIVE_METRICS,
     keys: Sequence[str] = CELL,
 ) -> pd.DataFrame:
-    """Return mean scores in percent: one row a backbone, task and method (and any further key).
+    """Return mean scores in percent: one row per backbone, task and method (and any further key).
 
     Args:
         records: from `load_records`.

@@ -30,7 +30,7 @@ def sweep_table(
         statistics: confidence.
 
     Returns:
-        One row a backbone, task, method and point: `field`, `value`, the counts of
+        One row per backbone, task, method and point: `field`, `value`, the counts of
         `summarise_scores`, and for each aim (reliability, generality, locality) X, X_low, X_high. Intervals of
         differences are paired, edit by edit.
 
