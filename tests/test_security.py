@@ -33,7 +33,13 @@ NAMES = {"eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load
 CALLED = {"read_pickle", "to_pickle", "hf_hub_download", "snapshot_download", "load_url"}
 DOWNLOADS = "unike_lib/embedded/training/smol_wheel.py"
 # pip; nvidia-smi; and the benchmarks, which start Python.
-STARTS_PROGRAMS = {DOWNLOADS, "unike_lib/gpu_slot.py", "bench/pipeline.py", "bench/start_up.py"}
+STARTS_PROGRAMS = {
+    DOWNLOADS,
+    "unike_lib/gpu_slot.py",
+    "bench/pipeline.py",
+    "bench/start_up.py",
+    "tools/run_examples.py",
+}
 
 
 def faults(text):
