@@ -1,7 +1,9 @@
 # The tables of the configuration, from records.
 
 # Criterion -> what the names of its files end in.
-ENDINGS = {each.name: "" if each.name == "token" else f"_{each.name}" for each in find_criteria(CONFIG.evaluation.criteria)}
+ENDINGS = {
+    each.name: "" if each.name == "token" else f"_{each.name}" for each in find_criteria(CONFIG.evaluation.criteria)
+}
 
 
 def table_files(name, caption):
