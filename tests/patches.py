@@ -1,6 +1,6 @@
 """Patches by what they hold, for tests: made of some content, and the content of some."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.fine_tune.weight_changes import WeightChanges
@@ -9,6 +9,15 @@ from unike_lib.methods.serac.counterfactual import CounterfactualMix
 from unike_lib.methods.shared.low_rank import LowRankChanges
 from unike_lib.methods.shared.neurons import ExtraNeurons
 from unike_lib.methods.unike.latent_shift import LatentShift
+from unike_lib.methods.unike.settings import UnikeMethod
+
+
+def latent_shift(memory, encoders, top_k=40, **settings):
+    """A shift with UniKE's readings where a test names no other."""
+    plain = UnikeMethod(method="unike")
+    names = [field.name for field in fields(LatentShift) if field.name in UnikeMethod.model_fields]
+    readings = {name: getattr(plain, name) for name in names} | {"attention_kind": plain.attention, "alpha_scale": 1.0}
+    return LatentShift(memory, encoders, **(readings | {"top_k": top_k} | settings))
 
 
 def patch_of(sessions, neurons=None, changes=None, shift=None, slots=None, **others):

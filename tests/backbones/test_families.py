@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from patches import patch_of
+from patches import latent_shift, patch_of
 from safetensors.torch import load_file, save_file
 from tiny_families import LAYERS, SIDE, image_mark, picture, tiny_family
 
@@ -23,7 +23,6 @@ from unike_lib.evaluation.context_visibility import SEPARATOR, behind, run_visib
 from unike_lib.family import families
 from unike_lib.knowledge.memory import Memory
 from unike_lib.methods.shared.neurons import Neurons
-from unike_lib.methods.unike.latent_shift import LatentShift
 from unike_lib.types import InputError, Query
 
 QUERIES = [
@@ -128,7 +127,7 @@ def test_any_text_has_the_token_ids_of_their_processor(tiny, style, prompt, answ
 @torch.no_grad()
 def test_the_unedited_model_writes_what_its_own_full_passes_say(tiny):
     """Written behind kept keys and values, where pictures on a grid take fewer positions than tokens."""
-    answers = generate(tiny.backbone, QUERIES, [[], [], [5, 6], []], max_new_tokens=4)
+    answers = generate(tiny.backbone, QUERIES, [[], [], [5, 6], []], None, max_new_tokens=4)
     for query, answer in zip(QUERIES, answers, strict=True):
         ids = their_inputs(tiny, replace(query, answer=None))
         for token in answer:
@@ -179,7 +178,7 @@ def test_neurons_and_a_latent_shift_equal_hooks_on_their_modules(tiny):
     new = {"keys": draw(1, 16, 3), "key_bias": draw(1, 3, seed=1), "values": draw(1, 3, 16, seed=2)}
     neurons = Neurons(**new, up=draw(1, 16, 3, seed=3), up_bias=draw(1, 3, seed=4))
     slots = draw(5, 16, seed=5)
-    shift = LatentShift(Memory({layer.index: slots}, {layer.index: slots}), {}, top_k=5, alpha=alpha)
+    shift = latent_shift(Memory({layer.index: slots}, {layer.index: slots}), {}, top_k=5, alpha=alpha)
     edited = backbone.forward(
         backbone.run_below(backbone.encode(QUERIES)), patch_of(1, {layer.index: neurons}, shift=shift)
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from patches import patch_of
+from patches import latent_shift, patch_of
 from tiny_models import QUERIES, VOCABULARY, WIDTH
 
 from unike_lib.backbones.batch import Batch
@@ -14,7 +14,6 @@ from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.memory import Memory
 from unike_lib.methods.serac.counterfactual import CounterfactualMix
 from unike_lib.methods.shared.neurons import Neurons
-from unike_lib.methods.unike.latent_shift import LatentShift
 
 
 @pytest.mark.parametrize("everywhere", [False, True, [True, False, False, True]])
@@ -66,7 +65,7 @@ def test_alphas_are_means_over_the_shifted_layers(backbone, keep):
     layers = backbone.layers
     entries = {layer: torch.randn(7, WIDTH) for layer in layers}
     encoders = {layer: Encoder(WIDTH, 8, WIDTH, 2).requires_grad_(False) for layer in layers}
-    patch, trace = patch_of(1, shift=LatentShift(Memory(entries, entries), encoders, top_k=3)), Trace()
+    patch, trace = patch_of(1, shift=latent_shift(Memory(entries, entries), encoders, top_k=3)), Trace()
     backbone.forward(backbone.run_below(backbone.encode(QUERIES)), patch, trace=trace)
     for row, alpha in enumerate(answer_logits(backbone, QUERIES, patch, keep=keep).notes["alpha"].tolist()):
         by_layer = [float(trace.notes["alpha"][layer][row]) for layer in layers]
@@ -90,7 +89,7 @@ class Listener:
 
 def test_a_second_model_reads_questions_without_the_contexts_of_the_first(backbone):
     listener = Listener()
-    route = CounterfactualMix(listener, ((QUERIES[0],), (QUERIES[1],)))
+    route = CounterfactualMix(listener, ((QUERIES[0],), (QUERIES[1],)), "soft", "all")
     answer_logits(backbone, QUERIES, patch_of(2, contexts=("red owl ", "on the left "), stored=route))
     assert listener.asked == QUERIES
 

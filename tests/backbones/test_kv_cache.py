@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from patches import patch_of
+from patches import latent_shift, patch_of
 from test_families import QUERIES as CHATS
 from tiny_families import tiny_family
 from tiny_models import QUERIES, WIDTH
@@ -10,7 +10,6 @@ from tiny_models import QUERIES, WIDTH
 from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
 from unike_lib.editing.patch import Part, Patch
 from unike_lib.knowledge.memory import Memory
-from unike_lib.methods.unike.latent_shift import LatentShift
 
 CLOSE = {"atol": 3e-5, "rtol": 1e-4}
 
@@ -47,7 +46,7 @@ def test_rows_that_go_on_keep_the_edit_that_they_began_with(backbone):
     """A shift of the attention outputs goes by what each row has read at its last prompt token."""
     draw = torch.Generator().manual_seed(0)
     entries = {layer: torch.randn(7, WIDTH, generator=draw) for layer in backbone.layers}
-    patch = patch_of(1, shift=LatentShift(Memory(entries, entries), {}, top_k=2, alpha=0.4))
+    patch = patch_of(1, shift=latent_shift(Memory(entries, entries), {}, top_k=2, alpha=0.4))
     batch, answers = backbone.encode(QUERIES, [[]] * 4), [[4, 5], [7, 8]]
     logits = written_behind(backbone, batch, [answers], [[1, 3]], patch)
     for place, row in enumerate([1, 3]):

@@ -102,7 +102,7 @@ def test_logits_equal_the_whole_model_after_its_own_processor(tiny):
 def test_the_unedited_model_writes_what_hugging_face_generates(tiny):
     """From the prompt alone, with their greedy search over kept keys and values; an end token ends both."""
     tiny.model.generation_config.eos_token_id = tiny.model.language_model.generation_config.eos_token_id = None
-    answers = generate(tiny.backbone, QUERIES, [[], [5], [5, 6], [], []], max_new_tokens=6)
+    answers = generate(tiny.backbone, QUERIES, [[], [5], [5, 6], [], []], None, max_new_tokens=6)
     for query, answer in zip(QUERIES, answers, strict=True):
         inputs = their_inputs(tiny, replace(query, answer=None))
         model = tiny.model if query.image else tiny.model.language_model

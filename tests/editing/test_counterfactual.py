@@ -41,7 +41,12 @@ class HandMade:
 
 def routed(scores, edits=EDITS, sessions=2, **say):
     router = HandMade(dict(zip((edit.prompt for edit in EDITS), scores, strict=True)))
-    return patch_of(sessions, stored=CounterfactualMix(router, ((edits[:1]), (edits[1:]))[:sessions], **say))
+    return patch_of(
+        sessions,
+        stored=CounterfactualMix(
+            router, ((edits[:1]), (edits[1:]))[:sessions], **({"mixture": "soft", "positions": "all"} | say)
+        ),
+    )
 
 
 def positions(replies):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from patches import changes_of, contexts_of, neurons_of, slots_of
+from patches import changes_of, contexts_of, latent_shift, neurons_of, slots_of
 from tiny_models import WIDTH
 from torch.nn.functional import cross_entropy
 
@@ -51,7 +51,7 @@ def unike(backbone, **settings):
     )
     encoders = {layer: layer_encoders(layer) for layer in LAYERS}
     states = {layer: torch.randn(9, WIDTH, generator=torch.Generator().manual_seed(9)) for layer in LAYERS}
-    shift = LatentShift(Memory(states, states), {l: e.semantic for l, e in encoders.items()}, top_k=4)  # noqa: E741
+    shift = latent_shift(Memory(states, states), {l: e.semantic for l, e in encoders.items()}, top_k=4)  # noqa: E741
     zetas = {l: zeta_and_map(e, method.zeta, l) for l, e in encoders.items() if method.zeta != "off"}  # noqa: E741
     return Unike(NeuronTrainer(backbone, method, ffn_inputs(), 0), method, shift if method.latent else None, zetas)
 

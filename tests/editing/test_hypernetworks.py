@@ -51,8 +51,8 @@ def shaken(network):
 
 
 EDITORS = {
-    "mend": lambda backbone: NetworkEditor(backbone, shaken(build_mend(backbone, MEND, 0))),
-    "ke": lambda backbone: NetworkEditor(backbone, shaken(build_ke(backbone, KE, 0))),
+    "mend": lambda backbone: NetworkEditor(backbone, shaken(build_mend(backbone, MEND, 0)), 1.0),
+    "ke": lambda backbone: NetworkEditor(backbone, shaken(build_ke(backbone, KE, 0)), 1.0),
 }
 
 
@@ -87,7 +87,7 @@ def test_factors_are_the_gradient_of_the_real_weights(family, make_backbone, cas
 def test_untrained_mend_is_a_gradient_step(family, make_backbone, cases):
     backbone = make_backbone(family)
     requests = [case.request for case in cases[:2]]
-    editor = NetworkEditor(backbone, build_mend(backbone, MEND, 0))
+    editor = NetworkEditor(backbone, build_mend(backbone, MEND, 0), 1.0)
     patch = editor.edit(requests, editor.start(2)).patch
     assert not changes_of(patch)
     for session, request in enumerate(requests):

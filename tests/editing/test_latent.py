@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 import torch
-from patches import patch_of
+from patches import latent_shift, patch_of
 from tiny_models import QUERIES, WIDTH
 from torch.nn.functional import cosine_similarity
 
@@ -15,7 +15,7 @@ from unike_lib.backbones.edit import PassContext, Trace
 from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.memory import Memory
 from unike_lib.methods.shared.neurons import Neurons
-from unike_lib.methods.unike.latent_shift import LatentShift, Slots
+from unike_lib.methods.unike.latent_shift import Slots
 
 ENTRIES = 9
 
@@ -29,7 +29,7 @@ def make_memory(layers=(2, 3, 4, 5)):
 def make_shift(**settings):
     torch.manual_seed(0)
     encoders = {layer: Encoder(WIDTH, 8, WIDTH, 2).requires_grad_(False) for layer in range(6)}
-    return LatentShift(make_memory(), encoders, **{"top_k": 4, **settings})
+    return latent_shift(make_memory(), encoders, **{"top_k": 4, **settings})
 
 
 def attend_by_hand(layer, query, slots):
@@ -181,7 +181,7 @@ def test_own_slots_equal_a_memory_that_holds_them(backbone):
         keys = shift.memory.keys(4)
         keys = torch.cat([keys, own.keys[session]])
         values = torch.cat([shift.memory.values[4], own.values[session]])
-        joined = LatentShift(Memory({4: keys}, {4: values}), shift.encoders, **settings)
+        joined = latent_shift(Memory({4: keys}, {4: values}), shift.encoders, **settings)
         rows = slice(4 * session, 4 * session + 4)
         expected = joined.attention(layer, inputs[rows], outputs[rows], PassContext(last[rows]))
         torch.testing.assert_close(shifted[rows], expected, atol=1e-5, rtol=0)

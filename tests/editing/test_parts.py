@@ -103,7 +103,7 @@ def every_part(backbone, family):
     patch = patch_of(
         3, {5: random_neurons(family, 2, 1, 3)}, dense(random_factors(backbone, 2, 2, 3)), settings["shift"]
     )
-    stored = CounterfactualMix(None, edits)
+    stored = CounterfactualMix(None, edits, "soft", "all")
     return patch.append(factors_part(backbone)).append(Contexts(("a ", "", "c d "))).append(stored)
 
 
@@ -144,7 +144,7 @@ def test_a_later_edit_leaves_layers_alone_that_it_does_not_touch(backbone, famil
 
 
 def test_a_patch_is_empty_as_long_as_its_parts_are(backbone, family):
-    assert Patch(2).empty and Patch(2, (Contexts(("", "")), CounterfactualMix(None, ((), ())))).empty
+    assert Patch(2).empty and Patch(2, (Contexts(("", "")), CounterfactualMix(None, ((), ()), "soft", "all"))).empty
     assert all(not Patch(3, (part,)).empty for part in every_part(backbone, family).parts)
 
 

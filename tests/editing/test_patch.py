@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from patches import factors_of, neurons_of, patch_of, with_slots
+from patches import factors_of, latent_shift, neurons_of, patch_of, with_slots
 from tiny_models import QUERIES, WIDTH
 from torch import nn
 
@@ -167,7 +167,7 @@ def test_save_and_load(tmp_path, backbone, family):
     name = layer.names.ffn_matrices[1]
     change = torch.randn(SESSIONS, *layer.part(name).weight.shape)
     states = {4: torch.randn(6, WIDTH)}
-    shift = LatentShift(Memory(states, states), {}, alpha=0.4)
+    shift = latent_shift(Memory(states, states), {}, alpha=0.4)
     live = torch.tensor([[True, False], [True, True]])
     slots = {4: Slots(*(torch.randn(SESSIONS, 2, WIDTH) for _ in range(2)), live)}
     patch = patch_of(SESSIONS, {4: random_neurons(family, 2)}, {5: {name: change}}, shift, slots)
@@ -221,7 +221,7 @@ def shifted(backbone, **settings):
     memory = Memory(*({layer: draw(9, WIDTH) for layer in (3, 5)} for _ in range(2)))
     encoders = {layer: torch.nn.Linear(WIDTH, WIDTH) for layer in (3, 5)}
     slots = {3: Slots(draw(SESSIONS, 2, WIDTH), draw(SESSIONS, 2, WIDTH))}
-    return {"shift": LatentShift(memory, encoders, 4, rotate_memory=True, **settings), "slots": slots}
+    return {"shift": latent_shift(memory, encoders, 4, rotate_memory=True, **settings), "slots": slots}
 
 
 @pytest.mark.parametrize(

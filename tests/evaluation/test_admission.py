@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from patches import latent_shift
 from tiny_models import make_case
 
 from unike_lib.config.evaluation import AdmissionConfig
@@ -14,7 +15,6 @@ from unike_lib.evaluation.context_visibility import answer_scores, behind, run_v
 from unike_lib.evaluation.oracle_memory import OwnSlots, demonstration_states, run_shifted, states_entering
 from unike_lib.evaluation.readout import decode_answers, variance_share
 from unike_lib.knowledge.memory import Memory
-from unike_lib.methods.unike.latent_shift import LatentShift
 from unike_lib.types import EditCase, InputError, Query
 
 DEMONSTRATIONS = [Query("image-1", "name it", "hot dog"), Query(None, "what is a cat ?", "red")]
@@ -107,7 +107,7 @@ def test_own_slots_equal_a_memory_made_for_each_row(backbone, cases, pooled):
     stored = demonstration_states(backbone, [case.probes[1].query for case in cases], "last")
     own = {layer: stored[layer] for layer in backbone.layers}
     batch = backbone.encode(queries)
-    shift = LatentShift(OwnSlots(own, pool if pooled else None), {}, top_k=4, alpha=0.5)
+    shift = latent_shift(OwnSlots(own, pool if pooled else None), {}, top_k=4, alpha=0.5)
     entering = states_entering(backbone, batch, [backbone.layers[0]])
     shifted = run_shifted(backbone, entering, batch, shift)
     for row, length in enumerate(batch.lengths.tolist()):
@@ -146,7 +146,7 @@ PARTS = {"verdict": [0, 2, 4], "scan": [1, 3]}  # of the five cases, which share
 def run(backbone, cases, rows=16):
     """The method's own alpha, scale and convention are none of the tests'."""
     memory = pool_memory(backbone)
-    shift = LatentShift(memory, {}, top_k=3, alpha=0.9, alpha_scale=0.2, alpha_convention="printed")
+    shift = latent_shift(memory, {}, top_k=3, alpha=0.9, alpha_scale=0.2, alpha_convention="printed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(admission, "ROWS", rows)
         return Admission(backbone, shift, "last", SETTINGS).run(cases, ["hot dog"] * len(memory))
@@ -190,7 +190,7 @@ def test_scores_are_those_of_each_case_asked_alone(backbone, cases):
                 stored = demonstration_states(backbone, [demonstration], "last")
                 slots = OwnSlots({layer: stored[layer] for layer in range(2, 6)})
                 test = ("latent", "edited") if part == "verdict" else ("window", "2-5")
-                hidden = run_shifted(backbone, entering, alone, LatentShift(slots, {}, top_k=1, alpha=ALPHA))
+                hidden = run_shifted(backbone, entering, alone, latent_shift(slots, {}, top_k=1, alpha=ALPHA))
                 expected[memory, *test, ALPHA] = answer_scores(backbone, hidden, alone)
                 if part == "verdict":
                     expected[memory, *test, 0.0] = expected["none", "none", "none", 0.0]

@@ -367,7 +367,7 @@ def _greedy(backbone, case):
     from unike_lib.backbones.generate import generate
 
     query = make_case(9).request.query
-    return generate(backbone, [query], [[]], max_new_tokens=5)[0]
+    return generate(backbone, [query], [[]], None, max_new_tokens=5)[0]
 
 
 def test_search_reports_every_trial_with_its_objective(backbone, cases, scores_of, before_of):

@@ -56,7 +56,7 @@ def test_answers_that_do_not_end_are_neither_triplets_nor_wrong(backbone, cases,
 
 
 def test_triplets_are_the_wrong_answers_with_the_truth(tmp_path, backbone, cases):
-    own = backbone.text(generate(backbone, [cases[0].request.query], [[]])[0])
+    own = backbone.text(generate(backbone, [cases[0].request.query], [[]], None, 16)[0])
     right = EditCase(EditRequest("right", "vqa", "image-0", "what is this ?", own), (), ("f",))
     triplets = collect_triplets(backbone, [*cases, right], 100, 16, 0)
     write_triplets(triplets, tmp_path / "t.parquet", "mark")

@@ -17,8 +17,8 @@ def generate(
     backbone: Backbone,
     queries: Sequence[Query],
     drafts: Sequence[Sequence[int]],
-    patch: SessionEdit | None = None,
-    max_new_tokens: int = 16,
+    patch: SessionEdit | None,
+    max_new_tokens: int,
     asked: AnswerLogits | None = None,
 ) -> list[list[int]]:
     """Return the greedy answers as token ids, without the stop token.

@@ -176,7 +176,7 @@ def test_no_locality_probe_is_asked_in_two_splits(records):
 
 def test_text_only_facts_belong_to_one_split_each():
     for concepts, least in ((160, 20), (12, 1)):
-        world = invent_world(load_drawings(concepts).concepts, 0)
+        world = invent_world(load_drawings(concepts, 0).concepts, 0)
         for relation in ("kind", "capital", "symbol"):
             parts = [
                 {fact.name for fact in world.text_of(split, relation)} for split in ("pool", "method", "dev", "eval")

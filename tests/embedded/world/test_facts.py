@@ -26,7 +26,7 @@ CONCEPTS = 160  # the default of the benchmark
 
 @pytest.fixture(scope="module")
 def world():
-    return invent_world(load_drawings(CONCEPTS).concepts, seed=0)
+    return invent_world(load_drawings(CONCEPTS, 0).concepts, seed=0)
 
 
 def test_full_size_gives_the_edits_that_the_tables_need(world):
@@ -55,7 +55,7 @@ def test_made_up_answers_cannot_be_guessed_and_people_are_unique(world):
 
 
 def test_splits_depend_on_the_seed_only(world):
-    concepts = load_drawings(CONCEPTS).concepts
+    concepts = load_drawings(CONCEPTS, 0).concepts
     assert invent_world(concepts, seed=0).facts == world.facts
     other = invent_world(concepts, seed=1).facts
     assert sum(other[key].split != fact.split for key, fact in world.facts.items()) > 250
@@ -101,7 +101,7 @@ def test_packaged_drawings_are_complete_licensed_and_small():
 
 
 def test_a_choice_of_drawings_keeps_concept_and_picture_together():
-    every, few = load_drawings(), load_drawings(20, seed=5)
+    every, few = load_drawings(None, 0), load_drawings(20, seed=5)
     place = {concept.name: index for index, concept in enumerate(every.concepts)}
     assert len(few.concepts) == 20
     assert [c.name for c in few.concepts] != [c.name for c in load_drawings(20, seed=6).concepts]
@@ -111,4 +111,4 @@ def test_a_choice_of_drawings_keeps_concept_and_picture_together():
     assert few.image(0, "noto").mode == "RGBA"
     assert few.image(0, "noto").size == (72, 72)
     with pytest.raises(InputError, match="expected 1 to 160"):
-        load_drawings(0)
+        load_drawings(0, 0)

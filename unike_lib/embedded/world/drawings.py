@@ -41,7 +41,7 @@ class Drawings:
         return Image.open(io.BytesIO(self.pngs[concept, artist])).convert("RGBA")
 
 
-def load_drawings(count: int | None = None, seed: int = 0) -> Drawings:
+def load_drawings(count: int | None, seed: int) -> Drawings:
     """Load the packaged drawings; with `count`, a seeded choice of that many concepts, in the order of the file.
 
     Raises:

@@ -174,4 +174,4 @@ def train(
         InputError: a loss is not finite, or the backbone's edited layers start after those of the method.
     """
     network, split = build_ke(backbone, settings, seed), Split(cases, dev)
-    return fit(NetworkEditor(backbone, network), KeRecipe(network, backbone, settings), split, settings, seed)
+    return fit(NetworkEditor(backbone, network, 1.0), KeRecipe(network, backbone, settings), split, settings, seed)

@@ -227,4 +227,4 @@ def train(
 
     with backbone.cache.remembering(False):  # each edit is asked once
         network.measure(gradients())
-    return fit(NetworkEditor(backbone, network), MendRecipe(network, backbone, settings), split, settings, seed)
+    return fit(NetworkEditor(backbone, network, 1.0), MendRecipe(network, backbone, settings), split, settings, seed)

@@ -68,8 +68,8 @@ class CounterfactualMix(Part):
 
     router: Router
     edits: tuple[tuple[Query, ...], ...]
-    mixture: Mixture = "soft"
-    positions: Positions = "all"
+    mixture: Mixture
+    positions: Positions
 
     @property
     def empty(self) -> bool:

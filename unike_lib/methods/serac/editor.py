@@ -134,9 +134,9 @@ class SeracModels:
     scope_encoder: ScopeEncoder
     counterfactual: CounterfactualModel
     leak_answer: bool
-    radius: float = 1.0
-    mixture: Mixture = "soft"
-    positions: Positions = "all"
+    radius: float
+    mixture: Mixture
+    positions: Positions
 
     @classmethod
     def untrained(cls, backbone: Backbone, settings: SeracMethod) -> "SeracModels":

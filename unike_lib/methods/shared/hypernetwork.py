@@ -118,7 +118,7 @@ class NetworkEditor:
 
     backbone: Backbone
     network: EditNetwork
-    strength: float = 1.0
+    strength: float
 
     def start(self, sessions: int) -> Patch:
         """Return the identity."""

@@ -59,15 +59,15 @@ class LatentShift(Part):
 
     memory: Memory
     encoders: Mapping[int, Encoder]
-    top_k: int = 40
-    alpha: Literal["dynamic", "scoped"] | float = "dynamic"
-    alpha_scale: float = 1.0
-    alpha_convention: Literal["text", "printed"] = "text"
-    alpha_operands: Literal["mixture", "attention_outputs"] = "mixture"
-    attention_kind: Literal["projected", "raw"] = "projected"
-    rotate_memory: bool = False
-    retrieval_temperature: float | None = None
-    scope_neurons: bool = False
+    top_k: int
+    alpha: Literal["dynamic", "scoped"] | float
+    alpha_scale: float
+    alpha_convention: Literal["text", "printed"]
+    alpha_operands: Literal["mixture", "attention_outputs"]
+    attention_kind: Literal["projected", "raw"]
+    rotate_memory: bool
+    retrieval_temperature: float | None
+    scope_neurons: bool
     own: Mapping[int, Slots] = field(default_factory=dict)
 
     @property
