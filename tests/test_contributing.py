@@ -1,4 +1,4 @@
-"""The lists of CONTRIBUTING.md are true: what they name is enough, in a copy of the library that has nothing else new."""
+"""The lists of CONTRIBUTING.md are true: what they name is enough, in a copy of the library with nothing else new."""
 
 import json
 import re
