@@ -23,7 +23,7 @@ from unike_lib.evaluation.admission_parts import SCAN, VERDICT, parts_of
 from unike_lib.evaluation.context_visibility import Score, answer_scores, behind, run_visible
 from unike_lib.evaluation.oracle_memory import OwnSlots, demonstration_states, run_shifted, states_entering
 from unike_lib.evaluation.readout import readout_table
-from unike_lib.knowledge.memory import Memory
+from unike_lib.knowledge.memory import Searched
 from unike_lib.methods.unike.latent_shift import LatentShift
 from unike_lib.types import EditCase, InputError, Query
 
@@ -156,7 +156,7 @@ class Admission:
             for layers, hidden in run_visible(self.backbone.decoder, batch, context, visible):
                 yield Condition("context", name, layers), answer_scores(self.backbone, hidden, batch)
 
-    def _latent_conditions(self, pair: tuple[Known, Known]) -> Iterator[tuple[Condition, Memory]]:
+    def _latent_conditions(self, pair: tuple[Known, Known]) -> Iterator[tuple[Condition, Searched]]:
         pool, (same, other) = self.shift.memory, pair
         memories = {
             "same fact": OwnSlots(same.slots(pool.layers)),
@@ -168,7 +168,7 @@ class Admission:
             for alpha in self.settings.alphas:
                 yield Condition("latent", name, "edited", alpha), memory
 
-    def _windows(self, pair: tuple[Known, Known]) -> Iterator[tuple[Condition, Memory]]:
+    def _windows(self, pair: tuple[Known, Known]) -> Iterator[tuple[Condition, Searched]]:
         windows = window_layers(len(self.backbone.decoder.layers), self.settings.window_step)
         for window, layers in windows.items():
             for name, known in zip(("same fact", "other fact"), pair, strict=True):

@@ -10,13 +10,13 @@ from unike_lib.backbones.batch import Batch
 from unike_lib.backbones.edit import Trace
 from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.extraction import states_of_answers
-from unike_lib.knowledge.memory import Memory
+from unike_lib.knowledge.memory import Searched
 from unike_lib.knowledge.states import VALUE_COLUMNS
 from unike_lib.methods.unike.latent_shift import LatentShift
 from unike_lib.types import Query
 
 
-class OwnSlots(Memory):
+class OwnSlots:
     """A memory for one batch: each row finds its own slot, then the best k - 1 of a pool if there is one.
 
     Args:
@@ -24,7 +24,7 @@ class OwnSlots(Memory):
         pool: searched for the other k - 1.
     """
 
-    def __init__(self, own: Mapping[int, Tensor], pool: Memory | None = None) -> None:
+    def __init__(self, own: Mapping[int, Tensor], pool: Searched | None = None) -> None:
         self.layers = tuple(sorted(own))
         self._pool = pool
         self.values = {

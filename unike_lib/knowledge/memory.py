@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,19 @@ from unike_lib.knowledge.encoders import Encoder, layers_in
 from unike_lib.knowledge.flat_index import flat_index
 from unike_lib.knowledge.states import VALUE_COLUMNS, read_states
 from unike_lib.types import InputError
+
+
+class Searched(Protocol):
+    """What a latent shift reads of a memory: values by layer, and the slots that a query finds."""
+
+    layers: tuple[int, ...]
+    values: dict[int, Tensor]
+
+    def __len__(self) -> int:
+        """Return the number of slots."""
+
+    def search(self, layer: int, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return ids and cosines [row, k] of the slots for each query [row, d], best first."""
 
 
 class Memory:

@@ -93,10 +93,11 @@ def cell_page(
         notes: sentences about the benchmark.
     """
     verdicts = {backbone: verdicts[backbone] for backbone in run.entry.backbones}
+    by_name = {each.name: each for each in find_criteria(run.criteria)}
 
     def blocks(criterion: str, table: pd.DataFrame) -> Iterator[str]:
         for _, block in table.groupby(["backbone", "k"], sort=False):
-            yield _block(block, criterion in MAIN, verdicts, run)
+            yield _block(block, by_name[criterion], verdicts, run)
 
     head = [*_introduction(run), *notes, POINTER, _counts(tables["token"], run.seeds)]
     end = [*_differences(differences, run), *departure_note(run)]
@@ -115,11 +116,12 @@ def _introduction(run: TableParts) -> list[str]:
     return parts
 
 
-def _block(table: pd.DataFrame, paper: bool, verdicts: Mapping[str, Verdict], run: TableParts) -> str:
+def _block(table: pd.DataFrame, criterion: Criterion, verdicts: Mapping[str, Verdict], run: TableParts) -> str:
     """Return the block of a backbone and K, as in the paper: a row per method, tasks side by side.
 
-    `paper` adds the paper's rows.
+    By the criteria `MAIN`, with the paper's rows; scores that are no percent have a digit more.
     """
+    paper, digits = criterion.name in MAIN, 1 if criterion.percent else 2
     backbone, k = str(table["backbone"].iloc[0]), int(table["k"].iloc[0])
     tasks = list(dict.fromkeys(table["task"]))
     further = {str(name).removesuffix("_edits") for name in table if str(name).endswith("_edits")}
@@ -133,7 +135,9 @@ def _block(table: pd.DataFrame, paper: bool, verdicts: Mapping[str, Verdict], ru
     for method, doubt in doubts.items():
         of_task = [rows[backbone, task, k, method] for task in tasks]
         mark = f" *(not admitted: {doubt})*" if doubt else ""
-        lines.append([run.titles[method] + mark, *(cell(row, kind) for row in of_task for kind in kinds)])
+        lines.append(
+            [run.titles[method] + mark, *(cell(row, kind, digits=digits) for row in of_task for kind in kinds)]
+        )
         if paper and all(pd.notna(row.get("paper_rel")) for row in of_task):
             printed = [row.get(f"paper_{kind}") for row in of_task for kind in kinds]
             numbers = ["-" if number is None else f"*{number:.1f}*" for number in printed]

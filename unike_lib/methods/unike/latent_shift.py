@@ -12,7 +12,7 @@ from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext, Rotation
 from unike_lib.editing.patch import Part
 from unike_lib.knowledge.encoders import Encoder
-from unike_lib.knowledge.memory import Memory
+from unike_lib.knowledge.memory import Searched
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class LatentShift(Part):
 
     Reading: alpha = max(0, cos(Enc_sem(m), s_last)), where m is the head-averaged attention-weighted mixture of the
     retrieved h_pos at the last prompt token (the space Enc_sem was trained on); one scalar per row and layer, for all
-    tokens of the row. The other readings are the fields' other values; methods.UnikeMethod says what each means.
+    tokens of the row. The other readings are the fields' other values; `UnikeMethod` says what each means.
 
     own: layer -> entries that each session has besides the memory's, which all share.
     """
 
-    memory: Memory
+    memory: Searched
     encoders: Mapping[int, Encoder]
     top_k: int
     alpha: Literal["dynamic", "scoped"] | float
