@@ -171,7 +171,7 @@ def test_behind_long_contexts_sessions_are_edited_in_parts(backbone, cases, monk
     editor = replace(unike(backbone, steps=1, **scoped), ike=told)
     found = []
     for tokens in (10_000, 1):
-        monkeypatch.setattr("unike_lib.methods.unike.editor.MOST_TOKENS", tokens)
+        monkeypatch.setattr("unike_lib.methods.unike.editor.TOKENS_PER_STEP", tokens)
         first = edited(editor, [case.request for case in cases[:3]])
         found.append(editor.edit([case.request for case in cases[1:4]], first.patch))
     whole, parts = found

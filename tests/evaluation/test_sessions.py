@@ -433,7 +433,7 @@ def test_passes_are_cut_by_tokens_too_and_scores_stay(backbone, cases, monkeypat
     whole = scores_of(told, cases, k, settings)
     rows, asked = [], backbone.encode
     monkeypatch.setattr(backbone, "encode", lambda queries, *more: rows.append(len(queries)) or asked(queries, *more))
-    monkeypatch.setattr("unike_lib.evaluation.sessions.MOST_TOKENS", tokens)
+    monkeypatch.setattr("unike_lib.evaluation.sessions.TOKENS_PER_PASS", tokens)
     before = before_of(cases, settings)
     del rows[:]
     cut = frame(run_edits(backbone, told, {k: cases}, before, settings))

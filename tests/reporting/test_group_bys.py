@@ -6,7 +6,7 @@ from made_up_records import make_records, with_tables
 
 from unike_lib.config.tables import TableConfig
 from unike_lib.reporting.paper_numbers import paper_table
-from unike_lib.reporting.tables import write_table
+from unike_lib.reporting.tables import write_result_table
 from unike_lib.table_parts import table_parts
 from unike_lib.types import PROBE_KINDS
 
@@ -46,9 +46,9 @@ def written(config, admission, tmp_path_factory):
         for number, (path, table) in enumerate(zip(paths[name], tables, strict=True)):
             (pd.concat([table, asked]) if name == "table1" and not number else table).to_parquet(path)
         files = {key: folder / f"{name}-{key}.csv" for key in ("token", "mmedit", "differences")}
-        write_table({name: paths[name]}, admission, files, table_parts(config, name))
+        write_result_table({name: paths[name]}, admission, files, table_parts(config, name))
     files = {key: folder / f"table5-{key}.csv" for key in ("token", "mmedit")}
-    write_table(paths, admission, files, table_parts(config, "table5"))
+    write_result_table(paths, admission, files, table_parts(config, "table5"))
     records = {name: pd.concat(tables).to_dict("records") for name, tables in frames.items()}
     return lambda name: pd.read_csv(folder / f"{name}.csv").to_dict("records"), records
 

@@ -10,7 +10,7 @@ from forked_snakemake import snakemake
 from made_up_records import make_records
 
 from unike_lib.config.run import load_config
-from unike_lib.reporting.tables import write_table
+from unike_lib.reporting.tables import write_result_table
 from unike_lib.table_parts import table_parts
 from unike_lib.types import InputError
 
@@ -51,7 +51,7 @@ def written(config, admission, tmp_path_factory):
     for name in ("three-edits", "both"):
         run = table_parts(config, name)
         files[name] = {key: folder / f"{name}_{key}" for key in ("token", "differences", "markdown")}
-        write_table({each: of_table[each] for each in run.tables}, admission, files[name], run)
+        write_result_table({each: of_table[each] for each in run.tables}, admission, files[name], run)
     return files
 
 
@@ -106,4 +106,4 @@ def test_an_edit_that_the_longest_sessions_lack_is_named(config, admission, tmp_
     with pytest.raises(
         InputError, match=r"k3-fine-tune\.parquet: case vqa-20, task vqa: edited with K = 3 and not with"
     ):
-        write_table(found, admission, {"token": tmp_path / "x"}, table_parts(config, "both"))
+        write_result_table(found, admission, {"token": tmp_path / "x"}, table_parts(config, "both"))

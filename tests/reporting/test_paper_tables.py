@@ -11,7 +11,7 @@ from unike_lib.reporting.departures import table_departures
 from unike_lib.reporting.paper_numbers import paper_cells
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table
-from unike_lib.reporting.tables import write_table
+from unike_lib.reporting.tables import write_result_table
 from unike_lib.table_parts import table_parts
 from unike_lib.types import PROBE_KINDS, InputError
 
@@ -28,8 +28,8 @@ def tables(table_cells, admission, config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
     paths = {name: outputs(folder, name) for name in ("table2", "table3", "table4", "table5")}
     for name in ("table2", "table3", "table4"):
-        write_table({name: table_cells[name]}, admission, paths[name], table_parts(config, name))
-    write_table(averaged(table_cells), admission, paths["table5"], table_parts(config, "table5"))
+        write_result_table({name: table_cells[name]}, admission, paths[name], table_parts(config, name))
+    write_result_table(averaged(table_cells), admission, paths["table5"], table_parts(config, "table5"))
     return paths
 
 
@@ -165,7 +165,9 @@ def test_sessions_of_all_lengths_count_together(save, config, admission, tmp_pat
     frames = {(k, m): make_records(("right", "vqa", m), edits=48, k=k) for k in rows.ks for m in rows.methods}
     paths = [save(frame, f"{k}-{method}") for (k, method), frame in frames.items()]
     alone = save(make_records(("right", "vqa", "unike")), "one")
-    write_table({"table1": [alone], "table2": paths}, admission, outputs(tmp_path, "t"), table_parts(small, "table5"))
+    write_result_table(
+        {"table1": [alone], "table2": paths}, admission, outputs(tmp_path, "t"), table_parts(small, "table5")
+    )
     row = pd.read_csv(tmp_path / "t_token.csv").set_index(["setting", "method"]).loc[("sequential", "unike")]
     cells = {key: aim_of(frame, "generality") for key, frame in frames.items()}
     # In both cells an edit's cluster is its session of eight; cases are numbered in the order of editing.
@@ -185,9 +187,9 @@ def test_a_missing_cell_of_table5_is_named(table_cells, config, admission, tmp_p
     run = table_parts(config, "table5")
     with pytest.raises(InputError, match="table2: no records of backbone right, task caption, k 20, method unike"):
         fewer = averaged(table_cells) | {"table2": table_cells["table2"][:-1]}
-        write_table(fewer, admission, outputs(tmp_path, "t"), run)
+        write_result_table(fewer, admission, outputs(tmp_path, "t"), run)
     with pytest.raises(InputError, match="table5: no output 'tokens'"):
-        write_table(averaged(table_cells), admission, {"tokens": tmp_path / "x"}, run)
+        write_result_table(averaged(table_cells), admission, {"tokens": tmp_path / "x"}, run)
 
 
 def test_table5_in_words(tables):
@@ -237,8 +239,8 @@ def test_the_note_of_a_table_says_what_departs_from_the_originals(table_cells, c
     update = {"methods": config.methods | {"unike": tuned, "fine-tune": original}, "evaluation": evaluation}
     changed = config.model_copy(update=update)
     out = {name: {"markdown": tmp_path / f"{name}.md"} for name in ("table1", "table5")}
-    write_table({"table1": table_cells["table1"]}, admission, out["table1"], table_parts(changed, "table1"))
-    write_table(averaged(table_cells), admission, out["table5"], table_parts(changed, "table5"))
+    write_result_table({"table1": table_cells["table1"]}, admission, out["table1"], table_parts(changed, "table1"))
+    write_result_table(averaged(table_cells), admission, out["table5"], table_parts(changed, "table5"))
     for name in out:
         text = out[name]["markdown"].read_text()
         assert "(*What departs from the originals*)" in text.split("## Criterion")[0]

@@ -13,7 +13,7 @@ from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.reporting.admission import summarise
 from unike_lib.reporting.html_tables import plain_table, shown_table
 from unike_lib.reporting.report import ReportSources, write_report
-from unike_lib.reporting.tables import write_table
+from unike_lib.reporting.tables import write_result_table
 from unike_lib.table_parts import report_parts, table_parts
 from unike_lib.types import InputError
 
@@ -64,7 +64,7 @@ def sources(table_cells, three, admission, tmp_path_factory):
     }
     for name, behind in (("table1", ["table1"]), ("table2", ["table2"]), ("table5", ["table1", "table2"])):
         records = {each: table_cells[each] for each in behind}
-        write_table(records, admission, outputs[name], table_parts(three, name))
+        write_result_table(records, admission, outputs[name], table_parts(three, name))
     row = {
         "backbone": "left",
         "task": "vqa",

@@ -19,7 +19,7 @@ from unike_lib.reporting.markdown import cell, markdown_table
 from unike_lib.reporting.paper_numbers import paper_table, short_title
 from unike_lib.reporting.records import ROW, load_records
 from unike_lib.reporting.scores import THREE_AIMS, score_table, scores_by_cell
-from unike_lib.reporting.tables import write_diagnostics, write_table
+from unike_lib.reporting.tables import write_diagnostics, write_result_table
 from unike_lib.table_parts import report_parts, table_parts
 from unike_lib.types import PROBE_KINDS, InputError
 
@@ -35,7 +35,7 @@ def outputs(folder):
 @pytest.fixture(scope="module")
 def table1(cells, config, admission, tmp_path_factory):
     paths = outputs(tmp_path_factory.mktemp("table1"))
-    write_table({"table1": cells}, admission, paths, table_parts(config, "table1"))
+    write_result_table({"table1": cells}, admission, paths, table_parts(config, "table1"))
     return paths
 
 
@@ -96,12 +96,12 @@ def test_table1_says_who_is_not_admitted(table1):
 
 def test_table1_needs_the_tests_of_its_backbones(cells, config, admission, tmp_path):
     with pytest.raises(InputError, match="no admission tests of backbone right"):
-        write_table({"table1": cells}, admission[:1], outputs(tmp_path), table_parts(config, "table1"))
+        write_result_table({"table1": cells}, admission[:1], outputs(tmp_path), table_parts(config, "table1"))
 
 
 def test_table1_does_not_depend_on_the_order_of_files_or_rows(cells, table1, config, admission, save, tmp_path):
     shuffled = [save(pd.read_parquet(path).sample(frac=1, random_state=1), path.stem) for path in cells]
-    write_table({"table1": shuffled[::-1]}, admission[::-1], outputs(tmp_path), table_parts(config, "table1"))
+    write_result_table({"table1": shuffled[::-1]}, admission[::-1], outputs(tmp_path), table_parts(config, "table1"))
     for name, path in outputs(tmp_path).items():
         assert path.read_bytes() == table1[name].read_bytes()
 
@@ -111,7 +111,7 @@ def test_a_variant_without_a_row_in_the_paper_stands_alone(config, admission, sa
     methods = config.methods | {"no-zeta": {"like": "unike", "zeta": "off"}}
     narrow = with_tables(config.model_copy(update={"methods": methods}), table1=rows)
     paths = [save(make_records(("left", "vqa", name)), name) for name in rows.methods]
-    write_table({"table1": paths}, admission, outputs(tmp_path), table_parts(narrow, "table1"))
+    write_result_table({"table1": paths}, admission, outputs(tmp_path), table_parts(narrow, "table1"))
     table = pd.read_csv(tmp_path / "table1.csv").set_index("method")
     assert table["paper_rel"].isna().tolist() == [False, True]
     lines = (tmp_path / "table1.md").read_text().splitlines()
@@ -139,7 +139,7 @@ def test_a_table_without_unike_has_no_differences(config, admission, save, tmp_p
     )
     paths = [save(make_records(("left", "vqa", name)), name) for name in rows.methods]
     files = outputs(tmp_path) | {"differences": tmp_path / "differences.csv"}
-    write_table({"table1": paths}, admission, files, table_parts(with_tables(config, table1=rows), "table1"))
+    write_result_table({"table1": paths}, admission, files, table_parts(with_tables(config, table1=rows), "table1"))
     assert pd.read_csv(files["differences"]).columns.tolist() == [
         "criterion",
         "backbone",
@@ -202,7 +202,7 @@ def test_few_sessions_have_no_interval_and_the_table_says_so(save, config, admis
     cell = ("right", "vqa", "unike")
     paths = [save(make_records(cell, edits=25, k=k), f"k{k}") for k in rows.ks]
     files = {key: tmp_path / f"table2_{key}" for key in ("token", "markdown")}
-    write_table({"table2": paths}, admission, files, table_parts(with_tables(config, table2=rows), "table2"))
+    write_result_table({"table2": paths}, admission, files, table_parts(with_tables(config, table2=rows), "table2"))
     table = pd.read_csv(files["token"]).set_index("k")
     assert table["rel_low"].isna().to_dict() == {4: False, 6: True}
     assert table["independent"].to_dict() == pytest.approx({4: 25**2 / 97, 6: 25**2 / 145}, abs=1e-4)
@@ -260,9 +260,9 @@ def test_files_that_do_not_fit_together_are_refused(save, cells, config, admissi
     with pytest.raises(InputError, match="other edits than in"):
         load_records([cells[0], fewer])
     with pytest.raises(InputError, match="no records of backbone right, task caption, k 1, method unike-paper"):
-        write_table({"table1": cells[:-1]}, admission, outputs(tmp_path), table_parts(config, "table1"))
+        write_result_table({"table1": cells[:-1]}, admission, outputs(tmp_path), table_parts(config, "table1"))
     with pytest.raises(InputError, match="no output 'tokens'"):
-        write_table({"table1": cells}, admission, {"tokens": tmp_path / "x.csv"}, table_parts(config, "table1"))
+        write_result_table({"table1": cells}, admission, {"tokens": tmp_path / "x.csv"}, table_parts(config, "table1"))
 
 
 def test_diagnostics_are_joined(tmp_path):
@@ -292,7 +292,7 @@ def test_markdown_cells():
 def test_a_family_that_the_paper_does_not_have_stands_alone(cells, config, admission, tmp_path):
     left = config.backbones["left"].model_copy(update={"family": "smolvlm", "folder": "somewhere"})
     config = config.model_copy(update={"backbones": config.backbones | {"left": left}})
-    write_table({"table1": cells}, admission, outputs(tmp_path), table_parts(config, "table1"))
+    write_result_table({"table1": cells}, admission, outputs(tmp_path), table_parts(config, "table1"))
     table = pd.read_csv(tmp_path / "table1.csv")
     assert set(table.loc[table["paper_rel"].isna(), "backbone"]) == {"left"}
     assert set(paper_table("table1")["backbone"]) == {family.paper for family in families().values()} - {None}
@@ -332,7 +332,7 @@ def test_portability_is_a_column_where_records_have_it(tmp_path, cells, table1, 
         files.append(tmp_path / path.name)
         write_parquet(files[-1], records, "mark")
     plain, ported = table1, outputs(tmp_path)
-    write_table(
+    write_result_table(
         {"table1": files},
         admission,
         ported,

@@ -60,7 +60,7 @@ POST_NORM_EPS = 1.0e-5  # of `ln_vision`; the ViT's own norms have 1e-6
 
 
 @dataclass(frozen=True)
-class Original:
+class OriginalNames:
     """What one original calls its parts, what it writes around a picture, and what ends its answers.
 
     `start`: its texts begin with the start token that the tokenizer of its language model puts there.
@@ -74,8 +74,8 @@ class Original:
 
 
 ORIGINALS = {
-    "blip2": Original("opt_proj", "opt_model", stop="\n", start=True),
-    "minigpt4": Original("llama_proj", "llama_model", "###", False, ("###Human: <Img>", "</Img> ")),
+    "blip2": OriginalNames("opt_proj", "opt_model", stop="\n", start=True),
+    "minigpt4": OriginalNames("llama_proj", "llama_model", "###", False, ("###Human: <Img>", "</Img> ")),
 }
 
 
@@ -140,7 +140,7 @@ def read_original(files: OriginalConfig) -> Tensors:
     return tensors
 
 
-def original_name(name: str, names: Original) -> str:
+def original_name(name: str, names: OriginalNames) -> str:
     """Return what the original calls a tensor of Hugging Face's model."""
     for pattern, replacement in RENAMES:
         found = re.fullmatch(pattern, name)
@@ -149,7 +149,7 @@ def original_name(name: str, names: Original) -> str:
     raise ValueError(f"no original of {name}")
 
 
-def from_original(tensors: Tensors, wanted: Mapping[str, Tensor], names: Original, geometry: Geometry) -> Tensors:
+def from_original(tensors: Tensors, wanted: Mapping[str, Tensor], names: OriginalNames, geometry: Geometry) -> Tensors:
     """Return the tensors that Hugging Face's model wants, under its names, and what is left over under its own.
 
     The bias of queries, keys and values is [q_bias, 0, v_bias].
@@ -173,7 +173,7 @@ def _unused(name: str, geometry: Geometry) -> bool:
     return UNUSED.fullmatch(name) is not None or (block is not None and int(block[1]) >= geometry.vision_layers)
 
 
-def model_config(tensors: Tensors, names: Original, text: Any, geometry: Geometry) -> Blip2Config:
+def model_config(tensors: Tensors, names: OriginalNames, text: Any, geometry: Geometry) -> Blip2Config:
     """Return the config that the shapes of the tensors tell.
 
     Raises:
@@ -211,7 +211,7 @@ def model_config(tensors: Tensors, names: Original, text: Any, geometry: Geometr
     return Blip2Config(vision_config=vision, qformer_config=qformer, text_config=text, num_query_tokens=queries)
 
 
-def _language(files: OriginalConfig, names: Original, geometry: Geometry) -> tuple[Any, Any]:
+def _language(files: OriginalConfig, names: OriginalNames, geometry: Geometry) -> tuple[Any, Any]:
     """Return the language model and its tokenizer.
 
     Raises:
@@ -242,7 +242,7 @@ def _language(files: OriginalConfig, names: Original, geometry: Geometry) -> tup
     return model, tokenizer
 
 
-def _stops(tokenizer: Any, names: Original) -> list[int]:
+def _stops(tokenizer: Any, names: OriginalNames) -> list[int]:
     """Return the ids that end an answer: the end symbol, and the original's own stop where it is one token."""
     own = tokenizer(names.stop, add_special_tokens=False)["input_ids"]
     known = [tokenizer.eos_token_id, *(own if len(own) == 1 else [])]

@@ -18,7 +18,7 @@ EVALUATED = ("eval",)
 EDITED_KINDS = ("rel", "m_gen")  # the probes whose pictures an edit is about: its own and the rephrased one
 
 Role = Literal["fact", "edited", "asked", "t_loc", "m_loc", "probed"]
-Trace = tuple[Role, str | tuple[str | None, str]]
+Footprint = tuple[Role, str | tuple[str | None, str]]
 Sharing = Literal["t_loc", "m_loc", "edited", "probed"]
 # How an edit shares a locality probe with another split: what of the edit, what of the other split.
 SHARING: Mapping[Sharing, tuple[Role, Role]] = {
@@ -64,7 +64,7 @@ def edited_images(cases: Iterable[EditCase]) -> set[str]:
     return {str(value) for case in cases for role, value in traces(case) if role == "edited"}
 
 
-def traces(case: EditCase) -> Iterator[Trace]:
+def traces(case: EditCase) -> Iterator[Footprint]:
     """Yield what a case leaves in its split.
 
     `fact`; `edited`: image of the edit or rephrased one; `asked`: any question; `t_loc`, `m_loc`: question of that
@@ -84,16 +84,16 @@ def traces(case: EditCase) -> Iterator[Trace]:
                 yield "probed", probe.query.image
 
 
-def index_of(cases: Iterable[EditCase]) -> dict[Trace, str]:
+def index_of(cases: Iterable[EditCase]) -> dict[Footprint, str]:
     """Return every trace of the cases, with the first record that leaves it."""
-    found: dict[Trace, str] = {}
+    found: dict[Footprint, str] = {}
     for case in cases:
         for trace in traces(case):
             found.setdefault(trace, case.request.id)
     return found
 
 
-def shared_by(case: EditCase, others: Mapping[Trace, str]) -> set[Sharing]:
+def shared_by(case: EditCase, others: Mapping[Footprint, str]) -> set[Sharing]:
     """Return how an evaluated edit shares its locality with other cases, given their index."""
     own = list(traces(case))
     return {
@@ -103,7 +103,7 @@ def shared_by(case: EditCase, others: Mapping[Trace, str]) -> set[Sharing]:
     }
 
 
-def shares_evaluated(case: EditCase, evaluated: Mapping[Trace, str]) -> bool:
+def shares_evaluated(case: EditCase, evaluated: Mapping[Footprint, str]) -> bool:
     """Say whether a case shares locality with evaluated edits, given their index: `shared_by` from the other side."""
     own = list(traces(case))
     return any((mine, value) in evaluated for mine, theirs in SHARING.values() for role, value in own if role == theirs)
@@ -134,7 +134,7 @@ def _collect(
     kind: str,
     mine: Role,
     theirs: Role,
-    indexes: Mapping[str, Mapping[Trace, str]],
+    indexes: Mapping[str, Mapping[Footprint, str]],
     firsts: Sequence[str],
 ) -> None:
     """Add what any of the `firsts` holds as `mine` and another split as `theirs`."""

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.config.evaluation import AdmissionConfig
 from unike_lib.evaluation.admission_parts import SCAN, VERDICT, parts_of
-from unike_lib.evaluation.context_visibility import Score, answer_scores, behind, run_visible
+from unike_lib.evaluation.context_visibility import AnswerScores, answer_scores, behind, run_visible
 from unike_lib.evaluation.oracle_memory import OwnSlots, demonstration_states, run_shifted, states_entering
 from unike_lib.evaluation.readout import readout_table
 from unike_lib.knowledge.memory import Searched
@@ -58,7 +58,7 @@ class Condition:
 
 
 Item = TypeVar("Item")
-Scored = Iterator[tuple[Condition, list[Score]]]
+Scored = Iterator[tuple[Condition, list[AnswerScores]]]
 
 
 @dataclass(frozen=True)

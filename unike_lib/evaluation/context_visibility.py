@@ -16,7 +16,7 @@ from unike_lib.backbones.decoder import Decoder
 from unike_lib.types import Query
 
 SEPARATOR = ".\n"  # word-level tokenizers drop the newline, byte-level ones end the line as texts do
-Score = dict[str, float]
+AnswerScores = dict[str, float]
 
 
 def behind(backbone: Backbone, demonstrations: Sequence[Query], queries: Sequence[Query]) -> tuple[Batch, Tensor]:
@@ -79,7 +79,7 @@ def run_visible(
         yield name, states
 
 
-def answer_scores(backbone: Backbone, hidden: Tensor, batch: Batch) -> list[Score]:
+def answer_scores(backbone: Backbone, hidden: Tensor, batch: Batch) -> list[AnswerScores]:
     """Score each row's answer under teacher forcing, from the last layer's states [row, token, d].
 
     Returns:

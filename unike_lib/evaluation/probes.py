@@ -26,7 +26,7 @@ Named = tuple[str, str]  # a case's id, and which of its probes
 
 
 @dataclass(frozen=True)
-class Answers:
+class AskedAnswers:
     """What a backbone, edited or not, answers to rows of queries.
 
     best [row, token]: best id at every position read (0 elsewhere); answers and the position after them are read;
@@ -53,7 +53,7 @@ def ask(
     patch: Patch | None,
     settings: EvaluationConfig,
     drafts: Sequence[Sequence[int]] | None = None,
-) -> Answers:
+) -> AskedAnswers:
     """Ask queries, and keep of each so many best ids per position (0: none); rows are in the patch's session order.
 
     `drafts` are guesses of the greedy answers where they are not the queries' own: a matter of speed alone.
@@ -72,7 +72,7 @@ def ask(
     if settings.generate:
         generated = generate(backbone, queries, drafts or replies.answer_ids, patch, settings.max_new_tokens, replies)
     finite, read = replies.finite.cpu(), replies.where.cpu()
-    return Answers(best.cpu(), targets.cpu(), tops, generated, alphas.cpu(), finite, parts, read)
+    return AskedAnswers(best.cpu(), targets.cpu(), tops, generated, alphas.cpu(), finite, parts, read)
 
 
 def top_ids(logits: Tensor, ranks: int) -> Tensor:
@@ -161,7 +161,7 @@ def _answers(
     before: UneditedAnswers,
     settings: EvaluationConfig,
     again: bool,
-) -> Answers:
+) -> AskedAnswers:
     """Ask probes; what the unedited backbone answered is taken from there, unless it must be asked again."""
     queries, ranks = [probe.query for _, probe in asked], [ranks_of(probe) for _, probe in asked]
     places = [(case.request.id, probe.kind) for case, probe in asked]
@@ -174,11 +174,11 @@ def _answers(
         best[row, targets[row] != IGNORED] = before.answer(*place)
     tops = [before.tops(*place) if number else NOTHING for place, number in zip(places, ranks, strict=True)]
     alphas, finite = torch.full((len(places),), torch.nan), torch.ones(len(places), dtype=torch.bool)
-    return Answers(best, targets, tops, generated, alphas, finite, (), targets != IGNORED)
+    return AskedAnswers(best, targets, tops, generated, alphas, finite, (), targets != IGNORED)
 
 
 def _reply(
-    place: Named, probe: Probe, before: UneditedAnswers, answers: Answers, row: int, with_probabilities: bool
+    place: Named, probe: Probe, before: UneditedAnswers, answers: AskedAnswers, row: int, with_probabilities: bool
 ) -> Reply:
     """Return one answer, without its text, and what is wanted of it: the target, or what the unedited model said."""
     becomes, read = probe.aim == "become", answers.targets[row] != IGNORED

@@ -23,7 +23,7 @@ from unike_lib.evaluation.unedited_answers import UneditedAnswers
 from unike_lib.records import Score, score_schema
 from unike_lib.types import EditCase
 
-MOST_TOKENS = 3584  # tokens of a pass whose logits are kept: 0.7 GB with a vocabulary of 49,152
+TOKENS_PER_PASS = 3584  # tokens of a pass whose logits are kept: 0.7 GB with a vocabulary of 49,152
 
 
 def run_edits(
@@ -169,14 +169,14 @@ def _score_group(
     """Score every case of sessions of equal length after all their edits; sessions are numbered within the group.
 
     As many cases of a session, sessions and kinds of probes are asked together as keep a pass at `settings.sessions`
-    rows and at MOST_TOKENS: what a pass needs in memory does not grow with the length of sessions,
+    rows and at TOKENS_PER_PASS: what a pass needs in memory does not grow with the length of sessions,
     nor with that of contexts.
     """
     width = len(group[0])
     asked = edited.before([case.query("rel") for session in group for case in session])
     starts = range(0, len(asked), settings.sessions)
     longest = max(int(backbone.encode(asked[s : s + settings.sessions]).lengths.max()) for s in starts)
-    rows = max(1, min(settings.sessions, MOST_TOKENS // longest))
+    rows = max(1, min(settings.sessions, TOKENS_PER_PASS // longest))
     size, cases = max(1, rows // width), min(width, rows)
     scores: list[Score] = []
     for start, first in itertools.product(range(0, len(group), size), range(0, width, cases)):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from unike_lib.config.knowledge import EncoderConfig
 from unike_lib.io import atomic_path, fingerprint, write_tensors
-from unike_lib.knowledge.encoders import KINDS, Encoder, LayerEncoders
+from unike_lib.knowledge.encoders import ENCODED, Encoder, LayerEncoders
 from unike_lib.knowledge.states import read_states
 from unike_lib.types import InputError
 
@@ -130,7 +130,7 @@ def _with_zetas(truth: Encoder, semantic: Encoder, states: dict[str, Tensor], ri
     triplets say how well zeta tells apart what it has not seen.
     """
     zetas, maps = {}, {}
-    for kind, encoder in zip(KINDS, (truth, semantic), strict=True):
+    for kind, encoder in zip(ENCODED, (truth, semantic), strict=True):
         difference = encoder(states["h_pos"]) - encoder(states["h_neg"])
         zetas[kind] = difference.mean(0)
         maps[kind] = fit_map(difference, states["h_pos"] - states["h_neg"], ridge)
@@ -166,7 +166,7 @@ def _recall(anchors: Tensor, encoded: Tensor) -> float:
 
 def _named(encoders: LayerEncoders, layer: int) -> dict[str, Tensor]:
     tensors = {}
-    for kind in KINDS:
+    for kind in ENCODED:
         for name, value in getattr(encoders, kind).state_dict().items():
             tensors[f"{layer}.{kind}.{name}"] = value
         tensors[f"{layer}.zeta.{kind}"] = encoders.zetas[kind]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unike_lib.io import read_tensors
 from unike_lib.types import InputError
 
-KINDS = ("truthfulness", "semantic")
+ENCODED = ("truthfulness", "semantic")
 
 
 class Encoder(nn.Module):
@@ -45,9 +45,9 @@ def load_encoders(path: Path) -> dict[int, LayerEncoders]:
     result = {}
     for layer in layers_in(path, tensors):
         try:
-            built = {kind: _rebuild(tensors, f"{layer}.{kind}.") for kind in KINDS}
-            zetas = {kind: tensors[f"{layer}.zeta.{kind}"] for kind in KINDS}
-            maps = {kind: tensors[f"{layer}.map.{kind}"] for kind in KINDS}
+            built = {kind: _rebuild(tensors, f"{layer}.{kind}.") for kind in ENCODED}
+            zetas = {kind: tensors[f"{layer}.zeta.{kind}"] for kind in ENCODED}
+            maps = {kind: tensors[f"{layer}.map.{kind}"] for kind in ENCODED}
         except (KeyError, IndexError) as error:
             raise InputError(f"{path}: layer {layer}: entry {error} is missing") from None
         except RuntimeError as error:

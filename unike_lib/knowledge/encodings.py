@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import normalize
 
 from unike_lib.knowledge.encoder_training import held_out_split
-from unike_lib.knowledge.encoders import KINDS, load_encoders
+from unike_lib.knowledge.encoders import ENCODED, load_encoders
 from unike_lib.knowledge.states import read_states
 
 ENCODING_SCHEMA = pa.schema(
@@ -38,7 +38,7 @@ def encode_held_out(states: Path, encoders: Path, held_out: float, seed: int, mo
     columns = read_states(states)[layer]
     held, _ = held_out_split(len(columns["h_pos"]), held_out, seed)
     parts = []
-    for kind in KINDS:
+    for kind in ENCODED:
         encoder, zeta = getattr(trained[layer], kind), normalize(trained[layer].zetas[kind], dim=0)
         for state, column in STATES.items():
             encoded = encoder(columns[column][held[:most]])

@@ -20,7 +20,7 @@ from unike_lib.types import InputError
 CONDITION = ["part", "test", "layers", "alpha", "memory"]
 COLUMNS = ["backbone", "task", "case", "facts", *CONDITION, "token", "exact", "log_probability"]
 # What a memory is compared with, besides none.
-REFERENCE = {"same fact": "other fact", "general pool + same fact": "general pool"}
+COMPARED_WITH = {"same fact": "other fact", "general pool + same fact": "general pool"}
 ALL_TASKS = "all"
 INTRODUCTION = """\
 UniKE stores hidden states of facts and lets the edited layers attend to them. On development edits that the backbone \
@@ -130,7 +130,7 @@ def summarise(scores: pd.DataFrame, statistics: StatisticsConfig) -> pd.DataFram
             # The slot is tested at several alphas and may pass at any of them: Bonferroni.
             tried = len(alphas) if labels["test"] == "latent" else 1
             level = statistics.model_copy(update={"confidence": 1 - (1 - statistics.confidence) / tried})
-            reference = REFERENCE.get(labels["memory"], "")
+            reference = COMPARED_WITH.get(labels["memory"], "")
             nothing = groups[labels["part"], "none", "none", 0.0, "none"]
             against = {"gain": nothing, "difference": groups.get((*key[:-1], reference))}
             rows.append(labels | {"reference": reference} | _scores(group, against, level))

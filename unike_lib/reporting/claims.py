@@ -1,8 +1,8 @@
 """Which of the paper's claims hold in our tables, and where our order of methods differs from the paper's, in words.
 
-All functions read tables as `write_table` writes them: one row per backbone, task, `k` (edits per session) and method,
-with rel .. m_loc in percent, their ends X_low and X_high, the paper's numbers paper_X, and `admitted`: whether the row
-says anything about its method. Rows that do not are left out of what is said of methods.
+All functions read tables as `write_result_table` writes them: one row per backbone, task, `k` (edits per session) and
+method, with rel .. m_loc in percent, their ends X_low and X_high, the paper's numbers paper_X, and `admitted`: whether
+the row says anything about its method. Rows that do not are left out of what is said of methods.
 
 A claim is judged by intervals, never by comparing two numbers: it is held where the interval of a difference (edit by
 edit, see `contrasts`) lies on its side of zero, not held where it lies on the other, and not decided where it includes

@@ -37,7 +37,7 @@ def shown_table(table: pd.DataFrame, paper: bool = True) -> ShownTable:
     Columns before the first number are labels. A method that a row says nothing about is marked.
 
     Args:
-        table: as `write_table` writes it, or its differences.
+        table: as `write_result_table` writes it, or its differences.
         paper: put the paper's numbers, paper_X, into a row below.
     """
     table = _with_sessions(table).drop(columns=HIDDEN, errors="ignore")

@@ -19,7 +19,7 @@ from unike_lib.types import InputError
 DIAGNOSTIC_COLUMNS = ["backbone", "task", "set", "items", "exact", "token", "consistency"]
 
 
-def write_table(
+def write_result_table(
     records: Mapping[str, Sequence[Path]],
     admission: Sequence[Path],
     outputs: Mapping[str, Path],

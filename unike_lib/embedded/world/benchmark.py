@@ -18,7 +18,7 @@ from unike_lib.benchmark.cases import write_cases
 from unike_lib.benchmark.formats.mmedit import TABLE
 from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.embedded.world.drawings import load_drawings
-from unike_lib.embedded.world.edits import Record, write_edits
+from unike_lib.embedded.world.edits import RawEdit, write_edits
 from unike_lib.embedded.world.facts import World, invent_world
 from unike_lib.embedded.world.rendering import Scene, SceneRenderer
 from unike_lib.embedded.world.templates import RELATIONS, USES, prompts, templates
@@ -50,7 +50,7 @@ def write_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
     world, renderer = invent_world(drawings.concepts, seed), SceneRenderer(drawings, folder, seed)
     pairs = draw_training_scenes(world, renderer, seed)
     rows = list(training_rows(world, list(renderer.scenes)))
-    records: list[Record] = []
+    records: list[RawEdit] = []
     for split, task, part in tqdm(write_edits(world, renderer, pairs, seed), desc="edits", total=10):
         cases = [TABLE.case(record, task) for record in part]
         write_cases(folder / f"{split}_{task}.json", split, task, cases)
@@ -63,7 +63,7 @@ def write_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
     write_checksums(folder, folder.glob("*.json"))
 
 
-def vocabulary(world: World, rows: Iterable[dict[str, Any]], records: Iterable[Record]) -> list[str]:
+def vocabulary(world: World, rows: Iterable[dict[str, Any]], records: Iterable[RawEdit]) -> list[str]:
     """Return every word of every text, sorted: questions, answers, held-out templates, untaught facts."""
     texts = [text for row in rows for text in (*row["prompts"], row["answer"])]
     texts += [record[field] for record in records for field in WORDED_FIELDS]

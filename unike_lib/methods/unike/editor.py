@@ -23,7 +23,7 @@ from unike_lib.methods.unike.latent_shift import LatentShift, Slots
 from unike_lib.methods.unike.settings import UnikeMethod
 from unike_lib.types import EditRequest, InputError
 
-MOST_TOKENS = 2048  # tokens of a training step behind contexts: its graph in memory
+TOKENS_PER_STEP = 2048  # tokens of a training step behind contexts: its graph in memory
 
 
 class SteeredNeurons(NeuronSource):
@@ -101,11 +101,11 @@ class Unike:
         return EditResult(parts[0].patch.concat([part.patch for part in parts[1:]]), failed)
 
     def _at_once(self, requests: Sequence[EditRequest], previous: Patch) -> int:
-        """Return how many sessions keep a step's graph at MOST_TOKENS tokens; without a context all do."""
+        """Return how many sessions keep a step's graph at TOKENS_PER_STEP tokens; without a context all do."""
         if self.ike is None:
             return len(requests)
         told = self.ike.told(requests, previous).before([request.query for request in requests])
-        return max(1, MOST_TOKENS // int(self.trainer.backbone.encode(told).lengths.max()))
+        return max(1, TOKENS_PER_STEP // int(self.trainer.backbone.encode(told).lengths.max()))
 
     def _edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
         before, trunk = previous, request_trunk(self.trainer.backbone, requests)
