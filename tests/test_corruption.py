@@ -33,7 +33,7 @@ from unike_lib.io import (
     write_table,
     write_tensors,
 )
-from unike_lib.knowledge.encoders import KINDS, Encoder, load_encoders
+from unike_lib.knowledge.encoders import ENCODED, Encoder, load_encoders
 from unike_lib.knowledge.memory import load_memory
 from unike_lib.knowledge.states import STATE_COLUMNS, read_ffn_inputs, read_states, states_schema
 from unike_lib.knowledge.triplets import read_triplets
@@ -60,8 +60,8 @@ def made(path, kind):
         write_tensors(path, {f"3.{name}": draw(5, 4) for name in ("h_sem", "h_pos", "h_pos_mean")}, "mark")
         return read_memory
     if kind == "encoders":
-        tensors = {f"3.{part}.{name}": draw(2, 2) for part in ("zeta", "map") for name in KINDS}
-        for name in KINDS:
+        tensors = {f"3.{part}.{name}": draw(2, 2) for part in ("zeta", "map") for name in ENCODED}
+        for name in ENCODED:
             tensors |= {f"3.{name}.{key}": value for key, value in Encoder(4, 3, 2, 2).state_dict().items()}
         write_tensors(path, tensors, "mark")
         return load_encoders

@@ -52,7 +52,7 @@ def test_tables_say_what_the_files_share(tmp_path, counts, save, admission, conf
     inputs = {"table2": {"records_table2": [ten]}, "table5": {"records_table1": [one], "records_table2": [ten]}}
     for name in inputs:
         run_script(
-            "write_result_table",
+            "write_table",
             input=inputs[name] | both,
             output={"markdown": str(tmp_path / f"{name}.md")},
             params={"table": table_parts(config, name).model_dump(mode="json")},
