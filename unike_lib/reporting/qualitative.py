@@ -26,7 +26,7 @@ KIND_TITLES: dict[str, str] = {
 LOCAL = ("t_loc", "m_loc")
 BEFORE = "before"
 UNEDITED = "base"  # says what was said before
-COLUMNS = [*CELL, "k", "case", "kind", "exact", "generated", "text_before", "text_after"]
+COLUMNS = [*CELL, "k", "case", "kind", "token", "text_before", "text_after"]
 THUMBNAIL = 224  # pixels
 
 
@@ -99,7 +99,7 @@ def _read(path: Path) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in table]
     if missing or (table["k"] != 1).any():
         raise InputError(f"{path}: expected records of one-step edits with the columns {', '.join(COLUMNS)}")
-    return table[COLUMNS]
+    return table[COLUMNS].assign(generated=table.get("generated", float("nan")))
 
 
 def _asked(
@@ -119,8 +119,8 @@ def _asked(
         said = row["text_before"]
         right = None if kind in LOCAL else normalise_answer(said) == normalise_answer(query.answer or "")
         answers.setdefault(BEFORE, Answer(said, right))
-        # Without greedy answers, the answer tokens under teacher forcing decide, and there is no text to show.
-        score = row["exact"] if pd.isna(row["generated"]) else row["generated"]
+        # Where greedy answers were not scored, all answer tokens under teacher forcing must be right.
+        score = row["token"] if pd.isna(row["generated"]) else row["generated"]
         if method != UNEDITED:
             answers[method] = Answer(row["text_after"], bool(score == 1))
     wanted = answers[BEFORE].text if kind in LOCAL else query.answer or ""
