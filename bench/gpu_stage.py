@@ -22,7 +22,7 @@ from unike_lib.family import find_family
 from unike_lib.knowledge.encoders import Encoder, LayerEncoders
 from unike_lib.knowledge.memory import Memory
 from unike_lib.method import default_methods, methods
-from unike_lib.types import EditCase, EditRequest, Probe, Query
+from unike_lib.types import PROBE_KINDS, EditCase, EditRequest, Probe, Query
 
 BACKBONES = {"blip2-opt-2.7b": "blip2", "minigpt4-vicuna-7b": "minigpt4"}
 MOST = 64  # sessions at once
@@ -95,8 +95,7 @@ def made_up_case(number: int) -> EditCase:
     request = EditRequest(f"vqa-{number}", "vqa", f"{number}.png", QUESTION.format(number), ANSWER.format(number))
     others = [Query(request.image, f"Which number is {number}?", request.target), request.query]
     local = [Query(None, "who wrote the book", "nobody"), Query("near.png", "Which sport is it?", "motocross")]
-    kinds = ("rel", "t_gen", "m_gen", "t_loc", "m_loc")
-    probes = zip(kinds, [request.query, *others, *local], strict=True)
+    probes = zip(PROBE_KINDS, [request.query, *others, *local], strict=True)
     return EditCase(request, tuple(Probe(kind, query) for kind, query in probes), (f"fact {number}",))
 
 

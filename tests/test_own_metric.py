@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tiny_models import make_case
 
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.config.evaluation import EvaluationConfig, StatisticsConfig
 from unike_lib.config.run import load_config
-from unike_lib.criterion import find_criteria
+from unike_lib.criterion import Reply, find_criteria
 from unike_lib.editing.editor import NoEdit
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import records_table, run_edits
@@ -22,7 +23,7 @@ from unike_lib.records import record_schema
 from unike_lib.reporting.contrasts import paired_differences
 from unike_lib.reporting.records import ROW, load_records
 from unike_lib.reporting.scores import score_table, scores_by_cell
-from unike_lib.types import InputError
+from unike_lib.types import InputError, Query
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_metric"
 NAMES = ("token", "mmedit", "likelihood.py:CRITERION", "grade.py:CRITERION")
@@ -107,7 +108,23 @@ def test_tables_print_them_in_their_unit_with_intervals(folder, tmp_path):
         load_records(files, ["k"], NAMES)
 
 
+def test_scores_turned_round_for_a_probe_that_must_differ_are_read_again(folder, tmp_path):
+    """Less likely is better there: the log-probability of the unedited answer, with its sign changed."""
+    criterion, low = find_criteria(NAMES)[2], torch.tensor([-3.0, -1.0])
+    none = torch.zeros(0)
+    reply = Reply(Query(None, "q", "a"), "differ", none, none, low, none, none, "", "")
+    records = frame("first", 0.0)
+    own = records[records["kind"] == "m_loc"].assign(kind="differs", log_probability=criterion.of(reply))
+    write_table(tmp_path / "r.parquet", pd.concat([records, own]), "x", record_schema(find_criteria(NAMES)))
+    read = load_records([tmp_path / "r.parquet"], (), NAMES)
+    assert read.loc[read["kind"] == "differs", "log_probability"].tolist() == [2.0] * 12
+
+
 def test_what_is_needed_or_unknown_is_said(folder):
+    (folder / "taken.py").write_text(
+        "from unike_lib.criterion import Criterion\n"
+        "COLUMN, FILE = (Criterion(name, '-', lambda reply: 1.0) for name in ('alpha', 'differences'))\n"
+    )
     assert load_config({"evaluation": {"criteria": list(NAMES)}}).evaluation.criteria == NAMES
     for names, message in (
         (["mmedit", "token"], "expected token first"),
@@ -115,6 +132,8 @@ def test_what_is_needed_or_unknown_is_said(folder):
         (["token", "mmedit", "mmedit"], "each criterion once"),
         (["token", "mmedit", "blue"], "'blue': expected one of exact, generated, mmedit, token"),
         (["token", "mmedit", "other.py:CRITERION"], "no such file"),
+        (["token", "mmedit", "taken.py:COLUMN"], "criterion 'alpha': the name is taken by a column"),
+        (["token", "mmedit", "taken.py:FILE"], "criterion 'differences': the name is taken"),
     ):
         with pytest.raises(InputError, match=rf"evaluation\.criteria.*{message}"):
             load_config({"evaluation": {"criteria": names}})

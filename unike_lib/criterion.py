@@ -85,6 +85,13 @@ class Criterion:
         return math.isfinite(self.low) and math.isfinite(self.high)
 
     @property
+    def recorded(self) -> tuple[float, float]:
+        """The range of recorded scores: an unbounded one also holds those turned round, of probes that must differ."""
+        if self.bounded:
+            return self.low, self.high
+        return min(self.low, -self.high), max(self.high, -self.low)
+
+    @property
     def percent(self) -> bool:
         """Whether scores are shares, printed in percent."""
         return (self.low, self.high) == (0.0, 1.0)

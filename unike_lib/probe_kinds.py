@@ -5,9 +5,10 @@ A dialect may ask kinds of its own beside these (`Ask(..., must="differ")`): the
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Must = Literal["become", "stay", "differ"]
+Aim = Literal["reliability", "generality", "locality"]
 
 
 @dataclass(frozen=True)
@@ -15,26 +16,33 @@ class ProbeKind:
     """A kind of probe: its name in files and columns, its title in tables, and what is asked.
 
     must: `become` the probe's answer; `stay` what the unedited model says; or `differ` from it.
+    aim: of the three, whose mean it is part of: every edit has such a probe. None: asked where a case has it.
     """
 
     name: str
     title: str
     asked: str
     must: Must = "become"
+    aim: Aim | None = None
 
 
-# Every edit has the first five; portability is VLKEB's: a question that takes the edited fact as a step.
+# Portability is VLKEB's: a question that takes the edited fact as a step.
 KINDS: Mapping[str, ProbeKind] = {
     kind.name: kind
     for kind in (
-        ProbeKind("rel", "Rel.", "the edit itself"),
-        ProbeKind("t_gen", "T-Gen.", "rephrased text"),
-        ProbeKind("m_gen", "M-Gen.", "rephrased image"),
-        ProbeKind("t_loc", "T-Loc.", "unrelated text", "stay"),
-        ProbeKind("m_loc", "M-Loc.", "unrelated image", "stay"),
+        ProbeKind("rel", "Rel.", "the edit itself", aim="reliability"),
+        ProbeKind("t_gen", "T-Gen.", "rephrased text", aim="generality"),
+        ProbeKind("m_gen", "M-Gen.", "rephrased image", aim="generality"),
+        ProbeKind("t_loc", "T-Loc.", "unrelated text", "stay", "locality"),
+        ProbeKind("m_loc", "M-Loc.", "unrelated image", "stay", "locality"),
         ProbeKind("portability", "Port.", "a consequence of the edited fact"),
     )
 }
+AIMS: Mapping[str, tuple[str, ...]] = {
+    aim: tuple(name for name, kind in KINDS.items() if kind.aim == aim) for aim in get_args(Aim)
+}
+LOCALITY = AIMS["locality"]
+REACHED = (*AIMS["reliability"], *AIMS["generality"])  # what an edit must reach
 
 
 def kind_title(name: str) -> str:

@@ -17,7 +17,7 @@ from unike_lib.probe_kinds import KINDS, Must
 
 Task = Literal["vqa", "caption"]
 TASKS: tuple[Task, ...] = get_args(Task)
-PROBE_KINDS = ("rel", "t_gen", "m_gen", "t_loc", "m_loc")  # of every edit; others are asked where a case has them
+PROBE_KINDS = tuple(name for name, kind in KINDS.items() if kind.aim)  # every edit has them, others some
 
 
 class InputError(ValueError):

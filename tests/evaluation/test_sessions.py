@@ -338,7 +338,7 @@ def test_answers_that_are_no_numbers_are_failures_and_score_nothing(backbone, ca
 def test_records_and_answers_survive_the_disk(tmp_path, backbone, cases, before_of):
     before = before_of(cases)
     before.save(tmp_path / "b.parquet", "mark")
-    loaded = UneditedAnswers.load(tmp_path / "b.parquet", "mark")
+    loaded = UneditedAnswers.load(tmp_path / "b.parquet")
     editor = strong_fine_tune(backbone, steps=2)
     runs = [frame(run_edits(backbone, editor, {1: cases}, answers, SETTINGS)) for answers in (before, loaded)]
     drop = ["edit_seconds"]

@@ -79,10 +79,12 @@ def test_the_seed_draws_the_same_edits_for_every_backbone(save):
     assert [example.case for example in other] != names
 
 
-def test_without_greedy_answers_the_answer_tokens_decide(save):
-    records = texts(("left", "vqa", "base"), "", "").assign(generated=np.nan, exact=1.0)
+@pytest.mark.parametrize("unread", [[], ["exact", "generated"]])
+def test_without_greedy_answers_the_answer_tokens_decide(save, unread):
+    records = texts(("left", "vqa", "base"), "", "").assign(generated=np.nan, token=1.0)
     scores = {"base": 0.0, "t-patcher": 1.0, "unike": 0.0}
-    paths = [save(records.assign(method=name, exact=score), name) for name, score in scores.items()]
+    records = records.drop(columns=unread)
+    paths = [save(records.assign(method=name, token=score), name) for name, score in scores.items()]
     asked = choose_examples(paths, {("left", "vqa"): [make_case(0)]}, METHODS_SHOWN, COUNT, SEED)[0].asked[0]
     assert asked.answers["t-patcher"].good and not asked.answers["unike"].good
 

@@ -6,8 +6,9 @@ from pydantic import field_validator
 
 from unike_lib.config.base import Count, Fraction, Section, setting
 from unike_lib.config.figures import Value
-from unike_lib.criterion import CRITERIA, find_criterion
+from unike_lib.criterion import CRITERIA, find_criteria
 from unike_lib.method import default_grids
+from unike_lib.records import record_schema
 from unike_lib.registry import EntryName
 
 
@@ -32,9 +33,14 @@ class EvaluationConfig(Section):
     @classmethod
     def _needed(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         """Tables, figures, claims and the search of settings go by `token` and `mmedit`."""
-        found = [find_criterion(name).name for name in names]
+        criteria = find_criteria(names)
+        found = [each.name for each in criteria]
         if found[:1] != ["token"] or "mmedit" not in found or len({*found}) < len(found):
             raise ValueError(f"expected token first, mmedit, and each criterion once; found {', '.join(found)}")
+        columns = record_schema(criteria).names
+        for name in found:
+            if columns.count(name) > 1 or name in ("differences", "markdown"):
+                raise ValueError(f"criterion {name!r}: the name is taken by a column of records or a file of tables")
         return names
 
     def without_generation(self) -> "EvaluationConfig":

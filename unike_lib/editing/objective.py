@@ -7,9 +7,8 @@ import torch
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.editing.editor import Editor
+from unike_lib.probe_kinds import LOCALITY
 from unike_lib.types import PROBE_KINDS, EditCase
-
-LOCALITY: tuple[str, ...] = ("t_loc", "m_loc")
 
 
 def objective(means: Mapping[str, float]) -> float:

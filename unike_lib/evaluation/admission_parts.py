@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from unike_lib.probe_kinds import REACHED
 from unike_lib.types import EditCase, InputError
 
 VERDICT = "verdict"  # the tests of the edited layers, which decide
@@ -52,5 +53,5 @@ def _in_turns(cases: Sequence[EditCase]) -> list[EditCase]:
 
 def _used(case: EditCase) -> set[str]:
     """Return the facts and pictures of a case: those of its request and of the questions that the edit must reach."""
-    pictures = {probe.query.image for probe in case.probes if probe.kind in ("rel", "t_gen", "m_gen")}
+    pictures = {probe.query.image for probe in case.probes if probe.kind in REACHED}
     return {f"fact {name}" for name in case.facts} | {f"picture {name}" for name in {case.request.image, *pictures}}

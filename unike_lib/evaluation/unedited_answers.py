@@ -72,9 +72,9 @@ class UneditedAnswers:
         return joined
 
     @classmethod
-    def load(cls, path: Path, mark: str | None = None) -> "UneditedAnswers":
-        """Read from Parquet; raise InputError if the file is broken or from other inputs."""
-        table = read_table(path, mark)
+    def load(cls, path: Path) -> "UneditedAnswers":
+        """Read from Parquet; raise InputError if the file is broken."""
+        table = read_table(path)
         check_fields(path, table.columns, ("case", "kind", "answer", "tops", "ranks", "generated", "text"))
         rows = table.to_dict("records")
         return cls({(str(row["case"]), str(row["kind"])): {str(k): v for k, v in row.items()} for row in rows})

@@ -11,6 +11,7 @@ import pandas as pd
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.benchmark.images import load_image
 from unike_lib.io import atomic_path, read_table
+from unike_lib.probe_kinds import LOCALITY
 from unike_lib.records import CELL
 from unike_lib.reporting.pages import picture_address, render_page
 from unike_lib.reporting.paper_numbers import short_title
@@ -23,10 +24,9 @@ KIND_TITLES: dict[str, str] = {
     "t_loc": "Locality: text only",
     "m_loc": "Locality: image",
 }
-LOCAL = ("t_loc", "m_loc")
 BEFORE = "before"
 UNEDITED = "base"  # says what was said before
-COLUMNS = [*CELL, "k", "case", "kind", "exact", "generated", "text_before", "text_after"]
+COLUMNS = [*CELL, "k", "case", "kind", "token", "text_before", "text_after"]
 THUMBNAIL = 224  # pixels
 
 
@@ -99,7 +99,7 @@ def _read(path: Path) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in table]
     if missing or (table["k"] != 1).any():
         raise InputError(f"{path}: expected records of one-step edits with the columns {', '.join(COLUMNS)}")
-    return table[COLUMNS]
+    return table[COLUMNS].assign(generated=table.get("generated", float("nan")))
 
 
 def _asked(
@@ -109,7 +109,7 @@ def _asked(
     rows: Mapping[tuple[Any, ...], Mapping[Any, Any]],
     methods: Sequence[str],
 ) -> Asked:
-    query = next(probe.query for probe in case.probes if probe.kind == kind)
+    query = case.query(kind)
     answers: dict[str, Answer] = {}
     for method in methods:
         key = (*cell, method, case.request.id, kind)
@@ -117,13 +117,13 @@ def _asked(
             raise InputError(f"qualitative examples: no record of {', '.join(key)}")
         row = rows[key]
         said = row["text_before"]
-        right = None if kind in LOCAL else normalise_answer(said) == normalise_answer(query.answer or "")
+        right = None if kind in LOCALITY else normalise_answer(said) == normalise_answer(query.answer or "")
         answers.setdefault(BEFORE, Answer(said, right))
-        # Without greedy answers, the answer tokens under teacher forcing decide, and there is no text to show.
-        score = row["exact"] if pd.isna(row["generated"]) else row["generated"]
+        # Where greedy answers were not scored, all answer tokens under teacher forcing must be right.
+        score = row["token"] if pd.isna(row["generated"]) else row["generated"]
         if method != UNEDITED:
             answers[method] = Answer(row["text_after"], bool(score == 1))
-    wanted = answers[BEFORE].text if kind in LOCAL else query.answer or ""
+    wanted = answers[BEFORE].text if kind in LOCALITY else query.answer or ""
     return Asked(kind, query.image, query.prompt, wanted, answers)
 
 
@@ -131,7 +131,7 @@ def verdict_word(kind: str, answer: Answer) -> str:
     """Return the sign and word of an answer, so that nothing rests on colour."""
     if answer.good is None:
         return "to keep"
-    if kind in LOCAL:
+    if kind in LOCALITY:
         return "✓ kept" if answer.good else "✗ changed"
     return "✓ right" if answer.good else "✗ wrong"
 

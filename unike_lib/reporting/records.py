@@ -76,8 +76,9 @@ def _check_scores(path: Path, records: pd.DataFrame, criteria: Sequence[Criterio
         scores = records[criterion.name]
         if criterion.reads_text and scores.isna().all():
             continue  # generation was off
-        inside = f"expected {criterion.low:g} .. {criterion.high:g}"
-        bad = records[~scores.between(criterion.low, criterion.high)]
+        low, high = criterion.recorded
+        inside = f"expected {low:g} .. {high:g}"
+        bad = records[~scores.between(low, high)]
         if len(bad):
             row = bad.iloc[0]
             found = f"{criterion.name} is {row[criterion.name]}, {inside}"
@@ -85,7 +86,7 @@ def _check_scores(path: Path, records: pd.DataFrame, criteria: Sequence[Criterio
         if criterion.reads_text:
             continue
         later = right_after(criterion)
-        bad = records[records[later].notna() & ~records[later].between(criterion.low, criterion.high)]
+        bad = records[records[later].notna() & ~records[later].between(low, high)]
         if len(bad):
             row = bad.iloc[0]
             raise InputError(f"{path}: case {row['case']}: {later} is {row[later]}, {inside}")

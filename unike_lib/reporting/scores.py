@@ -12,6 +12,7 @@ import pandas as pd
 
 from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.criterion import Criterion, find_criterion
+from unike_lib.probe_kinds import AIMS
 from unike_lib.records import CELL
 from unike_lib.reporting.intervals import (
     DIFFERENCES,
@@ -29,7 +30,7 @@ from unike_lib.types import PROBE_KINDS, InputError
 # A column of a table -> the probe kinds that it averages, edit by edit.
 Columns = Mapping[str, Sequence[str]]
 FIVE_METRICS: Columns = {kind: (kind,) for kind in PROBE_KINDS}
-THREE_AIMS: Columns = {"reliability": ("rel",), "generality": ("t_gen", "m_gen"), "locality": ("t_loc", "m_loc")}
+THREE_AIMS: Columns = AIMS
 
 # Columns of `paired_differences`: the second method is subtracted from the first.
 PAIR = ["first", "second"]

@@ -12,15 +12,13 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED, Prepared
 from unike_lib.editing.building import EditorSources
-from unike_lib.editing.objective import LOCALITY
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.ke.settings import KeMethod
 from unike_lib.methods.shared.hypernetwork import EditNetwork, Matrix, NetworkEditor, last_matrices, load_network
 from unike_lib.methods.shared.low_rank import LowRank
 from unike_lib.methods.shared.network_training import Recipe, Split, divergences, fit, probe_trunk, target_losses
+from unike_lib.probe_kinds import LOCALITY, REACHED
 from unike_lib.types import EditCase, EditRequest, Query
-
-EDITED: tuple[str, ...] = ("rel", "t_gen", "m_gen")
 
 
 class ConditionReader(nn.Module):
@@ -139,7 +137,7 @@ class KeRecipe(Recipe):
     def losses(self, patch: Patch, cases: Sequence[EditCase]) -> dict[str, Tensor]:
         """Return cross-entropy, divergence, multiplier, margin, and the loss."""
         first = self.network.matrices[0].layer
-        edited = target_losses(self.backbone, probe_trunk(self.backbone, cases, EDITED, first), patch).mean()
+        edited = target_losses(self.backbone, probe_trunk(self.backbone, cases, REACHED, first), patch).mean()
         divergence = divergences(self.backbone, probe_trunk(self.backbone, cases, LOCALITY, first), patch).mean()
         loss = edited + self.multiplier * (divergence - self.margin)
         shown = {"multiplier": self.multiplier.detach().clone(), "margin": torch.tensor(self.margin)}
@@ -156,7 +154,7 @@ class KeRecipe(Recipe):
 
     def checked(self, scores: Mapping[str, float]) -> None:
         """Shrink the margin while edits are accurate."""
-        if sum(scores[kind] for kind in EDITED) / len(EDITED) > self.settings.margin_accuracy:
+        if sum(scores[kind] for kind in REACHED) / len(REACHED) > self.settings.margin_accuracy:
             self.margin = max(self.margin * self.settings.margin_factor, self.settings.margin_floor)
 
 

@@ -11,7 +11,6 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import Prepared
 from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import request_trunk
-from unike_lib.editing.objective import LOCALITY
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.mend.settings import MendMethod
 from unike_lib.methods.shared.hypernetwork import (
@@ -24,6 +23,7 @@ from unike_lib.methods.shared.hypernetwork import (
 )
 from unike_lib.methods.shared.low_rank import LowRank
 from unike_lib.methods.shared.network_training import Recipe, Split, divergences, fit, probe_trunk, target_losses
+from unike_lib.probe_kinds import LOCALITY
 from unike_lib.types import EditCase, EditRequest
 
 EPSILON = 1.0e-7

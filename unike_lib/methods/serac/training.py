@@ -15,10 +15,10 @@ from tqdm import tqdm
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.methods.serac.editor import COUNTERFACTUAL, SCOPE, SeracModels
 from unike_lib.methods.serac.settings import SeracMethod
-from unike_lib.types import EditCase, InputError, Query
+from unike_lib.probe_kinds import LOCALITY
+from unike_lib.types import EditCase, InputError
 
 IN_SCOPE: tuple[str, ...] = ("rel", "t_gen")
-OUT_OF_SCOPE: tuple[str, ...] = ("t_loc", "m_loc")
 ROWS = 64
 LEAST_DISTANCE = 1.0e-4  # keeps log(1 - exp(-d)) finite where two texts have one vector
 CLIP = 1.0
@@ -75,10 +75,6 @@ def _mean(loss: Loss, cases: Sequence[EditCase]) -> float:
     return sum(float(loss(part)) * len(part) for part in parts) / len(cases)
 
 
-def _probe(case: EditCase, kind: str) -> Query:
-    return next(probe.query for probe in case.probes if probe.kind == kind)
-
-
 class ScopeLoss:
     """-log s over questions in scope, -log(1 - s) over others; each averaged, then added.
 
@@ -100,7 +96,7 @@ class ScopeLoss:
         edits = [self._texts(case, ("rel",))[0] for case in cases]
         beside = [*edits[1:], edits[0]]
         near = [(e, text) for e, case in zip(edits, cases, strict=True) for text in self._texts(case, IN_SCOPE)]
-        far = [(e, text) for e, case in zip(edits, cases, strict=True) for text in self._texts(case, OUT_OF_SCOPE)]
+        far = [(e, text) for e, case in zip(edits, cases, strict=True) for text in self._texts(case, LOCALITY)]
         far += list(zip(edits, beside, strict=True))
         far = [(one, other) for one, other in far if self._meaning(one) != self._meaning(other)]
         first, second = zip(*near, *far, strict=True)
@@ -110,7 +106,7 @@ class ScopeLoss:
         return loss - torch.log(-torch.expm1(-apart)).mean() if far else loss
 
     def _texts(self, case: EditCase, kinds: Sequence[str]) -> list[str]:
-        return [self.models.text(_probe(case, kind)) for kind in kinds]
+        return [self.models.text(case.query(kind)) for kind in kinds]
 
     def _meaning(self, text: str) -> str:
         """Return the text that stands for all that mean the same."""
@@ -137,7 +133,7 @@ class CounterfactualLoss:
         for case in cases:
             target = self._target(backbone.answer_ids(case.request.target))
             for kind in IN_SCOPE:
-                heads.append(self.models.head(case.request.query, target, _probe(case, kind)))
+                heads.append(self.models.head(case.request.query, target, case.query(kind)))
                 answers.append(target)
         logits = self.models.counterfactual(heads, answers)
         wanted = [token for target in answers for token in (*target, backbone.tokenizer.eos_token_id)]

@@ -15,11 +15,12 @@ from tqdm import tqdm
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED, Prepared
 from unike_lib.editing.editor import edit_loss, row_means
-from unike_lib.editing.objective import LOCALITY, objective, token_scores
+from unike_lib.editing.objective import objective, token_scores
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.shared.hypernetwork import NetworkEditor
 from unike_lib.methods.shared.low_rank import LowRankChanges
 from unike_lib.methods.shared.network_settings import NetworkMethod
+from unike_lib.probe_kinds import LOCALITY
 from unike_lib.types import PROBE_KINDS, EditCase, InputError
 
 
