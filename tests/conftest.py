@@ -1,6 +1,8 @@
 """Fixtures that every part of the suite shares."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,6 +35,19 @@ def make_backbone() -> Callable[..., Backbone]:
 @pytest.fixture
 def backbone(family, make_backbone) -> Backbone:
     return make_backbone(family)
+
+
+@pytest.fixture
+def in_example(tmp_path, monkeypatch) -> Callable[[Path], Path]:
+    """Work in a copy of an example's folder, without what its command wrote."""
+
+    def copy(example: Path) -> Path:
+        ignored = shutil.ignore_patterns("results", "logs", ".snakemake")
+        folder = shutil.copytree(example, tmp_path / "own", ignore=ignored)
+        monkeypatch.chdir(folder)
+        return folder
+
+    return copy
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,11 @@ SETTINGS = EXAMPLE / "config.yaml"
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return shutil.copytree(EXAMPLE, tmp_path / "own", ignore=shutil.ignore_patterns("results", "logs", ".snakemake"))
+def folder(in_example):
+    return in_example(EXAMPLE)
 
 
-def test_every_record_comes_into_the_split_of_its_part(folder, monkeypatch):
-    monkeypatch.chdir(folder)
+def test_every_record_comes_into_the_split_of_its_part(folder):
     prepare_user_benchmark(Path("out"), BenchmarkConfig(**yaml.safe_load(SETTINGS.read_text())["benchmark"]), seed=0)
     records = [json.loads(line) for line in Path("cards.jsonl").read_text().splitlines()]
     evaluated = read_cases("out/eval_vqa.json")

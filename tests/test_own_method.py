@@ -1,7 +1,6 @@
 """The example of a method in a user's file: planned beside the library's, built and asked as they are, re-run alone."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -22,10 +21,8 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "own_method"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    target = shutil.copytree(EXAMPLE, tmp_path / "own", ignore=shutil.ignore_patterns("results", "logs", ".snakemake"))
-    monkeypatch.chdir(target)
-    return target
+def folder(in_example):
+    return in_example(EXAMPLE)
 
 
 def test_the_file_is_short_and_the_configuration_knows_its_variants(folder):

@@ -1,6 +1,5 @@
 """The example of criteria in a user's files: scored beside the library's, in any unit, and shown with intervals."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +30,8 @@ STATISTICS = StatisticsConfig()
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    target = shutil.copytree(EXAMPLE, tmp_path / "own", ignore=shutil.ignore_patterns("results", "logs", ".snakemake"))
-    monkeypatch.chdir(target)
-    return target
+def folder(in_example):
+    return in_example(EXAMPLE)
 
 
 def log_probability(backbone, query):

@@ -1,7 +1,6 @@
 """The example of a family in a user's file: rows are laid out as it says, and a table with it is planned."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,8 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "own_backbone"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    target = shutil.copytree(EXAMPLE, tmp_path / "own", ignore=shutil.ignore_patterns("results", "logs", ".snakemake"))
-    monkeypatch.chdir(target)
-    return target
+def folder(in_example):
+    return in_example(EXAMPLE)
 
 
 def test_rows_have_the_layout_that_the_file_says(folder):
