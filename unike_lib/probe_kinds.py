@@ -43,6 +43,16 @@ AIMS: Mapping[str, tuple[str, ...]] = {
 }
 LOCALITY = AIMS["locality"]
 REACHED = (*AIMS["reliability"], *AIMS["generality"])  # what an edit must reach
+# Columns that tables have beside those of kinds.
+TAKEN = frozenset(
+    ["backbone", "task", "k", "method", "edits", "failed", "clusters", "independent", "gap", "last_session", "admitted"]
+)
+
+
+def can_name_kind(name: str) -> bool:
+    """Tell whether a dialect's own kind may have this name: it becomes a column of tables, with others beside it."""
+    beside = name.startswith("paper_") or name.endswith(("_low", "_high", "_edits"))
+    return name.isidentifier() and name not in TAKEN and not beside
 
 
 def kind_title(name: str) -> str:

@@ -230,6 +230,7 @@ OWN = """
 from dataclasses import replace
 from unike_lib.benchmark.dialect import Dialect, read_records
 from unike_lib.benchmark.formats.mmedit import TABLE
+from unike_lib.types import Probe
 
 def read(source):
     for record in read_records(source.path):
@@ -244,6 +245,14 @@ def blank(source):
     for case in read(source):
         yield replace(case, request=replace(case.request, target=" "))
 
+def asking(*more):
+    def asked(source):
+        for case in read(source):
+            yield replace(case, probes=(*case.probes, *(Probe(kind, case.request.query, must) for kind, must in more)))
+    return Dialect("asking", asked)
+
+HOP, TAKEN, BESIDE = asking(("hop", "differ")), asking(("edits", "stay")), asking(("hop_low", "stay"))
+SILENT, TWICE = asking(("hop", None)), asking(("hop", "stay"), ("hop", "stay"))
 DIALECT, HALF, BLANK = Dialect("own", read), Dialect("half", half), Dialect("blank", blank)
 TEXTS = Dialect("texts", lambda source: ["text"])
 """
@@ -273,9 +282,16 @@ def test_a_dialect_of_a_users_file_reads_one_file_of_all_parts_and_tasks(tmp_pat
         ("HALF", "record 0: expected one probe each of rel, t_gen, m_gen, t_loc, m_loc, found rel, t_gen, m_gen"),
         ("BLANK", "record 0: field 'request': expected a question and an answer, non-empty texts, found Query"),
         ("TEXTS", "record 0: expected an EditCase of the dialect, found str"),
+        ("TAKEN", "record 0: probe 'edits': expected one of rel, .*, or a free name"),
+        ("BESIDE", "record 0: probe 'hop_low': .* a free name"),
+        ("SILENT", "record 0: probe 'hop': .* what it must do"),
+        ("TWICE", "record 0: probe 'hop': .* once per case"),
     ):
         other = config.model_copy(update={"format": f"{tmp_path / 'own.py'}:{name}"})
         with pytest.raises(InputError, match=rf"all\.jsonl: {message}"):
             prepare_user_benchmark(tmp_path / "again", other, seed=0)
+    hop = config.model_copy(update={"format": f"{tmp_path / 'own.py'}:HOP"})
+    prepare_user_benchmark(tmp_path / "more", hop, seed=0)
+    assert all(case.probe("hop").aim == "differ" for case in read_splits(tmp_path / "more")["eval"])
     with pytest.raises(ValidationError, match=r"'no': expected one of mmedit, vlkeb, or path/to/file\.py:DIALECT"):
         BenchmarkConfig(annotations="a", images="b", format="no")

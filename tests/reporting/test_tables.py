@@ -14,6 +14,7 @@ from unike_lib.config.tables import TableConfig
 from unike_lib.family import families
 from unike_lib.io import write_table as write_parquet
 from unike_lib.method import methods, paper_row, row_title
+from unike_lib.probe_kinds import KINDS, can_name_kind
 from unike_lib.reporting.contrasts import paired_differences
 from unike_lib.reporting.markdown import cell, markdown_table
 from unike_lib.reporting.paper_numbers import paper_table, short_title
@@ -321,13 +322,14 @@ def test_reporting_never_imports_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_portability_is_a_column_where_records_have_it(tmp_path, cells, table1, config, admission):
+@pytest.mark.parametrize("asked", [("portability", "Port."), ("hop", "hop")], ids=lambda asked: asked[0])
+def test_a_further_kind_is_a_column_where_records_have_it(asked, tmp_path, cells, table1, config, admission):
     """Of the first backbone's VQA edits, the first four ask it; the five metrics stay as they are."""
-    files = []
+    (kind, title), files = asked, []
     for path in cells:
         records = pd.read_parquet(path)
         if (records["backbone"] == BACKBONES[0]).all() and (records["task"] == "vqa").all():
-            extra = records[(records["kind"] == "rel") & (records["session"] < 4)].assign(kind="portability")
+            extra = records[(records["kind"] == "rel") & (records["session"] < 4)].assign(kind=kind)
             records = pd.concat([records, extra.assign(token=[0.0, 0.25, 0.5, 1.0])])
         files.append(tmp_path / path.name)
         write_parquet(files[-1], records, "mark")
@@ -342,9 +344,11 @@ def test_portability_is_a_column_where_records_have_it(tmp_path, cells, table1, 
     before, after = pd.read_csv(plain["token"]), pd.read_csv(ported["token"])
     pd.testing.assert_frame_equal(after[before.columns], before)
     here = after[(after["backbone"] == BACKBONES[0]) & (after["task"] == "vqa")]
-    assert (here["portability"] == 43.75).all() and (here["portability_edits"] == 4).all()
-    assert after.drop(here.index)["portability"].isna().all()
-    assert "Port." in ported["markdown"].read_text() and "2 are left out" in ported["markdown"].read_text()
-    assert here["portability_low"].isna().all()
-    assert "covers there: left, VQA, Port. (4 edits)." in ported["markdown"].read_text()
-    assert "Port." not in plain["markdown"].read_text() and "portability" not in before
+    assert (here[kind] == 43.75).all() and (here[f"{kind}_edits"] == 4).all()
+    assert after.drop(here.index)[kind].isna().all()
+    assert f"VQA {title} |" in ported["markdown"].read_text() and "2 are left out" in ported["markdown"].read_text()
+    assert here[f"{kind}_low"].isna().all()
+    assert f"covers there: left, VQA, {title} (4 edits)." in ported["markdown"].read_text()
+    assert f"VQA {title} |" not in plain["markdown"].read_text() and kind not in before
+    others = {*after.columns} - {*KINDS, kind}
+    assert len(others) > 20 and not any(map(can_name_kind, others))  # no kind may be called as they are

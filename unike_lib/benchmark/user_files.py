@@ -10,7 +10,7 @@ from unike_lib.benchmark.cases import repeated_ids
 from unike_lib.benchmark.dialect import Source, find_dialect, is_text, require_none
 from unike_lib.benchmark.triplet_sources import read_triplet_source
 from unike_lib.config.benchmark import BenchmarkConfig
-from unike_lib.probe_kinds import KINDS
+from unike_lib.probe_kinds import KINDS, can_name_kind
 from unike_lib.types import PROBE_KINDS, EditCase, InputError, Task
 
 log = logging.getLogger(__name__)
@@ -90,9 +90,9 @@ def _problems(case: EditCase, index: int) -> list[str]:
     if any(kinds.count(kind) != 1 for kind in PROBE_KINDS):
         return [f"record {index}: expected one probe each of {', '.join(PROBE_KINDS)}, found {', '.join(kinds)}"]
     for probe in case.probes:
-        known = probe.kind in KINDS or (probe.must is not None and probe.kind.isidentifier())
+        known = probe.kind in KINDS or (probe.must is not None and can_name_kind(probe.kind))
         if not known or kinds.count(probe.kind) > 1:
-            expected = "a name of letters, digits and _, what it must do (become, stay or differ), once per case"
+            expected = "a free name of letters, digits and _, what it must do (become, stay or differ), once per case"
             return [f"record {index}: probe {probe.kind!r}: expected one of {', '.join(KINDS)}, or {expected}"]
     queries = [("request", case.request.query), *((probe.kind, probe.query) for probe in case.probes)]
     return [

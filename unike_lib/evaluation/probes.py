@@ -72,6 +72,8 @@ def ask(
     if settings.generate:
         generated = generate(backbone, queries, drafts or replies.answer_ids, patch, settings.max_new_tokens, replies)
     finite, read = replies.finite.cpu(), replies.where.cpu()
+    if patch is None:  # nobody scores these: the logits of one batch need not outlive it
+        parts = ()
     return AskedAnswers(best.cpu(), targets.cpu(), tops, generated, alphas.cpu(), finite, parts, read)
 
 
