@@ -1,7 +1,7 @@
 """Run the command of every example, as its README gives it: python tools/run_examples.py .smoke
 
 What the smoke run in that folder made of the embedded benchmark and its backbones is copied beside the examples first,
-so nothing is trained twice. An example's results stay in its folder (examples/*/results/).
+so nothing is trained twice. An example's results stay in its folder, examples/*/results/, in the place of earlier ones.
 """
 
 import shlex

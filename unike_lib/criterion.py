@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from unike_lib.probe_kinds import Must
 from unike_lib.registry import find_entry
-from unike_lib.types import Query
+from unike_lib.types import InputError, Query
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,11 +100,11 @@ class Criterion:
         """Return the score of a reply.
 
         Raises:
-            ValueError: the score is no number of the range.
+            InputError: the score is no number of the range.
         """
         score = float(self.score(reply))
         if not self.low <= score <= self.high:
-            raise ValueError(f"criterion {self.name}: {score} for {reply.query}, expected {self.low} .. {self.high}")
+            raise InputError(f"criterion {self.name}: {score} for {reply.query}, expected {self.low} .. {self.high}")
         if reply.must != "differ":
             return score
         return self.low + self.high - score if self.bounded else -score

@@ -17,7 +17,7 @@ from unike_lib.criterion import Criterion, Reply, find_criteria, find_criterion
 from unike_lib.editing.editor import answer_loss
 from unike_lib.evaluation.probes import top_ids
 from unike_lib.methods.shared.network_training import divergences_of
-from unike_lib.types import Query
+from unike_lib.types import InputError, Query
 
 # What the metric functions of EasyEdit's multimodal code (MMEdit) return for random logits: two rows of nine tokens,
 # before and after an edit; four more tokens go in front of the edited rows where a context does.
@@ -107,8 +107,9 @@ def test_any_range_fits_and_no_score_outside_of_it():
     assert (likely.of(asked), likely.failed, judged.of(asked), judged.failed) == (-1.5, -100.0, 2.0, 5.0)
     turned = replace(asked, must="differ")
     assert (likely.of(turned), judged.of(turned)) == (1.5, 4.0)  # 1 + 5 - 2
-    with pytest.raises(ValueError, match=r"judged: 6.0 .* expected 1.0 .. 5.0"):
-        judged.of(replace(asked, text="6"))
+    for text in ("6", "nan"):
+        with pytest.raises(InputError, match=rf"judged: {text}.* expected 1.0 .. 5.0"):
+            judged.of(replace(asked, text=text))
     for values in ({"low": -math.inf}, {"low": 1.0, "high": 1.0}, {"worst": math.nan}):
         with pytest.raises(ValueError, match="finite worst"):
             Criterion("odd", "", float, **values)
