@@ -10,6 +10,7 @@ from unike_lib.code_digest import code_digest, entry_digest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "workflow_scripts").glob("*.py"))
+ENTRIES = ("criteria", "benchmark/formats", "backbones/families")  # found by name: no script imports them
 # Scripts that edit, and those that run a backbone besides.
 EDIT = {"run_edits", "sweep", "search", "train_editor"}
 RUN = EDIT | {"answer_before", "collect_triplets", "diagnose", "extract_ffn_inputs", "extract_states", "keep_frozen"}
@@ -23,6 +24,9 @@ def library(tmp_path_factory):
 
 def digests(library):
     rooms = {room.parent.name: entry_digest(room, library) for room in library.glob("methods/*/__init__.py")}
+    for folder in ENTRIES:
+        files = library.glob(f"{folder}/[!_]*.py")
+        rooms |= {file.relative_to(library).as_posix(): entry_digest(file, library) for file in files}
     return rooms | {script.stem: code_digest(script, library=library) for script in SCRIPTS}
 
 
@@ -47,6 +51,36 @@ def test_a_constant_of_one_method_is_its_rooms(library):
     assert changed_by(library, "methods/mend/network.py", r"EPSILON = 1\.0e-7", "EPSILON = 1.0e-6") == {"mend"}
     assert changed_by(library, "methods/ke/settings.py", r"400|3\.0e-4", "5.0e-4") == set()  # a value is a parameter
     assert changed_by(library, "methods/mend/__init__.py", r'title="MEND"', 'title="Mend"') == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "was", "now", "changed"),
+    [
+        ("criteria/exact.py", r"\.all\(\)", ".any()", {"criteria/exact.py"}),
+        (
+            "criteria/token.py",
+            r"len\(reply\.wanted\)",
+            "max(1, len(reply.wanted))",
+            {"criteria/token.py", "criteria/mmedit.py"},
+        ),
+        # The embedded benchmark is written in MMEdit's form, too.
+        (
+            "benchmark/formats/mmedit.py",
+            r'"image_rephrase"',
+            '"image"',
+            {"benchmark/formats/mmedit.py", "benchmark/formats/vlkeb.py", "write_benchmark"},
+        ),
+        ("backbones/families/llava.py", r'"llava"', '"other"', {"backbones/families/llava.py"}),
+        (
+            "backbones/families/idefics3.py",
+            r"def tiled_once",
+            "def tiled_twice",
+            {"backbones/families/idefics3.py", "backbones/families/smolvlm.py"},
+        ),
+    ],
+)
+def test_a_constant_of_an_entry_is_its_own_and_that_of_those_that_build_on_it(library, file, was, now, changed):
+    assert changed_by(library, file, was, now) == changed
 
 
 def test_a_constant_of_what_methods_share_is_theirs(library):
