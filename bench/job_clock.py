@@ -20,7 +20,7 @@ FILES = (
     "write_csv",
     "write_tensors",
     "read_tensors",
-    "fingerprint",
+    "fingerprint_of",
 )
 seconds = {"imports": 0.0, "files": 0.0}
 under_way: list[str] = []

@@ -15,7 +15,7 @@ from unike_lib.config.run import load_config
 from unike_lib.criterion import CRITERIA, find_criteria
 from unike_lib.family import FAMILIES
 from unike_lib.method import METHODS, method_of, resolve_method
-from unike_lib.io import fingerprint
+from unike_lib.io import fingerprint_of
 from unike_lib.registry import entry_file
 from unike_lib.config.tables import tasks_of
 from unike_lib.table_parts import report_parts, table_parts
@@ -218,7 +218,7 @@ ASKED = {"backbone": backbone_files, "questions": text_questions}
 # Sessions of a batch change results by rounding at most.
 SESSIONS = unmarked(CONFIG.evaluation, "sessions")
 # A digest of the code of the criteria that answers are scored by.
-CRITERIA_CODE = fingerprint([entry_digest(entry_file(name, *CRITERIA)) for name in CONFIG.evaluation.criteria])
+CRITERIA_CODE = fingerprint_of([entry_digest(entry_file(name, *CRITERIA)) for name in CONFIG.evaluation.criteria])
 # What the admission tests read of their section.
 TESTED = sorted(type(CONFIG.admission).model_fields.keys() - {"method"})
 

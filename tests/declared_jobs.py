@@ -98,7 +98,7 @@ def fake_library(monkeypatch):
     for file in (*LIBRARY.glob("*/*.py"), *rooms):
         if not file.stem.endswith("settings") and file.parent.name not in ("config", "criteria"):
             library[".".join(file.relative_to(LIBRARY).with_suffix("").parts)] = MagicMock()
-    monkeypatch.setattr(runtime.Job, "mark", "mark")  # would read every input
+    monkeypatch.setattr(runtime.Job, "fingerprint", "fingerprint")  # would read every input
     library["benchmark.cases"].read_files = lambda paths, *_, **__: list(map(KnownByFile, paths))
     library["editing.building"].editor_builder.side_effect = lambda settings_of, *_: settings_of({})
     library["editing.building"].train_editor.return_value = MagicMock(), MagicMock()

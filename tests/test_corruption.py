@@ -57,34 +57,34 @@ def made(path, kind):
     rows = {"case": ["a"], "kind": ["rel"], "answer": [[1]], "tops": [[1, 2]], "ranks": [1], "generated": [[4]]}
     triplet = {"id": "a", "image": "a.png", "prompt": "what ?", "style": "question", "positive": "x", "negative": "y"}
     if kind == "memory":
-        write_tensors(path, {f"3.{name}": draw(5, 4) for name in ("h_sem", "h_pos", "h_pos_mean")}, "mark")
+        write_tensors(path, {f"3.{name}": draw(5, 4) for name in ("h_sem", "h_pos", "h_pos_mean")}, "fingerprint")
         return read_memory
     if kind == "encoders":
         tensors = {f"3.{part}.{name}": draw(2, 2) for part in ("zeta", "map") for name in ENCODED}
         for name in ENCODED:
             tensors |= {f"3.{name}.{key}": value for key, value in Encoder(4, 3, 2, 2).state_dict().items()}
-        write_tensors(path, tensors, "mark")
+        write_tensors(path, tensors, "fingerprint")
         return load_encoders
     if kind == "visual":
-        write_tensors(path, {"a.png": draw(2, 4)}, "mark")
+        write_tensors(path, {"a.png": draw(2, 4)}, "fingerprint")
         return lambda file: VisualStore(file)(["a.png"])
     if kind == "tensors":
-        write_tensors(path, {"a": draw(30)}, "mark")
-        return lambda file: read_tensors(file, "mark")
+        write_tensors(path, {"a": draw(30)}, "fingerprint")
+        return lambda file: read_tensors(file, "fingerprint")
     if kind == "before":
-        write_table(path, pd.DataFrame(rows | {"text": ["cat"]}), "mark")
+        write_table(path, pd.DataFrame(rows | {"text": ["cat"]}), "fingerprint")
         return UneditedAnswers.load
     if kind == "states":
-        write_table(path, pd.DataFrame(states), "mark", states_schema(4))
+        write_table(path, pd.DataFrame(states), "fingerprint", states_schema(4))
         return read_states
     if kind == "ffn inputs":
-        write_table(path, pd.DataFrame({"layer": [3, 3], "ffn_input": list(draw(2, 4).numpy())}), "mark")
+        write_table(path, pd.DataFrame({"layer": [3, 3], "ffn_input": list(draw(2, 4).numpy())}), "fingerprint")
         return read_ffn_inputs
     if kind == "triplets":
-        write_table(path, pd.DataFrame([triplet]), "mark")
+        write_table(path, pd.DataFrame([triplet]), "fingerprint")
         return read_triplets
-    write_table(path, pd.DataFrame({"x": np.arange(50), "y": ["text"] * 50}), "mark")
-    return lambda file: read_table(file, "mark")
+    write_table(path, pd.DataFrame({"x": np.arange(50), "y": ["text"] * 50}), "fingerprint")
+    return lambda file: read_table(file, "fingerprint")
 
 
 KINDS_OF_FILES = [
@@ -145,15 +145,15 @@ def test_bytes_that_are_no_such_file_are_refused(tmp_path, kind):
 def test_files_of_another_kind_are_refused(tmp_path):
     """Files that are whole, but hold something else."""
     tensors, table = tmp_path / "x.safetensors", tmp_path / "x.parquet"
-    write_tensors(tensors, {"a": torch.ones(2)}, "mark")
-    write_table(table, pd.DataFrame({"a": [1]}), "mark")
+    write_tensors(tensors, {"a": torch.ones(2)}, "fingerprint")
+    write_table(table, pd.DataFrame({"a": [1]}), "fingerprint")
     for read, path in (
         *((read, tensors) for read in (read_memory, load_encoders)),
         *((read, table) for read in (read_triplets, read_states, read_ffn_inputs, UneditedAnswers.load)),
     ):
         with pytest.raises(InputError, match=path.name):
             read(path)
-    write_tensors(tensors, {}, "mark")
+    write_tensors(tensors, {}, "fingerprint")
     for read in (read_memory, load_encoders):
         with pytest.raises(InputError, match="no entries"):
             read(tensors)
@@ -162,10 +162,10 @@ def test_files_of_another_kind_are_refused(tmp_path):
 def test_a_triplet_without_its_answer_is_named(tmp_path):
     made(tmp_path / "t.parquet", "triplets")
     table = read_table(tmp_path / "t.parquet")
-    write_table(tmp_path / "t.parquet", table.assign(negative=None), "mark")
+    write_table(tmp_path / "t.parquet", table.assign(negative=None), "fingerprint")
     with pytest.raises(InputError, match=r"t\.parquet: record 0: field 'negative'"):
         read_triplets(tmp_path / "t.parquet")
-    write_table(tmp_path / "t.parquet", table.assign(style="loud"), "mark")
+    write_table(tmp_path / "t.parquet", table.assign(style="loud"), "fingerprint")
     with pytest.raises(InputError, match=r"t\.parquet: record 0: field 'style'"):
         read_triplets(tmp_path / "t.parquet")
 
@@ -173,7 +173,7 @@ def test_a_triplet_without_its_answer_is_named(tmp_path):
 def test_a_damaged_editor_is_refused(tmp_path, backbone):
     network = build_mend(backbone, MendMethod(method="mend"), 0)
     path, rng = tmp_path / "mend.safetensors", random.Random(0)
-    write_tensors(path, network.state_dict(), "mark")
+    write_tensors(path, network.state_dict(), "fingerprint")
     content, sources = path.read_bytes(), EditorSources(tmp_path, trained=path)
     load_network(network, sources, backbone, 1.0)
     for damaged in list(bits_flipped(content, rng))[:10]:
@@ -187,9 +187,9 @@ def test_a_damaged_editor_is_refused(tmp_path, backbone):
 
 def test_checksums_do_not_hide_the_fingerprint_and_change_with_nothing_else(tmp_path):
     for name in ("a", "b"):
-        write_table(tmp_path / name, pd.DataFrame({"x": [1, 2]}), "a mark")
-        write_tensors(tmp_path / f"{name}.t", {"x": torch.ones(3)}, "a mark")
-    assert read_table(tmp_path / "a", "a mark")["x"].tolist() == [1, 2]
+        write_table(tmp_path / name, pd.DataFrame({"x": [1, 2]}), "a fingerprint")
+        write_tensors(tmp_path / f"{name}.t", {"x": torch.ones(3)}, "a fingerprint")
+    assert read_table(tmp_path / "a", "a fingerprint")["x"].tolist() == [1, 2]
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "a.t").read_bytes() == (tmp_path / "b.t").read_bytes()
     with pytest.raises(InputError, match="made from other inputs"):
@@ -322,8 +322,10 @@ def write_long_text(path, size):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda path, size: write_table(path, pd.DataFrame({"x": np.random.default_rng(0).random(size // 8)}), "mark"),
-        lambda path, size: write_tensors(path, {"x": torch.rand(size // 4)}, "mark"),
+        lambda path, size: write_table(
+            path, pd.DataFrame({"x": np.random.default_rng(0).random(size // 8)}), "fingerprint"
+        ),
+        lambda path, size: write_tensors(path, {"x": torch.rand(size // 4)}, "fingerprint"),
         lambda path, size: write_json(path, ["x" * size]),
         write_long_text,
     ],

@@ -42,19 +42,19 @@ def test_a_fingerprint_goes_by_every_part_and_by_no_order_of_settings(tmp_path, 
     (tmp_path / "a").mkdir()
     file, same_name = tmp_path / "x", tmp_path / "a" / "x"
     file.write_text("one"), same_name.write_text("two")
-    first = io.fingerprint("rule", {"b": 1, "a": [2]}, file)
-    assert first == io.fingerprint("rule", {"a": [2], "b": 1}, file) and len(first) == 16
+    first = io.fingerprint_of("rule", {"b": 1, "a": [2]}, file)
+    assert first == io.fingerprint_of("rule", {"a": [2], "b": 1}, file) and len(first) == 16
     others = [
-        io.fingerprint("rule", {"b": 1, "a": [2]}, same_name),
-        io.fingerprint("rule", {"b": 1, "a": [3]}, file),
-        io.fingerprint("rules", {"b": 1, "a": [2]}, file),
-        io.fingerprint("rule", {"b": 1, "a": [2]}),
+        io.fingerprint_of("rule", {"b": 1, "a": [2]}, same_name),
+        io.fingerprint_of("rule", {"b": 1, "a": [3]}, file),
+        io.fingerprint_of("rules", {"b": 1, "a": [2]}, file),
+        io.fingerprint_of("rule", {"b": 1, "a": [2]}),
     ]
     file.write_text("three")
-    others.append(io.fingerprint("rule", {"b": 1, "a": [2]}, file))
+    others.append(io.fingerprint_of("rule", {"b": 1, "a": [2]}, file))
     file.write_text("one")
     monkeypatch.setattr(io, "__version__", "99")
-    others.append(io.fingerprint("rule", {"b": 1, "a": [2]}, file))
+    others.append(io.fingerprint_of("rule", {"b": 1, "a": [2]}, file))
     assert first not in others and len(set(others)) == len(others)
 
 

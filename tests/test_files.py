@@ -1,4 +1,4 @@
-"""Files are replaced whole, carry the mark of what made them, and a checksum that anybody can compute."""
+"""Files are replaced whole, carry the fingerprint of what made them, and a checksum that anybody can compute."""
 
 import hashlib
 import os
@@ -37,17 +37,19 @@ def test_marks_are_compared_where_one_is_wanted(tmp_path):
     from safetensors.torch import save_file
 
     table, tensors = tmp_path / "t.parquet", tmp_path / "t.safetensors"
-    write_table(table, pd.DataFrame({"x": [1]}), "a mark")
-    write_tensors(tensors, {"x": torch.ones(1)}, "a mark")
+    write_table(table, pd.DataFrame({"x": [1]}), "a fingerprint")
+    write_tensors(tensors, {"x": torch.ones(1)}, "a fingerprint")
     for read, path in ((read_table, table), (read_tensors, tensors)):
-        assert read(path, "a mark")["x"][0] == read(path)["x"][0] == 1
-        with pytest.raises(InputError, match=f"{path.name}: made from other inputs .fingerprint a mark, expected b"):
+        assert read(path, "a fingerprint")["x"][0] == read(path)["x"][0] == 1
+        with pytest.raises(
+            InputError, match=f"{path.name}: made from other inputs .fingerprint a fingerprint, expected b"
+        ):
             read(path, "b")
     pd.DataFrame({"x": [1]}).to_parquet(table)
     save_file({"x": torch.ones(1)}, tensors)
     for read, path in ((read_table, table), (read_tensors, tensors)):
-        with pytest.raises(InputError, match="fingerprint missing, expected a mark"):
-            read(path, "a mark")
+        with pytest.raises(InputError, match="fingerprint missing, expected a fingerprint"):
+            read(path, "a fingerprint")
 
 
 def test_numbers_in_csv_files_have_four_decimals(tmp_path):
@@ -62,9 +64,9 @@ def test_a_checksum_is_the_sha256_of_the_file_with_zeros_in_its_place(tmp_path, 
     monkeypatch.setattr(checksum, "BLOCK", block)
     path = tmp_path / "file"
     if kind == "table":
-        write_table(path, pd.DataFrame({"x": range(9)}), "mark")
+        write_table(path, pd.DataFrame({"x": range(9)}), "fingerprint")
     else:
-        write_tensors(path, {"x": torch.arange(9.0)}, "mark")
+        write_tensors(path, {"x": torch.arange(9.0)}, "fingerprint")
     content = path.read_bytes()
     found = re.search(rb"unike-sha256:([0-9a-f]{64})", content)
     blank = content[: found.start(1)] + b"0" * 64 + content[found.end(1) :]
@@ -76,9 +78,9 @@ def test_a_checksum_is_found_at_either_end_of_a_long_file(tmp_path, kind, monkey
     monkeypatch.setattr(checksum, "EDGE", 3000)
     path, values = tmp_path / "file", np.random.default_rng(0).random(5000)
     if kind == "table":
-        write_table(path, pd.DataFrame({"x": values}), "mark")
+        write_table(path, pd.DataFrame({"x": values}), "fingerprint")
     else:
-        write_tensors(path, {"x": torch.from_numpy(values)}, "mark")
+        write_tensors(path, {"x": torch.from_numpy(values)}, "fingerprint")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)

@@ -71,7 +71,15 @@ def frame(method, shift):
             scores = {"token": 1.0, "mmedit": 1.0, "log_probability": min(likely, 0.0), "grade": float(graded)}
             later = {f"{name}_right_after": np.nan for name in ("token", "mmedit", "log_probability")}
             place = {"session": number, "position": 0, "case": f"c{number}", "facts": [f"f{number}"], "kind": kind}
-            run = {"backbone": "b", "task": "vqa", "method": method, "k": 1, "seed": 0, "status": "ok", "mark": "x"}
+            run = {
+                "backbone": "b",
+                "task": "vqa",
+                "method": method,
+                "k": 1,
+                "seed": 0,
+                "status": "ok",
+                "fingerprint": "x",
+            }
             text = {"answer_tokens": 1, "target": "", "text_before": "", "text_after": "", "edit_seconds": 0.0}
             rows.append(run | place | scores | later | text | {"alpha": np.nan})
     return pd.DataFrame(rows)

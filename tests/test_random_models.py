@@ -77,7 +77,7 @@ def test_a_random_checkpoint_is_loaded_like_a_real_one(tmp_path, name, family, s
 
 
 def test_a_checkpoint_with_another_start_token_is_written_anew(tmp_path):
-    """Checkpoints of the rehearsal from before OPT's start token was </s> have a mark that does not name it."""
+    """Checkpoints of the rehearsal from before OPT's start token was </s> have a description that does not name it."""
     (tmp_path / "complete.json").write_text(json.dumps({"name": "blip2-opt-2.7b", "tiny": True}))
     write_random_checkpoint("blip2-opt-2.7b", TEXTS, tmp_path, tiny=True)
     assert (tmp_path / "model.safetensors").is_file()

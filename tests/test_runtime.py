@@ -159,18 +159,18 @@ def test_mark_covers_parameters_and_inputs_but_pictures(tmp_path):
     cases, images = tmp_path / "cases.json", tmp_path / "images"
     images.mkdir()
 
-    def mark(text="[]", rule="visual", **params):
+    def fingerprint(text="[]", rule="visual", **params):
         cases.write_text(text)
         (images / f"{len(list(images.iterdir()))}.png").write_text("new")
         inputs = {"cases": str(cases), "images": str(images)}
-        return Job(made_up_job(rule, params=params, input=inputs)).mark
+        return Job(made_up_job(rule, params=params, input=inputs)).fingerprint
 
-    same = mark(code="0", dtype="float32")
-    assert mark(code="0", dtype="float32") == same
+    same = fingerprint(code="0", dtype="float32")
+    assert fingerprint(code="0", dtype="float32") == same
     changed = [
-        mark("[1]", code="0", dtype="float32"),
-        mark(code="1", dtype="float32"),
-        mark(code="0", dtype="bfloat16"),
+        fingerprint("[1]", code="0", dtype="float32"),
+        fingerprint(code="1", dtype="float32"),
+        fingerprint(code="0", dtype="bfloat16"),
     ]
-    changed.append(mark(rule="states", code="0", dtype="float32"))
+    changed.append(fingerprint(rule="states", code="0", dtype="float32"))
     assert len({same, *changed}) == 5

@@ -77,7 +77,7 @@ def reading(path: str | Path, form: str) -> Iterator[None]:
         raise InputError(f"{path}: not a readable {form} ({' '.join(str(error).split())})") from None
 
 
-def fingerprint(*parts: Any) -> str:
+def fingerprint_of(*parts: Any) -> str:
     """Return 16 hex digits that change with any part: JSON-able values, or paths (whose bytes count)."""
     digest = hashlib.sha256(__version__.encode())
     for part in parts:
@@ -142,10 +142,10 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path}: not valid JSON ({error})") from None
 
 
-def write_table(path: str | Path, table: "pd.DataFrame", mark: str, schema: pa.Schema | None = None) -> None:
-    """Write a data frame to Parquet atomically, with `mark` as the fingerprint in its metadata."""
+def write_table(path: str | Path, table: "pd.DataFrame", fingerprint: str, schema: pa.Schema | None = None) -> None:
+    """Write a data frame to Parquet atomically, with its `fingerprint` in its metadata."""
     arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
-    with table_writer(path, arrow.schema, mark) as writer:
+    with table_writer(path, arrow.schema, fingerprint) as writer:
         writer.write_table(arrow)
 
 
@@ -156,28 +156,28 @@ def write_csv(path: str | Path, table: "pd.DataFrame", numbers: str | None = f"%
 
 
 @contextmanager
-def table_writer(path: str | Path, schema: pa.Schema, mark: str) -> Iterator[pq.ParquetWriter]:
+def table_writer(path: str | Path, schema: pa.Schema, fingerprint: str) -> Iterator[pq.ParquetWriter]:
     """Yield a Parquet writer for streaming row groups; the file appears only when the block ends well."""
-    marked = schema.with_metadata({FINGERPRINT: f"{mark} {UNSEALED}"})
+    marked = schema.with_metadata({FINGERPRINT: f"{fingerprint} {UNSEALED}"})
     with atomic_path(path) as temporary:
         with pq.ParquetWriter(temporary, marked) as writer:
             yield writer
         seal(temporary)
 
 
-def read_table(path: str | Path, mark: str | None = None) -> "pd.DataFrame":
-    """Read a Parquet file into a data frame; with `mark`, refuse a file whose fingerprint differs.
+def read_table(path: str | Path, fingerprint: str | None = None) -> "pd.DataFrame":
+    """Read a Parquet file into a data frame; with `fingerprint`, refuse a file with another one.
 
     Raises:
         InputError: the file is missing, damaged, or made from other inputs.
     """
     with reading(path, "Parquet file"):
         table = pq.read_table(path)
-        _check_mark(path, (table.schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode(), mark)
+        _check_fingerprint(path, (table.schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode(), fingerprint)
         return table.to_pandas()
 
 
-def _check_mark(path: str | Path, entry: str, wanted: str | None) -> None:
+def _check_fingerprint(path: str | Path, entry: str, wanted: str | None) -> None:
     """Raise InputError, naming the file, if a wanted fingerprint differs from the one in its metadata."""
     found = without_checksum(entry)
     if wanted is not None and found != wanted:
@@ -192,18 +192,18 @@ def check_fields(path: str | Path, found: Iterable[str], wanted: Iterable[str]) 
             raise InputError(f"{path}: field '{name}' is missing")
 
 
-def write_tensors(path: str | Path, tensors: "Mapping[str, torch.Tensor]", mark: str) -> None:
-    """Write tensors to safetensors atomically, with `mark` as the fingerprint in the metadata."""
+def write_tensors(path: str | Path, tensors: "Mapping[str, torch.Tensor]", fingerprint: str) -> None:
+    """Write tensors to safetensors atomically, with its `fingerprint` in the metadata."""
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(plain, temporary, metadata={FINGERPRINT: f"{mark} {UNSEALED}"})
+        save_file(plain, temporary, metadata={FINGERPRINT: f"{fingerprint} {UNSEALED}"})
         seal(temporary)
 
 
-def read_tensors(path: str | Path, mark: str | None = None) -> "dict[str, torch.Tensor]":
-    """Read tensors from safetensors; with `mark`, refuse a file whose fingerprint differs.
+def read_tensors(path: str | Path, fingerprint: str | None = None) -> "dict[str, torch.Tensor]":
+    """Read tensors from safetensors; with `fingerprint`, refuse a file with another one.
 
     Raises:
         InputError: the file is missing, damaged, or made from other inputs.
@@ -211,5 +211,5 @@ def read_tensors(path: str | Path, mark: str | None = None) -> "dict[str, torch.
     from safetensors import safe_open
 
     with reading(path, "safetensors file"), safe_open(path, framework="pt") as file:
-        _check_mark(path, (file.metadata() or {}).get(FINGERPRINT, ""), mark)
+        _check_fingerprint(path, (file.metadata() or {}).get(FINGERPRINT, ""), fingerprint)
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)

@@ -67,7 +67,7 @@ def right_after(criterion: Criterion | str) -> str:
 
 def score_schema(criteria: Sequence[Criterion]) -> pa.Schema:
     """Return the columns of a score, without those that say which run it is from."""
-    return pa.schema([each for each in record_schema(criteria) if each.name not in (*CELL, "seed", "mark")])
+    return pa.schema([each for each in record_schema(criteria) if each.name not in (*CELL, "seed", "fingerprint")])
 
 
 def record_schema(criteria: Sequence[Criterion]) -> pa.Schema:
@@ -85,6 +85,6 @@ def record_schema(criteria: Sequence[Criterion]) -> pa.Schema:
             ("answer_tokens", WHOLE),
             *((name, TEXT) for name in ("target", "text_before", "text_after")),
             *((name, REAL) for name in ("edit_seconds", "alpha")),
-            ("mark", TEXT),
+            ("fingerprint", TEXT),
         ]
     )

@@ -16,7 +16,7 @@ from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.base import MethodSection, Section, UndeclaredError
 from unike_lib.config.evaluation import EvaluationConfig, StatisticsConfig
 from unike_lib.gpu_slot import hold_gpu
-from unike_lib.io import fingerprint
+from unike_lib.io import fingerprint_of
 from unike_lib.method import find_method
 from unike_lib.types import InputError
 
@@ -112,7 +112,7 @@ class Job:
         self.params = Declared(job.rule, "parameter", dict(job.params.items()))
 
     @cached_property
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """The fingerprint of what the job makes: its rule, its parameters (code included), what its inputs contain.
 
         Inputs named `images` are left out: a user's picture folder may be too large to be read for every job.
@@ -120,7 +120,7 @@ class Job:
         images = self._job.input.get("images", ())
         left_out = {images} if isinstance(images, str) else set(images)
         inputs = (Path(path) for path in self._job.input if path not in left_out)
-        return fingerprint(self.rule, dict(self.params), *inputs)
+        return fingerprint_of(self.rule, dict(self.params), *inputs)
 
     def section(self, name: str, kind: type[SectionType]) -> SectionType:
         """Return a section of the configuration with the fields that the rule declares; see `Section.declared`."""

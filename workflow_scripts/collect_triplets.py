@@ -12,4 +12,4 @@ with Stage(snakemake) as job:
     cases = read_files(job.inputs.cases)
     cases += [case for path in job.inputs.sources for case in read_triplet_source(path)]
     limits = job.backbone.max_triplets, job.evaluation.max_new_tokens
-    write_triplets(collect_triplets(backbone, cases, *limits, job.params.seed), job.outputs.triplets, job.mark)
+    write_triplets(collect_triplets(backbone, cases, *limits, job.params.seed), job.outputs.triplets, job.fingerprint)

@@ -8,4 +8,4 @@ with Stage(snakemake) as job:
 
     files, params = (job.inputs.states, job.inputs.encoders), job.params
     table = encode_held_out(*files, params.held_out, params.seed, params.triplets)
-    write_table(job.outputs.encodings, table, job.mark, ENCODING_SCHEMA)
+    write_table(job.outputs.encodings, table, job.fingerprint, ENCODING_SCHEMA)

@@ -10,4 +10,4 @@ with Stage(snakemake) as job:
     settings = job.backbone
     backbone = open_backbone(job.params.folder, settings, job.inputs.visual)
     cases = read_files(job.inputs.cases, settings.text_locality)
-    extract_ffn_inputs(backbone, cases, job.params.memory_states, job.outputs.states, job.mark)
+    extract_ffn_inputs(backbone, cases, job.params.memory_states, job.outputs.states, job.fingerprint)

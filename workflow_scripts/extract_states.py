@@ -7,4 +7,4 @@ with Stage(snakemake) as job:
     from unike_lib.knowledge.extraction import extract_states
 
     backbone = open_backbone(job.params.folder, job.backbone, job.inputs.visual)
-    extract_states(backbone, job.inputs.triplets, job.outputs.states, job.mark)
+    extract_states(backbone, job.inputs.triplets, job.outputs.states, job.fingerprint)

@@ -19,4 +19,4 @@ with Stage(snakemake) as job:
     names = [case.request.image for case in cases] if pool else image_names(cases)
     load = partial(load_image, job.params.image_roots)
     model, processor = load_model(folder, settings), load_processor(folder, settings)
-    extract_visual(model, processor, names, load, job.outputs.tokens, job.mark)
+    extract_visual(model, processor, names, load, job.outputs.tokens, job.fingerprint)

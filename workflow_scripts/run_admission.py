@@ -24,5 +24,5 @@ with Stage(snakemake) as job:
     scores, readout = Admission(backbone, shift, method.h_pos, settings).run(cases, answers)
     for table in (scores, readout):
         table.insert(0, "backbone", job.wildcards.backbone)
-    write_table(outputs.scores, scores, job.mark, ADMISSION_SCHEMA)
+    write_table(outputs.scores, scores, job.fingerprint, ADMISSION_SCHEMA)
     write_csv(outputs.readout, readout, "%.6g")

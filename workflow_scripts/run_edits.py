@@ -30,7 +30,7 @@ with Stage(snakemake) as job:
     before, settings = UneditedAnswers.load_all(inputs.base), job.evaluation
     edit = partial(run_edits, backbone, editor, before=before, settings=settings)
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
-    with kept_chunks(job.outputs.records, job.mark) as chunks:
+    with kept_chunks(job.outputs.records, job.fingerprint) as chunks:
         scores = chunks.run(edit, cases, settings)
-        table = records_table(scores, labels | {"seed": seed, "mark": job.mark}, settings, first)
-        write_table(job.outputs.records, table, job.mark, record_schema(find_criteria(settings.criteria)))
+        table = records_table(scores, labels | {"seed": seed, "fingerprint": job.fingerprint}, settings, first)
+        write_table(job.outputs.records, table, job.fingerprint, record_schema(find_criteria(settings.criteria)))

@@ -27,8 +27,11 @@ with Stage(snakemake) as job:
     settings = job.evaluation.without_generation()
     swept = sweep(backbone, editor_of, cases, before, params.points, settings)
     labels = {"backbone": names.backbone, "task": names.task, "method": names.method}
-    labels |= {"seed": params.seed, "mark": job.mark}
+    labels |= {"seed": params.seed, "fingerprint": job.fingerprint}
     table = pd.concat([records_table(scores, labels, settings).assign(**point) for point, scores in swept])
     write_table(
-        job.outputs.records, table, job.mark, pa.unify_schemas([record_schema(find_criteria(settings.criteria)), SWEPT])
+        job.outputs.records,
+        table,
+        job.fingerprint,
+        pa.unify_schemas([record_schema(find_criteria(settings.criteria)), SWEPT]),
     )

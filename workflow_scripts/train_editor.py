@@ -13,4 +13,4 @@ with Stage(snakemake) as job:
     cases, dev = read_files(inputs.cases, questions, most["method"]), read_files(inputs.dev, questions, most["dev"])
     weights, losses = train_editor(job.method(), backbone, cases, dev, job.params.seed)
     write_csv(job.outputs.losses, losses, "%.6g")
-    write_tensors(job.outputs.weights, weights, job.mark)
+    write_tensors(job.outputs.weights, weights, job.fingerprint)

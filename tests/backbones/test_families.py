@@ -226,7 +226,7 @@ def test_a_saved_folder_is_a_backbone(tiny, tmp_path):
     assert type(getattr(processor, "processor", processor)).__name__.endswith("Pil")
     loaded = load_backbone(config.folder, config, lambda names: None)
     store = tmp_path / "visual.safetensors"
-    extract_visual(loaded.model, processor, ["one", "two", "one"], picture, store, "mark")
+    extract_visual(loaded.model, processor, ["one", "two", "one"], picture, store, "fingerprint")
     loaded.images = VisualStore(store)
     batch, expected = loaded.encode(QUERIES), tiny.backbone.encode(QUERIES)
     torch.testing.assert_close(batch.embeddings, expected.embeddings, atol=1e-5, rtol=0)

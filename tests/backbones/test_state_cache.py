@@ -39,7 +39,7 @@ def windowed(family, make_backbone):
 
 @pytest.fixture
 def kept(windowed, tmp_path):
-    cache_states(windowed, [*QUESTIONS, QUESTIONS[0]], DEPTHS, tmp_path / "kept.safetensors", "mark")
+    cache_states(windowed, [*QUESTIONS, QUESTIONS[0]], DEPTHS, tmp_path / "kept.safetensors", "fingerprint")
     return StateCache(windowed, [tmp_path / "kept.safetensors"])
 
 
@@ -126,7 +126,9 @@ def test_what_is_not_kept_is_run(windowed, kept):
 def test_the_prompt_of_the_closest_kept_answer_counts(windowed, tmp_path, ran):
     """Two kept answers to one question: of a third, the longest common beginning is not run again."""
     question = QUESTIONS[0]
-    cache_states(windowed, [question, replace(question, answer="red owl left")], DEPTHS, tmp_path / "two", "mark")
+    cache_states(
+        windowed, [question, replace(question, answer="red owl left")], DEPTHS, tmp_path / "two", "fingerprint"
+    )
     kept = StateCache(windowed, [tmp_path / "two"])
     rows = [replace(question, answer="red owl"), replace(question, answer="red owl left")]
     batch = windowed.encode(rows)
@@ -144,12 +146,14 @@ def test_scores_of_sessions_are_the_same(windowed, tmp_path, k):
 
     def table():
         before = answer_before(windowed, cases, settings)
-        before.save(tmp_path / "before.parquet", "mark")
+        before.save(tmp_path / "before.parquet", "fingerprint")
         scores = run_edits(windowed, editor, {k: cases}, UneditedAnswers.load(tmp_path / "before.parquet"), settings)
         return records_table(scores, {}, settings).drop(columns=["edit_seconds", "alpha"])
 
     wanted = table()
-    cache_states(windowed, [probe.query for case in cases for probe in case.probes], DEPTHS, tmp_path / "kept", "mark")
+    cache_states(
+        windowed, [probe.query for case in cases for probe in case.probes], DEPTHS, tmp_path / "kept", "fingerprint"
+    )
     windowed.cache = StateCache(windowed, [tmp_path / "kept"])
     found = table()
     assert wanted["token"].nunique() > 2

@@ -17,7 +17,7 @@ CLOSE = {"atol": 2e-5, "rtol": 2e-5}
 def kept(tmp_path_factory):
     tiny, path = tiny_family("qwen2-vl"), tmp_path_factory.mktemp("frozen") / "kept"
     tiny.backbone.layers = (1, 2, 3)
-    cache_states(tiny.backbone, QUERIES, [1, 3, 4], path, "mark")
+    cache_states(tiny.backbone, QUERIES, [1, 3, 4], path, "fingerprint")
     return tiny, StateCache(tiny.backbone, [path])
 
 

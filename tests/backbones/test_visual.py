@@ -17,8 +17,8 @@ from unike_lib.types import InputError
 
 def test_images_are_found_in_every_file(tmp_path):
     tokens = {name: torch.randn(2, 3) for name in "abc"}
-    write_tensors(tmp_path / "one.safetensors", {name: tokens[name] for name in "ab"}, "mark")
-    write_tensors(tmp_path / "two.safetensors", {"c": tokens["c"]}, "mark")
+    write_tensors(tmp_path / "one.safetensors", {name: tokens[name] for name in "ab"}, "fingerprint")
+    write_tensors(tmp_path / "two.safetensors", {"c": tokens["c"]}, "fingerprint")
     store = VisualStore(tmp_path / "one.safetensors", tmp_path / "two.safetensors")
     torch.testing.assert_close(store(["c", "a"]), torch.stack([tokens["c"], tokens["a"]]), atol=0, rtol=0)
     with pytest.raises(InputError, match=r"one\.safetensors, .*two\.safetensors: no visual features of image 'd'"):
@@ -49,8 +49,10 @@ def test_every_picture_has_its_own_tokens_whatever_the_batch(tmp_path, monkeypat
     monkeypatch.setattr(visual, "ROWS", 2)
     levels = {"e": 10, "a": 200, "d": 30, "b": 40, "c": 50}
     load = lambda name: Image.new("RGB", (4, 4), (levels[name],) * 3)  # noqa: E731
-    extract_visual(Brightness(), Brightness.prepare, [*levels, "a", "e"], load, tmp_path / "v.safetensors", "mark")
-    found = read_tensors(tmp_path / "v.safetensors", "mark")
+    extract_visual(
+        Brightness(), Brightness.prepare, [*levels, "a", "e"], load, tmp_path / "v.safetensors", "fingerprint"
+    )
+    found = read_tensors(tmp_path / "v.safetensors", "fingerprint")
     assert {name: tokens.tolist() for name, tokens in found.items()} == {
         name: [[level, level]] for name, level in levels.items()
     }

@@ -55,10 +55,10 @@ def make_knowledge(folder):
             weights = encoders[space][layer].state_dict()
             trained |= {f"{layer}.{space}.net.{name}": value for name, value in weights.items()}
             trained |= {f"{layer}.zeta.{space}": zetas[space][layer][0], f"{layer}.map.{space}": zetas[space][layer][1]}
-    write_tensors(folder / "memory.safetensors", memory, "mark")
-    write_tensors(folder / "encoders.safetensors", trained, "mark")
+    write_tensors(folder / "memory.safetensors", memory, "fingerprint")
+    write_tensors(folder / "encoders.safetensors", trained, "fingerprint")
     rows = [(layer, state.numpy()) for layer in LAYERS for state in unrelated[layer]]
-    write_table(folder / "ffn_inputs.parquet", pd.DataFrame(rows, columns=["layer", "ffn_input"]), "mark")
+    write_table(folder / "ffn_inputs.parquet", pd.DataFrame(rows, columns=["layer", "ffn_input"]), "fingerprint")
     return Knowledge(folder, unrelated, columns, encoders["semantic"], zetas)
 
 

@@ -56,7 +56,7 @@ def test_overridden_settings_reach_the_editor_and_strength_scales_what_it_writes
     backbone = make_backbone("minigpt4")
     settings = resolve_method(METHODS, "mend", "tiny")
     weights, _ = train_editor(settings, backbone, cases, cases, 3)
-    write_tensors(tmp_path / "mend.safetensors", weights, "mark")
+    write_tensors(tmp_path / "mend.safetensors", weights, "fingerprint")
     sources = EditorSources(tmp_path, trained=tmp_path / "mend.safetensors")
     editor_of = editor_builder(settings_of("mend"), backbone, sources, 3)
     whole, double = (changes(editor_of(overrides), cases) for overrides in ({}, {"strength": 2.0}))
@@ -85,7 +85,7 @@ def test_a_search_trains_an_editor_for_every_setting_that_training_reads(
             assert len(backbone.cache._known) == remembered + 1
         settings = resolve_method(METHODS, "mend", "tiny", {"edit_rate": rate})
         weights, _ = train_editor(settings, backbone, *splits, 3)
-        write_tensors(tmp_path / "twin.safetensors", weights, "mark")
+        write_tensors(tmp_path / "twin.safetensors", weights, "fingerprint")
         twin = build_editor(settings, backbone, EditorSources(tmp_path, trained=tmp_path / "twin.safetensors"), 3)
         for place, factors in changes(twin, cases).items():
             assert torch.equal(factors.outputs, found[rate][place].outputs)

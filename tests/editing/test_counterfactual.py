@@ -158,7 +158,7 @@ def test_patches_keep_contexts_and_routes(tmp_path, backbone):
     whole = answer_logits(backbone, QUERIES, patch)
     half = answer_logits(backbone, QUERIES[2:], patch.select([1]))
     torch.testing.assert_close(half.logits, whole.logits[whole.where.nonzero()[:, 0] >= 2], atol=1e-5, rtol=0)
-    write_tensors(tmp_path / "patch.safetensors", patch.tensors(), "mark")
+    write_tensors(tmp_path / "patch.safetensors", patch.tensors(), "fingerprint")
     start = Patch(2, (replace(stored_in(patch), edits=((), ())), Contexts(("", ""))))
     assert start.with_tensors(read_tensors(tmp_path / "patch.safetensors")) == patch
     assert patch.select([1]).concat([patch.select([0])]) == patch.select([1, 0])

@@ -408,7 +408,7 @@ def test_training_improves_the_editor_and_is_repeatable(make_backbone, cases, se
     again, _ = train_editor(longer, backbone, cases, cases, 0)
     for name, value in tensors.items():
         assert torch.equal(value, again[name])
-    write_tensors(tmp_path / "editor.safetensors", tensors, "mark")
+    write_tensors(tmp_path / "editor.safetensors", tensors, "fingerprint")
     editor = build_editor(longer, backbone, EditorSources(Path(), trained=tmp_path / "editor.safetensors"), 0)
     scores = token_scores(backbone, editor, cases, 2)
     best = course.loc[course["objective"].idxmax()]

@@ -180,8 +180,8 @@ def test_save_and_load(tmp_path, backbone, family):
 
 def through_a_file(patch, start, folder):
     """What a patch of the same parts becomes by the tensors of another, written and read."""
-    write_tensors(folder / "patch.safetensors", patch.tensors(), "mark")
-    return start.with_tensors(read_tensors(folder / "patch.safetensors", "mark"))
+    write_tensors(folder / "patch.safetensors", patch.tensors(), "fingerprint")
+    return start.with_tensors(read_tensors(folder / "patch.safetensors", "fingerprint"))
 
 
 def test_gradients_equal_those_of_the_baked_model(family, make_backbone):

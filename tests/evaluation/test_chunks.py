@@ -16,7 +16,7 @@ from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.records import Score, record_schema
 
 SETTINGS = EvaluationConfig(sessions=1, max_new_tokens=2)
-LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "mark": "x"}
+LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "fingerprint": "x"}
 
 
 class KilledError(Exception):
@@ -30,7 +30,7 @@ class Job:
         self.edit, self.cases, self.output = edit, cases, folder / "m.parquet"
         self.chunks, self.done = folder / ".m.parquet.chunks", 0
 
-    def run(self, mark="mark", most=99):
+    def run(self, fingerprint="fingerprint", most=99):
         self.done = 0
 
         def edit(part):
@@ -39,15 +39,15 @@ class Job:
             self.done += 1
             return self.edit(part)
 
-        with kept_chunks(self.output, mark) as chunks:
-            self.write(self.output, chunks.run(edit, self.cases, SETTINGS), mark)
+        with kept_chunks(self.output, fingerprint) as chunks:
+            self.write(self.output, chunks.run(edit, self.cases, SETTINGS), fingerprint)
         return self.output.read_bytes()
 
-    def write(self, path, scores, mark="mark"):
+    def write(self, path, scores, fingerprint="fingerprint"):
         for score in scores:
             score.edit_seconds = 0.5  # measured: the only column in which two runs differ
         write_table(
-            path, records_table(scores, LABELS, SETTINGS), mark, record_schema(find_criteria(SETTINGS.criteria))
+            path, records_table(scores, LABELS, SETTINGS), fingerprint, record_schema(find_criteria(SETTINGS.criteria))
         )
 
 
@@ -143,12 +143,12 @@ def test_parts_are_whole_sessions_of_every_k(cases, tmp_path, sessions, sizes):
         return made_up_scores({1: part[3]})
 
     thirteen = [*cases, *cases, *cases[:3]]
-    Chunks(tmp_path, "mark").run(edit, {2: thirteen, 3: thirteen}, EvaluationConfig(sessions=sessions))
+    Chunks(tmp_path, "fingerprint").run(edit, {2: thirteen, 3: thirteen}, EvaluationConfig(sessions=sessions))
     assert seen == [{2: size, 3: size} for size in sizes]
 
 
 def test_batches_of_another_size_do_not_share_parts(cases, tmp_path):
-    chunks = Chunks(tmp_path, "mark")
+    chunks = Chunks(tmp_path, "fingerprint")
     assert chunks._file({1: cases}, 4) != chunks._file({1: cases}, 8)
     assert chunks._file({1: cases}, 4) != chunks._file({1: cases[:4]}, 4)
     assert chunks._file({1: cases}, 4) != chunks._file({2: cases}, 4)

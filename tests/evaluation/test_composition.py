@@ -84,7 +84,7 @@ def test_answers_before_the_edits_are_those_of_each_task(backbone, tmp_path):
     both = tasks(3, 3)
     paths = [tmp_path / "vqa.parquet", tmp_path / "caption.parquet"]
     for cases, path in zip(both, paths, strict=True):
-        answer_before(backbone, cases, settings).save(path, "mark")
+        answer_before(backbone, cases, settings).save(path, "fingerprint")
     before = UneditedAnswers.load_all(paths)
     assert len(before.rows) == 6 * 5
     scores = run_edits(backbone, NoEdit(), {4: session_cases(both, 4, None, 0)}, before, settings)

@@ -18,7 +18,7 @@ from unike_lib.reporting.records import load_records
 from unike_lib.types import InputError, Probe, Query
 
 SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=3)
-LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "mark": "x"}
+LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "fingerprint": "x"}
 OWN = (
     Probe("same_answer", Query("image-1", "what is on the left ?", "blue dog"), "stay"),
     Probe("other_answer", Query("image-1", "what is on the left ?", "blue dog"), "differ"),

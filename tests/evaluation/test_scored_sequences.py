@@ -24,7 +24,7 @@ from unike_lib.records import Score
 from unike_lib.types import Probe, Query
 
 SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=3)
-LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "mark": "x"}
+LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "fingerprint": "x"}
 CRITERIA = ["token", "mmedit", "exact", "generated"]
 
 

@@ -36,7 +36,7 @@ from unike_lib.types import PROBE_KINDS, Probe, Query
 RECORDS = record_schema(find_criteria(("token", "mmedit", "exact", "generated")))
 RIGHT_AFTER = ["token_right_after", "mmedit_right_after", "exact_right_after"]
 SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=4)
-LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "mark": "x"}
+LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "fingerprint": "x"}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -337,14 +337,14 @@ def test_answers_that_are_no_numbers_are_failures_and_score_nothing(backbone, ca
 
 def test_records_and_answers_survive_the_disk(tmp_path, backbone, cases, before_of):
     before = before_of(cases)
-    before.save(tmp_path / "b.parquet", "mark")
+    before.save(tmp_path / "b.parquet", "fingerprint")
     loaded = UneditedAnswers.load(tmp_path / "b.parquet")
     editor = strong_fine_tune(backbone, steps=2)
     runs = [frame(run_edits(backbone, editor, {1: cases}, answers, SETTINGS)) for answers in (before, loaded)]
     drop = ["edit_seconds"]
     pd.testing.assert_frame_equal(*(run.drop(columns=drop) for run in runs))
-    write_table(tmp_path / "r.parquet", runs[0], "mark", RECORDS)
-    back = read_table(tmp_path / "r.parquet", "mark")
+    write_table(tmp_path / "r.parquet", runs[0], "fingerprint", RECORDS)
+    back = read_table(tmp_path / "r.parquet", "fingerprint")
     assert list(back.columns) == RECORDS.names
     assert back["token"].tolist() == runs[0]["token"].tolist()
 

@@ -26,7 +26,7 @@ def made(request, make_backbone, cases, tmp_path):
     backbone, k = make_backbone("blip2"), request.param
     editor = FineTune(backbone, FineTuneMethod(method="fine-tune", steps=3, learning_rate=0.03))
     before = answer_before(backbone, cases, SETTINGS)
-    labels = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "mark": "x"}
+    labels = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "fingerprint": "x"}
 
     def make(shards):
         files = [tmp_path / f"m.{number}of{shards}.parquet" for number in range(1, shards + 1)]

@@ -83,7 +83,7 @@ def write_states(path, count=120, width=16, layers=(2, 3), columns=None):
     mixing = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q
     h_pos, h_neg = meaning @ mixing + truth, meaning @ mixing - truth
     columns = columns or {"h_sem": meaning, "h_pos": h_pos, "h_pos_mean": h_pos, "h_neg": h_neg}
-    with table_writer(path, states_schema(width), "mark") as writer:
+    with table_writer(path, states_schema(width), "fingerprint") as writer:
         for layer in layers:
             frame = pd.DataFrame({name: list(columns[name].numpy()) for name in STATE_COLUMNS})
             frame.insert(0, "layer", pd.Series([layer] * count, dtype="int32"))
@@ -216,7 +216,7 @@ def test_too_few_triplets_are_refused(tmp_path):
 
 
 def test_a_broken_file_is_named(tmp_path):
-    write_tensors(tmp_path / "e.safetensors", {"2.zeta.semantic": torch.zeros(1)}, "mark")
+    write_tensors(tmp_path / "e.safetensors", {"2.zeta.semantic": torch.zeros(1)}, "fingerprint")
     with pytest.raises(InputError, match="layer 2"):
         load_encoders(tmp_path / "e.safetensors")
 

@@ -33,7 +33,7 @@ def test_a_file_without_values_is_named(tmp_path):
     from unike_lib.io import write_tensors
     from unike_lib.types import InputError
 
-    write_tensors(tmp_path / "m.safetensors", {"4.h_sem": torch.ones(2, 3)}, "mark")
+    write_tensors(tmp_path / "m.safetensors", {"4.h_sem": torch.ones(2, 3)}, "fingerprint")
     with pytest.raises(InputError, match=r"4\.h_pos"):
         load_memory(tmp_path / "m.safetensors", "last")
 
@@ -45,7 +45,9 @@ def test_encoded_keys_are_encoded_values(tmp_path):
     values, encoder = torch.randn(30, 3), Encoder(3, 4, 3, 2)
     names = ("h_sem", "h_pos", "h_pos_mean")
     write_tensors(
-        tmp_path / "m.safetensors", {f"4.{n}": values * (n != "h_sem") + 1.0 * (n == "h_sem") for n in names}, "mark"
+        tmp_path / "m.safetensors",
+        {f"4.{n}": values * (n != "h_sem") + 1.0 * (n == "h_sem") for n in names},
+        "fingerprint",
     )
     memory = load_memory(tmp_path / "m.safetensors", "last", encoders={4: encoder})
     query = torch.randn(1, 3)
@@ -58,6 +60,6 @@ def test_values_for_some_of_the_keys_are_refused(tmp_path):
     from unike_lib.types import InputError
 
     tensors = {"4.h_sem": torch.ones(3, 2), "4.h_pos": torch.ones(2, 2), "4.h_pos_mean": torch.ones(2, 2)}
-    write_tensors(tmp_path / "m.safetensors", tensors, "mark")
+    write_tensors(tmp_path / "m.safetensors", tensors, "fingerprint")
     with pytest.raises(InputError, match=r"layer 4: .*found \[3, 2\] and \[2, 2\]"):
         load_memory(tmp_path / "m.safetensors", "last")

@@ -59,7 +59,7 @@ def test_triplets_are_the_wrong_answers_with_the_truth(tmp_path, backbone, cases
     own = backbone.text(generate(backbone, [cases[0].request.query], [[]], None, 16)[0])
     right = EditCase(EditRequest("right", "vqa", "image-0", "what is this ?", own), (), ("f",))
     triplets = collect_triplets(backbone, [*cases, right], 100, 16, 0)
-    write_triplets(triplets, tmp_path / "t.parquet", "mark")
+    write_triplets(triplets, tmp_path / "t.parquet", "fingerprint")
     assert read_triplets(tmp_path / "t.parquet") == triplets
     assert "right" not in [t.id for t in triplets] and triplets
     truth = {case.request.id: case.request.target for case in cases}
@@ -71,9 +71,9 @@ def test_triplets_are_the_wrong_answers_with_the_truth(tmp_path, backbone, cases
 
 
 def test_states_are_attention_inputs_at_the_named_tokens(tmp_path, backbone, cases):
-    write_triplets(collect_triplets(backbone, cases, 100, 16, 0), tmp_path / "t.parquet", "mark")
+    write_triplets(collect_triplets(backbone, cases, 100, 16, 0), tmp_path / "t.parquet", "fingerprint")
     triplets = read_triplets(tmp_path / "t.parquet")
-    extract_states(backbone, tmp_path / "t.parquet", tmp_path / "s.parquet", "mark")
+    extract_states(backbone, tmp_path / "t.parquet", tmp_path / "s.parquet", "fingerprint")
     states = read_states(tmp_path / "s.parquet")
     assert set(states) == set(backbone.layers)
     names, seen = backbone.decoder.names, {}
@@ -96,7 +96,7 @@ def test_states_are_attention_inputs_at_the_named_tokens(tmp_path, backbone, cas
 
 def test_a_memory_has_h_sem_as_keys_and_h_pos_as_values(tmp_path):
     columns = {name: torch.randn(2, 9, 4).unbind() for name in STATE_COLUMNS}
-    with table_writer(tmp_path / "s.parquet", states_schema(4), "mark") as writer:
+    with table_writer(tmp_path / "s.parquet", states_schema(4), "fingerprint") as writer:
         for row in range(9):
             for at, layer in enumerate((7, 4)):
                 states = {name: column[at][row].tolist() for name, column in columns.items()}
@@ -112,15 +112,15 @@ def test_a_memory_has_h_sem_as_keys_and_h_pos_as_values(tmp_path):
 
 
 def test_states_that_are_not_finite_are_refused(tmp_path, backbone, cases):
-    write_triplets(collect_triplets(backbone, cases, 100, 16, 0), tmp_path / "t.parquet", "mark")
-    extract_states(backbone, tmp_path / "t.parquet", tmp_path / "s.parquet", "mark")
+    write_triplets(collect_triplets(backbone, cases, 100, 16, 0), tmp_path / "t.parquet", "fingerprint")
+    extract_states(backbone, tmp_path / "t.parquet", tmp_path / "s.parquet", "fingerprint")
     table = pd.read_parquet(tmp_path / "s.parquet")
     spoiled = table.at[3, "h_neg"].copy()
     spoiled[0] = float("nan")
     table.at[3, "h_neg"] = spoiled
     import pyarrow.parquet as pq
 
-    write_table(tmp_path / "bad.parquet", table, "mark", pq.read_schema(tmp_path / "s.parquet"))
+    write_table(tmp_path / "bad.parquet", table, "fingerprint", pq.read_schema(tmp_path / "s.parquet"))
     with pytest.raises(InputError, match="field 'h_neg' is not finite"):
         read_states(tmp_path / "bad.parquet")
 
@@ -143,7 +143,7 @@ def test_ffn_inputs_are_those_of_edited_and_of_text_only_questions(tmp_path, bac
             for layer in backbone.layers:
                 pool[layer].append(seen[layer][int(batch.last_prompt) :])
     for limit in (1000, 7, 4):
-        extract_ffn_inputs(backbone, cases, limit, tmp_path / "f.parquet", "mark")
+        extract_ffn_inputs(backbone, cases, limit, tmp_path / "f.parquet", "fingerprint")
         inputs = read_ffn_inputs(tmp_path / "f.parquet")
         assert set(inputs) == set(backbone.layers)
         for layer, states in inputs.items():

@@ -24,7 +24,7 @@ def save(tmp_path):
 
     def write(records, name="records"):
         path = tmp_path / f"{name}.parquet"
-        write_table(path, records, "mark")
+        write_table(path, records, "fingerprint")
         return path
 
     return write
@@ -37,7 +37,7 @@ def cells(tmp_path_factory):
     paths = []
     for name in [(backbone, task, method) for backbone in BACKBONES for task in TASKS for method in METHODS]:
         paths.append(folder / f"{'-'.join(name)}.parquet")
-        write_table(paths[-1], make_records(name), "mark")
+        write_table(paths[-1], make_records(name), "fingerprint")
     return paths
 
 
@@ -52,7 +52,7 @@ def table_cells(tmp_path_factory, config, cells):
             for task, k in rows.settings:
                 for method in rows.methods:
                     path = folder / f"{name}-{backbone}-{task}-{k}-{method}.parquet"
-                    write_table(path, make_records((backbone, task, method), edits=25, k=k), "mark")
+                    write_table(path, make_records((backbone, task, method), edits=25, k=k), "fingerprint")
                     paths[name].append(path)
     return paths
 
@@ -63,7 +63,7 @@ def admission(tmp_path_factory):
     folder = tmp_path_factory.mktemp("admission")
     tables = {"left": admission_scores("left"), "right": admission_scores("right", latent={"same fact": 0.0})}
     for name, table in tables.items():
-        write_table(folder / f"{name}.parquet", table, "mark")
+        write_table(folder / f"{name}.parquet", table, "fingerprint")
     return [folder / f"{name}.parquet" for name in tables]
 
 

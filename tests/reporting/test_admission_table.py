@@ -89,7 +89,7 @@ def test_tables_and_text(tmp_path):
     tables = [admission_scores("left"), admission_scores("right", latent={"same fact": 0.0})]
     scores, readouts = ([tmp_path / f"{name}{suffix}" for name in names] for suffix in (".parquet", "_readout.csv"))
     for name, table, path, readout in zip(names, tables, scores, readouts, strict=True):
-        write_table(path, table, "mark")
+        write_table(path, table, "fingerprint")
         row = {"backbone": name, "layer": 4, "edited": True, "h_pos": 0.25, "attention": 0.5, "h_know": np.nan}
         pd.DataFrame([row | {"memory": 0.2, "decoded": 0.6, "chance": 0.1}]).to_csv(readout, index=False)
     outputs = {"csv": tmp_path / "a.csv", "readout": tmp_path / "r.csv", "markdown": tmp_path / "a.md"}
@@ -114,7 +114,7 @@ def test_tables_and_text(tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "odd.parquet"
-    write_table(path, admission_scores("left").drop(columns="facts"), "mark")
+    write_table(path, admission_scores("left").drop(columns="facts"), "fingerprint")
     with pytest.raises(InputError, match=r"odd\.parquet: no column facts"):
         write_admission([path], [], {"windows": []}, STATISTICS)
     with pytest.raises(InputError, match=r"odd\.parquet: no column facts"):

@@ -27,7 +27,7 @@ def encodings(path, count=20):
                 {"layer": 3, "space": space, "state": state, "along_zeta": vector[0], "encoding": vector}
                 for vector in vectors
             ]
-    write_table(path, pd.DataFrame(rows), "mark")
+    write_table(path, pd.DataFrame(rows), "fingerprint")
     return path
 
 

@@ -332,7 +332,7 @@ def test_a_further_kind_is_a_column_where_records_have_it(asked, tmp_path, cells
             extra = records[(records["kind"] == "rel") & (records["session"] < 4)].assign(kind=kind)
             records = pd.concat([records, extra.assign(token=[0.0, 0.25, 0.5, 1.0])])
         files.append(tmp_path / path.name)
-        write_parquet(files[-1], records, "mark")
+        write_parquet(files[-1], records, "fingerprint")
     plain, ported = table1, outputs(tmp_path)
     write_result_table(
         {"table1": files},

@@ -68,7 +68,7 @@ def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
 
 
 def extract_visual(
-    model: Any, processor: Any, names: Sequence[str], load: Callable[[str], Image], out: Path, mark: str
+    model: Any, processor: Any, names: Sequence[str], load: Callable[[str], Image], out: Path, fingerprint: str
 ) -> None:
     """Write the visual tokens of images, one entry per image name.
 
@@ -78,7 +78,7 @@ def extract_visual(
         names: image names; repeated names are computed once.
         load: opens an image by name.
         out: the safetensors file to write.
-        mark: its fingerprint.
+        fingerprint: of what made it.
     """
     unique = sorted(set(names))
     features: dict[str, Tensor] = {}
@@ -86,4 +86,4 @@ def extract_visual(
         part = unique[start : start + ROWS]
         tokens = embed_images(model, processor, [load(name) for name in part])
         features |= {name: row.clone() for name, row in zip(part, tokens.cpu(), strict=True)}
-    write_tensors(out, features, mark)
+    write_tensors(out, features, fingerprint)

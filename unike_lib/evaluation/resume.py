@@ -17,7 +17,7 @@ import pandas as pd
 
 from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.criterion import Criterion, find_criteria
-from unike_lib.io import fingerprint, read_table, write_table
+from unike_lib.io import fingerprint_of, read_table, write_table
 from unike_lib.records import Score, score_schema
 from unike_lib.types import EditCase, InputError
 
@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 class Chunks:
     """The finished parts of one output.
 
-    folder: where they lie; mark: the fingerprint of the job, which knows its code, settings and inputs.
+    folder: where they lie; fingerprint: of the job, which knows its code, settings and inputs.
     """
 
     folder: Path
-    mark: str
+    fingerprint: str
 
     def run(
         self,
@@ -70,7 +70,7 @@ class Chunks:
     def _file(self, part: Mapping[int, Sequence[EditCase]], sessions: int) -> Path:
         """Name a part by what its scores depend on: the job, the cases of every K, and the batch."""
         names = [[k, [case.request.id for case in every]] for k, every in part.items()]
-        return self.folder / f"{fingerprint(self.mark, sessions, names)}.parquet"
+        return self.folder / f"{fingerprint_of(self.fingerprint, sessions, names)}.parquet"
 
     def _forget_all_but(self, files: Sequence[Path]) -> None:
         """Remove what other settings, code or inputs left here, and what a killed write did."""
@@ -94,8 +94,8 @@ class Chunks:
 
 
 @contextmanager
-def kept_chunks(output: Path, mark: str) -> Iterator[Chunks]:
+def kept_chunks(output: Path, fingerprint: str) -> Iterator[Chunks]:
     """Yield the chunks of an output; they are removed when the block ends without an error, and kept after one."""
     folder = output.parent / f".{output.name}.chunks"
-    yield Chunks(folder, mark)
+    yield Chunks(folder, fingerprint)
     shutil.rmtree(folder, ignore_errors=True)

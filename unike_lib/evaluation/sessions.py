@@ -204,7 +204,7 @@ def _asked_together(group: Sequence[Sequence[EditCase]], most: int) -> Iterator[
 def records_table(
     scores: Sequence[Score], labels: dict[str, object], settings: EvaluationConfig, first: int = 0
 ) -> pd.DataFrame:
-    """Return one row per score, session by session, the run's labels (backbone, task, method, seed, mark) in front.
+    """Return one row per score, session by session, the run's labels (backbone ... fingerprint) in front.
 
     `first`: how many cases of the cell lie before a shard's; sessions are numbered in the whole cell.
     """

@@ -48,7 +48,7 @@ class UneditedAnswers:
         """Return the greedy answer as text."""
         return str(self.rows[case, kind]["text"])
 
-    def save(self, path: Path, mark: str) -> None:
+    def save(self, path: Path, fingerprint: str) -> None:
         """Write to Parquet."""
         ids = pa.list_(pa.int32())
         schema = pa.schema(
@@ -58,7 +58,7 @@ class UneditedAnswers:
             ]
         )
         frame = pd.DataFrame([{"case": case, "kind": kind, **row} for (case, kind), row in self.rows.items()])
-        write_table(path, frame, mark, schema)
+        write_table(path, frame, fingerprint, schema)
 
     @classmethod
     def load_all(cls, paths: Sequence[str | Path]) -> "UneditedAnswers":

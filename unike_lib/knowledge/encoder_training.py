@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from unike_lib.config.knowledge import EncoderConfig
-from unike_lib.io import atomic_path, fingerprint, write_tensors
+from unike_lib.io import atomic_path, fingerprint_of, write_tensors
 from unike_lib.knowledge.encoders import ENCODED, Encoder, LayerEncoders
 from unike_lib.knowledge.states import read_states
 from unike_lib.types import InputError
@@ -73,7 +73,7 @@ def train_encoders(states: Path, out: Path, config: EncoderConfig, seed: int) ->
         tensors |= _named(encoders, layer)
         losses.append(curve.assign(layer=layer))
         checks.append({"layer": layer, **_check(encoders, train, test)})
-    write_tensors(out / "encoders.safetensors", tensors, fingerprint("encoders", states, config.model_dump(), seed))
+    write_tensors(out / "encoders.safetensors", tensors, fingerprint_of("encoders", states, config.model_dump(), seed))
     for name, frame in (("encoder_losses", pd.concat(losses)), ("encoder_checks", pd.DataFrame(checks))):
         with atomic_path(out / f"{name}.csv") as temporary:
             frame.to_csv(temporary, index=False, float_format="%.6g")

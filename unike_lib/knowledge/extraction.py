@@ -22,14 +22,14 @@ POOL_KINDS: tuple[str, ...] = ("rel", "t_loc")
 ROWS = 64
 
 
-def extract_states(backbone: Backbone, triplets: Path, out: Path, mark: str) -> None:
+def extract_states(backbone: Backbone, triplets: Path, out: Path, fingerprint: str) -> None:
     """Write h_sem, h_pos, h_pos_mean, h_neg of every triplet and edited layer, one row group per batch of triplets.
 
     `s` = LN1(h) is recorded: h_sem at the last prompt token, h_pos and h_neg at the last token of Q + A_pos and of
     Q + A_neg; h_pos_mean is the mean over the tokens of A_pos.
     """
     table = read_triplets(triplets)
-    with table_writer(out, states_schema(backbone.width), mark) as writer:
+    with table_writer(out, states_schema(backbone.width), fingerprint) as writer:
         for start in tqdm(range(0, len(table), ROWS), desc="states", unit="batch"):
             rows = table[start : start + ROWS]
             states = _states_of(backbone, rows)
@@ -105,7 +105,7 @@ def _fixed_lists(states: Tensor) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), states.shape[1])
 
 
-def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int, out: Path, mark: str) -> None:
+def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int, out: Path, fingerprint: str) -> None:
     """Write up to `limit` FFN inputs q = LN2(x) per layer, for the memory losses of T-Patcher and UniKE.
 
     They come from the pool's edited and text-only questions, at the last prompt token and the answer tokens, evenly
@@ -128,7 +128,7 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
         rows += [(layer, state) for state in states[even].numpy()]
     table = pd.DataFrame(rows, columns=["layer", "ffn_input"])
     schema = pa.schema([("layer", pa.int32()), ("ffn_input", pa.list_(pa.float32(), backbone.width))])
-    write_table(out, table, mark, schema)
+    write_table(out, table, fingerprint, schema)
 
 
 def _in_batches(cases: Sequence[EditCase]) -> Iterator[Sequence[EditCase]]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from unike_lib.io import fingerprint, read_tensors, write_tensors
+from unike_lib.io import fingerprint_of, read_tensors, write_tensors
 from unike_lib.knowledge.encoders import Encoder, layers_in
 from unike_lib.knowledge.flat_index import flat_index
 from unike_lib.knowledge.states import VALUE_COLUMNS, read_states
@@ -79,7 +79,7 @@ def build_memory(states: Path, out: Path) -> None:
         tensors[f"{layer}.h_sem"] = group["h_sem"]
         for column in VALUE_COLUMNS.values():
             tensors[f"{layer}.{column}"] = group[column]
-    write_tensors(out, tensors, fingerprint("memory", states))
+    write_tensors(out, tensors, fingerprint_of("memory", states))
 
 
 def load_memory(path: Path, h_pos: str, encoders: Mapping[int, Encoder] | None = None) -> Memory:

@@ -85,9 +85,9 @@ def collect_triplets(
     return sorted(triplets, key=lambda triplet: places[triplet.id])
 
 
-def write_triplets(triplets: Sequence[Triplet], out: Path, mark: str) -> None:
+def write_triplets(triplets: Sequence[Triplet], out: Path, fingerprint: str) -> None:
     """Write triplets as Parquet, one row per triplet, with a fingerprint."""
-    write_table(out, pd.DataFrame([asdict(triplet) for triplet in triplets]), mark)
+    write_table(out, pd.DataFrame([asdict(triplet) for triplet in triplets]), fingerprint)
 
 
 def read_triplets(path: Path) -> list[Triplet]:

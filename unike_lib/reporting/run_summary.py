@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from unike_lib import __version__
-from unike_lib.io import fingerprint, write_json
+from unike_lib.io import fingerprint_of, write_json
 from unike_lib.reporting.provenance import versions
 
 TIME_COLUMNS = ("rule", "jobs", "seconds", "longest", "memory")
@@ -116,7 +116,7 @@ def write_run(run: Run, config: Mapping[str, Any], benchmarks: Path, out: Path) 
             "peak_memory_mb": max(memory, default=None),
             "targets": list(run.targets),
             "config_files": list(run.config_files),
-            "config_hash": fingerprint(config),
+            "config_hash": fingerprint_of(config),
             "cores": os.cpu_count(),
             "versions": {"unike": __version__, **versions()},
             "jobs": [_shown(job) for job in ran],

@@ -26,7 +26,7 @@ from unike_lib.types import InputError, Query
 STOPS = ("</s>", ";", ".")
 QUESTION = "Question: {} Short answer:"
 LONG_QUESTIONS = {"brief_start": 0.0, "brief_end": 0.0}
-TINY = {"qformer_steps": 10, "qformer_rows": 8, "steps": 32, "rows": 6, "versions": 2, **LONG_QUESTIONS}
+TINY = {"qformer_steps": 10, "qformer_batch_size": 8, "steps": 32, "batch_size": 6, "versions": 2, **LONG_QUESTIONS}
 
 
 SETTINGS, SEED = PretrainConfig(**TINY), 3
@@ -140,7 +140,7 @@ def test_every_answer_is_right_and_followed_by_a_stop(benchmark):
 
 
 def test_batches_hold_every_row_padded_on_the_right(benchmark):
-    sampler = composer(benchmark, find_family("blip2").form, steps=5, rows=3)
+    sampler = composer(benchmark, find_family("blip2").form, steps=5, batch_size=3)
     batches = list(layouts(sampler, sampler.config))
     assert [batch.ids.shape[0] for batch in batches] == [3] * 5
     for batch in batches:

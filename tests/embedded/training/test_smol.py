@@ -29,7 +29,15 @@ from unike_lib.embedded.world.rendering import SceneRenderer
 from unike_lib.io import read_tensors
 from unike_lib.types import InputError, Query
 
-SMALL = {"qformer_steps": 4, "qformer_rows": 8, "steps": 7, "rows": 3, "versions": 2, "rank": 2, "checkpoint": 2}
+SMALL = {
+    "qformer_steps": 4,
+    "qformer_batch_size": 8,
+    "steps": 7,
+    "batch_size": 3,
+    "versions": 2,
+    "rank": 2,
+    "checkpoint": 2,
+}
 LAYERS = {"first_layer": 0, "last_layer": 1}
 
 
@@ -179,29 +187,29 @@ def test_shipped_weights_serve_only_the_recipe_that_made_them(recipe, trained, t
 
 def test_the_fingerprint_follows_content_and_not_run_settings(recipe, tmp_path):
     free = recipe.settings.model_copy(update={"shipped": False, "checkpoint": 5})
-    assert changed(recipe, settings=free, features=tmp_path / "elsewhere").mark == recipe.mark
+    assert changed(recipe, settings=free, features=tmp_path / "elsewhere").fingerprint == recipe.fingerprint
     folder = tmp_path / "benchmark"
     folder.mkdir()
     table = pd.read_parquet(recipe.benchmark / "training.parquet")
     shutil.copy(recipe.benchmark / "scenes.parquet", folder)
     table.to_parquet(folder / "training.parquet", compression="gzip")
-    assert changed(recipe, benchmark=folder).mark == recipe.mark
+    assert changed(recipe, benchmark=folder).fingerprint == recipe.fingerprint
     table.assign(answer=table["answer"].str.replace("owl", "bat")).to_parquet(folder / "training.parquet")
-    assert changed(recipe, benchmark=folder).mark != recipe.mark
+    assert changed(recipe, benchmark=folder).fingerprint != recipe.fingerprint
     shutil.copytree(recipe.base, tmp_path / "base")
     with (tmp_path / "base" / "tokenizer.json").open("a") as file:
         file.write(" ")
-    assert changed(recipe, base=tmp_path / "base").mark != recipe.mark
+    assert changed(recipe, base=tmp_path / "base").fingerprint != recipe.fingerprint
 
 
 def test_the_fingerprint_of_shipped_weights_reads_all_of_a_large_model(recipe, monkeypatch):
     """The library's weights carry it: it must not follow how other digests of large files are taken."""
-    mark, model = recipe.mark, recipe.base / "model.safetensors"
+    fingerprint, model = recipe.fingerprint, recipe.base / "model.safetensors"
     whole = io.file_digest(model)
     for name, value in {"WHOLE_BYTES": 1000, "BLOCKS": 2, "BLOCK_BYTES": 100}.items():
         monkeypatch.setattr(io, name, value)
     assert io.file_digest(model) != whole
-    assert recipe.mark == mark
+    assert recipe.fingerprint == fingerprint
 
 
 def test_the_shipped_weights_fit_the_default_run(tmp_path, monkeypatch):
@@ -217,7 +225,7 @@ def test_the_shipped_weights_fit_the_default_run(tmp_path, monkeypatch):
     monkeypatch.setattr(smol, "whole_digest", lambda path: base[path.name])
     backbone = config.backbones["minigpt4-smol"]
     default = SmolRecipe(tmp_path, tmp_path / "features", tmp_path / "base", backbone, config.smol, config.seed)
-    assert read_tensors(smol.SHIPPED, default.mark)
+    assert read_tensors(smol.SHIPPED, default.fingerprint)
 
 
 def test_the_assembled_folder_computes_what_was_trained(recipe, training, tmp_path, monkeypatch):
@@ -249,7 +257,7 @@ def test_a_trained_part_without_a_tensor_is_refused(recipe, trained, tmp_path):
 
     tensors = read_tensors(trained)
     del tensors["language_projection.codes"]
-    write_tensors(tmp_path / "less.safetensors", tensors, "mark")
+    write_tensors(tmp_path / "less.safetensors", tensors, "fingerprint")
     with pytest.raises(InputError, match=r"less.safetensors: expected the tensors \['language_projection.codes'\]"):
         assemble_smol(recipe.base, tmp_path / "less.safetensors", tmp_path / "out")
 

@@ -5,7 +5,7 @@ enter those layers where edits begin; they hold for every edit from such a layer
 for a question with any other answer.
 
 Example:
-    >>> cache_states(backbone, queries, depths, Path("eval_vqa.safetensors"), mark)  # doctest: +SKIP
+    >>> cache_states(backbone, queries, depths, Path("eval_vqa.safetensors"), fingerprint)  # doctest: +SKIP
     >>> backbone.cache = StateCache(backbone, [Path("eval_vqa.safetensors")])        # doctest: +SKIP
 """
 
@@ -191,7 +191,9 @@ def cached_depths(backbone: Backbone, first_layers: Iterable[int | None]) -> lis
 
 
 @torch.no_grad()
-def cache_states(backbone: Backbone, queries: Sequence[Query], depths: Sequence[int], out: Path, mark: str) -> None:
+def cache_states(
+    backbone: Backbone, queries: Sequence[Query], depths: Sequence[int], out: Path, fingerprint: str
+) -> None:
     """Run questions with their answers through the unedited model, and write what its layers make of them.
 
     Args:
@@ -199,7 +201,7 @@ def cache_states(backbone: Backbone, queries: Sequence[Query], depths: Sequence[
         queries: repeated ones are run once.
         depths: the layers whose entering states are kept, from `cached_depths`.
         out: the safetensors file to write.
-        mark: its fingerprint.
+        fingerprint: of what made it.
     """
     unique = sorted(set(queries), key=lambda query: (query.image is None, len(query.prompt), str(query)))
     rows = []
@@ -216,7 +218,7 @@ def cache_states(backbone: Backbone, queries: Sequence[Query], depths: Sequence[
             rows.append(question | {"part": part, "start": first, "tokens": tokens, "answer": answer})
     index = {"layers": len(backbone.decoder.layers), "width": backbone.width, "depths": depths, "rows": rows}
     packed = torch.tensor(list(json.dumps(index).encode()), dtype=torch.uint8)
-    write_tensors(out, {**tensors, INDEX: packed}, mark)
+    write_tensors(out, {**tensors, INDEX: packed}, fingerprint)
 
 
 def _run(backbone: Backbone, batch: Batch, depths: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ class ConnectorTrainer(LanguageTrainer):
 
 
 def train_connector(
-    trainer: ConnectorTrainer, sampler: RowSampler, factors: dict[str, Tensor], checkpoint: Path, mark: str
+    trainer: ConnectorTrainer, sampler: RowSampler, factors: dict[str, Tensor], checkpoint: Path, fingerprint: str
 ) -> Tensor:
     """Train the codebook's words and the factors; return the log [step, (step, loss, rate)].
 
@@ -44,20 +44,20 @@ def train_connector(
         sampler: gives the rows; drawn again from the start after a break, so that the same rows follow.
         factors: low-rank factors by name.
         checkpoint: file that the state is kept in.
-        mark: fingerprint of the training; a checkpoint with another one is ignored.
+        fingerprint: of the training; a checkpoint with another one is ignored.
     """
     config = trainer.config
     state = TrainingState(trainer, factors)
-    log = state.resume(checkpoint, mark)
+    log = state.resume(checkpoint, fingerprint)
     bar = tqdm(total=config.steps, initial=len(log), desc="connector", unit="step")
     for step, layout in itertools.islice(enumerate(layouts(sampler, config)), len(log), None):
         share = rate_at(step / config.steps)
         loss = trainer.loss(layout)
         state.step(loss, share)
-        log = torch.cat([log, torch.tensor([[step, loss.item(), share * config.rate]])])
+        log = torch.cat([log, torch.tensor([[step, loss.item(), share * config.learning_rate]])])
         bar.update()
         if (step + 1) % config.checkpoint == 0:
-            state.save(checkpoint, log, mark)
+            state.save(checkpoint, log, fingerprint)
     bar.close()
     return log
 
@@ -78,8 +78,8 @@ class TrainingState:
         self.parameters: dict[str, Any] = {**projection, **factors}
         config = trainer.config
         groups = [
-            {"params": list(projection.values()), "lr": config.word_rate, "peak": config.word_rate},
-            {"params": list(factors.values()), "lr": config.rate, "peak": config.rate},
+            {"params": list(projection.values()), "lr": config.word_learning_rate, "peak": config.word_learning_rate},
+            {"params": list(factors.values()), "lr": config.learning_rate, "peak": config.learning_rate},
         ]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
 
@@ -92,18 +92,18 @@ class TrainingState:
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         self.optimizer.step()
 
-    def save(self, path: Path, log: Tensor, mark: str) -> None:
+    def save(self, path: Path, log: Tensor, fingerprint: str) -> None:
         """Write everything that the next step depends on."""
         tensors = {"log": log, "generator": self.generator.get_state()}
         for name, parameter in self.parameters.items():
             tensors[f"value.{name}"] = parameter
             tensors |= {f"{key}.{name}": value for key, value in self.optimizer.state[parameter].items()}
-        write_tensors(path, tensors, mark)
+        write_tensors(path, tensors, fingerprint)
 
-    def resume(self, path: Path, mark: str) -> Tensor:
+    def resume(self, path: Path, fingerprint: str) -> Tensor:
         """Read what `save` wrote for the same training, if anything; return the log so far."""
         try:
-            tensors = read_tensors(path, mark)
+            tensors = read_tensors(path, fingerprint)
         except InputError as error:
             logger.info("training from the start: %s", error)
             return torch.zeros(0, len(LOG_FIELDS))

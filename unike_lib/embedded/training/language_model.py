@@ -89,8 +89,10 @@ def train_language_model(trainer: LanguageTrainer, composer: Composer) -> pd.Dat
     """Train projection and decoder on composed rows; return the log (step, loss, rate)."""
     config, model = trainer.config, trainer.model
     parameters = [*model.language_projection.parameters(), *model.language_model.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=config.rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.rate, total_steps=config.steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.1
+    )
     log = []
     for step, layout in enumerate(tqdm(layouts(composer, config), total=config.steps, desc="language model")):
         loss = trainer.loss(layout)
@@ -108,7 +110,7 @@ def layouts(sampler: RowSampler, config: TeachingConfig) -> Iterator[Layout]:
     for start in range(0, config.steps, SORTED_STEPS):
         sampler.at(start / config.steps)
         count = min(SORTED_STEPS, config.steps - start)
-        rows = sorted((sampler.plain() for _ in range(count * config.rows)), key=lambda row: len(row.ids))
-        batches = [rows[i : i + config.rows] for i in range(0, len(rows), config.rows)]
+        rows = sorted((sampler.plain() for _ in range(count * config.batch_size)), key=lambda row: len(row.ids))
+        batches = [rows[i : i + config.batch_size] for i in range(0, len(rows), config.batch_size)]
         sampler.rng.shuffle(batches)
         yield from (lay_out(batch) for batch in batches)

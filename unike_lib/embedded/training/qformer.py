@@ -116,11 +116,13 @@ def train_qformer(
     start_from_discriminants(model, tower.shape)
     heads = AttributeHeads(_centres(seen, labels, model.query_tokens.shape[-1]), _classes(labels))
     parameters = [model.query_tokens, *model.qformer.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=config.qformer_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.qformer_rate, total_steps=config.qformer_steps)
+    optimizer = torch.optim.AdamW(parameters, lr=config.qformer_learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.qformer_learning_rate, total_steps=config.qformer_steps
+    )
     noised = Augmenter(config, generator)
     for _ in tqdm(range(config.qformer_steps), desc="Q-Former", unit="step"):
-        rows = torch.randint(len(labels), (config.qformer_rows,), generator=generator)
+        rows = torch.randint(len(labels), (config.qformer_batch_size,), generator=generator)
         tokens = tower.tokens(*noised(seen.patches[rows], seen.identities[rows]))
         loss = heads.loss(query_outputs(model, tokens), labels[rows], config.pull)
         optimizer.zero_grad()

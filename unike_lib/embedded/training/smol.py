@@ -58,7 +58,7 @@ class SmolRecipe:
     seed: int
 
     @property
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """16 hex digits that change with anything the weights are trained from, and are alike on all machines.
 
         What counts: the content of training.parquet and of the training scenes, the base model's files, family,
@@ -80,12 +80,12 @@ def make_trained_part(recipe: SmolRecipe, out: Path, shipped: Path = SHIPPED) ->
     """
     if recipe.settings.shipped:
         try:
-            tensors = read_tensors(shipped, recipe.mark)
+            tensors = read_tensors(shipped, recipe.fingerprint)
         except InputError as error:
             logger.info("training, because the library's weights do not fit: %s", error)
         else:
             logger.info("nothing to train: %s fits the benchmark and the settings", shipped.name)
-            write_tensors(out, tensors, recipe.mark)
+            write_tensors(out, tensors, recipe.fingerprint)
             return
     train_smol(recipe, out)
 
@@ -98,7 +98,7 @@ def train_smol(recipe: SmolRecipe, out: Path) -> None:
     Raises:
         InputError: the features belong to another benchmark, or a file is broken.
     """
-    settings, mark = recipe.settings, recipe.mark
+    settings, fingerprint = recipe.settings, recipe.fingerprint
     seen = read_tower_features(recipe.features, recipe.benchmark)
     tokenizer: Any = AutoTokenizer.from_pretrained(recipe.base)
     torch.manual_seed(recipe.seed)
@@ -111,11 +111,11 @@ def train_smol(recipe: SmolRecipe, out: Path) -> None:
     factors = lora.attach(model.language_model, layers, settings.rank, generator)
     trainer = ConnectorTrainer(model, outputs, token_id(tokenizer, IMAGE), settings, generator)
     checkpoint = out.parent / f".{out.name}.checkpoint.safetensors"
-    log = train_connector(trainer, _row_sampler(recipe, tokenizer, seen.scenes), factors, checkpoint, mark)
+    log = train_connector(trainer, _row_sampler(recipe, tokenizer, seen.scenes), factors, checkpoint, fingerprint)
     tensors = _of(model.state_dict(), VISION_PARTS)
     tensors |= {TOWER + name: value for name, value in seen.basis.items()}
     tensors |= {FACTORS + name: value.detach().half() for name, value in factors.items()}
-    write_tensors(out, tensors | {LOG: log}, mark)
+    write_tensors(out, tensors | {LOG: log}, fingerprint)
     checkpoint.unlink(missing_ok=True)
 
 

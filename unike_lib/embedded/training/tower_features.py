@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from unike_lib.backbones.tower import TiledTower, TowerShape
 from unike_lib.benchmark.images import load_image
-from unike_lib.io import file_digest, fingerprint, read_table, read_tensors, write_tensors
+from unike_lib.io import file_digest, fingerprint_of, read_table, read_tensors, write_tensors
 from unike_lib.types import InputError
 
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0  # EfficientNet-Lite's own scaling of 0..255
@@ -97,9 +97,9 @@ def load_imagenet(tower: TiledTower) -> None:
     tower.network.load_state_dict({name: value for name, value in weights.items() if not name.startswith("_fc.")})
 
 
-def features_mark(benchmark: Path) -> str:
+def features_fingerprint(benchmark: Path) -> str:
     """Return the fingerprint of the features of a benchmark."""
-    return fingerprint("tower features", file_digest(benchmark / "scenes.parquet"))
+    return fingerprint_of("tower features", file_digest(benchmark / "scenes.parquet"))
 
 
 @torch.inference_mode()
@@ -128,7 +128,7 @@ def extract_tower_features(benchmark: Path, out: Path, workers: int = 1) -> None
     patch_part, identity_part = tower.reduce(patches, colours, pooled)
     tensors = {name: getattr(tower, name) for name in BASIS}
     tensors |= {"patches": patch_part[where], "identities": identity_part[where]}
-    write_tensors(out, tensors, features_mark(benchmark))
+    write_tensors(out, tensors, features_fingerprint(benchmark))
 
 
 def _fill(tower: TiledTower, patches: Tensor, identities: tuple[Tensor, Tensor]) -> None:
@@ -190,6 +190,6 @@ def read_tower_features(path: Path, benchmark: Path) -> TowerFeatures:
     Raises:
         InputError: the file is missing, broken, or belongs to another benchmark.
     """
-    tensors = read_tensors(path, features_mark(benchmark))
+    tensors = read_tensors(path, features_fingerprint(benchmark))
     basis = {name: tensors[name] for name in BASIS}
     return TowerFeatures(basis, tensors["patches"], tensors["identities"], training_scenes(benchmark))

@@ -23,7 +23,7 @@ from unike_lib.embedded.world.facts import World, invent_world
 from unike_lib.embedded.world.rendering import Scene, SceneRenderer
 from unike_lib.embedded.world.templates import RELATIONS, USES, prompts, templates
 from unike_lib.embedded.world.training_rows import TRAINING_SCHEMA, draw_training_scenes, training_rows
-from unike_lib.io import fingerprint, write_checksums, write_json, write_table
+from unike_lib.io import fingerprint_of, write_checksums, write_json, write_table
 
 SCENE_SCHEMA = pa.schema(
     [
@@ -45,7 +45,7 @@ def write_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
     Raises:
         InputError: more concepts are asked for than there are drawings.
     """
-    mark = fingerprint("embedded benchmark", config.model_dump(mode="json"), seed)
+    fingerprint = fingerprint_of("embedded benchmark", config.model_dump(mode="json"), seed)
     drawings = load_drawings(config.concepts, seed)
     world, renderer = invent_world(drawings.concepts, seed), SceneRenderer(drawings, folder, seed)
     pairs = draw_training_scenes(world, renderer, seed)
@@ -55,10 +55,10 @@ def write_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
         cases = [TABLE.case(record, task) for record in part]
         write_cases(folder / f"{split}_{task}.json", split, task, cases)
         records += part
-    write_table(folder / "training.parquet", pd.DataFrame(rows), mark, TRAINING_SCHEMA)
-    write_table(folder / "scenes.parquet", _scene_table(renderer.scenes), mark, SCENE_SCHEMA)
-    write_table(folder / "facts.parquet", _fact_table(world), mark)
-    write_table(folder / "templates.parquet", _template_table(), mark)
+    write_table(folder / "training.parquet", pd.DataFrame(rows), fingerprint, TRAINING_SCHEMA)
+    write_table(folder / "scenes.parquet", _scene_table(renderer.scenes), fingerprint, SCENE_SCHEMA)
+    write_table(folder / "facts.parquet", _fact_table(world), fingerprint)
+    write_table(folder / "templates.parquet", _template_table(), fingerprint)
     write_json(folder / "vocabulary.json", vocabulary(world, rows, records))
     write_checksums(folder, folder.glob("*.json"))
 
