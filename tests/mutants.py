@@ -24,6 +24,7 @@ import fnmatch
 import functools
 import gc
 import itertools
+import math
 import multiprocessing
 import os
 import py_compile
@@ -32,11 +33,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING, dataclass, fields
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -170,6 +173,8 @@ class Copies:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOADED)
         self._free: SimpleQueue[Path] = SimpleQueue()
+        # A process that starts looks after all others: two threads would read one exit status, and one of them 255.
+        self._alone = threading.Lock()
         for number in range(jobs):
             copy_checkout(folder / f"copy{number}")
             self._free.put(folder / f"copy{number}")
@@ -183,17 +188,28 @@ class Copies:
             if mutant and changed:
                 changed.write_text(text.replace(mutant.was, mutant.now), encoding="utf-8")
             process = self._context.Process(target=run_tests, args=(str(copy), list(tests), str(printed)))
-            process.start()
-            process.join(limit)
-            if process.is_alive() and process.pid:
+            with self._alone:
+                process.start()
+            in_time = self._ends(process, limit)
+            if not in_time and process.pid:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.join()
-                return None, printed.read_text(errors="replace"), time.monotonic() - start
-            return process.exitcode, printed.read_text(errors="replace"), time.monotonic() - start
+                self._ends(process, math.inf)
+            status = process.exitcode if in_time else None
+            return status, printed.read_text(errors="replace"), time.monotonic() - start
         finally:
             if changed:
                 changed.write_text(text, encoding="utf-8")
             self._free.put(copy)
+
+    def _ends(self, process: BaseProcess, limit: float) -> bool:
+        """Wait for the end of a process, at most so many seconds; return whether it has ended."""
+        latest = time.monotonic() + limit
+        while time.monotonic() < latest:
+            with self._alone:
+                if not process.is_alive():
+                    return True
+            time.sleep(0.02)
+        return False
 
 
 def check_tests(copies: Copies, mutants: Iterable[Mutant], pool: ThreadPoolExecutor) -> dict[str, float]:
