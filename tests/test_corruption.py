@@ -171,18 +171,19 @@ def test_a_triplet_without_its_answer_is_named(tmp_path):
 
 
 def test_a_damaged_editor_is_refused(tmp_path, backbone):
-    network = build_mend(backbone, MendMethod(method="mend"), 0)
+    settings = MendMethod(method="mend")
+    network = build_mend(backbone, settings, 0)
     path, rng = tmp_path / "mend.safetensors", random.Random(0)
     write_tensors(path, network.state_dict(), "fingerprint")
     content, sources = path.read_bytes(), EditorSources(tmp_path, trained=path)
-    load_network(network, sources, backbone, 1.0)
+    load_network(network, sources, backbone, settings)
     for damaged in list(bits_flipped(content, rng))[:10]:
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"mend\.safetensors: damaged"):
-            load_network(network, sources, backbone, 1.0)
+            load_network(network, sources, backbone, settings)
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"mend\.safetensors"):
-        load_network(network, sources, backbone, 1.0)
+        load_network(network, sources, backbone, settings)
 
 
 def test_checksums_do_not_hide_the_fingerprint_and_change_with_nothing_else(tmp_path):

@@ -11,9 +11,10 @@ import math
 from dataclasses import dataclass, field
 
 import torch
+from taught import taught_losses
 from tiny_models import VOCABULARY, tiny_model
 from torch import nn
-from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.nn.functional import cosine_similarity
 
 # family -> the matrix that feeds the activation, the one that multiplies it, the one behind it, the attention's last.
 MATRICES = {
@@ -102,7 +103,7 @@ class Twin:
                 delattr(linear, part)
             setattr(linear, part, value)
 
-    def run(self, embeddings, target, last_prompt, neurons=0):
+    def run(self, embeddings, target, last_prompt, neurons=0, teach_end=True):
         """One row through the whole model. embeddings [token, d]; the answer's tokens are its last ones."""
         seen, hooks = Seen(), []
         for layer in self.layers:
@@ -120,8 +121,7 @@ class Twin:
             hook.remove()
         answer = torch.tensor([VOCABULARY.index(word) for word in target.split()])
         seen.answered = list(range(len(embeddings) - len(answer) - 1, len(embeddings) - 1))
-        losses = [cross_entropy(logits[at], token) for at, token in zip(seen.answered, answer, strict=True)]
-        seen.cross_entropy = sum(losses) / len(losses)
+        seen.cross_entropy = taught_losses(logits, answer.tolist(), teach_end).mean()
         return seen
 
     def _shift(self, layer, last_prompt):
@@ -196,6 +196,7 @@ def train(twin, groups, frozen, row, known, method):
         for layer in groups:
             twin.widen(layer, [*frozen[layer], acting(layer)])
         optimiser.zero_grad()
-        total_loss(twin.run(*row, neurons=method.neurons), groups, unrelated, method).backward()
+        seen = twin.run(*row, neurons=method.neurons, teach_end=method.teach_end)
+        total_loss(seen, groups, unrelated, method).backward()
         optimiser.step()
     return {layer: {name: value.detach() for name, value in acting(layer).items()} for layer in groups}

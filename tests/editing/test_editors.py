@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from patches import changes_of, contexts_of, latent_shift, neurons_of, slots_of
+from taught import taught_losses
 from tiny_models import WIDTH
 from torch.nn.functional import cross_entropy
 
@@ -81,9 +82,10 @@ def test_edit_loss_is_the_mean_over_answer_tokens(backbone, cases):
         torch.testing.assert_close(loss, cross_entropy(logits[asked], batch.targets[0][asked]), atol=1e-5, rtol=0)
 
 
-def test_fine_tuning_equals_adamw_on_the_real_weights(family, make_backbone, cases):
+@pytest.mark.parametrize("ends", [True, False])
+def test_fine_tuning_equals_adamw_on_the_real_weights(family, make_backbone, cases, ends):
     requests = [case.request for case in cases[:3]]
-    outcome = edited(fine_tune(make_backbone(family)), requests)
+    outcome = edited(fine_tune(make_backbone(family), teach_end=ends), requests)
     for session, request in enumerate(requests):
         twin = make_backbone(family)
         layer = twin.decoder.layers[-1]
@@ -94,7 +96,7 @@ def test_fine_tuning_equals_adamw_on_the_real_weights(family, make_backbone, cas
             batch = twin.encode([request.query])
             logits = twin.model.language_model(inputs_embeds=batch.embeddings).logits
             optimiser.zero_grad()
-            cross_entropy(logits[0], batch.targets[0], ignore_index=IGNORED).backward()
+            taught_losses(logits[0], twin.answer_ids(request.target), ends).mean().backward()
             optimiser.step()
         for name, weight, old in zip(layer.names.ffn_matrices, weights, before, strict=True):
             change = changes_of(outcome.patch)[layer.index][name][session]
@@ -245,7 +247,7 @@ def test_fine_tuning_gives_the_same_however_many_sessions_are_trained_at_once(ba
     asked = []
     monkeypatch.setattr(
         "unike_lib.methods.fine_tune.editor.request_trunk",
-        lambda *args: asked.append(len(args[1])) or request_trunk(*args),
+        lambda *args, **known: asked.append(len(args[1])) or request_trunk(*args, **known),
     )
     parts = editor.edit(again, previous)
     assert asked == [2, 2, 1] and parts.failures == whole.failures

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from patches import changes_of, factors_of
-from torch.nn.functional import cross_entropy, kl_div
+from taught import taught_losses
+from torch.nn.functional import kl_div
 
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.config.evaluation import EvaluationConfig
@@ -51,8 +52,8 @@ def shaken(network):
 
 
 EDITORS = {
-    "mend": lambda backbone: NetworkEditor(backbone, shaken(build_mend(backbone, MEND, 0)), 1.0),
-    "ke": lambda backbone: NetworkEditor(backbone, shaken(build_ke(backbone, KE, 0)), 1.0),
+    "mend": lambda backbone: NetworkEditor(backbone, shaken(build_mend(backbone, MEND, 0)), 1.0, True),
+    "ke": lambda backbone: NetworkEditor(backbone, shaken(build_ke(backbone, KE, 0)), 1.0, True),
 }
 
 
@@ -60,39 +61,42 @@ def dense(factors: LowRank) -> torch.Tensor:
     return torch.einsum("sro,sri->soi", factors.outputs, factors.inputs)
 
 
-def weight_gradients(twin, request, matrices):
+def weight_gradients(twin, request, matrices, ends=False):
     """Gradients of the summed edit loss by the real weights, with Hugging Face's own forward."""
     weights = [twin.decoder.layers[m.layer].part(m.name).weight.requires_grad_(True) for m in matrices]
     batch = twin.encode([request.query])
     logits = twin.model.language_model(inputs_embeds=batch.embeddings).logits
-    loss = cross_entropy(logits[0], batch.targets[0], ignore_index=IGNORED, reduction="sum")
+    loss = taught_losses(logits[0], twin.answer_ids(request.target), ends).sum()
     return torch.autograd.grad(loss, weights)
 
 
-def test_factors_are_the_gradient_of_the_real_weights(family, make_backbone, cases):
+@pytest.mark.parametrize("ends", [False, True])
+def test_factors_are_the_gradient_of_the_real_weights(family, make_backbone, cases, ends):
     backbone = make_backbone(family)
     requests, matrices = [case.request for case in cases], last_matrices(backbone, 3)
     assert [m.layer for m in matrices] == [3, 3, 4, 4, 5, 5]
-    trunk = request_trunk(backbone, requests, matrices[0].layer)
+    trunk = request_trunk(backbone, requests, matrices[0].layer, teach_end=ends)
     losses, gradients = edit_gradients(backbone, trunk, matrices)
     torch.testing.assert_close(losses, edit_loss(backbone, trunk, None))
     for session, request in enumerate(requests):
         twin = make_backbone(family)
-        for matrix, expected in zip(matrices, weight_gradients(twin, request, matrices), strict=True):
+        for matrix, expected in zip(matrices, weight_gradients(twin, request, matrices, ends), strict=True):
             torch.testing.assert_close(dense(gradients[matrix])[session], expected, atol=2e-6, rtol=1e-4)
     lengths = [gradients[matrix].outputs.shape[1] for matrix in matrices]
-    assert lengths[4] == 3 < lengths[0]  # in the last layer only answer tokens (three at most) have a gradient
+    assert lengths[4] == 3 + ends < lengths[0]  # in the last layer only answer tokens (three at most) have a gradient
 
 
 def test_untrained_mend_is_a_gradient_step(family, make_backbone, cases):
     backbone = make_backbone(family)
     requests = [case.request for case in cases[:2]]
-    editor = NetworkEditor(backbone, build_mend(backbone, MEND, 0), 1.0)
+    editor = NetworkEditor(backbone, build_mend(backbone, MEND, 0), 1.0, True)
     patch = editor.edit(requests, editor.start(2)).patch
     assert not changes_of(patch)
     for session, request in enumerate(requests):
         matrices = editor.network.matrices
-        for matrix, gradient in zip(matrices, weight_gradients(make_backbone(family), request, matrices), strict=True):
+        for matrix, gradient in zip(
+            matrices, weight_gradients(make_backbone(family), request, matrices, True), strict=True
+        ):
             change = dense(factors_of(patch)[matrix.layer][matrix.name])[session]
             torch.testing.assert_close(change, -MEND.edit_rate * gradient, atol=1e-6, rtol=1e-4)
 
@@ -310,10 +314,10 @@ def test_a_session_whose_change_is_not_finite_fails_alone(backbone, cases, name,
 
 
 def probe_logits(backbone, case, kind, patch=None):
-    """Logits at the answer tokens of one probe, with an edit baked into a copy's real weights."""
-    batch = backbone.encode([case.query(kind)])
-    logits = backbone.forward(backbone.run_below(batch), patch)[0]
-    return logits[batch.targets[0] != IGNORED], batch.targets[0][batch.targets[0] != IGNORED]
+    """Logits at the answer tokens of one probe and at the one where it ends, and the answer."""
+    query = case.query(kind)
+    batch, answer = backbone.encode([query]), backbone.answer_ids(query.answer)
+    return backbone.forward(backbone.run_below(batch), patch)[0, : int(batch.lengths)][-len(answer) - 1 :], answer
 
 
 def expected_terms(backbone, cases, patch):
@@ -321,12 +325,12 @@ def expected_terms(backbone, cases, patch):
     terms = {kind: 0.0 for kind in PROBE_KINDS}
     for session, case in enumerate(cases):
         for kind in PROBE_KINDS:
-            after, targets = probe_logits(backbone, case, kind, patch.select([session]))
+            after, answer = probe_logits(backbone, case, kind, patch.select([session]))
             before, _ = probe_logits(backbone, case, kind)
             if kind in ("t_loc", "m_loc"):
                 loss = kl_div(after.log_softmax(-1), before.log_softmax(-1), log_target=True, reduction="batchmean")
             else:
-                loss = cross_entropy(after, targets)
+                loss = taught_losses(after, answer).mean()
             terms[kind] += float(loss) / len(cases)
     return terms
 

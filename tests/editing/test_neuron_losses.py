@@ -97,6 +97,7 @@ def test_a_session_fails_where_its_loss_or_what_it_learned_is_not_finite(steps):
 
 HALVES = {
     "t-patcher": ("t-patcher", {}),
+    "no end": ("t-patcher", {"teach_end": False}),
     "shift": ("unike", {"zeta": "off"}),
     "zeta": ("unike", {"latent": False, "zeta_map": "per_edit"}),
     "both": ("unike", {}),
@@ -121,7 +122,7 @@ def test_losses_equal_loops_over_a_widened_model(backbone, family, cases, knowle
     name, changes = HALVES[half]
     method, requests = settings(name, **changes), requests_of(cases)
     editor = editor_of(backbone, method, knowledge)
-    trunk, previous = request_trunk(backbone, requests), editor.start(3)
+    trunk, previous = request_trunk(backbone, requests, teach_end=method.teach_end), editor.start(3)
     if earlier:
         others = editor.trainer.new_neurons([requests[i] for i in (1, 2, 0)], trunk, previous)
         previous = previous.append(NeuronSource(noisy(others, 1)).detached())
@@ -135,7 +136,7 @@ def test_losses_equal_loops_over_a_widened_model(backbone, family, cases, knowle
         for layer in LAYERS:
             new = steered(groups[-1][layer], BETA, zetas[layer], scales[-1].get(layer))
             twin.widen(layer, [*([session(neurons_of(previous), number)[layer]] if earlier else []), new])
-        passes.append(twin.run(*row_of(backbone, request), neurons=NEURONS))
+        passes.append(twin.run(*row_of(backbone, request), neurons=NEURONS, teach_end=method.teach_end))
     for (w_a, k_a), (w_m, k_m) in itertools.product([(0, 1), (0.7, 1), (0.7, 5)], [(0, 4), (0.2, 4), (0.2, 1000)]):
         weights = {"activation_weight": w_a, "activation_top": k_a, "memory_weight": w_m, "memory_top": k_m}
         trainer = replace(editor.trainer, settings=method.model_copy(update=weights))
@@ -155,6 +156,7 @@ def test_losses_equal_loops_over_a_widened_model(backbone, family, cases, knowle
 
 TRAINED = {
     "t-patcher": ("t-patcher", {}, {}),
+    "no end": ("t-patcher", {"teach_end": False}, {}),
     "unike": ("unike", {}, {}),
     "per edit": ("unike", {"zeta_map": "per_edit", "zeta": "semantic", "top_k": 2}, {"top_k": 2}),
     "no shift": ("unike", {"shift_in_training": False, "beta": 0.9}, None),

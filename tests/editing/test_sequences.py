@@ -9,15 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 from patches import changes_of, contexts_of, factors_of, neurons_of, slots_of, with_slots
+from taught import taught_losses
 from test_editors import LAYERS, fine_tune, tpatcher, unike
 from test_hypernetworks import EDITORS as NETWORKS
 from test_hypernetworks import dense
 from test_patch import bake_neurons
 from test_serac import settings as serac_settings
 from tiny_models import QUERIES, make_case
-from torch.nn.functional import cross_entropy
 
-from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.editing.editor import NoEdit
 from unike_lib.editing.patch import Patch
@@ -99,14 +98,14 @@ def test_fine_tuning_goes_on_from_the_weights_that_it_left(family, make_backbone
             for _ in range(4):
                 optimiser.zero_grad()
                 logits = twin.model.language_model(inputs_embeds=batch.embeddings).logits
-                cross_entropy(logits[0], batch.targets[0], ignore_index=IGNORED).backward()
+                taught_losses(logits[0], twin.answer_ids(cases[number].request.target)).mean().backward()
                 optimiser.step()
         assert_answers_like(backbone, patch, session, twin, 2e-2)
     # Edits that know nothing of each other, added up, are something else.
     added = Patch(2)
     for alone in each_alone(editor, cases):
         added = added.append(WeightChanges(changes_of(alone)))
-    assert apart(backbone, patch, added) > 0.1
+    assert apart(backbone, patch, added) > 0.05
 
 
 FAST = {"steps": 3, "learning_rate": 0.1, "neurons": 2}

@@ -1,7 +1,7 @@
 """Rows of queries on their way through a backbone: laid out, behind the frozen layers, in front of the last FFN."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from unike_lib.backbones.kv_cache import KVCache
 
 Answers = Sequence[Sequence[int]]  # token ids, row by row
 IGNORED = -100  # where no token is to be predicted
+END = -200  # where an answer is to end: any of the backbone's stop tokens is right
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,10 @@ class Batch:
     """Queries laid out as rows, padded on the right.
 
     embeddings [row, token, d]; targets [row, token]: the answer token to be predicted AT each position (already
-    shifted), -100 elsewhere; last_prompt [row]: the token after which the answer starts; lengths [row], in tokens;
-    positions [3, row, token] of a model whose visual tokens have places on a grid, None: 0, 1, 2 ...; picture
-    [row, 2]: the first visual token of each row, and how many there are (0 without a picture).
+    shifted), -100 elsewhere; at the last answer token -200 where the end is to be predicted too (`with_end`);
+    last_prompt [row]: the token after which the answer starts; lengths [row], in tokens; positions [3, row, token] of a
+    model whose visual tokens have places on a grid, None: 0, 1, 2 ...; picture [row, 2]: the first visual token of each
+    row, and how many there are (0 without a picture).
     """
 
     embeddings: Tensor
@@ -45,6 +47,12 @@ class Batch:
         positions = torch.arange(self.embeddings.shape[1], device=self.lengths.device)
         return self.mask & (positions >= self.last_prompt[:, None])
 
+    def with_end(self) -> "Batch":
+        """Return the same rows, of which the end of the answer is to be predicted too, at its last token."""
+        targets = self.targets.clone()
+        targets[torch.arange(len(targets), device=targets.device), self.lengths - 1] = END
+        return replace(self, targets=targets)
+
     def suffix(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return what rows have behind so many tokens each [row]: embeddings [row, token, d], and which are real."""
         positions = torch.arange(self.embeddings.shape[1], device=tokens.device)
@@ -65,6 +73,10 @@ class Prepared:
     batch: Batch
     first: int
     past: KVCache | None = None
+
+    def with_end(self) -> "Prepared":
+        """Return the same states; the end of every answer is to be predicted too."""
+        return replace(self, batch=self.batch.with_end())
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class FineTune:
     def _train(self, requests: Sequence[EditRequest], previous: Patch) -> tuple[dict[str, Tensor], Tensor]:
         """Return the trained changes by matrix [session, out, in], and which sessions are finite, bool [session]."""
         layer = self.backbone.decoder.layers[-1]
-        trunk = request_trunk(self.backbone, requests, layer.index)
+        trunk = request_trunk(self.backbone, requests, layer.index, teach_end=self.settings.teach_end)
         targets = trunk.batch.targets
         tail = self.backbone.tail(trunk, previous, targets != IGNORED)  # nothing before the last FFN changes
         changes = {
@@ -81,9 +81,8 @@ class FineTune:
         )
 
         def losses() -> Tensor:
-            return answer_loss(
-                self.backbone.read(tail, previous.append(WeightChanges({layer.index: changes}))), targets
-            )
+            logits = self.backbone.read(tail, previous.append(WeightChanges({layer.index: changes})))
+            return answer_loss(logits, targets, self.backbone.stop_tokens)
 
         finite = descend(parameters, losses, optimiser, self.settings.steps)
         return {name: torch.nan_to_num(change.detach()) for name, change in changes.items()}, finite

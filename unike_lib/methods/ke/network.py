@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.backbones.batch import IGNORED, Prepared
+from unike_lib.backbones.batch import Prepared
 from unike_lib.editing.building import EditorSources
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.ke.settings import KeMethod
@@ -96,7 +96,7 @@ def condition_texts(backbone: Backbone, requests: Sequence[EditRequest], trunk: 
     Reading: pred is what the unedited backbone would say at each place of the target (teacher-forced): one pass, no
     decoding.
     """
-    where = trunk.batch.targets != IGNORED
+    where = trunk.batch.targets >= 0
     best = backbone.forward(trunk, where=where).argmax(-1).split(where.sum(1).tolist())
     return [
         f"{backbone.text(ids.tolist())} >> {request.target} || {request.prompt}"
@@ -136,9 +136,10 @@ class KeRecipe(Recipe):
 
     def losses(self, patch: Patch, cases: Sequence[EditCase]) -> dict[str, Tensor]:
         """Return cross-entropy, divergence, multiplier, margin, and the loss."""
-        first = self.network.matrices[0].layer
-        edited = target_losses(self.backbone, probe_trunk(self.backbone, cases, REACHED, first), patch).mean()
-        divergence = divergences(self.backbone, probe_trunk(self.backbone, cases, LOCALITY, first), patch).mean()
+        first, ends = self.network.matrices[0].layer, self.settings.teach_end
+        edited = target_losses(self.backbone, probe_trunk(self.backbone, cases, REACHED, first, ends), patch).mean()
+        local = probe_trunk(self.backbone, cases, LOCALITY, first, ends)
+        divergence = divergences(self.backbone, local, patch).mean()
         loss = edited + self.multiplier * (divergence - self.margin)
         shown = {"multiplier": self.multiplier.detach().clone(), "margin": torch.tensor(self.margin)}
         return {"loss": loss, "loss_edit": edited, "divergence": divergence, **shown}
@@ -160,7 +161,7 @@ class KeRecipe(Recipe):
 
 def build(settings: KeMethod, backbone: Backbone, sources: EditorSources, seed: int) -> NetworkEditor:
     """Return the editor with its trained network."""
-    return load_network(build_ke(backbone, settings, seed), sources, backbone, settings.strength)
+    return load_network(build_ke(backbone, settings, seed), sources, backbone, settings)
 
 
 def train(
@@ -172,4 +173,5 @@ def train(
         InputError: a loss is not finite, or the backbone's edited layers start after those of the method.
     """
     network, split = build_ke(backbone, settings, seed), Split(cases, dev)
-    return fit(NetworkEditor(backbone, network, 1.0), KeRecipe(network, backbone, settings), split, settings, seed)
+    editor = NetworkEditor(backbone, network, 1.0, settings.teach_end)
+    return fit(editor, KeRecipe(network, backbone, settings), split, settings, seed)

@@ -180,10 +180,10 @@ class MendRecipe(Recipe):
 
     def losses(self, patch: Patch, cases: Sequence[EditCase]) -> dict[str, Tensor]:
         """Return each probe's loss and their weighted sum, means over cases."""
-        kinds, first = list(self.weights), self.network.matrices[0].layer
-        targets = target_losses(self.backbone, probe_trunk(self.backbone, cases, kinds, first), patch)
+        kinds, first, ends = list(self.weights), self.network.matrices[0].layer, self.settings.teach_end
+        targets = target_losses(self.backbone, probe_trunk(self.backbone, cases, kinds, first, ends), patch)
         targets = targets.view(len(cases), -1).mean(0)
-        local = divergences(self.backbone, probe_trunk(self.backbone, cases, LOCALITY, first), patch)
+        local = divergences(self.backbone, probe_trunk(self.backbone, cases, LOCALITY, first, ends), patch)
         local = local.view(len(cases), -1).mean(0)
         weights = torch.tensor(list(self.weights.values()), device=targets.device)
         loss = (weights * targets).sum() + self.settings.locality_weight * local.sum()
@@ -206,7 +206,7 @@ class MendRecipe(Recipe):
 
 def build(settings: MendMethod, backbone: Backbone, sources: EditorSources, seed: int) -> NetworkEditor:
     """Return the editor with its trained network."""
-    return load_network(build_mend(backbone, settings, seed), sources, backbone, settings.strength)
+    return load_network(build_mend(backbone, settings, seed), sources, backbone, settings)
 
 
 def train(
@@ -222,9 +222,10 @@ def train(
     def gradients() -> Iterator[dict[Matrix, LowRank]]:
         for start in range(0, len(split.training), settings.batch_size):
             requests = [case.request for case in split.training[start : start + settings.batch_size]]
-            trunk = request_trunk(backbone, requests, network.matrices[0].layer)
+            trunk = request_trunk(backbone, requests, network.matrices[0].layer, teach_end=settings.teach_end)
             yield edit_gradients(backbone, trunk, network.matrices)[1]
 
     with backbone.cache.remembering(False):  # each edit is asked once
         network.measure(gradients())
-    return fit(NetworkEditor(backbone, network, 1.0), MendRecipe(network, backbone, settings), split, settings, seed)
+    editor = NetworkEditor(backbone, network, 1.0, settings.teach_end)
+    return fit(editor, MendRecipe(network, backbone, settings), split, settings, seed)

@@ -16,6 +16,7 @@ from unike_lib.editing.editor import EditResult, edit_loss, request_trunk
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Part, Patch
 from unike_lib.methods.shared.low_rank import LowRank, LowRankChanges
+from unike_lib.methods.shared.network_settings import NetworkMethod
 from unike_lib.types import EditRequest, InputError
 
 
@@ -119,6 +120,7 @@ class NetworkEditor:
     backbone: Backbone
     network: EditNetwork
     strength: float
+    teach_end: bool = False
 
     def start(self, sessions: int) -> Patch:
         """Return the identity."""
@@ -133,7 +135,7 @@ class NetworkEditor:
     def edited(self, requests: Sequence[EditRequest], previous: Patch) -> tuple[Patch, Tensor]:
         """Return the patch, differentiable by the network's weights, and which sessions are finite, bool [session]."""
         matrices = self.network.matrices
-        trunk = request_trunk(self.backbone, requests, matrices[0].layer)
+        trunk = request_trunk(self.backbone, requests, matrices[0].layer, teach_end=self.teach_end)
         losses, gradients = edit_gradients(self.backbone, trunk, matrices)
         finite = torch.isfinite(losses)
         changes = {}
@@ -144,7 +146,9 @@ class NetworkEditor:
         return previous.append(LowRankChanges.of(changes)), finite
 
 
-def load_network(network: EditNetwork, sources: EditorSources, backbone: Backbone, strength: float) -> NetworkEditor:
+def load_network(
+    network: EditNetwork, sources: EditorSources, backbone: Backbone, settings: NetworkMethod
+) -> NetworkEditor:
     """Return the editor with trained weights.
 
     Raises:
@@ -155,4 +159,5 @@ def load_network(network: EditNetwork, sources: EditorSources, backbone: Backbon
     except RuntimeError as error:
         problem, name = str(error).splitlines()[1].strip(), sources.trained_name
         raise InputError(f"{name}: trained with other settings or for another backbone ({problem})") from None
-    return NetworkEditor(backbone, network.to(backbone.device).eval().requires_grad_(False), strength)
+    network = network.to(backbone.device).eval().requires_grad_(False)
+    return NetworkEditor(backbone, network, settings.strength, settings.teach_end)

@@ -2,12 +2,13 @@
 
 from pydantic import model_validator
 
-from unike_lib.config.base import Count, Fraction, MethodSection, Original, Positive, setting
+from unike_lib.config.base import Count, Fraction, Original, Positive, setting
+from unike_lib.methods.shared.teach_end import TargetMethod
 
 NO_FACTOR = "no such factor"
 
 
-class NetworkMethod(MethodSection):
+class NetworkMethod(TargetMethod):
     """A network that writes weight changes of the last layers' FFN matrices: shared by MEND and KE.
 
     It is trained once per backbone, on the method-training edits of both tasks (Reading).

@@ -59,9 +59,15 @@ class Recipe(ABC):
         """Take note of the scores on development edits."""
 
 
-def probe_trunk(backbone: Backbone, cases: Sequence[EditCase], kinds: Sequence[str], first: int) -> Prepared:
-    """Run the frozen part of some probes up to layer `first`; rows are ordered by case, then by kind."""
-    return backbone.prepare([case.query(kind) for case in cases for kind in kinds], first)
+def probe_trunk(
+    backbone: Backbone, cases: Sequence[EditCase], kinds: Sequence[str], first: int, teach_end: bool
+) -> Prepared:
+    """Run the frozen part of some probes up to layer `first`; rows are ordered by case, then by kind.
+
+    teach_end: where their answers end is read too.
+    """
+    trunk = backbone.prepare([case.query(kind) for case in cases for kind in kinds], first)
+    return trunk.with_end() if teach_end else trunk
 
 
 def target_losses(backbone: Backbone, trunk: Prepared, patch: Patch) -> Tensor:

@@ -2,7 +2,8 @@
 
 from typing import Any, Literal
 
-from unike_lib.config.base import Count, MethodSection, Original, Positive, setting
+from unike_lib.config.base import Count, Original, Positive, setting
+from unike_lib.methods.shared.teach_end import TargetMethod
 
 INTRINSIC = ("intrinsic",)
 MEMORY_LOSS = ("intrinsic", "memory_weight")
@@ -14,7 +15,7 @@ def memory_weight_setting(default: float) -> Any:
     return setting(default, "Weight of the memory loss.", "tuned", original=MEMORY_WEIGHT, ge=0)
 
 
-class NeuronMethod(MethodSection):
+class NeuronMethod(TargetMethod):
     """Extra FFN neurons with T-Patcher's losses: shared by T-Patcher and UniKE."""
 
     neurons: Count = setting(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.backbones.batch import IGNORED, Prepared
+from unike_lib.backbones.batch import Prepared
 from unike_lib.backbones.edit import Trace
 from unike_lib.editing.editor import edit_loss
 from unike_lib.editing.optimise import descend
@@ -84,7 +84,7 @@ class NeuronTrainer:
         trace = Trace()
         with torch.no_grad():
             edit_loss(self.backbone, trunk, previous, trace)
-        where = trunk.batch.targets != IGNORED
+        where = trunk.batch.targets >= 0
         return {layer: self._fresh(requests, trace.ffn_inputs[layer], where, layer) for layer in self.backbone.layers}
 
     def _fresh(self, requests: Sequence[EditRequest], inputs: Tensor, where: Tensor, layer: int) -> Neurons:
@@ -111,7 +111,7 @@ class NeuronTrainer:
         """Return cross-entropy + weighted activation and memory losses (averaged over layers), [session]."""
         trace = Trace()
         total = edit_loss(self.backbone, trunk, previous.append(ExtraNeurons(neurons)), trace)
-        places = own_tokens(trunk.batch.targets != IGNORED, self.settings.neurons)[:, None]
+        places = own_tokens(trunk.batch.targets >= 0, self.settings.neurons)[:, None]
         for layer, group in neurons.items():
             own = group.before_activation(trace.ffn_inputs[layer].float()).gather(1, places)[:, 0]
             weight = self.settings.activation_weight / len(neurons)

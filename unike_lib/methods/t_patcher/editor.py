@@ -30,7 +30,7 @@ class TPatcher:
 
     def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
         """Install one request per session; earlier neurons stay frozen beside the new ones."""
-        trunk = request_trunk(self.trainer.backbone, requests)
+        trunk = request_trunk(self.trainer.backbone, requests, teach_end=self.trainer.settings.teach_end)
         neurons = NeuronSource(self.trainer.new_neurons(requests, trunk, previous))
         finite = self.trainer.train(neurons.parameters, trunk, previous, neurons)
         return EditResult(previous.append(neurons.detached()).revert(finite, previous), failures(finite))

@@ -114,6 +114,8 @@ class Unike:
         if self.ike is not None:
             previous = self.ike.told(requests, previous)
             trunk = request_trunk(self.trainer.backbone, requests, previous=previous)
+        if self.settings.teach_end:
+            trunk = trunk.with_end()
         if not self.settings.intrinsic:
             return EditResult(previous, (None,) * len(requests))
         seen = previous if self.settings.shift_in_training else previous.without(LatentShift)
