@@ -80,7 +80,17 @@ def frame(method, shift):
                 "status": "ok",
                 "fingerprint": "x",
             }
-            text = {"answer_tokens": 1, "target": "", "text_before": "", "text_after": "", "edit_seconds": 0.0}
+            text = {
+                "answer_tokens": 1,
+                "target": "",
+                "aliases": [],
+                "text_before": "",
+                "text_after": "",
+                "cut": False,
+                "edit_seconds": 0.0,
+                "edit_bytes": 0.0,
+                "peak_mb": 0.0,
+            }
             rows.append(run | place | scores | later | text | {"alpha": np.nan})
     return pd.DataFrame(rows)
 
@@ -117,7 +127,7 @@ def test_scores_turned_round_for_a_probe_that_must_differ_are_read_again(folder,
     """Less likely is better there: the log-probability of the unedited answer, with its sign changed."""
     criterion, low = find_criteria(NAMES)[2], torch.tensor([-3.0, -1.0])
     none = torch.zeros(0)
-    reply = Reply(Query(None, "q", "a"), "differ", none, none, low, none, none, "", "")
+    reply = Reply(Query(None, "q", "a"), "differ", none, none, low, none, none, "", ("",))
     records = frame("first", 0.0)
     own = records[records["kind"] == "m_loc"].assign(kind="differs", log_probability=criterion.of(reply))
     write_table(tmp_path / "r.parquet", pd.concat([records, own]), "x", record_schema(find_criteria(NAMES)))
@@ -135,7 +145,7 @@ def test_what_is_needed_or_unknown_is_said(folder):
         (["mmedit", "token"], "expected token first"),
         (["token"], "mmedit"),
         (["token", "mmedit", "mmedit"], "each criterion once"),
-        (["token", "mmedit", "blue"], "'blue': expected one of exact, generated, mmedit, token"),
+        (["token", "mmedit", "blue"], "'blue': expected one of exact, generated, mmedit, normalised, token"),
         (["token", "mmedit", "other.py:CRITERION"], "no such file"),
         (["token", "mmedit", "taken.py:COLUMN"], "criterion 'alpha': the name is taken by a column"),
         (["token", "mmedit", "taken.py:FILE"], "criterion 'differences': the name is taken"),

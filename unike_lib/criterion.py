@@ -30,7 +30,8 @@ class Reply:
     log_probabilities [answer token]: of the wanted ids, in nats; empty if the criterion does not read them.
     ranks_before, ranks_after [position, rank]: best ids at every position, best first; of a probe that must stay (or
     differ), otherwise empty. Lengths may differ: an edit may put text in front.
-    text, wanted_text: greedy answers; empty where generation is off.
+    text: the greedy answer; accepted: texts that it may equal: the target and its aliases, or of a probe that must stay
+    (or differ) the unedited model's. Empty where generation is off.
     """
 
     query: Query
@@ -41,7 +42,7 @@ class Reply:
     ranks_before: "Tensor"
     ranks_after: "Tensor"
     text: str
-    wanted_text: str
+    accepted: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from unike_lib.criterion import Criterion
 TEXT, REAL, WHOLE = pa.string(), pa.float64(), pa.int32()
 CELL = ["backbone", "task", "method"]
 EDIT = ["session", "position", "case"]
+MEASURED = ("edit_seconds", "edit_bytes", "peak_mb")  # of the run and its batches: no two runs need have the same
 # What a point of a sweep changes: a field of the method and its value; both empty for the method as it is.
 SWEPT = pa.schema([("field", TEXT), ("value", TEXT)])
 
@@ -23,6 +24,9 @@ class Score:
 
     k: edits of a session; the last one may have fewer. right_after: the scores right after the case's own edit, before
     the later ones of its session; only of kind `rel` in sessions of several edits.
+    aliases: accepted answers beside the target; cut: whether the greedy answer is as long as answers may be.
+    edit_seconds, edit_bytes: per edit of the session, its making and what is kept of it, with the padding of sessions
+    that were edited beside it; peak_mb: most memory that the process held so far (on a GPU: of the GPU's), in MiB.
     """
 
     case: str
@@ -38,6 +42,10 @@ class Score:
     session: int = 0
     position: int = 0
     edit_seconds: float = 0.0
+    edit_bytes: float = 0.0
+    peak_mb: float = 0.0
+    aliases: list[str] = field(default_factory=list)
+    cut: bool = False
     status: str = "ok"
     right_after: dict[str, float] = field(default_factory=dict)
 
@@ -83,8 +91,11 @@ def record_schema(criteria: Sequence[Criterion]) -> pa.Schema:
             *((each.name, REAL) for each in criteria),
             *((right_after(each), REAL) for each in scored_early(criteria)),
             ("answer_tokens", WHOLE),
-            *((name, TEXT) for name in ("target", "text_before", "text_after")),
-            *((name, REAL) for name in ("edit_seconds", "alpha")),
+            ("target", TEXT),
+            ("aliases", pa.list_(TEXT)),
+            *((name, TEXT) for name in ("text_before", "text_after")),
+            ("cut", pa.bool_()),
+            *((name, REAL) for name in (*MEASURED, "alpha")),
             ("fingerprint", TEXT),
         ]
     )

@@ -60,11 +60,14 @@ class Probe:
     """One question asked after an edit, of a kind (`probe_kinds`).
 
     must: what its answer must do; None: what the library's kind of this name says. A dialect's own kind says it.
+    aliases: other answers that are as right as the query's own, where texts are compared.
+    A question whose answer must stay or differ needs no answer: the unedited model's own is taken.
     """
 
     kind: str
     query: Query
     must: Must | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def aim(self) -> Must:

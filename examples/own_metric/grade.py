@@ -5,7 +5,7 @@ from unike_lib.criterion import Criterion, Reply
 
 def grade(reply: Reply) -> float:
     """Return 1 for no shared word, 5 for the same words."""
-    said, wanted = set(reply.text.split()), set(reply.wanted_text.split())
+    said, wanted = set(reply.text.split()), set(reply.accepted[0].split())
     return 1 + 4 * len(said & wanted) / max(1, len(said | wanted))
 
 

@@ -19,6 +19,7 @@ from unike_lib.evaluation.unedited_answers import UneditedAnswers
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.methods.shared.neurons import Neurons
+from unike_lib.records import MEASURED
 from unike_lib.types import InputError, Query
 
 QUESTIONS = [
@@ -142,13 +143,13 @@ def test_the_prompt_of_the_closest_kept_answer_counts(windowed, tmp_path, ran):
 def test_scores_of_sessions_are_the_same(windowed, tmp_path, k):
     cases = [make_case(i, target) for i, target in enumerate(["hot dog", "cat", "red owl left", "blue"])]
     settings = EvaluationConfig(sessions=4, max_new_tokens=5)
-    editor = FineTune(windowed, FineTuneMethod(method="fine-tune", steps=6, learning_rate=0.03))
+    editor = FineTune(windowed, FineTuneMethod(method="fine-tune", steps=6, learning_rate=0.03, teach_end=False))
 
     def table():
         before = answer_before(windowed, cases, settings)
         before.save(tmp_path / "before.parquet", "fingerprint")
         scores = run_edits(windowed, editor, {k: cases}, UneditedAnswers.load(tmp_path / "before.parquet"), settings)
-        return records_table(scores, {}, settings).drop(columns=["edit_seconds", "alpha"])
+        return records_table(scores, {}, settings).drop(columns=[*MEASURED, "alpha"])
 
     wanted = table()
     cache_states(

@@ -31,7 +31,7 @@ ACCURACY, EXACT, LOG_PROBABILITY, DIVERGENCE = 0.8, 0.5, -2.6862113, 0.30328432
 def reply(best, wanted):
     """A reply to a probe that must become its answer, of which nothing else is known."""
     best, wanted = torch.tensor(best), torch.tensor(wanted)
-    return Reply(Query(None, "what ?", "this"), "become", wanted, best, NONE, NONE, NONE, "", "")
+    return Reply(Query(None, "what ?", "this"), "become", wanted, best, NONE, NONE, NONE, "", ("",))
 
 
 def scores(name, best, targets):
@@ -87,7 +87,7 @@ def test_hand_computed_scores():
 
 
 def test_a_written_answer_counts_after_normalisation():
-    written = replace(reply([1], [1]), text=" Two  Cats. ", wanted_text="two cats")
+    written = replace(reply([1], [1]), text=" Two  Cats. ", accepted=("two cats",))
     assert find_criterion("generated").of(written) == 1.0
     assert find_criterion("generated").of(replace(written, text="two dogs")) == 0.0
 
@@ -117,7 +117,9 @@ def test_any_range_fits_and_no_score_outside_of_it():
 
 def test_every_criterion_of_the_library_is_found_by_its_name():
     names = sorted(path.stem for path in Path(criteria.__file__).parent.glob("[!_]*.py"))
-    assert [each.name for each in find_criteria(names)] == names == ["exact", "generated", "mmedit", "token"]
+    assert (
+        [each.name for each in find_criteria(names)] == names == ["exact", "generated", "mmedit", "normalised", "token"]
+    )
     assert all(each.percent and each.title for each in find_criteria(names))
 
 

@@ -38,8 +38,8 @@ def test_what_an_answer_must_do_decides_its_score(make_backbone, tmp_path):
     table = records_table(scores, LABELS, SETTINGS)
     rows = table.set_index(["case", "kind"])[list(SETTINGS.criteria)]
     first, second = (case.request.id for case in cases)
-    assert rows.loc[(first, "same_answer")].tolist() == rows.loc[(first, "text_stays")].tolist() == [1, 1, 1, 1]
-    assert rows.loc[(first, "other_answer")].tolist() == [0, 0, 0, 0]
+    assert rows.loc[(first, "same_answer")].tolist() == rows.loc[(first, "text_stays")].tolist() == [1] * 5
+    assert rows.loc[(first, "other_answer")].tolist() == [0] * 5
     batch = backbone.encode([OWN[-1].query])
     best = backbone.model.language_model(inputs_embeds=batch.embeddings).logits[0].argmax(-1)
     hits = (best == batch.targets[0])[batch.targets[0] != IGNORED]

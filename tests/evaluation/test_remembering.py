@@ -8,6 +8,7 @@ from unike_lib.backbones.speed.state_cache import StateCache
 from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import run_edits
 from unike_lib.evaluation.tuning import sweep
+from unike_lib.records import MEASURED
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_a_sweep_runs_the_frozen_layers_once_and_scores_as_each_point_alone(back
     together = len(passes)
     assert together <= needed  # of one point; some of its own questions may be the same
     for (_, scores), wanted in zip(swept, alone, strict=True):
-        pd.testing.assert_frame_equal(frame(scores).drop(columns="edit_seconds"), wanted.drop(columns="edit_seconds"))
+        pd.testing.assert_frame_equal(frame(scores).drop(columns=[*MEASURED]), wanted.drop(columns=[*MEASURED]))
     assert not alone[0]["token"].equals(alone[1]["token"])
     run_edits(backbone, editor_of(points[0]), {1: cases}, before, quick)
     assert len(passes) == together + needed  # nothing is remembered after the sweep

@@ -20,7 +20,7 @@ from unike_lib.evaluation.probes import answer_before
 from unike_lib.evaluation.sessions import records_table, run_edits
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
-from unike_lib.records import Score
+from unike_lib.records import MEASURED, Score
 from unike_lib.types import Probe, Query
 
 SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=3)
@@ -152,7 +152,7 @@ def test_base_scores_as_a_model_that_is_asked_again_and_answers_the_same(make_ba
     """
     cases, backbone, k = cases[:4], make_backbone("minigpt4"), 3
     base, asked = (
-        records_of(backbone, editor, cases, k).drop(columns="edit_seconds") for editor in (NoEdit(), Nothing(backbone))
+        records_of(backbone, editor, cases, k).drop(columns=[*MEASURED]) for editor in (NoEdit(), Nothing(backbone))
     )
     pd.testing.assert_frame_equal(base, asked)
     local = asked["kind"].isin(["t_loc", "m_loc"])

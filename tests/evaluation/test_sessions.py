@@ -30,10 +30,10 @@ from unike_lib.methods.ike.editor import Ike
 from unike_lib.methods.ike.settings import IkeMethod
 from unike_lib.methods.serac.editor import Serac, SeracModels
 from unike_lib.methods.serac.settings import SeracMethod
-from unike_lib.records import SWEPT, record_schema
+from unike_lib.records import MEASURED, SWEPT, record_schema
 from unike_lib.types import PROBE_KINDS, Probe, Query
 
-RECORDS = record_schema(find_criteria(("token", "mmedit", "exact", "generated")))
+RECORDS = record_schema(find_criteria(("token", "mmedit", "exact", "generated", "normalised")))
 RIGHT_AFTER = ["token_right_after", "mmedit_right_after", "exact_right_after"]
 SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=4)
 LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "fingerprint": "x"}
@@ -341,7 +341,7 @@ def test_records_and_answers_survive_the_disk(tmp_path, backbone, cases, before_
     loaded = UneditedAnswers.load(tmp_path / "b.parquet")
     editor = strong_fine_tune(backbone, steps=2)
     runs = [frame(run_edits(backbone, editor, {1: cases}, answers, SETTINGS)) for answers in (before, loaded)]
-    drop = ["edit_seconds"]
+    drop = [*MEASURED]
     pd.testing.assert_frame_equal(*(run.drop(columns=drop) for run in runs))
     write_table(tmp_path / "r.parquet", runs[0], "fingerprint", RECORDS)
     back = read_table(tmp_path / "r.parquet", "fingerprint")
@@ -412,7 +412,7 @@ def test_portability_is_scored_where_a_case_asks_it_and_changes_nothing_else(bac
         assert list(extra["case"]) == ["vqa-1", "vqa-2"]
         assert list(zip(extra["session"], extra["position"], strict=True)) == [(1 // k, 1 % k), (2 // k, 2 % k)]
         others = ported[ported["kind"] != "portability"].reset_index(drop=True)
-        pd.testing.assert_frame_equal(others.drop(columns="edit_seconds"), plain.drop(columns="edit_seconds"))
+        pd.testing.assert_frame_equal(others.drop(columns=[*MEASURED]), plain.drop(columns=[*MEASURED]))
         # The same questions as edits' text rephrasings are scored the same.
         moved = [
             replace(case, probes=tuple(Probe(p.kind, asked[i]) if p.kind == "t_gen" and i in asked else p
@@ -440,6 +440,6 @@ def test_passes_are_cut_by_tokens_too_and_scores_stay(backbone, cases, monkeypat
     # Sessions that are edited together are laid out once, to be measured; then items are asked in several passes.
     assert set(rows) in ([{1, 2, 4}] if k == 2 else [{5, 2, 3}, {5, 4, 1}])
     one, other = (
-        table.drop(columns="edit_seconds").sort_values(["case", "kind"], ignore_index=True) for table in (whole, cut)
+        table.drop(columns=[*MEASURED]).sort_values(["case", "kind"], ignore_index=True) for table in (whole, cut)
     )
     pd.testing.assert_frame_equal(one, other)

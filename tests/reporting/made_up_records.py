@@ -51,6 +51,7 @@ def make_records(cell, edits=12, shift=0.0, generated=True, k=1, **fields):
                     **scores,
                     **right_after,
                     "generated": scores["exact"] if generated else float("nan"),
+                    "normalised": scores["exact"] if generated else float("nan"),
                     **fields,
                 }
             )

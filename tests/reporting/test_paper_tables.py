@@ -235,7 +235,7 @@ def test_the_note_of_a_table_says_what_departs_from_the_originals(table_cells, c
         "by_backbone": {"left": {"alpha_scale": 1.0, "steps": 77}},
     }
     evaluation = config.evaluation.model_copy(update={"max_new_tokens": 19})
-    original = {"method": "fine-tune", "steps": 15, "learning_rate": 1.5e-4}
+    original = {"method": "fine-tune", "steps": 15, "learning_rate": 1.5e-4, "teach_end": False}
     update = {"methods": config.methods | {"unike": tuned, "fine-tune": original}, "evaluation": evaluation}
     changed = config.model_copy(update=update)
     out = {name: {"markdown": tmp_path / f"{name}.md"} for name in ("table1", "table5")}

@@ -1,5 +1,6 @@
-"""What to do when a pass does not fit into memory, said in one line."""
+"""What a process needs in memory, and what to do when a pass does not fit, said in one line."""
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,13 @@ from torch import Tensor
 from unike_lib.types import InputError
 
 CPU_MESSAGE = "DefaultCPUAllocator"  # torch has no error class of its own for main memory
+
+
+def peak_mb(device: torch.device) -> float:
+    """Return the most memory that the process held so far, in MiB: of a GPU, or main memory (Linux counts KiB)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 @contextmanager

@@ -21,7 +21,7 @@ class EvaluationConfig(Section):
     )
     generate: bool = setting(True, "Also score greedy answers, before and after each edit.", "ours")
     criteria: tuple[Annotated[str, EntryName(*CRITERIA)], ...] = setting(
-        ("token", "mmedit", "exact", "generated"),
+        ("token", "mmedit", "exact", "generated", "normalised"),
         "Criteria by which answers are scored: names, or path/to/file.py:CRITERION; token and mmedit are needed.",
         "ours",
     )

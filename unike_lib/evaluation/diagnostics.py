@@ -8,7 +8,7 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.config.evaluation import EvaluationConfig
-from unike_lib.evaluation.probes import ask
+from unike_lib.evaluation.probes import Row, ask
 from unike_lib.types import EditCase
 
 SETS: dict[str, str] = {"": "rel", "_rephrased_text": "t_gen", "_rephrased_image": "m_gen"}
@@ -54,7 +54,7 @@ def _answers(
     tokens: list[float] = []
     for start in range(0, len(cases), ROWS):
         queries = [case.query(kind) for case in cases[start : start + ROWS]]
-        answers = ask(backbone, queries, [0] * len(queries), None, settings)
+        answers = ask(backbone, [Row(query) for query in queries], None, settings)
         texts += [normalise_answer(backbone.text(ids)) for ids in answers.generated]
         for best, targets in zip(answers.best, answers.targets, strict=True):
             asked = targets != IGNORED

@@ -45,32 +45,41 @@ class AskedAnswers:
     read: Tensor
 
 
+@dataclass(frozen=True)
+class Row:
+    """A question to ask.
+
+    ranks: how many best ids of every position are kept; answer: token ids in the place of the query's answer; draft: a
+    guess of the greedy answer where it is not the query's own, a matter of speed alone.
+    """
+
+    query: Query
+    ranks: int = 0
+    answer: Sequence[int] | None = None
+    draft: Sequence[int] | None = None
+
+
 @torch.no_grad()
-def ask(
-    backbone: Backbone,
-    queries: Sequence[Query],
-    ranks: Sequence[int],
-    patch: Patch | None,
-    settings: EvaluationConfig,
-    drafts: Sequence[Sequence[int]] | None = None,
-) -> AskedAnswers:
-    """Ask queries, and keep of each so many best ids per position (0: none); rows are in the patch's session order.
+def ask(backbone: Backbone, rows: Sequence[Row], patch: Patch | None, settings: EvaluationConfig) -> AskedAnswers:
+    """Ask rows of questions, in the patch's session order.
 
-    `drafts` are guesses of the greedy answers where they are not the queries' own: a matter of speed alone.
-
-    Reading: a greedy answer is cut after `max_new_tokens` tokens, and criterion `generated` compares what is written. A
+    Reading: a greedy answer is cut after `max_new_tokens` tokens, and criteria that read it compare what is written. A
     target that is longer counts as not reached; of a long answer before the edit, only so much must stay.
     """
-    replies = answer_logits(
-        backbone, queries, patch, everywhere=[number > 0 for number in ranks], keep=settings.generate
-    )
+    queries, forced = [row.query for row in rows], None
+    if any(row.answer is not None for row in rows):
+        forced = [backbone.answer_ids(row.query.answer or "") if row.answer is None else row.answer for row in rows]
+    everywhere = [row.ranks > 0 for row in rows]
+    replies = answer_logits(backbone, queries, patch, forced, everywhere=everywhere, keep=settings.generate)
     best, targets = replies.best, replies.batch.targets
     alphas = replies.notes.get("alpha", torch.full((len(queries),), torch.nan))
     parts = replies.logits.split(replies.where.sum(1).tolist())
-    tops = [top_ids(part, number).cpu() if number else NOTHING for part, number in zip(parts, ranks, strict=True)]
+    tops = [top_ids(part, row.ranks).cpu() if row.ranks else NOTHING for part, row in zip(parts, rows, strict=True)]
     generated: list[list[int]] = [[] for _ in queries]
     if settings.generate:
-        generated = generate(backbone, queries, drafts or replies.answer_ids, patch, settings.max_new_tokens, replies)
+        own = replies.answer_ids
+        drafts = [ids if row.draft is None else row.draft for ids, row in zip(own, rows, strict=True)]
+        generated = generate(backbone, queries, drafts, patch, settings.max_new_tokens, replies)
     finite, read = replies.finite.cpu(), replies.where.cpu()
     if patch is None:  # nobody scores these: the logits of one batch need not outlive it
         parts = ()
@@ -107,10 +116,11 @@ def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: Evalu
     asked.sort(key=lambda row: row[1].query.image is None)  # questions without a picture are shorter
     for start in tqdm(range(0, len(asked), settings.sessions), desc="answers before", unit="batch"):
         part = asked[start : start + settings.sessions]
-        queries, ranks = [probe.query for _, probe in part], [ranks_of(probe) for _, probe in part]
-        answers = ask(backbone, queries, ranks, None, settings)
+        answers = ask(backbone, [Row(probe.query, ranks_of(probe)) for _, probe in part], None, settings)
         for row, (case, probe) in enumerate(part):
             best, ids = answers.best[row][answers.targets[row] != IGNORED], answers.generated[row]
+            if probe.query.answer is None:  # its own answer; where it says nothing, that it ends at once
+                best = torch.tensor(ids) if ids else answers.best[row][answers.read[row]][-1:]
             before.add(case.request.id, probe.kind, best, answers.tops[row], ids, backbone.text(ids))
     return before
 
@@ -145,8 +155,10 @@ def score_kinds(
                 scores={each.name: _score(each, reply, failed, settings.generate) for each in criteria},
                 answer_tokens=len(reply.wanted),
                 target=probe.query.answer or "",
+                aliases=list(probe.aliases),
                 text_before=before.text(*place),
                 text_after=text,
+                cut=len(answers.generated[row]) == settings.max_new_tokens,
                 alpha=float(answers.alphas[row]),
                 status="failed: logits are not finite" if failed else "ok",
                 session=row // (width * len(kinds)),
@@ -165,17 +177,26 @@ def _answers(
     again: bool,
 ) -> AskedAnswers:
     """Ask probes; what the unedited backbone answered is taken from there, unless it must be asked again."""
-    queries, ranks = [probe.query for _, probe in asked], [ranks_of(probe) for _, probe in asked]
     places = [(case.request.id, probe.kind) for case, probe in asked]
-    generated = [before.generated_ids(*place) for place in places]
+    rows = [
+        Row(
+            probe.query,
+            ranks_of(probe),
+            before.answer(*place).tolist() if probe.query.answer is None else None,
+            before.generated_ids(*place),
+        )
+        for (_, probe), place in zip(asked, places, strict=True)
+    ]
     if again or not patch.empty:
-        return ask(backbone, queries, ranks, patch, settings, generated)
-    targets = backbone.encode(queries).targets.cpu()
+        return ask(backbone, rows, patch, settings)
+    own = [backbone.answer_ids(row.query.answer or "") if row.answer is None else row.answer for row in rows]
+    targets = backbone.encode([row.query for row in rows], own).targets.cpu()
     best = torch.zeros_like(targets)
     for row, place in enumerate(places):
         best[row, targets[row] != IGNORED] = before.answer(*place)
-    tops = [before.tops(*place) if number else NOTHING for place, number in zip(places, ranks, strict=True)]
+    tops = [before.tops(*place) if row.ranks else NOTHING for place, row in zip(places, rows, strict=True)]
     alphas, finite = torch.full((len(places),), torch.nan), torch.ones(len(places), dtype=torch.bool)
+    generated = [before.generated_ids(*place) for place in places]
     return AskedAnswers(best, targets, tops, generated, alphas, finite, (), targets != IGNORED)
 
 
@@ -200,7 +221,7 @@ def _reply(
         ranks_before=NOTHING if becomes else before.tops(*place),
         ranks_after=NOTHING if becomes else answers.tops[row],
         text="",
-        wanted_text=probe.query.answer or "" if becomes else before.text(*place),
+        accepted=(probe.query.answer or "", *probe.aliases) if becomes else (before.text(*place),),
     )
 
 

@@ -2,7 +2,7 @@
 
 The folder is no output of the rule: Snakemake deletes the outputs of a job that failed. What a chunk holds is what the
 job would have written, measured seconds included: an output put together from chunks equals that of an undisturbed job
-in every column but `edit_seconds`, of which each part was measured when it was computed.
+in every column but `records.MEASURED`, of which each part was measured when it was computed.
 """
 
 import logging
@@ -87,7 +87,8 @@ class Chunks:
         try:
             rows = read_table(file, file.stem).to_dict("records")
             named = [{str(name): value for name, value in row.items()} for row in rows]
-            return [Score.of_row(row | {"facts": list(row["facts"])}, criteria) for row in named]
+            lists = [{name: list(row[name]) for name in ("facts", "aliases")} for row in named]
+            return [Score.of_row(row | more, criteria) for row, more in zip(named, lists, strict=True)]
         except InputError as error:
             log.warning("this part is computed again: %s", error)
             return None

@@ -14,6 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.oom import peak_mb
 from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.criterion import find_criteria
 from unike_lib.editing.editor import Editor
@@ -140,12 +141,13 @@ def _score_ended(
 ) -> list[Score]:
     """Score the sessions that are the edits made so far, equally many of each run, for every K that has them."""
     edits = len(runs[0].failures)
+    kept, peak = sum(part.nbytes for part in patch.tensors().values()) / patch.sessions, peak_mb(backbone.device)
     scores = []
     for score in _score_group(backbone, [run.cases[:edits] for run in runs], patch, before, settings):
         run = runs[score.session]
         failure = run.failures[score.position]
         score.status = score.status if failure is None else f"failed: {failure}"
-        score.edit_seconds = run.seconds / edits
+        score.edit_seconds, score.edit_bytes, score.peak_mb = run.seconds / edits, kept / edits, peak
         scores += [_of_session(score, run, k, number) for k, number in run.sessions[edits]]
     return scores
 
