@@ -3,7 +3,7 @@
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -87,7 +87,7 @@ def collect_triplets(
 
 def write_triplets(triplets: Sequence[Triplet], out: Path, fingerprint: str) -> None:
     """Write triplets as Parquet, one row per triplet, with a fingerprint."""
-    write_table(out, pd.DataFrame([asdict(triplet) for triplet in triplets]), fingerprint)
+    write_table(out, pd.DataFrame(triplets), fingerprint)
 
 
 def read_triplets(path: Path) -> list[Triplet]:
