@@ -42,16 +42,7 @@ class SnakemakeJob(Protocol):
 
 
 class Declared(dict[str, Any]):
-    """What a rule declares of one kind, by name: `job.inputs.cases`; nothing else is there.
-
-    Args:
-        rule: its name.
-        kind: for errors, such as "input".
-        values: by name.
-
-    Raises:
-        UndeclaredError: on reading another name.
-    """
+    """What a rule declares of one kind ("input"), by name: `job.inputs.cases`; another name raises UndeclaredError."""
 
     def __init__(self, rule: str, kind: str, values: Mapping[str, Any]) -> None:
         super().__init__(values)

@@ -60,14 +60,9 @@ def assign(model: nn.Module, tensors: Tensors, source: str, called: Callable[[st
 
 
 def load_whole(kind: Any, folder: str | Path, **settings: Any) -> Any:
-    """Return a model of a Hugging Face class from its folder or hub id.
+    """Return a model of a Hugging Face class from its folder or hub id; `settings` go to its `from_pretrained`.
 
     Left to itself the class draws what is missing at random, with no more than a warning.
-
-    Args:
-        kind: the class.
-        folder: where the model is.
-        settings: for its `from_pretrained`.
 
     Raises:
         InputError: names missing, unexpected and mis-shaped entries, all in one message.

@@ -37,18 +37,13 @@ class Triplet:
 def collect_triplets(
     backbone: Backbone, cases: Sequence[EditCase], limit: int, max_new_tokens: int, seed: int
 ) -> list[Triplet]:
-    """Ask the backbone the pool's questions and return those it gets wrong, with the truth, until there are enough.
+    """Ask the backbone the pool's questions and return those it gets wrong, with the truth.
 
     Answers are compared after `normalise_answer`. Questions answered with nothing are left out (there is no A_neg), and
     so are those whose answer does not end within `max_new_tokens`: the state after a torn word is no state of an
     answer, and whether such an answer is wrong is not known. The log says how many there were.
 
-    Args:
-        backbone: the unedited model.
-        cases: the pool.
-        limit: most triplets kept.
-        max_new_tokens: longest answer, as in evaluation.
-        seed: of the random order in which questions are asked; triplets are returned in the pool's order.
+    Questions are asked in a random order (`seed`), until there are `limit` triplets, returned in the pool's order.
 
     Raises:
         InputError: the pool is empty or no question is answered wrongly.

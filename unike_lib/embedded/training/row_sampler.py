@@ -97,13 +97,7 @@ def read_lessons(benchmark: Path, scenes: pd.DataFrame) -> list[Lesson]:
 class RowSampler(ABC):
     """Lessons as tokens, from which a subclass draws rows; every random choice comes from `rng`.
 
-    Args:
-        lessons: what is taught.
-        tokenizer: the backbone's tokenizer.
-        form: the family's input layout.
-        question: template around a question, with one {}.
-        config: training settings.
-        rng: source of every random choice.
+    `form` is the family's input layout, `question` the template around a question, with one {}.
     """
 
     def __init__(
