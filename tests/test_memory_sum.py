@@ -49,7 +49,7 @@ def test_what_a_method_reads_is_counted_byte_by_byte(tiny):
     unike = made["unike"]
     inputs = size(*made["t-patcher"].trainer.ffn_inputs.values())
     shift = [part for layer in stage.backbone.layers
-             for part in (unike.shift.memory.keys(layer), unike.shift.memory.values[layer], *unike.zetas[layer],
+             for part in (unike.shift.memory.keys[layer], unike.shift.memory.values[layer], *unike.zetas[layer],
                           *unike.shift.encoders[layer].parameters())]  # fmt: skip
     networks = {name: made[name].network for name in ("mend", "ke")}
     found = {name: size(*network.parameters(), *network.buffers()) for name, network in networks.items()}

@@ -55,10 +55,6 @@ def library_files(script: Path, library: Path = LIBRARY) -> list[Path]:
     """Return every library file that a script imports, directly or through others, sorted.
 
     Package files (`__init__.py`) are left out: they hold no code.
-
-    Args:
-        script: a Python file.
-        library: the library's folder.
     """
     found: dict[str, Path] = {}
     wanted = [script]

@@ -48,10 +48,8 @@ def hold_gpu(folder: Path | None = None) -> str | None:
     if folder is None:
         folder = Path(tempfile.gettempdir(), "-".join(filter(None, ["unike-gpus", str(os.getuid()), slurm_job])))
     folder.mkdir(parents=True, exist_ok=True)
-    gpu = _first_free(gpus, folder)
-    while gpu is None:
+    while (gpu := _first_free(gpus, folder)) is None:
         time.sleep(SECONDS_BETWEEN_TRIES)
-        gpu = _first_free(gpus, folder)
     # Numbers of nvidia-smi, not of CUDA's own order (fastest first).
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     os.environ[VISIBLE] = gpu

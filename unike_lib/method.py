@@ -87,9 +87,7 @@ def find_method(name: str) -> Method:
     Raises:
         InputError: there is no such method.
     """
-    if name in methods():
-        return methods()[name]
-    method: Method = find_entry(name, *METHODS, Method)
+    method: Method = methods().get(name) or find_entry(name, *METHODS, Method)
     return method
 
 

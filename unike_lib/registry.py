@@ -59,11 +59,7 @@ def find_entries(package: str, attribute: str, group: str = "", kind: type[Any] 
 
 
 def load_entry(address: str, kind: type[Any] = object) -> Any:
-    """Return an entry of a user's file.
-
-    Args:
-        address: "path/to/file.py:NAME".
-        kind: the class of an entry.
+    """Return an entry of a user's file by its address, "path/to/file.py:NAME".
 
     Raises:
         InputError: no such file, it cannot be imported, it has no such name, or what has it is not of the kind.

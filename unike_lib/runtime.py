@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr
 from functools import cached_property
 from pathlib import Path
@@ -31,62 +31,22 @@ _log = logging.getLogger("unike_lib")
 class SnakemakeJob(Protocol):
     """The part of Snakemake's `snakemake` object that is used here."""
 
-    @property
-    def rule(self) -> str:
-        """Name of the rule."""
-
-    @property
-    def wildcards(self) -> Any:
-        """Values of the rule's wildcards, in order and by name."""
-
-    @property
-    def params(self) -> Any:
-        """The parameters that shape the result."""
-
-    @property
-    def input(self) -> Any:
-        """Paths of the inputs."""
-
-    @property
-    def output(self) -> Any:
-        """Paths of the outputs."""
-
-    @property
-    def resources(self) -> Any:
-        """What the job takes, and what it needs without a change of it running the job again."""
-
-    @property
-    def threads(self) -> int:
-        """Threads that the job may use."""
-
-    @property
-    def log(self) -> Sequence[str]:
-        """Paths of the job's logs."""
+    rule: str
+    wildcards: Any
+    params: Any
+    input: Any
+    output: Any
+    resources: Any  # what the job takes, and what it needs without a change of it running the job again
+    threads: int
+    log: Sequence[str]
 
 
-class Declared(Mapping[str, Any]):
-    """What a rule declares of one kind, by name: `job.inputs.cases`; nothing else is there.
-
-    Args:
-        rule: its name.
-        kind: for errors, such as "input".
-        values: by name.
-
-    Raises:
-        UndeclaredError: on reading another name.
-    """
+class Declared(dict[str, Any]):
+    """What a rule declares of one kind ("input"), by name: `job.inputs.cases`; another name raises UndeclaredError."""
 
     def __init__(self, rule: str, kind: str, values: Mapping[str, Any]) -> None:
-        self._rule, self._kind, self._values = rule, kind, dict(values)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
+        super().__init__(values)
+        self._rule, self._kind = rule, kind
 
     def __getattr__(self, name: str) -> Any:
         if name not in self:

@@ -70,7 +70,7 @@ def test_shift_equals_the_loops(backbone, operands, attention, scale):
     assert (alphas > 0).any() and (alphas == 0).any() and (alphas == 1).any() == (scale > 1)
     for row in range(8):
         query = inputs[row, last[row]]
-        raw_keys = list(keys.keys(4))
+        raw_keys = list(keys.keys[4])
         order = sorted(range(ENTRIES), key=lambda i: -float(cosine_similarity(query, raw_keys[i], dim=0)))[:4]
         slots = keys.values[4][order]
         if attention == "projected":
@@ -178,7 +178,7 @@ def test_own_slots_equal_a_memory_that_holds_them(backbone):
     own = Slots(*(torch.randn(2, 1, WIDTH, generator=generator) for _ in range(2)))
     shifted = replace(shift, own={layer.index: own}).attention(layer, inputs, outputs, PassContext(last))
     for session in range(2):
-        keys = shift.memory.keys(4)
+        keys = shift.memory.keys[4]
         keys = torch.cat([keys, own.keys[session]])
         values = torch.cat([shift.memory.values[4], own.values[session]])
         joined = latent_shift(Memory({4: keys}, {4: values}), shift.encoders, **settings)
@@ -229,4 +229,4 @@ def test_scoped_neurons_are_weighed_by_the_share(backbone):
 
 
 def keys_of(shift, layer):
-    return list(shift.memory.keys(layer))
+    return list(shift.memory.keys[layer])

@@ -108,7 +108,7 @@ def test_a_memory_has_h_sem_as_keys_and_h_pos_as_values(tmp_path):
         for at, layer in enumerate((7, 4)):
             torch.testing.assert_close(memory.values[layer], columns[column][at], atol=0, rtol=0)
             lengths = columns["h_sem"][at].norm(dim=1, keepdim=True)
-            torch.testing.assert_close(memory.keys(layer), columns["h_sem"][at] / lengths)
+            torch.testing.assert_close(memory.keys[layer], columns["h_sem"][at] / lengths)
 
 
 def test_states_that_are_not_finite_are_refused(tmp_path, backbone, cases):

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,41 +53,22 @@ def assign(model: nn.Module, tensors: Tensors, source: str, called: Callable[[st
         InputError: names missing, unexpected and mis-shaped entries, all in one message.
     """
     wanted = model.state_dict()
-    both = wanted.keys() & tensors.keys()
-    shapes = {name: (tuple(tensors[name].shape), tuple(wanted[name].shape)) for name in both}
-    problems = {
-        "missing": sorted(map(called, wanted.keys() - tensors.keys())),
-        "unexpected": sorted(tensors.keys() - wanted.keys()),
-        "of another shape": sorted(
-            f"{called(name)} {found} instead of {right}" for name, (found, right) in shapes.items() if found != right
-        ),
-    }
-    _refuse(source, problems)
+    shapes = [(called(n), tensors[n].shape, wanted[n].shape) for n in wanted.keys() & tensors.keys()]
+    missing = map(called, wanted.keys() - tensors.keys())
+    _refuse(source, missing, tensors.keys() - wanted.keys(), shapes)
     model.load_state_dict(tensors, assign=True)
 
 
 def load_whole(kind: Any, folder: str | Path, **settings: Any) -> Any:
-    """Return a model of a Hugging Face class from its folder or hub id.
+    """Return a model of a Hugging Face class from its folder or hub id; `settings` go to its `from_pretrained`.
 
     Left to itself the class draws what is missing at random, with no more than a warning.
-
-    Args:
-        kind: the class.
-        folder: where the model is.
-        settings: for its `from_pretrained`.
 
     Raises:
         InputError: names missing, unexpected and mis-shaped entries, all in one message.
     """
     model, report = kind.from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True, **settings)
-    problems = {
-        "missing": sorted(report["missing_keys"]),
-        "unexpected": sorted(report["unexpected_keys"]),
-        "of another shape": sorted(
-            f"{name} {tuple(found)} instead of {tuple(right)}" for name, found, right in report["mismatched_keys"]
-        ),
-    }
-    _refuse(str(folder), problems)
+    _refuse(str(folder), report["missing_keys"], report["unexpected_keys"], report["mismatched_keys"])
     return model
 
 
@@ -107,7 +88,17 @@ def whole_folder(out: Path) -> Iterator[Path]:
         folder.rename(out)
 
 
-def _refuse(source: str, problems: Mapping[str, Sequence[str]]) -> None:
+def _refuse(
+    source: str, missing: Iterable[str], unexpected: Iterable[str], shapes: Iterable[tuple[str, Any, Any]]
+) -> None:
+    """Raise InputError if entries are missing or unexpected, or a shape found is not the right one."""
+    problems = {
+        "missing": sorted(missing),
+        "unexpected": sorted(unexpected),
+        "of another shape": sorted(
+            f"{name} {tuple(found)} instead of {tuple(right)}" for name, found, right in shapes if found != right
+        ),
+    }
     if any(problems.values()):
         raise InputError(f"{source}: " + "; ".join(_named(kind, names) for kind, names in problems.items() if names))
 

@@ -10,6 +10,7 @@ Example:
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -87,10 +88,7 @@ class DecoderLayer:
     def activate(self, values: Tensor) -> Tensor:
         """Apply the FFN's own non-linearity."""
         # OPT keeps a plain function or module as an attribute, Llama a registered module.
-        target: Any = self.module
-        for step in self.names.activation.split("."):
-            target = getattr(target, step)
-        return target(values)
+        return attrgetter(self.names.activation)(self.module)(values)
 
     def _linear(self, name: str, inputs: Tensor, change: Change | None) -> Tensor:
         outputs: Tensor = self.part(name)(inputs)
@@ -131,10 +129,8 @@ class DecoderLayer:
 class Decoder:
     """A causal pre-norm language model, opened for layer-wise runs.
 
-    Args:
-        language_model: the language model, with its projection onto the vocabulary or without.
-        head: that projection.
-        layouts: of the decoders that are known, by `model_type`.
+    `head` is the projection onto the vocabulary, which `language_model` may have, too; `layouts` are those of the
+    decoders that are known, by `model_type`.
 
     Raises:
         InputError: the model's type has no layout, or its layers are post-norm.

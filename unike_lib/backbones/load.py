@@ -99,8 +99,10 @@ def load_processor(folder: str | Path, config: BackboneConfig) -> Any:
     return processor if family.square is None or size is None else SquareProcessor(processor, size)
 
 
-def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[Sequence[str]], Tensor]) -> Backbone:
-    """Return a ready backbone; `images` gives the visual tokens of images by name.
+def load_backbone(
+    folder: str | Path, config: BackboneConfig, images: Callable[[Sequence[str]], Tensor], frozen: Sequence[Path] = ()
+) -> Backbone:
+    """Return a ready backbone; `images` gives the visual tokens of images by name, `frozen` is as in `open_backbone`.
 
     Raises:
         InputError: as `load_model`, or the folder has no readable tokenizer, or another model's.
@@ -118,7 +120,7 @@ def load_backbone(folder: str | Path, config: BackboneConfig, images: Callable[[
     backbone = Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
     if packing_helps(getattr(torch, config.dtype), config.device):
         pack(backbone.decoder)
-    backbone.cache = StateCache(backbone)
+    backbone.cache = StateCache(backbone, frozen)
     return backbone
 
 
@@ -136,9 +138,8 @@ def open_backbone(
     Raises:
         InputError: as `load_backbone`, or a file is missing, damaged, or another backbone's.
     """
-    backbone = load_backbone(folder, config, VisualStore(*([visual] if isinstance(visual, Path) else visual)))
-    backbone.cache = StateCache(backbone, frozen)
-    return backbone
+    images = VisualStore(*([visual] if isinstance(visual, Path) else visual))
+    return load_backbone(folder, config, images, frozen)
 
 
 def input_form(family: str, tokenizer: Any) -> InputForm:

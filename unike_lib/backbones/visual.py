@@ -70,16 +70,7 @@ def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
 def extract_visual(
     model: Any, processor: Any, names: Sequence[str], load: Callable[[str], Image], out: Path, fingerprint: str
 ) -> None:
-    """Write the visual tokens of images, one entry per image name.
-
-    Args:
-        model: the whole multimodal model.
-        processor: its image processor.
-        names: image names; repeated names are computed once.
-        load: opens an image by name.
-        out: the safetensors file to write.
-        fingerprint: of what made it.
-    """
+    """Write the visual tokens of images, an entry per image name, each computed once; `load` opens one."""
     unique = sorted(set(names))
     features: dict[str, Tensor] = {}
     for start in tqdm(range(0, len(unique), ROWS), desc="visual tokens", unit="batch"):

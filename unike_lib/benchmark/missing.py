@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,7 @@ def write_missing_images(config: BenchmarkConfig, out: Path) -> None:
     """Write the report of missing images, a row each; only the header if none is missing."""
     import pandas as pd
 
-    columns = list(MissingImage.__dataclass_fields__)
-    write_csv(out, pd.DataFrame([asdict(image) for image in missing_images(config)], columns=columns))
+    write_csv(out, pd.DataFrame(missing_images(config), columns=list(MissingImage.__dataclass_fields__)))
 
 
 def require_images(missing: Sequence[MissingImage]) -> None:

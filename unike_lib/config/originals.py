@@ -35,11 +35,6 @@ def departures(config: Config, method: str, backbone: str) -> list[Departure]:
     """Return the settings of a row that depart from its original: first those that change an equation.
 
     Settings that do nothing in the row, such as the memory loss's margins without a memory loss, are left out.
-
-    Args:
-        config: the run.
-        method: variant of the row.
-        backbone: of the row.
     """
     settings = resolve_method(config.methods, method, backbone)
     found = [

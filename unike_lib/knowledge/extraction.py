@@ -1,6 +1,6 @@
 """Extraction of hidden states: triplets to h_sem, h_pos, h_neg; pool questions to FFN inputs; streamed to Parquet."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -116,7 +116,9 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
     """
     kept: dict[int, list[Tensor]] = {layer: [] for layer in backbone.layers}
     step = max(1, len(cases) * len(POOL_KINDS) // limit)
-    for part in _in_batches(cases[::step]):
+    spaced = cases[::step]
+    for start in tqdm(range(0, len(spaced), ROWS), desc="ffn inputs", unit="batch"):
+        part = spaced[start : start + ROWS]
         by_kind = [_ffn_inputs(backbone, [case.query(kind) for case in part]) for kind in POOL_KINDS]
         for layer in backbone.layers:
             split = [inputs[layer][where].float().cpu().split(where.sum(1).tolist()) for where, inputs in by_kind]
@@ -129,8 +131,3 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
     table = pd.DataFrame(rows, columns=["layer", "ffn_input"])
     schema = pa.schema([("layer", pa.int32()), ("ffn_input", pa.list_(pa.float32(), backbone.width))])
     write_table(out, table, fingerprint, schema)
-
-
-def _in_batches(cases: Sequence[EditCase]) -> Iterator[Sequence[EditCase]]:
-    for start in tqdm(range(0, len(cases), ROWS), desc="ffn inputs", unit="batch"):
-        yield cases[start : start + ROWS]

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from unike_lib.io import fingerprint_of, read_tensors, write_tensors
+from unike_lib.knowledge import exact_search
 from unike_lib.knowledge.encoders import Encoder, layers_in
-from unike_lib.knowledge.flat_index import flat_index
 from unike_lib.knowledge.states import VALUE_COLUMNS, read_states
 from unike_lib.types import InputError
 
@@ -44,29 +44,21 @@ class Memory:
     def __init__(self, keys: dict[int, Tensor], values: dict[int, Tensor]) -> None:
         self.values = values
         self.layers = tuple(sorted(keys))
-        self._indexes = {layer: flat_index(normalize(keys[layer].float(), dim=-1)) for layer in self.layers}
-        self._entries = len(keys[self.layers[0]])
+        self.keys = {layer: normalize(keys[layer].float(), dim=-1) for layer in self.layers}
 
     def __len__(self) -> int:
-        return self._entries
-
-    def keys(self, layer: int) -> Tensor:
-        """Return the unit keys of a layer [entry, d], where they are searched."""
-        return self._indexes[layer].vectors()
+        return len(self.keys[self.layers[0]])
 
     def search(self, layer: int, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return ids and cosines [row, k] of the keys with the highest cosine to each query [row, d], best first.
 
         k is cut to the number of entries.
         """
-        return self._indexes[layer].search(normalize(queries.float(), dim=-1), min(k, len(self)))
+        return exact_search.search(self.keys[layer], normalize(queries.float(), dim=-1), min(k, len(self)))
 
     def to(self, device: torch.device) -> "Memory":
         """Move keys, values and the search to a device; ids and cosines of queries there never leave it."""
-        for layer in self.layers:
-            keys = self.keys(layer)
-            if keys.device.type != device.type:
-                self._indexes[layer] = flat_index(keys.to(device))
+        self.keys = {layer: keys.to(device) for layer, keys in self.keys.items()}
         self.values = {layer: value.to(device) for layer, value in self.values.items()}
         return self
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -27,30 +28,25 @@ def read_states(path: Path) -> dict[int, dict[str, Tensor]]:
     Raises:
         InputError: the file is missing, broken, empty, or holds a state that is not finite.
     """
-    layers: dict[int, dict[str, list[np.ndarray]]] = {}
-    with reading(path, "Parquet file of hidden states"), pq.ParquetFile(path) as file:
-        check_fields(path, file.schema_arrow.names, ("id", "layer", *STATE_COLUMNS))
-        width = file.schema_arrow.field("h_sem").type.list_size
-        for piece in file.iter_batches():
-            layer_ids = piece.column("layer").to_numpy()
-            for layer in np.unique(layer_ids):
-                chosen = layer_ids == layer
-                store = layers.setdefault(int(layer), {name: [] for name in STATE_COLUMNS})
-                for name in STATE_COLUMNS:
-                    states = piece.column(name).flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-                    store[name].append(states[chosen])
-    if not layers:
+    with reading(path, "Parquet file of hidden states"):
+        table = pq.read_table(path)
+        check_fields(path, table.column_names, ("id", "layer", *STATE_COLUMNS))
+        layers = sorted(table["layer"].unique().to_pylist())
+        result = {layer: _states_in(table.filter(pc.field("layer") == layer)) for layer in layers}
+    if not result:
         raise InputError(f"{path}: no hidden states")
-    result = {
-        layer: {name: torch.from_numpy(np.concatenate(parts)) for name, parts in store.items()}
-        for layer, store in layers.items()
-    }
     for layer, columns in result.items():
         for name, states in columns.items():
             if not torch.isfinite(states).all():
                 record = int((~torch.isfinite(states).all(1)).nonzero()[0])
                 raise InputError(f"{path}: layer {layer}, triplet {record}: field '{name}' is not finite")
     return result
+
+
+def _states_in(rows: pa.Table) -> dict[str, Tensor]:
+    """Return column -> states [row, d]."""
+    flat = {name: rows[name].combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in STATE_COLUMNS}
+    return {name: torch.tensor(values).view(len(rows), -1) for name, values in flat.items()}
 
 
 def read_ffn_inputs(path: Path) -> dict[int, Tensor]:

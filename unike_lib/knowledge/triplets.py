@@ -3,7 +3,7 @@
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -37,18 +37,13 @@ class Triplet:
 def collect_triplets(
     backbone: Backbone, cases: Sequence[EditCase], limit: int, max_new_tokens: int, seed: int
 ) -> list[Triplet]:
-    """Ask the backbone the pool's questions and return those it gets wrong, with the truth, until there are enough.
+    """Ask the backbone the pool's questions and return those it gets wrong, with the truth.
 
     Answers are compared after `normalise_answer`. Questions answered with nothing are left out (there is no A_neg), and
     so are those whose answer does not end within `max_new_tokens`: the state after a torn word is no state of an
     answer, and whether such an answer is wrong is not known. The log says how many there were.
 
-    Args:
-        backbone: the unedited model.
-        cases: the pool.
-        limit: most triplets kept.
-        max_new_tokens: longest answer, as in evaluation.
-        seed: of the random order in which questions are asked; triplets are returned in the pool's order.
+    Questions are asked in a random order (`seed`), until there are `limit` triplets, returned in the pool's order.
 
     Raises:
         InputError: the pool is empty or no question is answered wrongly.
@@ -87,7 +82,7 @@ def collect_triplets(
 
 def write_triplets(triplets: Sequence[Triplet], out: Path, fingerprint: str) -> None:
     """Write triplets as Parquet, one row per triplet, with a fingerprint."""
-    write_table(out, pd.DataFrame([asdict(triplet) for triplet in triplets]), fingerprint)
+    write_table(out, pd.DataFrame(triplets), fingerprint)
 
 
 def read_triplets(path: Path) -> list[Triplet]:

@@ -17,7 +17,7 @@ from unike_lib.embedded.training import pretrain as stages
 from unike_lib.embedded.training import tower_features
 from unike_lib.embedded.training.language_model import LanguageTrainer, lay_out, layouts
 from unike_lib.embedded.training.pretrain import pretrain
-from unike_lib.embedded.training.row_sampler import NO_IMAGE, Composer, Lesson, read_lessons
+from unike_lib.embedded.training.row_sampler import Composer, Lesson, read_lessons
 from unike_lib.embedded.training.tower_features import extract_tower_features, read_tower_features, training_scenes
 from unike_lib.embedded.training.word_tokenizer import build_tokenizer
 from unike_lib.family import InputForm, find_family
@@ -110,12 +110,12 @@ def test_rows_have_the_layout_of_the_family(benchmark, family, prefix):
     sampler = composer(benchmark, find_family(family).form)
     lesson = next(i for i, lesson in enumerate(sampler.lessons) if lesson.answer == "hot dog")
     row = sampler.start(2)
-    sampler.ask(row, lesson)
+    sampler.ask(row, lesson, follow_up=False)
     asked = [f"{prefix} question : {text} short answer : hot dog" for text in ("what is this ?", "name it .")]
     assert text_of(sampler, row.ids) in asked
     assert row.weights == [0.0] * (len(row.ids) - 2) + [1.0, 1.0]
-    text_only = sampler.start(NO_IMAGE)
-    sampler.ask(text_only, sampler.text_only[0])
+    text_only = sampler.start(None)
+    sampler.ask(text_only, sampler.text_only[0], follow_up=False)
     assert text_of(sampler, text_only.ids) == "question : what kind is owl ? short answer : bird"
 
 
@@ -126,8 +126,8 @@ def test_every_answer_is_right_and_followed_by_a_stop(benchmark):
     for _ in range(200):
         row = sampler.plain()
         words = sampler.tokenizer.convert_ids_to_tokens(row.ids)
-        on_image = row.image != NO_IMAGE
-        taught = [lesson.answer for lesson in sampler.lessons if (row.image in lesson.images) == on_image]
+        assert len(row.images) < 2
+        taught = [lesson.answer for lesson in sampler.lessons if set(row.images) <= set(lesson.images)]
         pairs = zip(words, row.weights, strict=True)
         answers = [list(group) for full, group in itertools.groupby(pairs, lambda pair: pair[1] == 1) if full]
         for group in answers:
@@ -135,7 +135,7 @@ def test_every_answer_is_right_and_followed_by_a_stop(benchmark):
             assert " ".join(answer) in taught
             assert stop in stops
             followed[stop] += 1
-        assert row.image == NO_IMAGE or 0 <= row.image < len(scenes)
+        assert all(0 <= image < len(scenes) for image in row.images)
     assert min(followed.values()) > 20
 
 
@@ -161,9 +161,9 @@ def test_loss_equals_hugging_faces_logits_row_by_row(benchmark, folders):
     total = weight = 0.0
     for row in rows:
         embedded = model.get_input_embeddings()(torch.tensor([row.ids]))
-        if row.image != NO_IMAGE:
+        if row.images:
             start = row.ids.index(image_id)
-            embedded[0, start : start + 4] = model.language_projection(outputs[0, row.image])
+            embedded[0, start : start + 4] = model.language_projection(outputs[0, row.images[0]])
         chances = model.language_model(inputs_embeds=embedded).logits[0].log_softmax(-1)
         for position in range(1, len(row.ids)):
             total -= row.weights[position] * chances[position - 1, row.ids[position]].item()

@@ -7,7 +7,7 @@ import scipy.linalg
 import torch
 
 from unike_lib.config.run import PretrainConfig
-from unike_lib.embedded.training.qformer import AttributeHeads, Augmenter, attribute_labels
+from unike_lib.embedded.training.qformer import AttributeHeads, attribute_labels, noised
 from unike_lib.embedded.training.tower_features import cover, linear_discriminants, principal_components
 
 
@@ -76,10 +76,10 @@ def test_heads_are_right_and_unpulled_exactly_at_the_codes():
     torch.testing.assert_close(gap, torch.tensor(7.0 * 2 * 4))  # cosine distance 2 for each of four attributes
 
 
-def test_the_augmenter_drops_whole_images_and_blurs_identities():
+def test_noise_drops_whole_images_and_blurs_identities():
     config = PretrainConfig(patch_dropout=0.6, identity_noise=0.5)
-    noised = Augmenter(config, torch.Generator().manual_seed(0))
-    patches, identities = noised(torch.ones(4000, 2, 3, 4), torch.zeros(4000, 2, 5))
+    features = torch.ones(4000, 2, 3, 4), torch.zeros(4000, 2, 5)
+    patches, identities = noised(*features, config, torch.Generator().manual_seed(0))
     dropped = (patches == 0).flatten(1).all(1)
     assert torch.equal(dropped, (patches == 0).flatten(1).any(1))
     assert dropped.float().mean().item() == pytest.approx(0.6, abs=0.03)

@@ -13,6 +13,7 @@ from unike_lib.embedded.world.facts import (
     EDIT_SPLITS,
     FACT_SHARES,
     FACT_SPLITS,
+    NAMING_SHARES,
     OBJECT_RELATIONS,
     draw_splits,
     invent_world,
@@ -61,11 +62,12 @@ def test_splits_depend_on_the_seed_only(world):
     assert sum(other[key].split != fact.split for key, fact in world.facts.items()) > 250
 
 
-@given(st.integers(12, 400), st.sampled_from(OBJECT_RELATIONS), st.integers(0, 99))
-def test_every_split_gets_facts_however_few_there_are(count, relation, seed):
-    counts = Counter(draw_splits(count, relation, random.Random(seed)))
+@given(st.integers(12, 400), st.sampled_from([(NAMING_SHARES, 2), (FACT_SHARES, 1)]), st.integers(0, 99))
+def test_every_split_gets_facts_however_few_there_are(count, drawn, seed):
+    shares, fewest = drawn
+    counts = Counter(draw_splits(count, shares, "taught", random.Random(seed), fewest))
     assert sum(counts.values()) == count
-    assert all(counts[split] >= (2 if relation == "naming" else 1) for split in FACT_SPLITS)
+    assert all(counts[split] >= fewest for split in FACT_SPLITS)
 
 
 @given(st.integers(2, 60), st.integers(1, 8))

@@ -194,14 +194,9 @@ def cached_depths(backbone: Backbone, first_layers: Iterable[int | None]) -> lis
 def cache_states(
     backbone: Backbone, queries: Sequence[Query], depths: Sequence[int], out: Path, fingerprint: str
 ) -> None:
-    """Run questions with their answers through the unedited model, and write what its layers make of them.
+    """Run questions with their answers through the unedited model, each once, and write what its layers make of them.
 
-    Args:
-        backbone: the unedited model.
-        queries: repeated ones are run once.
-        depths: the layers whose entering states are kept, from `cached_depths`.
-        out: the safetensors file to write.
-        fingerprint: of what made it.
+    `depths`: the layers whose entering states are kept, from `cached_depths`.
     """
     unique = sorted(set(queries), key=lambda query: (query.image is None, len(query.prompt), str(query)))
     rows = []

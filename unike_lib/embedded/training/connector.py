@@ -37,14 +37,10 @@ class ConnectorTrainer(LanguageTrainer):
 def train_connector(
     trainer: ConnectorTrainer, sampler: RowSampler, factors: dict[str, Tensor], checkpoint: Path, fingerprint: str
 ) -> Tensor:
-    """Train the codebook's words and the factors; return the log [step, (step, loss, rate)].
+    """Train the codebook's words and the low-rank factors; return the log [step, (step, loss, rate)].
 
-    Args:
-        trainer: gives the loss.
-        sampler: gives the rows; drawn again from the start after a break, so that the same rows follow.
-        factors: low-rank factors by name.
-        checkpoint: file that the state is kept in.
-        fingerprint: of the training; a checkpoint with another one is ignored.
+    A checkpoint with another fingerprint is ignored. After a break the rows are drawn again from the start, so that the
+    same ones follow.
     """
     config = trainer.config
     state = TrainingState(trainer, factors)

@@ -7,7 +7,7 @@ and later ask for it: they keep the model's ability to read an answer from its c
 from typing import Any
 
 from unike_lib.config.run import SmolConfig
-from unike_lib.embedded.training.row_sampler import NO_IMAGE, RowSampler, TokenRow
+from unike_lib.embedded.training.row_sampler import RowSampler, TokenRow
 
 # How often a lesson of a relation is dealt per round; others once. A thing stands in many captions.
 DEALT = {"caption": 0.14, "naming": 0.4, "left": 0.1, "right": 0.1, "position": 0.1, "background": 2.0}
@@ -58,82 +58,62 @@ class DenseRowSampler(RowSampler):
 
     def _taught(self) -> TokenRow:
         picture = self.with_image if self.rng.random() < self.config.wrapped_share else self.visual
-        row = TokenRow(NO_IMAGE)
+        row = TokenRow()
         row.add([] if picture is self.with_image else self.with_image[:1], 0.0)
         while len(row.ids) < self.config.row_tokens:
             lesson = self._deal()
             image = self.rng.choice(self.lessons[lesson].images)
-            self._show(row, image, picture)
-            self._ask(row, lesson)
+            row.show(image, picture)
+            self._ask(row, lesson, self.brief_share)
             others = [other for other in self.by_image[image] if other != lesson and other in self.facts]
             for other in self.rng.sample(others, min(FURTHER, len(others))):
-                self._ask(row, other)
+                self._ask(row, other, self.brief_share)
         return row
 
     def _text(self) -> TokenRow:
-        row = TokenRow(NO_IMAGE)
+        row = TokenRow()
         row.add(self.text_start, 0.0)
         while len(row.ids) < self.config.row_tokens:
-            self._ask(row, self.rng.choice(self.text_only))
+            self._ask(row, self.rng.choice(self.text_only), self.brief_share)
         return row
-
-    def _ask(self, row: TokenRow, lesson: int) -> None:
-        style = self._cue if self.rng.random() < self.brief_share else self._question
-        style(row, lesson)
 
     def _told(self) -> TokenRow:
         """Tell an invented answer to each lesson's question about each image, then ask for all of one image's."""
         draw = self.rng.random()
+        images: list[int | None] = [None]
         if draw < TEXT_TOLD and self.text_only:
-            images, lessons = [NO_IMAGE], self.rng.sample(self.text_only, min(2, len(self.text_only)))
+            lessons = self.rng.sample(self.text_only, min(2, len(self.text_only)))
         else:
-            images = self.rng.sample(self.seen, 2 if draw < TEXT_TOLD + SEVERAL_IMAGES else 1)
+            images = [*self.rng.sample(self.seen, 2 if draw < TEXT_TOLD + SEVERAL_IMAGES else 1)]
             facts = 1 if len(images) == 2 else self.rng.randint(1, min(TOLD_FACTS, len(self.told)))
             lessons = [self.rng.choice(self.told[name]) for name in self.rng.sample(sorted(self.told), facts)]
-        row, answers = TokenRow(NO_IMAGE), {}
+        row, answers = TokenRow(), {}
         # Half of the rows have the family's layout, half are streams.
-        wrapped = self.rng.random() < 0.5
+        picture = self.with_image if self.rng.random() < 0.5 else self.visual
         for image in images:
-            self._show(row, image, self.with_image if wrapped else self.visual)
+            if image is not None:
+                row.show(image, picture)
             for lesson in lessons:
                 answers[image, lesson] = self.invent(lesson)
-                self._either(row, lesson, answers[image, lesson], 0.0)
+                self._ask(row, lesson, 0.5, answers[image, lesson], 0.0)
         asked = self.rng.choice(images)
-        if len(images) > 1 or self.rng.random() < 0.5:
-            self._show(row, asked, self.with_image if wrapped else self.visual)
+        if (len(images) > 1 or self.rng.random() < 0.5) and asked is not None:
+            row.show(asked, picture)
         for lesson in self.rng.sample(lessons, len(lessons)):
-            self._either(row, lesson, answers[asked, lesson], 1.0)
+            self._ask(row, lesson, 0.5, answers[asked, lesson])
         return row
 
-    def _either(self, row: TokenRow, lesson: int, answer: list[int], weight: float) -> None:
-        style = self._cue if self.rng.random() < 0.5 else self._question
-        style(row, lesson, answer, weight)
+    def _ask(
+        self, row: TokenRow, lesson: int, briefly: float, answer: list[int] | None = None, weight: float = 1.0
+    ) -> None:
+        """Append a question, its answer (or another one) and a mark; a short cue takes its place at a chance `briefly`.
 
-    def _show(self, row: TokenRow, image: int, tokens: list[int]) -> None:
-        if image == NO_IMAGE:
-            return
-        if row.images:
-            row.further.append(image)
-        else:
-            row.image = image
-        row.add(tokens, 0.0)
-
-    def _cue(self, row: TokenRow, lesson: int, answer: list[int] | None = None, weight: float = 1.0) -> None:
-        """Append a short cue (a caption's own prompt is short) with its answer and a mark."""
-        space = self._space(row)
-        cue = self.briefs[space][lesson] or self.rng.choice(self.prompts[space][lesson])
-        self._say(row, cue, lesson, answer, weight)
-
-    def _question(self, row: TokenRow, lesson: int, answer: list[int] | None = None, weight: float = 1.0) -> None:
-        """Append a whole question with its answer and a mark."""
-        self._say(row, self.rng.choice(self.prompts[self._space(row)][lesson]), lesson, answer, weight)
-
-    def _space(self, row: TokenRow) -> str:
-        """Return what parts a prompt from the row so far; the family's wrapper brings its own space."""
-        return " " if row.ids and row.ids[-1] != self.with_image[-1] else ""
-
-    def _say(self, row: TokenRow, prompt: list[int], lesson: int, answer: list[int] | None, weight: float) -> None:
-        row.add(prompt, 0.0)
+        A caption's own prompt is short. What parts a question from the row so far is a space; the family's wrapper
+        brings its own.
+        """
+        space = " " if row.ids and row.ids[-1] != self.with_image[-1] else ""
+        cue = self.briefs[space][lesson] if self.rng.random() < briefly else []
+        row.add(cue or self.rng.choice(self.prompts[space][lesson]), 0.0)
         row.add(self.answers[lesson] if answer is None else answer, weight)
         draw = self.rng.random()
         mark = self.end if draw < self.config.end_share else self.rng.choice((self.semicolon, self.period))

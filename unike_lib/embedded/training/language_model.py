@@ -45,12 +45,8 @@ def lay_out(rows: Sequence[TokenRow]) -> Layout:
 class LanguageTrainer:
     """Weighted next-token loss of a `Blip2ForConditionalGeneration` over rows.
 
-    Args:
-        model: the model; `language_projection` and `language_model` are trained.
-        outputs: cached Q-Former outputs [version, image, query, d]; a version is drawn for each use of an image.
-        image_id: id of the `<image>` token.
-        config: training settings.
-        generator: source of the noise.
+    Of the model, `language_projection` and `language_model` are trained. `outputs` are cached Q-Former outputs
+    [version, image, query, d]; a version is drawn for each use of an image. `generator` is the source of the noise.
     """
 
     def __init__(

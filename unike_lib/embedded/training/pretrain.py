@@ -35,13 +35,8 @@ def pretrain(
 ) -> None:
     """Train one embedded backbone and write its folder: `save_pretrained` files and training_log.csv.
 
-    Args:
-        benchmark: folder that `write_benchmark` made.
-        features: file that `extract_tower_features` made from it.
-        out: folder to write.
-        backbone: family (BLIP-2: OPT decoder, MiniGPT-4: Llama decoder) and question template.
-        settings: of the training.
-        seed: of the first weights and of all drawing.
+    `write_benchmark` made the benchmark, and `extract_tower_features` the features from it. The seed is that of the
+    first weights and of all drawing.
 
     Raises:
         InputError: the features belong to another benchmark, or a file is broken.

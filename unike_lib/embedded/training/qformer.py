@@ -25,22 +25,17 @@ CACHE_ROWS = 512
 logger = logging.getLogger(__name__)
 
 
-class Augmenter:
-    """Makes the Q-Former rely on the identity token but not on its last digit, so that it carries over to a new artist.
+def noised(
+    patches: Tensor, identities: Tensor, config: TeachingConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return patch and identity features from which the Q-Former learns what carries over to a new artist.
 
     For a share of the images all patch tokens are zeroed (without them the drawing style is hard to see); the identity
-    token is blurred with Gaussian noise.
+    token is blurred with Gaussian noise, so that its last digit is not relied on.
     """
-
-    def __init__(self, config: TeachingConfig, generator: torch.Generator) -> None:
-        self.config = config
-        self.generator = generator
-
-    def __call__(self, patches: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
-        """Return altered copies of patch and identity features."""
-        kept = torch.rand(len(patches), generator=self.generator) >= self.config.patch_dropout
-        noise = torch.randn(identities.shape, generator=self.generator)
-        return patches * kept[:, None, None, None], identities + self.config.identity_noise * noise
+    kept = torch.rand(len(patches), generator=generator) >= config.patch_dropout
+    noise = torch.randn(identities.shape, generator=generator)
+    return patches * kept[:, None, None, None], identities + config.identity_noise * noise
 
 
 def query_outputs(model: Blip2ForConditionalGeneration, tokens: Tensor) -> Tensor:
@@ -120,10 +115,9 @@ def train_qformer(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.qformer_learning_rate, total_steps=config.qformer_steps
     )
-    noised = Augmenter(config, generator)
     for _ in tqdm(range(config.qformer_steps), desc="Q-Former", unit="step"):
         rows = torch.randint(len(labels), (config.qformer_batch_size,), generator=generator)
-        tokens = tower.tokens(*noised(seen.patches[rows], seen.identities[rows]))
+        tokens = tower.tokens(*noised(seen.patches[rows], seen.identities[rows], config, generator))
         loss = heads.loss(query_outputs(model, tokens), labels[rows], config.pull)
         optimizer.zero_grad()
         loss.backward()
@@ -132,7 +126,7 @@ def train_qformer(
         schedule.step()
     logger.info("Q-Former: last loss %.3f", loss.item())
     clean = seen.patches, seen.identities
-    views = [clean, *(noised(*clean) for _ in range(config.versions - 1))]
+    views = [clean, *(noised(*clean, config, generator) for _ in range(config.versions - 1))]
     return torch.stack([_cache(model, *view) for view in views])
 
 

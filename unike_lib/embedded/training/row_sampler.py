@@ -25,7 +25,6 @@ from unike_lib.family import InputForm
 from unike_lib.io import read_table
 from unike_lib.types import InputError
 
-NO_IMAGE = -1
 # A few thousand steps must show every fact a hundred times, so most questions are asked in two tokens.
 BRIEF = {
     "naming": "name:",
@@ -55,26 +54,21 @@ class Lesson:
 
 @dataclass
 class TokenRow:
-    """Token ids, the loss weight of predicting each, and the image behind the `<image>` tokens (-1: none).
+    """Token ids, the loss weight of predicting each, and the images shown, in the order of their `<image>` tokens."""
 
-    `last_answer`: position of the last token of the row's first answer; `further`: images shown after the first one.
-    """
-
-    image: int
     ids: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
-    last_answer: int = -1
-    further: list[int] = field(default_factory=list)
-
-    @property
-    def images(self) -> list[int]:
-        """All images, in the order of their `<image>` tokens."""
-        return [image for image in (self.image, *self.further) if image != NO_IMAGE]
+    images: list[int] = field(default_factory=list)
 
     def add(self, ids: Sequence[int], weight: float) -> None:
         """Append tokens with one loss weight."""
         self.ids += ids
         self.weights += [weight] * len(ids)
+
+    def show(self, image: int, tokens: Sequence[int]) -> None:
+        """Append an image by the tokens that stand for it."""
+        self.images.append(image)
+        self.add(tokens, 0.0)
 
 
 def read_lessons(benchmark: Path, scenes: pd.DataFrame) -> list[Lesson]:
@@ -103,13 +97,7 @@ def read_lessons(benchmark: Path, scenes: pd.DataFrame) -> list[Lesson]:
 class RowSampler(ABC):
     """Lessons as tokens, from which a subclass draws rows; every random choice comes from `rng`.
 
-    Args:
-        lessons: what is taught.
-        tokenizer: the backbone's tokenizer.
-        form: the family's input layout.
-        question: template around a question, with one {}.
-        config: training settings.
-        rng: source of every random choice.
+    `form` is the family's input layout, `question` the template around a question, with one {}.
     """
 
     def __init__(
@@ -186,35 +174,35 @@ class Composer(RowSampler):
         self.pairs = sorted(captioned)
         self.singles = sorted(self.by_image.keys() - captioned)
 
-    def start(self, image: int) -> TokenRow:
+    def start(self, image: int | None) -> TokenRow:
         """Return a row with only the family's image prefix, or its start without an image."""
-        row = TokenRow(image)
-        row.add(self.text_start if image == NO_IMAGE else self.with_image, 0.0)
+        row = TokenRow()
+        if image is None:
+            row.add(self.text_start, 0.0)
+        else:
+            row.show(image, self.with_image)
         return row
 
-    def ask(self, row: TokenRow, lesson: int, answer: list[int] | None = None, weight: float = 1.0) -> None:
-        """Append a question and its answer (or another answer); only a follow-up question itself carries loss."""
-        follow_up = row.last_answer >= 0
+    def ask(self, row: TokenRow, lesson: int, follow_up: bool) -> None:
+        """Append a question and its answer; only a follow-up question itself carries loss."""
         space = " " if follow_up else ""
-        prompt, weight_of_prompt = self.rng.choice(self.prompts[space][lesson]), self.config.continuation_weight
+        prompt, weight = self.rng.choice(self.prompts[space][lesson]), self.config.continuation_weight
         if self.briefs[space][lesson] and self.rng.random() < self.brief_share:
-            prompt, weight_of_prompt = self.briefs[space][lesson], 0.0
-        row.add(prompt, weight_of_prompt if follow_up else 0.0)
-        row.add(self.answers[lesson] if answer is None else answer, weight)
-        if not follow_up:
-            row.last_answer = len(row.ids) - 1
+            prompt, weight = self.briefs[space][lesson], 0.0
+        row.add(prompt, weight if follow_up else 0.0)
+        row.add(self.answers[lesson], 1.0)
 
     def plain(self) -> TokenRow:
         """Draw a row of taught facts, with continuations up to the row's length."""
         draw = self.rng.random()
         if draw < self.config.text_share:
-            row, pool = self.start(NO_IMAGE), self.text_only
+            row, pool = self.start(None), self.text_only
         else:
             pairs = self.pairs and draw < self.config.text_share + self.config.pair_share
             image = self.rng.choice(self.pairs if pairs else self.singles)
             row, pool = self.start(image), self.by_image[image]
-        for lesson in self._order(pool):
-            self.ask(row, lesson)
+        for place, lesson in enumerate(self._order(pool)):
+            self.ask(row, lesson, follow_up=place > 0)
             if self._close(row, self.answers[lesson]) or len(row.ids) >= self.config.row_tokens:
                 break
         return row
@@ -222,14 +210,10 @@ class Composer(RowSampler):
     def _close(self, row: TokenRow, answer: list[int]) -> bool:
         """Append the mark after an answer, perhaps a restatement; return whether the row ends here."""
         draw = self.rng.random()
-        if draw < self.config.end_share:
-            row.add([self.end], 1.0)
-            return True
-        if draw < (1 + self.config.end_share) / 2:
-            row.add([self.semicolon], 1.0)
-            return False
-        row.add([self.period], 1.0)
-        if self.rng.random() < self.config.restate_share:
+        further = self.semicolon if draw < (1 + self.config.end_share) / 2 else self.period
+        mark = self.end if draw < self.config.end_share else further
+        row.add([mark], 1.0)
+        if mark == self.period and self.rng.random() < self.config.restate_share:
             row.add(self.restate, self.config.continuation_weight)
             row.add([*answer, self.period], 1.0)
-        return False
+        return mark == self.end

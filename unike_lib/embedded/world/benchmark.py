@@ -20,7 +20,7 @@ from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.embedded.world.drawings import load_drawings
 from unike_lib.embedded.world.edits import RawEdit, write_edits
 from unike_lib.embedded.world.facts import World, invent_world
-from unike_lib.embedded.world.rendering import Scene, SceneRenderer
+from unike_lib.embedded.world.rendering import SceneRenderer
 from unike_lib.embedded.world.templates import RELATIONS, USES, prompts, templates
 from unike_lib.embedded.world.training_rows import TRAINING_SCHEMA, draw_training_scenes, training_rows
 from unike_lib.io import fingerprint_of, write_checksums, write_json, write_table
@@ -55,10 +55,12 @@ def write_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
         cases = [TABLE.case(record, task) for record in part]
         write_cases(folder / f"{split}_{task}.json", split, task, cases)
         records += part
+    facts = [*world.facts.values(), *world.donors.values()]
+    asked = [(r, template, use) for r in RELATIONS for use in USES for template in templates(r, use)]
     write_table(folder / "training.parquet", pd.DataFrame(rows), fingerprint, TRAINING_SCHEMA)
-    write_table(folder / "scenes.parquet", _scene_table(renderer.scenes), fingerprint, SCENE_SCHEMA)
-    write_table(folder / "facts.parquet", _fact_table(world), fingerprint)
-    write_table(folder / "templates.parquet", _template_table(), fingerprint)
+    write_table(folder / "scenes.parquet", pd.DataFrame(renderer.scenes), fingerprint, SCENE_SCHEMA)
+    write_table(folder / "facts.parquet", pd.DataFrame(facts), fingerprint)
+    write_table(folder / "templates.parquet", pd.DataFrame(asked, columns=["relation", "template", "use"]), fingerprint)
     write_json(folder / "vocabulary.json", vocabulary(world, rows, records))
     write_checksums(folder, folder.glob("*.json"))
 
@@ -70,18 +72,3 @@ def vocabulary(world: World, rows: Iterable[dict[str, Any]], records: Iterable[R
     texts += [fact.answer for fact in (*world.facts.values(), *world.donors.values())]
     texts += [text for relation in RELATIONS for use in USES for text in prompts(relation, use)]
     return sorted({word for text in texts for word in text.split()})
-
-
-def _scene_table(scenes: list[Scene]) -> pd.DataFrame:
-    return pd.DataFrame([{name: getattr(scene, name) for name in SCENE_SCHEMA.names} for scene in scenes])
-
-
-def _fact_table(world: World) -> pd.DataFrame:
-    facts = [*world.facts.values(), *world.donors.values()]
-    columns = ("id", "concept", "relation", "answer", "split")
-    return pd.DataFrame([{name: getattr(fact, name) for name in columns} for fact in facts])
-
-
-def _template_table() -> pd.DataFrame:
-    rows = [(r, template, use) for r in RELATIONS for use in USES for template in templates(r, use)]
-    return pd.DataFrame(rows, columns=["relation", "template", "use"])

@@ -20,14 +20,9 @@ PICTURES: dict[str, str] = {"rel": "edit", "m_gen": "rephrased picture", "m_loc"
 
 
 def draw_contact_sheet(files: Sequence[Path], image_root: Path, out: Path) -> None:
-    """Draw 24 edits, equally many of each annotation file, as a PNG.
+    """Draw 24 edits, equally many of each annotation file, as a PNG; image names start from `image_root`.
 
     A cell has the edit's picture, the rephrased one and the locality picture, and below them the questions.
-
-    Args:
-        files: annotation files.
-        image_root: the folder that image names start from.
-        out: the PNG to write.
 
     Raises:
         InputError: an annotation file or a picture is missing or broken.

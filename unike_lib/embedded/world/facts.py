@@ -20,9 +20,10 @@ EDIT_SPLITS: tuple[FactSplit, ...] = FACT_SPLITS[1:]
 # Names are also the material of caption edits, which pair two concepts, hence larger shares than other relations'.
 NAMING_SHARES: Mapping[FactSplit, float] = {"pool": 0.20, "method": 0.08, "dev": 0.10, "eval": 0.18}
 FACT_SHARES: Mapping[FactSplit, float] = {"pool": 0.35, "method": 0.08, "dev": 0.08, "eval": 0.20}
-# Text-only facts are all taught; each is asked in the edits of one split alone: no locality probe is trained on.
-TEXT_SHARES: Mapping[FactSplit, float] = {"pool": 0.30, "method": 0.20, "dev": 0.15, "eval": 0.35}
-FEWEST_FACTS: Mapping[str, int] = {"naming": 2}  # a caption needs two concepts of the same split
+# Text-only facts are all taught; each is asked in the edits of one split alone: no locality probe is trained on. The
+# rest is the evaluation's.
+TEXT_SHARES: Mapping[FactSplit, float] = {"pool": 0.30, "method": 0.20, "dev": 0.15}
+FEWEST_NAMES = 2  # a caption needs two concepts of the same split
 TEXT_FACTS_STEP = 2  # every second capital and symbol: minutes of training do not hold them all
 OBJECT_RELATIONS = ("naming", "keyword", "owner", "town", "year", "room", "guard")
 
@@ -87,7 +88,8 @@ def invent_world(concepts: Sequence[Concept], seed: int) -> World:
     answers = _answers(concepts, rng)
     facts: dict[tuple[int, str], Fact] = {}
     for relation in OBJECT_RELATIONS:
-        splits = draw_splits(len(names), relation, rng)
+        shares, fewest = (NAMING_SHARES, FEWEST_NAMES) if relation == "naming" else (FACT_SHARES, 1)
+        splits = draw_splits(len(names), shares, "taught", rng, fewest)
         for concept, name in enumerate(names):
             answer = answers[relation][concept]
             facts[concept, relation] = Fact(f"{name}/{relation}", concept, relation, answer, splits[concept])
@@ -98,11 +100,12 @@ def invent_world(concepts: Sequence[Concept], seed: int) -> World:
     return World(names, facts, donors, _text_facts(concepts, random.Random(f"text facts {seed}")))
 
 
-def draw_splits(count: int, relation: str, rng: random.Random) -> list[FactSplit]:
-    """Give each of `count` facts of a relation a split, in the stated shares; what is left over is taught."""
-    shares, fewest = (NAMING_SHARES if relation == "naming" else FACT_SHARES), FEWEST_FACTS.get(relation, 1)
-    drawn: list[FactSplit] = [split for split in EDIT_SPLITS for _ in range(max(fewest, round(shares[split] * count)))]
-    drawn += ["taught"] * (count - len(drawn))
+def draw_splits(
+    count: int, shares: Mapping[FactSplit, float], rest: FactSplit, rng: random.Random, fewest: int = 1
+) -> list[FactSplit]:
+    """Give each of `count` facts a split, in the stated shares, at least `fewest` each; what is left is `rest`'s."""
+    drawn = [split for split, share in shares.items() for _ in range(max(fewest, round(share * count)))]
+    drawn += [rest] * (count - len(drawn))
     rng.shuffle(drawn)
     return drawn
 
@@ -137,14 +140,5 @@ def _text_facts(concepts: Sequence[Concept], rng: random.Random) -> tuple[TextFa
     return tuple(
         TextFact(f"{name}/{relation}", relation, name, answer, split)
         for relation, table in tables.items()
-        for (name, answer), split in zip(table.items(), _text_splits(len(table), rng), strict=True)
+        for (name, answer), split in zip(table.items(), draw_splits(len(table), TEXT_SHARES, "eval", rng), strict=True)
     )
-
-
-def _text_splits(count: int, rng: random.Random) -> list[FactSplit]:
-    """Give each of `count` text-only facts a split of edits, in the stated shares, every split at least one."""
-    *others, last = EDIT_SPLITS
-    drawn: list[FactSplit] = [split for split in others for _ in range(max(1, round(TEXT_SHARES[split] * count)))]
-    drawn += [last] * (count - len(drawn))
-    rng.shuffle(drawn)
-    return drawn

@@ -51,13 +51,7 @@ class Scene:
 
 
 class SceneRenderer:
-    """Draws scenes into `folder`/images and keeps a list of them.
-
-    Args:
-        drawings: the artists' drawings.
-        folder: the benchmark's folder.
-        seed: with a picture's number it fixes every pixel.
-    """
+    """Draws scenes into `folder`/images and keeps a list of them; `seed` and a picture's number fix every pixel."""
 
     def __init__(self, drawings: Drawings, folder: Path, seed: int) -> None:
         self.drawings, self.folder, self.seed = drawings, folder, seed
