@@ -161,12 +161,8 @@ def _figures(paths: Sequence[Path]) -> list[dict[str, str]]:
 
 def doubted(found: Mapping[str, Verdict]) -> list[str]:
     """Say on which backbones and tasks UniKE's rows mean nothing, because the positive control was not passed."""
-    sentences = []
-    for name, verdict in found.items():
-        failed = [task for task in verdict.tasks if not verdict.passed_on(task)]
-        if failed:
-            sentences.append(f"{name} did not pass the positive control ({', '.join(failed)})")
-    return sentences
+    failed = {name: [task for task in of.tasks if not of.passed_on(task)] for name, of in found.items()}
+    return [f"{name} did not pass the positive control ({', '.join(tasks)})" for name, tasks in failed.items() if tasks]
 
 
 def _settings(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
