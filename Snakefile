@@ -42,7 +42,7 @@ rule all:
     default_target: True
     input:
         expand("results/{table}.{kind}", table=CONFIG.tables, kind=["csv", "md"]),
-        "results/admission.md",
+        "results/positive_control.md",
         FIGURES,
         ["results/qualitative.html"] * bool(ONE_STEP),
         "results/report.html",

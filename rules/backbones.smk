@@ -224,7 +224,7 @@ rule diagnostics:
 
 
 # Whether a backbone can show UniKE at all: without that, UniKE's rows on it say nothing.
-rule admission:
+rule positive_control:
     input:
         cases=cases_of("dev"),
         visual=seen("dev"),
@@ -233,28 +233,28 @@ rule admission:
         encoders=f"{STAGES}/knowledge/{{backbone}}/encoders.safetensors",
         backbone=backbone_files,
     output:
-        scores=f"{STAGES}/admission/{{backbone}}.parquet",
-        readout=f"{STAGES}/admission/{{backbone}}_readout.csv",
+        scores=f"{STAGES}/positive_control/{{backbone}}.parquet",
+        readout=f"{STAGES}/positive_control/{{backbone}}_readout.csv",
     log:
-        "logs/admission/{backbone}.log",
+        "logs/positive_control/{backbone}.log",
     benchmark:
-        f"{STAGES}/benchmarks/admission/{{backbone}}.tsv"
+        f"{STAGES}/benchmarks/positive_control/{{backbone}}.tsv"
     # Long, and only the table waits for it: early, or it runs alone at the end.
     priority: 1
     threads: CONFIG.threads
     resources:
         **runs_backbone(EDITS),
         # The tests set alpha themselves, whatever the method's own is.
-        method=admission_method(unmarked, "alpha", "alpha_scale", "alpha_convention", "alpha_operands", "scope_neurons"),
+        method=control_method(unmarked, "alpha", "alpha_scale", "alpha_convention", "alpha_operands", "scope_neurons"),
     params:
         **opens_backbone("layers"),
-        code=lib("run_admission"),
+        code=lib("run_positive_control"),
         knowledge=f"{STAGES}/knowledge/{{backbone}}",
-        admission=fields(CONFIG.admission, *TESTED),
-        method=admission_method(
+        positive_control=fields(CONFIG.positive_control, *TESTED),
+        method=control_method(
             fields, "top_k", "memory_keys", "retrieval_temperature", "attention", "rotate_memory", "h_pos"
         ),
     message:
         "Test whether {wildcards.backbone} can show UniKE at all."
     script:
-        "../workflow_scripts/run_admission.py"
+        "../workflow_scripts/run_positive_control.py"

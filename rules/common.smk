@@ -178,9 +178,10 @@ def training_edits(wildcards):
     return {"method": most, "dev": CONFIG.tuning.edits}
 
 
-def admission_method(write, *names):
-    """A function of the job: settings of the latent shift that the admission tests use on its backbone."""
-    return lambda wildcards: write(resolve_method(CONFIG.methods, CONFIG.admission.method, wildcards.backbone), *names)
+def control_method(write, *names):
+    """A function of the job: settings of the latent shift that the positive control uses on its backbone."""
+    name = CONFIG.positive_control.method
+    return lambda wildcards: write(resolve_method(CONFIG.methods, name, wildcards.backbone), *names)
 
 
 def gpus(wildcards):
@@ -219,8 +220,8 @@ ASKED = {"backbone": backbone_files, "questions": text_questions}
 SESSIONS = unmarked(CONFIG.evaluation, "sessions")
 # A digest of the code of the criteria that answers are scored by.
 CRITERIA_CODE = fingerprint_of([entry_digest(entry_file(name, *CRITERIA)) for name in CONFIG.evaluation.criteria])
-# What the admission tests read of their section.
-TESTED = sorted(type(CONFIG.admission).model_fields.keys() - {"method"})
+# What the positive control reads of its section.
+TESTED = sorted(type(CONFIG.positive_control).model_fields.keys() - {"method"})
 
 
 def user_questions(backbones):
@@ -291,9 +292,9 @@ def edits_of_split(wildcards):
 
 
 def pictured_edits(wildcards):
-    """Of how many edits of the split the pictures are seen: on development edits a backbone is tested for admission, too."""
+    """Of how many edits of the split the pictures are seen: the positive control is on development edits, too."""
     edits = edits_of_split(wildcards)
-    return max(edits, CONFIG.admission.candidates) if wildcards.split == "dev" else edits
+    return max(edits, CONFIG.positive_control.candidates) if wildcards.split == "dev" else edits
 
 
 def of_its_tasks(pattern):
@@ -374,10 +375,10 @@ def records_of_table(wildcards):
     return {f"records_{name}": records_of(name) for name in cells_behind(wildcards)}
 
 
-def admission_of_table(wildcards):
-    """Scores of the admission tests of the backbones in the job's table."""
+def control_of_table(wildcards):
+    """Scores of the positive control of the backbones in the job's table."""
     backbones = [name for table in cells_behind(wildcards) for name in CONFIG.tables[table].backbones]
-    return of_each_backbone("admission/{backbone}.parquet", dict.fromkeys(backbones))
+    return of_each_backbone("positive_control/{backbone}.parquet", dict.fromkeys(backbones))
 
 
 def of_each_backbone(pattern, backbones=FIRST.backbones, **wildcards):

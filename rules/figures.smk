@@ -114,7 +114,7 @@ REPORTED = expand("results/{table}{ending}.csv", table=CONFIG.tables, ending=[*E
 rule report_page:
     input:
         tables=REPORTED,
-        admission="results/admission.csv",
+        control="results/positive_control.csv",
         diagnostics="results/diagnostics.csv",
         checks=expand(f"{STAGES}/knowledge/{{backbone}}/encoder_checks.csv", backbone=SHOWN),
         figures=[

@@ -1,29 +1,29 @@
 # Figures from records, and tables about backbones, encoders and settings.
 
 
-rule admission_table:
+rule positive_control_table:
     input:
-        scores=of_each_backbone("admission/{backbone}.parquet", SHOWN),
-        readouts=of_each_backbone("admission/{backbone}_readout.csv", SHOWN),
+        scores=of_each_backbone("positive_control/{backbone}.parquet", SHOWN),
+        readouts=of_each_backbone("positive_control/{backbone}_readout.csv", SHOWN),
     output:
-        csv="results/admission.csv",
-        readout="results/admission_readout.csv",
-        markdown=shown("results/admission.md", "Tables", criterion="all", file="Markdown"),
-        windows=of_each_backbone("admission/{backbone}_windows.csv", SHOWN),
+        csv="results/positive_control.csv",
+        readout="results/positive_control_readout.csv",
+        markdown=shown("results/positive_control.md", "Tables", criterion="all", file="Markdown"),
+        windows=of_each_backbone("positive_control/{backbone}_windows.csv", SHOWN),
     log:
-        "logs/admission_table.log",
+        "logs/positive_control_table.log",
     benchmark:
-        f"{STAGES}/benchmarks/admission_table.tsv"
+        f"{STAGES}/benchmarks/positive_control_table.tsv"
     threads: CONFIG.threads
     resources:
         mem_mb=TABLES,
     params:
-        code=lib("write_admission"),
+        code=lib("write_positive_control"),
         statistics=fields(CONFIG.statistics),
     message:
-        "Write the verdicts of the admission tests."
+        "Write the verdicts of the positive control."
     script:
-        "../workflow_scripts/write_admission.py"
+        "../workflow_scripts/write_positive_control.py"
 
 
 rule diagnostics_table:

@@ -21,7 +21,7 @@ def table_files(name, caption):
 rule table:
     input:
         unpack(records_of_table),
-        admission=admission_of_table,
+        control=control_of_table,
         counts=COUNTS,
     output:
         **table_files("{table}", "captions/table.rst"),

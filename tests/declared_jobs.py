@@ -102,7 +102,7 @@ def fake_library(monkeypatch):
     library["benchmark.cases"].read_files = lambda paths, *_, **__: list(map(KnownByFile, paths))
     library["editing.building"].editor_builder.side_effect = lambda settings_of, *_: settings_of({})
     library["editing.building"].train_editor.return_value = MagicMock(), MagicMock()
-    library["evaluation.admission"].Admission().run.return_value = MagicMock(), MagicMock()
+    library["evaluation.positive_control"].PositiveControl().run.return_value = MagicMock(), MagicMock()
     library["evaluation.session_layout"].shard_cases.return_value = {}, 0
     for module, fake in library.items():
         monkeypatch.setitem(sys.modules, f"unike_lib.{module}", fake)

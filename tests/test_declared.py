@@ -15,7 +15,7 @@ from unike_lib.code_digest import library_files
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.base import UndeclaredError
 from unike_lib.config.benchmark import BenchmarkConfig
-from unike_lib.config.evaluation import AdmissionConfig, EvaluationConfig, StatisticsConfig
+from unike_lib.config.evaluation import EvaluationConfig, PositiveControlConfig, StatisticsConfig
 from unike_lib.config.figures import FiguresConfig, SpacesConfig, SweepConfig
 from unike_lib.config.knowledge import EncoderConfig
 from unike_lib.config.run import PretrainConfig, SmolConfig
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "workflow_scripts").glob("*.py"))
 DIGESTS = {"code", "room", "dialect", "layout", "criteria"}  # of code: they run a job again, no script reads them
 SECTIONS = {
-    "admission": AdmissionConfig,
+    "positive_control": PositiveControlConfig,
     "backbone": BackboneConfig,
     "benchmark": BenchmarkConfig,
     "encoders": EncoderConfig,
@@ -53,7 +53,7 @@ def sections_of(job):
     """Return the sections that a job declares, by name; of methods, those that are parts of one."""
     declared = {*job.params.keys(), *job.resources.keys()}
     names = {name: kind for name, kind in SECTIONS.items() if name in declared}
-    return names | ({"method": UnikeMethod} if job.rule == "admission" else {})
+    return names | ({"method": UnikeMethod} if job.rule == "positive_control" else {})
 
 
 def test_every_script_is_planned(jobs):

@@ -51,7 +51,7 @@ def test_a_job_asks_for_one_gpu_if_its_backbone_is_on_one(tmp_path, device, gpus
     assert status == 0, text
     for job in re.split(r"\n(?=(?:local)?rule )", text):
         rule = re.match(r"(?:local)?rule (\w+):", job)
-        if rule and rule[1] in ("visual", "records", "admission"):
+        if rule and rule[1] in ("visual", "records", "positive_control"):
             assert set(re.findall(r"\bgpu=(\d)", job)) == gpus, job
         elif rule and rule[1] in ("benchmark", "encoders", "table"):
             assert "gpu=" not in job

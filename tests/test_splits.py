@@ -2,7 +2,8 @@
 
 The tables below are written by hand from the protocol of the paper (and MMEdit's): triplets, their states and the
 memory losses come from the pool, editors and demonstrations from the method-training edits, settings, early stopping
-and admission from the development edits, and nothing but scores from the evaluation. A new rule must be put into them.
+and the positive control from the development edits, and nothing but scores from the evaluation. A new rule must be put
+into them.
 """
 
 import ast
@@ -39,7 +40,7 @@ OPENS = {
     "memory": set(),
     "encodings": set(),
     "train_editor": {"method", "dev"},
-    "admission": {"dev"},
+    "positive_control": {"dev"},
     "tuning_trials": {"dev"},
     "records": {"eval"},
     "sweep_records": {"eval"},
@@ -52,7 +53,7 @@ OPENS = {
     "sweep_figure": set(),
     "fig5a": set(),
     "encoder_losses": set(),
-    "admission_table": set(),
+    "positive_control_table": set(),
     "diagnostics_table": set(),
     "tuning": set(),
     "report_page": set(),
@@ -65,8 +66,8 @@ KNOWS_BESIDES = {
     "encodings": {"pool"},
     "fig5a": {"pool"},
     "encoder_losses": {"pool"},
-    "admission": {"pool"},
-    "admission_table": {"pool", "dev"},
+    "positive_control": {"pool"},
+    "positive_control_table": {"pool", "dev"},
     "tuning": {"pool", "method", "dev"},
     "diagnostics_table": {"taught", "eval"},
     "qualitative": {"pool", "method", "dev"},
@@ -199,8 +200,8 @@ def test_evaluation_files_feed_evaluation_rules_alone(jobs):
     for job, found in zip(jobs, ancestry(jobs), strict=True):
         if "eval" in found:
             assert job["rule"] in of_evaluation and job["wildcards"].get("split", "eval") == "eval", job["rule"]
-    trained = {"triplets", "states", "ffn_inputs", "encoders", "memory", "train_editor", "admission", "tuning_trials"}
-    assert not EVALUATION & trained
+    trained = {"triplets", "states", "ffn_inputs", "encoders", "memory", "train_editor", "tuning_trials"}
+    assert not EVALUATION & (trained | {"positive_control"})
 
 
 def benchmark_files(job):
@@ -227,7 +228,7 @@ def both(split):
 
 
 def test_scripts_give_each_split_its_part(monkeypatch):
-    """Method-training edits train, development edits stop, judge and admit, and what was taught is called taught."""
+    """Method-training edits train, development edits stop, judge and control, and what was taught is called taught."""
     library = fake_library(monkeypatch)
     files = {"visual": [], "frozen": [], "base": []}
     params = {
@@ -237,7 +238,7 @@ def test_scripts_give_each_split_its_part(monkeypatch):
         "method": {"method": "base"},
         "evaluation": {"generate": True},
     }
-    params |= {"backbone": {"text_locality": None}, "admission": {"items": 2, "window_items": 2}}
+    params |= {"backbone": {"text_locality": None}, "positive_control": {"items": 2, "window_items": 2}}
 
     def run(script, inputs, **more):
         job = made_up_job(
@@ -254,8 +255,8 @@ def test_scripts_give_each_split_its_part(monkeypatch):
     searched = library["evaluation.tuning"].search
     assert searched.call_args.args[2] == {task: [f"dev_{task}"] for task in TASKS}
     inputs = {"encoders": "e", "triplets": "t", "visual": "v", "cases": both("dev")}
-    run("run_admission", inputs, method={"h_pos": "last"})
-    assert library["evaluation.admission"].Admission().run.call_args.args[0] == both("dev")
+    run("run_positive_control", inputs, method={"h_pos": "last"})
+    assert library["evaluation.positive_control"].PositiveControl().run.call_args.args[0] == both("dev")
     sets = {"taught": both("taught"), "eval": both("eval"), "visual": ["a", "b"]}
     run("diagnose", sets, splits=["taught", "eval"], edits=9)
     asked = [call.args[1] for call in library["evaluation.diagnostics"].diagnose.call_args_list]

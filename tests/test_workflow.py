@@ -103,7 +103,7 @@ def test_every_target_is_planned(tmp_path, names):
     assert jobs["tuning_trials"] == len(table.backbones) * len(config.tuning.grids)
     assert jobs["benchmark"] == 1 and jobs.get("contact_sheet", 0) == config.benchmark.embedded
     shown = {name for rows in (*config.tables.values(), figures, *sweeps) for name in rows.backbones}
-    assert jobs["admission"] == jobs["diagnostics"] == len(shown)
+    assert jobs["positive_control"] == jobs["diagnostics"] == len(shown)
     made = [config.backbones[name] for name in shown if config.backbones[name].folder is None]
     assert jobs.get("pretrain", 0) + jobs.get("pretrain_smol", 0) == len(made)
     assert jobs.get("smol_weights", 0) == sum(backbone.language_model is not None for backbone in made)
@@ -178,6 +178,10 @@ BAD = {
     "seed twice": ({"seeds": [1, 1]}, ["seeds: Value error, expected every seed once"]),
     "session length": ({"tables": {"table2": {"ks": [0]}}}, ["tables.table2.ks.0", "greater than or equal to 1"]),
     "odd session": ({"tables": {"table3": {"ks": [5]}}}, ["tables.table3", "ks: expected even numbers"]),
+    "section by its old name": (
+        {"admission": {"items": 3}},
+        ["admission: this section has a new name", "positive_control: {"],
+    ),
     "table at its old place": ({"table2": {"ks": [3]}}, ["table2: tables are entries", "tables: {table2: ...}"]),
     "table without rows": ({"tables": {"mine": {"title": "Mine"}}}, ["tables.mine", "expected backbones, methods"]),
     "table's name": ({"tables": {"a_b": MINE}}, ["tables", "'a_b' cannot name a table"]),
@@ -230,7 +234,7 @@ def test_table1_alone_needs_nothing_of_the_other_tables(tmp_path):
     config = load_config(read(ROOT / "config.yaml"))
     jobs, rows = planned(text), config.tables["table1"]
     assert jobs["records"] == len(rows.backbones) * len(rows.tasks) * len(rows.methods)
-    assert jobs["admission"] == len(rows.backbones)
+    assert jobs["positive_control"] == len(rows.backbones)
     assert not {"train_editor", "sweep_records", "tuning_trials", "forgetting"} & jobs.keys()
 
 

@@ -44,8 +44,8 @@ AIMS: Mapping[str, tuple[str, ...]] = {
 LOCALITY = AIMS["locality"]
 REACHED = (*AIMS["reliability"], *AIMS["generality"])  # what an edit must reach
 # Columns that tables have beside those of kinds.
-TAKEN = frozenset(
-    ["backbone", "task", "k", "method", "edits", "failed", "clusters", "independent", "gap", "last_session", "admitted"]
+TAKEN = frozenset(["backbone", "task", "k", "method", "edits", "failed", "clusters", "independent", "gap"]).union(
+    ["last_session", "control_passed"]
 )
 
 

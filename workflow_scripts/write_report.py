@@ -12,7 +12,7 @@ with Stage(snakemake) as job:
     inputs, run = job.inputs, job.section("report", ReportParts)
     sources = ReportSources(
         tables=inputs.tables,
-        admission=inputs.admission,
+        control=inputs.control,
         diagnostics=inputs.diagnostics,
         checks=dict(zip(run.backbones, inputs.checks, strict=True)),
         figures=inputs.figures,

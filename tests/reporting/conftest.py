@@ -1,7 +1,7 @@
 """Record files made up for the tests, and a whole configuration around them."""
 
 import pytest
-from made_up_records import BACKBONES, METHODS, TASKS, VARIANTS, admission_scores, make_records
+from made_up_records import BACKBONES, METHODS, TASKS, VARIANTS, control_scores, make_records
 
 from unike_lib.config.run import Config
 from unike_lib.io import write_table
@@ -58,10 +58,10 @@ def table_cells(tmp_path_factory, config, cells):
 
 
 @pytest.fixture(scope="session")
-def admission(tmp_path_factory):
-    """Write scores of the admission tests of two backbones: one passes, the other has no use for a memory slot."""
-    folder = tmp_path_factory.mktemp("admission")
-    tables = {"left": admission_scores("left"), "right": admission_scores("right", latent={"same fact": 0.0})}
+def control(tmp_path_factory):
+    """Write scores of the positive control of two backbones: one passes, the other has no use for a memory slot."""
+    folder = tmp_path_factory.mktemp("control")
+    tables = {"left": control_scores("left"), "right": control_scores("right", latent={"same fact": 0.0})}
     for name, table in tables.items():
         write_table(folder / f"{name}.parquet", table, "fingerprint")
     return [folder / f"{name}.parquet" for name in tables]

@@ -69,8 +69,8 @@ PARTS = {"verdict": ["none", "context", "latent"], "scan": ["none", "window"]}
 ALPHAS = {"none": [0.0], "context": [0.0], "latent": [0.2, 0.4], "window": [0.4]}
 
 
-def admission_scores(backbone, edits=12, **changes):
-    """Return scores of the admission tests: mean log-probabilities -2 + gain, a little more at alpha 0.4 and in 2-5."""
+def control_scores(backbone, edits=12, **changes):
+    """Return scores of the positive control: mean log-probabilities -2 + gain, a bit more at alpha 0.4 and in 2-5."""
     rows = []
     for part, test in [(part, test) for part, tests in PARTS.items() for test in tests]:
         for memory, gain in {**GAINS[test], **changes.get(test, {})}.items():

@@ -41,14 +41,14 @@ def run_script(name, **kinds):
     runpy.run_path(str(SCRIPTS / f"{name}.py"), {"snakemake": made_up_job(name, **kinds)})
 
 
-def test_tables_say_what_the_files_share(tmp_path, counts, save, admission, config, monkeypatch):
+def test_tables_say_what_the_files_share(tmp_path, counts, save, control, config, monkeypatch):
     for variable in ("OMP_NUM_THREADS", "TQDM_MININTERVAL", "TQDM_MAXINTERVAL", "TOKENIZERS_PARALLELISM"):
         monkeypatch.setenv(variable, "1")  # restored afterwards
     rows = {"backbones": ("right",), "tasks": ("vqa",), "methods": ("unike",)}
     first = config.tables["table1"].model_copy(update=rows)
     config = with_tables(config, table1=first, table2=first.model_copy(update={"ks": (10,)}))
     one, ten = (str(save(make_records(("right", "vqa", "unike"), edits=20, k=k), f"k{k}")) for k in (1, 10))
-    both = {"admission": list(map(str, admission)), "counts": counts}
+    both = {"control": list(map(str, control)), "counts": counts}
     inputs = {"table2": {"records_table2": [ten]}, "table5": {"records_table1": [one], "records_table2": [ten]}}
     for name in inputs:
         run_script(
@@ -66,7 +66,7 @@ def test_the_report_says_what_the_files_share(tmp_path, counts, config, monkeypa
     taken = {}
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(report, "write_report", lambda sources, out, run, notes: taken.update(notes=notes))
-    single = dict.fromkeys(("admission", "diagnostics", "settings"), "x")
+    single = dict.fromkeys(("control", "diagnostics", "settings"), "x")
     inputs = {"tables": [], "checks": ["a", "b"], "figures": [], "counts": counts, **single}
     params = {"report": report_parts(config).model_dump(mode="json"), "benchmarks": "x"}
     run_script("write_report", input=inputs, output={"page": str(tmp_path)}, params=params)

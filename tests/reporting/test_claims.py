@@ -21,7 +21,7 @@ def table(rows, half_width=2.0, **labels):
     """A results table: method -> five scores, all intervals equally wide; `paper` gives the paper's scores."""
     paper, lines = labels.pop("paper", {}), []
     for method, scores in rows.items():
-        line = {"backbone": "left", "task": "vqa", "k": 1, "method": method, "admitted": True, **labels}
+        line = {"backbone": "left", "task": "vqa", "k": 1, "method": method, "control_passed": True, **labels}
         for kind, score, printed in zip(PROBE_KINDS, scores, paper.get(method, [np.nan] * 5), strict=True):
             line |= {kind: score, f"{kind}_low": score - half_width, f"{kind}_high": score + half_width}
             line[f"paper_{kind}"] = printed
@@ -189,7 +189,7 @@ def test_methods_without_long_sessions_do_not_hinder_the_comparison():
 def test_rows_that_say_nothing_of_their_method_are_left_out_and_named():
     left = table({"unike": [95, 90, 90, 85, 85], "t-patcher": [99, 70, 70, 99, 99]})
     right = table({"unike": [20] * 5, "t-patcher": [99, 70, 70, 99, 99]}, task="caption")
-    right["admitted"] = right["method"] != "unike"
+    right["control_passed"] = right["method"] != "unike"
     found = pd.concat([leads({"t-patcher": 15}), leads({"t-patcher": -50}, task="caption")]).assign(mean=0.0)
     claims = paper_claims([pd.concat([left, right])], [found], {"unike": "unified", "t-patcher": "intrinsic"})
     balanced = next(claim for claim in claims if "balances" in claim.text)
@@ -234,7 +234,7 @@ def test_order_of_unike_and_another_is_that_of_their_paired_difference(names):
     assert "T-Loc., T-Patcher below UniKE (90.0 against 91.0; paper 99.0 against 98.0)" in sentence
     (unclear,) = order_differences(rows, compared([1, -1, 0, 1, -49], 2.0))
     assert "0 are clearly in the paper's order, 4 cannot be told apart" in unclear
-    assert order_differences(rows.assign(admitted=rows["method"] != "unike"), compared([1] * 5, 0.5)) == []
+    assert order_differences(rows.assign(control_passed=rows["method"] != "unike"), compared([1] * 5, 0.5)) == []
 
 
 def test_ranking_changes_between_criteria_are_named_where_they_are_clear():

@@ -27,7 +27,7 @@ def near(records, seed):
 
 
 @pytest.fixture(scope="module")
-def written(config, admission, tmp_path_factory):
+def written(config, control, tmp_path_factory):
     """The tables' files by name, and the records behind them as dictionaries."""
     folder = tmp_path_factory.mktemp("group_bys")
     config = with_tables(config, table1=ONE_STEP, table2=SEQUENTIAL)
@@ -46,9 +46,9 @@ def written(config, admission, tmp_path_factory):
         for number, (path, table) in enumerate(zip(paths[name], tables, strict=True)):
             (pd.concat([table, asked]) if name == "table1" and not number else table).to_parquet(path)
         files = {key: folder / f"{name}-{key}.csv" for key in ("token", "mmedit", "differences")}
-        write_result_table({name: paths[name]}, admission, files, table_parts(config, name))
+        write_result_table({name: paths[name]}, control, files, table_parts(config, name))
     files = {key: folder / f"table5-{key}.csv" for key in ("token", "mmedit")}
-    write_result_table(paths, admission, files, table_parts(config, "table5"))
+    write_result_table(paths, control, files, table_parts(config, "table5"))
     records = {name: pd.concat(tables).to_dict("records") for name, tables in frames.items()}
     return lambda name: pd.read_csv(folder / f"{name}.csv").to_dict("records"), records
 
@@ -134,4 +134,4 @@ def test_table5_weighs_cells_alike_and_counts_what_is_in_them(written, criterion
             assert row[aim] == percent([sum(values) / len(values) for values in means])
         # Of the two backbones one does not pass the tests; its UniKE says nothing.
         doubted = [cell for cell in cells if cell[0] == "right" and row["method"] == "unike"]
-        assert row["not_admitted"] == len(doubted)
+        assert row["control_not_passed"] == len(doubted)

@@ -19,7 +19,7 @@ EXAMPLE = ROOT / "examples" / "own_table"
 
 
 def configuration():
-    """Return the example's configuration; its backbone is one that the admission tests here know."""
+    """Return the example's configuration; its backbone is one that the positive control here knows."""
     values = yaml.safe_load((EXAMPLE / "config.yaml").read_text())
     for table in values["tables"].values():
         if table and "backbones" in table:
@@ -42,7 +42,7 @@ def records(folder, methods, k, edits=24):
 
 
 @pytest.fixture(scope="module")
-def written(config, admission, tmp_path_factory):
+def written(config, control, tmp_path_factory):
     """The files of both tables, by table and kind."""
     folder = tmp_path_factory.mktemp("own_table")
     of_table = {"table1": records(folder, ("fine-tune", "unike"), 1)}
@@ -51,7 +51,7 @@ def written(config, admission, tmp_path_factory):
     for name in ("three-edits", "both"):
         run = table_parts(config, name)
         files[name] = {key: folder / f"{name}_{key}" for key in ("token", "differences", "markdown")}
-        write_result_table({each: of_table[each] for each in run.tables}, admission, files[name], run)
+        write_result_table({each: of_table[each] for each in run.tables}, control, files[name], run)
     return files
 
 
@@ -96,7 +96,7 @@ def test_averages_of_any_tables_say_which(written):
     assert "| in a row, FT | 1 | 24 |" in text and "paper" not in text.split("## Criterion")[0]
 
 
-def test_an_edit_that_the_longest_sessions_lack_is_named(config, admission, tmp_path):
+def test_an_edit_that_the_longest_sessions_lack_is_named(config, control, tmp_path):
     table = config.tables["three-edits"].model_copy(update={"ks": (3, 4)})
     config = config.model_copy(update={"tables": config.tables | {"three-edits": table}})
     more, methods = tmp_path / "more", ("fine-tune", "unike")
@@ -106,4 +106,4 @@ def test_an_edit_that_the_longest_sessions_lack_is_named(config, admission, tmp_
     with pytest.raises(
         InputError, match=r"k3-fine-tune\.parquet: case vqa-20, task vqa: edited with K = 3 and not with"
     ):
-        write_result_table(found, admission, {"token": tmp_path / "x"}, table_parts(config, "both"))
+        write_result_table(found, control, {"token": tmp_path / "x"}, table_parts(config, "both"))

@@ -24,12 +24,12 @@ def outputs(folder, name):
 
 
 @pytest.fixture(scope="module")
-def tables(table_cells, admission, config, tmp_path_factory):
+def tables(table_cells, control, config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
     paths = {name: outputs(folder, name) for name in ("table2", "table3", "table4", "table5")}
     for name in ("table2", "table3", "table4"):
-        write_result_table({name: table_cells[name]}, admission, paths[name], table_parts(config, name))
-    write_result_table(averaged(table_cells), admission, paths["table5"], table_parts(config, "table5"))
+        write_result_table({name: table_cells[name]}, control, paths[name], table_parts(config, name))
+    write_result_table(averaged(table_cells), control, paths["table5"], table_parts(config, "table5"))
     return paths
 
 
@@ -74,7 +74,7 @@ def test_sessions_and_the_partial_last_one_are_reported(tables):
     assert table.groupby("k")["last_session"].unique().map(list).to_dict() == {10: [5], 20: [5]}
     text = tables["table2"]["markdown"].read_text()
     assert "- right, VQA, K = 10: 25 edits in 3 sessions of 10, the last one of 5; failed edits: unike 1" in text
-    assert "### right, K = 20 (the paper's: MiniGPT-4), did not pass the admission tests: VQA, caption" in text
+    assert "### right, K = 20 (the paper's: MiniGPT-4), did not pass the positive control: VQA, caption" in text
     assert "over sessions (each counts as a whole;" in text and "over edits (" not in text
     lines = [line for line in text.splitlines() if line.startswith("| T-Patcher: right, caption, K = 20 | 25 |")]
     assert len(lines) == 2  # UniKE minus T-Patcher under two criteria
@@ -85,7 +85,7 @@ def test_sessions_and_the_partial_last_one_are_reported(tables):
 
 def test_only_variants_that_read_the_memory_are_marked(tables):
     lines = tables["table4"]["markdown"].read_text().splitlines()
-    marked = {line.split("|")[1].split("*")[0].strip() for line in lines if "*(not admitted" in line}
+    marked = {line.split("|")[1].split("*")[0].strip() for line in lines if "*(control not passed" in line}
     assert marked == {"UniKE", "only Latent-IKE (only-latent-ike)", "Intrin+Latent-IKE (intrin-latent-ike)"}
     assert any(line.startswith("| only Intrin (only-intrin) |") for line in lines)
     assert len(VARIANTS) == 3
@@ -155,7 +155,7 @@ def test_table5_rests_on_facts_that_backbones_share(tables, table_cells):
         assert row[[f"{aim}_low", f"{aim}_high"]].tolist() == pytest.approx([100 * e for e in expected], abs=1e-4)
 
 
-def test_sessions_of_all_lengths_count_together(save, config, admission, tmp_path):
+def test_sessions_of_all_lengths_count_together(save, config, control, tmp_path):
     """Two sessions of 4 and the one of 8 that holds them are one cluster: 48 edits make six."""
     rows = config.tables["table2"].model_copy(
         update={"tasks": ("vqa",), "methods": ("t-patcher", "unike"), "ks": (4, 8)}
@@ -166,7 +166,7 @@ def test_sessions_of_all_lengths_count_together(save, config, admission, tmp_pat
     paths = [save(frame, f"{k}-{method}") for (k, method), frame in frames.items()]
     alone = save(make_records(("right", "vqa", "unike")), "one")
     write_result_table(
-        {"table1": [alone], "table2": paths}, admission, outputs(tmp_path, "t"), table_parts(small, "table5")
+        {"table1": [alone], "table2": paths}, control, outputs(tmp_path, "t"), table_parts(small, "table5")
     )
     row = pd.read_csv(tmp_path / "t_token.csv").set_index(["setting", "method"]).loc[("sequential", "unike")]
     cells = {key: aim_of(frame, "generality") for key, frame in frames.items()}
@@ -183,13 +183,13 @@ def test_sessions_of_all_lengths_count_together(save, config, admission, tmp_pat
     assert found == pytest.approx([100 * e for e in expected], abs=1e-4)
 
 
-def test_a_missing_cell_of_table5_is_named(table_cells, config, admission, tmp_path):
+def test_a_missing_cell_of_table5_is_named(table_cells, config, control, tmp_path):
     run = table_parts(config, "table5")
     with pytest.raises(InputError, match="table2: no records of backbone right, task caption, k 20, method unike"):
         fewer = averaged(table_cells) | {"table2": table_cells["table2"][:-1]}
-        write_result_table(fewer, admission, outputs(tmp_path, "t"), run)
+        write_result_table(fewer, control, outputs(tmp_path, "t"), run)
     with pytest.raises(InputError, match="table5: no output 'tokens'"):
-        write_result_table(averaged(table_cells), admission, {"tokens": tmp_path / "x"}, run)
+        write_result_table(averaged(table_cells), control, {"tokens": tmp_path / "x"}, run)
 
 
 def test_table5_in_words(tables):
@@ -202,9 +202,10 @@ def test_table5_in_words(tables):
     # Of each task a session of twenty and one of five, and those of ten within them: 1 / (2 * (0.4^2 + 0.1^2)).
     assert row["independent"] == pytest.approx(1 / 0.34, abs=1e-4) and np.isnan(row["reliability_low"])
     assert "covers there: sequential (2.9 independent)." in text
-    assert (row["cells"], row["not_admitted"]) == (4, 4)  # all on the backbone that does not pass
-    assert table.loc[("one-step", "unike"), "not_admitted"] == 2 and not table.loc[("one-step", "base"), "not_admitted"]
-    start = "| sequential, UniKE *(not admitted in 4 of 4 cells)* | 4 | 100 | "
+    assert (row["cells"], row["control_not_passed"]) == (4, 4)  # all on the backbone that does not pass
+    doubted = table["control_not_passed"]
+    assert doubted["one-step", "unike"] == 2 and not doubted["one-step", "base"]
+    start = "| sequential, UniKE *(control not passed in 4 of 4 cells)* | 4 | 100 | "
     start += f"{row['reliability']:.1f} |"
     assert start in text
     assert text.count("| sequential, T-Patcher | 4 | 100 | ") == 4 + 2  # four criteria; UniKE minus it under two
@@ -226,7 +227,7 @@ def test_differences_are_of_the_tables_own_rows(criterion, tables):
             assert [row[value] for value in values] == pytest.approx(expected.tolist(), abs=2e-4)
 
 
-def test_the_note_of_a_table_says_what_departs_from_the_originals(table_cells, config, admission, tmp_path):
+def test_the_note_of_a_table_says_what_departs_from_the_originals(table_cells, config, control, tmp_path):
     """Made from the settings: a row's own on its own backbone, in Tables 1 to 4 and in their averages."""
     tuned = {
         "method": "unike",
@@ -239,8 +240,8 @@ def test_the_note_of_a_table_says_what_departs_from_the_originals(table_cells, c
     update = {"methods": config.methods | {"unike": tuned, "fine-tune": original}, "evaluation": evaluation}
     changed = config.model_copy(update=update)
     out = {name: {"markdown": tmp_path / f"{name}.md"} for name in ("table1", "table5")}
-    write_result_table({"table1": table_cells["table1"]}, admission, out["table1"], table_parts(changed, "table1"))
-    write_result_table(averaged(table_cells), admission, out["table5"], table_parts(changed, "table5"))
+    write_result_table({"table1": table_cells["table1"]}, control, out["table1"], table_parts(changed, "table1"))
+    write_result_table(averaged(table_cells), control, out["table5"], table_parts(changed, "table5"))
     for name in out:
         text = out[name]["markdown"].read_text()
         assert "(*What departs from the originals*)" in text.split("## Criterion")[0]

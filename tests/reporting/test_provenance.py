@@ -24,7 +24,7 @@ def test_the_default_run_differs_in_nothing_from_itself_and_names_its_sources():
         "methods.only-intrin.zeta": "paper, Table 4",
         "methods.unike-paper.steps": "released",
         "methods.fine-tune.by_backbone.minigpt4-smol.learning_rate": "tuned",
-        "backbones.minigpt4-smol.layers": "ours: the window that the admission test finds (results/admission.md) "
+        "backbones.minigpt4-smol.layers": "ours: the positive control's window (results/positive_control.md) "
         "(UniKE 4.1: last_four)",
         "benchmark.files.vqa.train": "MMEdit",
         "figures.sweeps.fig4a.vary.intrin-latent-ike.top_k": "paper, Fig. 4a",

@@ -10,7 +10,7 @@ from made_up_records import BACKBONES
 from PIL import Image
 
 from unike_lib.config.evaluation import StatisticsConfig
-from unike_lib.reporting.admission import summarise
+from unike_lib.reporting.control_table import summarise
 from unike_lib.reporting.html_tables import plain_table, shown_table
 from unike_lib.reporting.report import ReportSources, write_report
 from unike_lib.reporting.tables import write_result_table
@@ -49,10 +49,10 @@ def three(config):
 
 
 @pytest.fixture(scope="module")
-def sources(table_cells, three, admission, tmp_path_factory):
+def sources(table_cells, three, control, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    scores = [pd.read_parquet(path) for path in admission]
-    pd.concat([summarise(table, STATISTICS) for table in scores]).to_csv(folder / "admission.csv", index=False)
+    scores = [pd.read_parquet(path) for path in control]
+    pd.concat([summarise(table, STATISTICS) for table in scores]).to_csv(folder / "positive_control.csv", index=False)
     outputs = {
         name: {
             "token": folder / f"{name}.csv",
@@ -64,7 +64,7 @@ def sources(table_cells, three, admission, tmp_path_factory):
     }
     for name, behind in (("table1", ["table1"]), ("table2", ["table2"]), ("table5", ["table1", "table2"])):
         records = {each: table_cells[each] for each in behind}
-        write_result_table(records, admission, outputs[name], table_parts(three, name))
+        write_result_table(records, control, outputs[name], table_parts(three, name))
     row = {
         "backbone": "left",
         "task": "vqa",
@@ -84,7 +84,7 @@ def sources(table_cells, three, admission, tmp_path_factory):
     (folder / "benchmarks" / "table1.tsv").write_text("s\th:m:s\tmax_rss\n7.4\t0:00:07\t150\n")
     return ReportSources(
         tables=[path for paths in outputs.values() for path in paths.values()],
-        admission=folder / "admission.csv",
+        control=folder / "positive_control.csv",
         diagnostics=folder / "diagnostics.csv",
         checks={name: folder / f"{name}.csv" for name in BACKBONES},
         figures=figures,
@@ -115,7 +115,7 @@ def test_the_page_says_what_its_tables_say(page, sources):
     parsed.feed(page)
     text = re.sub(r"\s+", " ", parsed.text)
     assert "The embedded backbones are small." in text and "Levels are not comparable with the paper's" in text
-    assert "right did not pass the admission tests (vqa, caption): UniKE's rows there say nothing about UniKE." in text
+    assert "right did not pass the positive control (vqa, caption): UniKE's rows there say nothing about UniKE." in text
     assert "left did not pass" not in text
     assert "Of its 31 edits, method has 17 & more." in text
     table = pd.read_csv(sources.tables[0])
@@ -135,7 +135,7 @@ def test_the_page_says_what_its_tables_say(page, sources):
         assert claim in text
     assert "External methods have good generality but weak locality (4.2, iii). Here: not measured." in text
     assert "clearly in the paper's order" in text
-    assert "Not counted, because the backbone was not admitted there (below):right, VQA: UniKE, unike-paper." in text
+    assert "did not pass the positive control there (below):right, VQA: UniKE, unike-paper." in text
     assert re.search(r"right, VQA: [0-2] of 2 methods clearly reach 80%", text)  # fine-tuning and T-Patcher
 
 
@@ -152,10 +152,10 @@ def test_marks_intervals_and_papers_rows_are_those_of_each_table(page):
     """Sections of the page, by their headings."""
     parts = dict(part.split("</h3>", 1) for part in page.split('<h2 id="figures">')[0].split("<h3>") if "</h3>" in part)
     one, several, average = (next(text for title, text in parts.items() if f"Table {n}" in title) for n in (1, 2, 5))
-    assert "<td>UniKE (not admitted)</td>" in one and "<td>T-Patcher</td>" in one
+    assert "<td>UniKE (control not passed)</td>" in one and "<td>T-Patcher</td>" in one
     assert "Intervals are over edits" in one and "<th>sessions</th>" not in one
     assert "Intervals are over sessions (each counts as a whole" in several and "<th>sessions</th>" in several
-    assert "UniKE (not admitted in 4 of 4 cells)" in average and "UniKE (not admitted in 2 of 4 cells)" in average
+    assert all(f"UniKE (control not passed in {count} of 4 cells)" in average for count in (4, 2))
     for text, rows in ((one, 2 * 2 * 5), (several, 2 * 2 * 2), (average, 4 + 2)):
         criteria = re.split("<details><summary>", text)
         assert ["the paper" in criterion for criterion in criteria[:3]] == [True, True, False]  # not under exact

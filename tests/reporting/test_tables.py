@@ -34,9 +34,9 @@ def outputs(folder):
 
 
 @pytest.fixture(scope="module")
-def table1(cells, config, admission, tmp_path_factory):
+def table1(cells, config, control, tmp_path_factory):
     paths = outputs(tmp_path_factory.mktemp("table1"))
-    write_result_table({"table1": cells}, admission, paths, table_parts(config, "table1"))
+    write_result_table({"table1": cells}, control, paths, table_parts(config, "table1"))
     return paths
 
 
@@ -80,39 +80,39 @@ def test_table1_stands_beside_the_papers_numbers(table1):
     assert "| *paper: T-Patcher* | *85.6* | *80.3* | *74.6* | *90.5* | *89.7* | *85.6* |" in text
 
 
-def test_table1_says_who_is_not_admitted(table1):
+def test_table1_says_whose_control_is_not_passed(table1):
     text = table1["markdown"].read_text()
     assert "- left: passes. " in text and "- right: DOES NOT PASS (slot). " in text
     left, right = text.split("## Criterion `mmedit`")[0].split("### right")
-    assert "did not pass the admission tests" not in left and right.startswith(
-        " (the paper's: MiniGPT-4), did not pass the admission tests: VQA, caption\n"
+    assert "did not pass the positive control" not in left and right.startswith(
+        " (the paper's: MiniGPT-4), did not pass the positive control: VQA, caption\n"
     )
-    marked = [line.split("|")[1].strip() for line in text.splitlines() if "not admitted" in line]
-    assert set(marked) == {f"{name} *(not admitted: VQA, caption)*" for name in ("UniKE", "UniKE (unike-paper)")}
-    assert "not admitted" not in left
+    marked = [line.split("|")[1].strip() for line in text.splitlines() if "control not passed" in line]
+    assert set(marked) == {f"{name} *(control not passed: VQA, caption)*" for name in ("UniKE", "UniKE (unike-paper)")}
+    assert "control not passed" not in left
     table = pd.read_csv(table1["exact"])
-    doubted = table.loc[~table["admitted"], ["backbone", "method"]].drop_duplicates()
+    doubted = table.loc[~table["control_passed"], ["backbone", "method"]].drop_duplicates()
     assert doubted.to_numpy().tolist() == [["right", "unike"], ["right", "unike-paper"]]
 
 
-def test_table1_needs_the_tests_of_its_backbones(cells, config, admission, tmp_path):
-    with pytest.raises(InputError, match="no admission tests of backbone right"):
-        write_result_table({"table1": cells}, admission[:1], outputs(tmp_path), table_parts(config, "table1"))
+def test_table1_needs_the_control_of_its_backbones(cells, config, control, tmp_path):
+    with pytest.raises(InputError, match="no positive control of backbone right"):
+        write_result_table({"table1": cells}, control[:1], outputs(tmp_path), table_parts(config, "table1"))
 
 
-def test_table1_does_not_depend_on_the_order_of_files_or_rows(cells, table1, config, admission, save, tmp_path):
+def test_table1_does_not_depend_on_the_order_of_files_or_rows(cells, table1, config, control, save, tmp_path):
     shuffled = [save(pd.read_parquet(path).sample(frac=1, random_state=1), path.stem) for path in cells]
-    write_result_table({"table1": shuffled[::-1]}, admission[::-1], outputs(tmp_path), table_parts(config, "table1"))
+    write_result_table({"table1": shuffled[::-1]}, control[::-1], outputs(tmp_path), table_parts(config, "table1"))
     for name, path in outputs(tmp_path).items():
         assert path.read_bytes() == table1[name].read_bytes()
 
 
-def test_a_variant_without_a_row_in_the_paper_stands_alone(config, admission, save, tmp_path):
+def test_a_variant_without_a_row_in_the_paper_stands_alone(config, control, save, tmp_path):
     rows = TableConfig(title="Mine", paper="table1", backbones=["left"], tasks=["vqa"], methods=["unike", "no-zeta"])
     methods = config.methods | {"no-zeta": {"like": "unike", "zeta": "off"}}
     narrow = with_tables(config.model_copy(update={"methods": methods}), table1=rows)
     paths = [save(make_records(("left", "vqa", name)), name) for name in rows.methods]
-    write_result_table({"table1": paths}, admission, outputs(tmp_path), table_parts(narrow, "table1"))
+    write_result_table({"table1": paths}, control, outputs(tmp_path), table_parts(narrow, "table1"))
     table = pd.read_csv(tmp_path / "table1.csv").set_index("method")
     assert table["paper_rel"].isna().tolist() == [False, True]
     lines = (tmp_path / "table1.md").read_text().splitlines()
@@ -134,13 +134,13 @@ def test_rows_are_named_by_the_rooms_of_their_methods(config):
     assert report_parts(config).kinds["unike-paper"] == "unified" and report_parts(config).kinds["base"] == "unedited"
 
 
-def test_a_table_without_unike_has_no_differences(config, admission, save, tmp_path):
+def test_a_table_without_unike_has_no_differences(config, control, save, tmp_path):
     rows = TableConfig(
         title="Mine", paper="table1", backbones=["left"], tasks=["vqa"], methods=["fine-tune", "t-patcher"]
     )
     paths = [save(make_records(("left", "vqa", name)), name) for name in rows.methods]
     files = outputs(tmp_path) | {"differences": tmp_path / "differences.csv"}
-    write_result_table({"table1": paths}, admission, files, table_parts(with_tables(config, table1=rows), "table1"))
+    write_result_table({"table1": paths}, control, files, table_parts(with_tables(config, table1=rows), "table1"))
     assert pd.read_csv(files["differences"]).columns.tolist() == [
         "criterion",
         "backbone",
@@ -198,12 +198,12 @@ def test_a_difference_that_is_the_same_for_all_edits_is_not_certain(save):
     assert row[["rel", "rel_low", "rel_high"]].tolist() == pytest.approx([0.0, -end, end])
 
 
-def test_few_sessions_have_no_interval_and_the_table_says_so(save, config, admission, tmp_path):
+def test_few_sessions_have_no_interval_and_the_table_says_so(save, config, control, tmp_path):
     rows = config.tables["table2"].model_copy(update={"tasks": ("vqa",), "methods": ("unike",), "ks": (4, 6)})
     cell = ("right", "vqa", "unike")
     paths = [save(make_records(cell, edits=25, k=k), f"k{k}") for k in rows.ks]
     files = {key: tmp_path / f"table2_{key}" for key in ("token", "markdown")}
-    write_result_table({"table2": paths}, admission, files, table_parts(with_tables(config, table2=rows), "table2"))
+    write_result_table({"table2": paths}, control, files, table_parts(with_tables(config, table2=rows), "table2"))
     table = pd.read_csv(files["token"]).set_index("k")
     assert table["rel_low"].isna().to_dict() == {4: False, 6: True}
     assert table["independent"].to_dict() == pytest.approx({4: 25**2 / 97, 6: 25**2 / 145}, abs=1e-4)
@@ -251,7 +251,7 @@ def test_bad_records_are_refused_by_file(save, change, message):
     assert str(path) in str(caught.value)
 
 
-def test_files_that_do_not_fit_together_are_refused(save, cells, config, admission, tmp_path):
+def test_files_that_do_not_fit_together_are_refused(save, cells, config, control, tmp_path):
     with pytest.raises(InputError, match="no files given"):
         load_records([])
     other = save(make_records(("left", "vqa", "base"), seed=9), "other")
@@ -261,9 +261,9 @@ def test_files_that_do_not_fit_together_are_refused(save, cells, config, admissi
     with pytest.raises(InputError, match="other edits than in"):
         load_records([cells[0], fewer])
     with pytest.raises(InputError, match="no records of backbone right, task caption, k 1, method unike-paper"):
-        write_result_table({"table1": cells[:-1]}, admission, outputs(tmp_path), table_parts(config, "table1"))
+        write_result_table({"table1": cells[:-1]}, control, outputs(tmp_path), table_parts(config, "table1"))
     with pytest.raises(InputError, match="no output 'tokens'"):
-        write_result_table({"table1": cells}, admission, {"tokens": tmp_path / "x.csv"}, table_parts(config, "table1"))
+        write_result_table({"table1": cells}, control, {"tokens": tmp_path / "x.csv"}, table_parts(config, "table1"))
 
 
 def test_diagnostics_are_joined(tmp_path):
@@ -290,10 +290,10 @@ def test_markdown_cells():
         markdown_table(["a"], [["1", "2"]])
 
 
-def test_a_family_that_the_paper_does_not_have_stands_alone(cells, config, admission, tmp_path):
+def test_a_family_that_the_paper_does_not_have_stands_alone(cells, config, control, tmp_path):
     left = config.backbones["left"].model_copy(update={"family": "smolvlm", "folder": "somewhere"})
     config = config.model_copy(update={"backbones": config.backbones | {"left": left}})
-    write_result_table({"table1": cells}, admission, outputs(tmp_path), table_parts(config, "table1"))
+    write_result_table({"table1": cells}, control, outputs(tmp_path), table_parts(config, "table1"))
     table = pd.read_csv(tmp_path / "table1.csv")
     assert set(table.loc[table["paper_rel"].isna(), "backbone"]) == {"left"}
     assert set(paper_table("table1")["backbone"]) == {family.paper for family in families().values()} - {None}
@@ -323,7 +323,7 @@ def test_reporting_never_imports_torch():
 
 
 @pytest.mark.parametrize("asked", [("portability", "Port."), ("hop", "hop")], ids=lambda asked: asked[0])
-def test_a_further_kind_is_a_column_where_records_have_it(asked, tmp_path, cells, table1, config, admission):
+def test_a_further_kind_is_a_column_where_records_have_it(asked, tmp_path, cells, table1, config, control):
     """Of the first backbone's VQA edits, the first four ask it; the five metrics stay as they are."""
     (kind, title), files = asked, []
     for path in cells:
@@ -336,7 +336,7 @@ def test_a_further_kind_is_a_column_where_records_have_it(asked, tmp_path, cells
     plain, ported = table1, outputs(tmp_path)
     write_result_table(
         {"table1": files},
-        admission,
+        control,
         ported,
         table_parts(config, "table1"),
         ["**Of the 9 records of x.json, 2 are left out.**"],

@@ -115,7 +115,7 @@ BACKBONES = Entry(
             "SmolLM2-135M-Instruct behind a Q-Former, MiniGPT-4's input layout.",
             _LAPTOP
             | given("ours", family="minigpt4", language_model="smollm2-135m", text_locality="general")
-            | given("ours", "the window that the admission test finds (results/admission.md)", layers=[20, 21, 22, 23])
+            | given("ours", "the positive control's window (results/positive_control.md)", layers=[20, 21, 22, 23])
             | given(
                 "ours",
                 "frozen layers run once for all methods; 4.3 GB on disk with presets/full.yaml",

@@ -1,4 +1,4 @@
-"""A part of the configuration: what is recorded of edits, the admission tests, the search of settings, intervals."""
+"""A part of the configuration: what is recorded of edits, the positive control, the search of settings, intervals."""
 
 from typing import Annotated
 
@@ -48,8 +48,8 @@ class EvaluationConfig(Section):
         return self.model_copy(update={"generate": False})
 
 
-class AdmissionConfig(Section):
-    """Admission tests: can a backbone show UniKE at all? On development edits."""
+class PositiveControlConfig(Section):
+    """Positive control: can a backbone show UniKE at all? On development edits."""
 
     method: str = setting("unike", "UniKE variant whose memory, attention and top_k are tested.", "ours")
     items: int = setting(20, "Development edits per task behind the verdict.", "ours", "presets/full.yaml: 40", ge=2)

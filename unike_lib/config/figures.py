@@ -94,7 +94,7 @@ class FiguresConfig(Section):
         ("minigpt4-smol",),
         "Backbones, a row of panels each.",
         "ours",
-        "it passes the admission tests on VQA, those trained from scratch do not",
+        "it passes the positive control on VQA, those trained from scratch do not",
         min_length=1,
     )
     tasks: tuple[Task, ...] = setting(TASKS, "Tasks, a panel each.", "paper", min_length=1)

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from unike_lib.config.backbones import BACKBONES, BackboneConfig
 from unike_lib.config.base import About, Count, Entry, Fraction, Positive, Removable, Section, entries, setting
 from unike_lib.config.benchmark import BenchmarkConfig
-from unike_lib.config.evaluation import AdmissionConfig, EvaluationConfig, StatisticsConfig, TuningConfig
+from unike_lib.config.evaluation import EvaluationConfig, PositiveControlConfig, StatisticsConfig, TuningConfig
 from unike_lib.config.figures import FiguresConfig
 from unike_lib.config.knowledge import KnowledgeConfig
 from unike_lib.config.tables import TABLES, TableConfig, made_tables
@@ -94,7 +94,7 @@ class Config(Section):
         json_schema_extra=About(entry=Entry(values=default_entries())),
     )
     evaluation: EvaluationConfig = EvaluationConfig()
-    admission: AdmissionConfig = AdmissionConfig()
+    positive_control: PositiveControlConfig = PositiveControlConfig()
     tables: Annotated[dict[str, TableConfig], Removable()] = entries(
         TABLES, "A table each, by name: its cells, or what it averages; null takes an entry away."
     )
@@ -119,7 +119,9 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _tables_have_moved(cls, values: Any) -> Any:
+    def _sections_have_moved(cls, values: Any) -> Any:
+        if "admission" in dict(values):
+            raise ValueError("admission: this section has a new name: write positive_control: {...}")
         for name in TABLES.values.keys() & dict(values):
             raise ValueError(f"{name}: tables are entries of `tables`: write tables: {{{name}: ...}}")
         return values
@@ -159,10 +161,11 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _admission_tests_unike(self) -> "Config":
-        _require("admission.method: unknown method", [self.admission.method], self.methods)
-        if resolve_method(self.methods, self.admission.method).method != "unike":
-            raise ValueError(f"admission.method: expected a variant of unike, not {self.admission.method!r}")
+    def _positive_control_tests_unike(self) -> "Config":
+        name = self.positive_control.method
+        _require("positive_control.method: unknown method", [name], self.methods)
+        if resolve_method(self.methods, name).method != "unike":
+            raise ValueError(f"positive_control.method: expected a variant of unike, not {name!r}")
         return self
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ PAPER_TABLES = {
     for file in sorted((Path(__file__).parents[1] / "reporting" / "paper").glob("table*.csv"))
 }
 NAME = r"[a-z0-9][a-z0-9-]*"  # `_` stands before a criterion in a file's name
-TAKEN = {"admission", "diagnostics", "qualitative", "report", "tuning"}  # other files of results/
+TAKEN = {"diagnostics", "positive_control", "qualitative", "report", "tuning"}  # other files of results/
 
 
 def tasks_of(name: str) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def _table(number: int, title: str, values: dict[str, Given | Entry]) -> Entry:
 
 _SMOL = given("ours", backbones=["minigpt4-smol"])
 _SESSIONS = _SMOL | given("ours", methods=["fine-tune", "t-patcher", "unike"])
-_NOTE = "minigpt4-nano fails the admission tests, as blip2-nano does"
+_NOTE = "minigpt4-nano fails the positive control, as blip2-nano does"
 # The default run's, with few methods: presets/full.yaml has all.
 TABLES = Entry(
     values={

@@ -9,8 +9,8 @@ import pandas as pd
 from unike_lib.criterion import Criterion
 from unike_lib.io import DECIMALS
 from unike_lib.records import CELL
-from unike_lib.reporting.admission import Verdict, not_admitted
 from unike_lib.reporting.cells import cells_of
+from unike_lib.reporting.control_table import Verdict, tasks_not_passed
 from unike_lib.reporting.departures import POINTER, departure_note
 from unike_lib.reporting.intervals import independent_clusters, mean_interval
 from unike_lib.reporting.markdown import Row, cell, markdown_table, rows_of
@@ -25,9 +25,9 @@ ROUNDING = 0.1  # points: how far averages of printed numbers may be from a prin
 INTRODUCTION = """\
 The mean over the cells of a setting, each with the same weight, in percent, with {confidence} intervals (of one-step \
 editing over edits, those that share a fact together; of sequential editing over sessions). Generality is the \
-mean of T-Gen. and M-Gen., locality that of T-Loc. and M-Loc. {paper}Cells that \
-are not admitted say nothing about their method: it reads a memory, and the backbone did not pass the admission tests \
-there (`results/admission.md`)."""
+mean of T-Gen. and M-Gen., locality that of T-Loc. and M-Loc. {paper}Cells \
+whose control is not passed say nothing about their method: it reads a memory, and the backbone did not pass the \
+positive control there (`results/positive_control.md`)."""
 PAPER_ROWS = "Rows in italics are what the paper prints. "
 HEADER = ["cells", "edits", *(aim.capitalize() for aim in THREE_AIMS)]
 
@@ -74,12 +74,12 @@ def average_table(
         wanted = cells_of(source, frames[source], run)
         parts.append(_averages(setting, frames[source], wanted, criterion, run))
         cells = wanted[CELL].itertuples(index=False, name=None)
-        doubted += [(setting, cell[2]) for cell in cells if not_admitted(verdicts, run.readers, cell)]
+        doubted += [(setting, cell[2]) for cell in cells if tasks_not_passed(verdicts, run.readers, cell)]
     averages = pd.concat(parts).round(DECIMALS)
     compared = averages["first"] == REFERENCE
     table = _with_paper(averages[~compared].drop(columns="first").rename(columns={"second": "method"}), run)
     rows = table[["setting", "method"]].itertuples(index=False, name=None)
-    return table.assign(not_admitted=[doubted.count(row) for row in rows]), averages[compared].copy()
+    return table.assign(control_not_passed=[doubted.count(row) for row in rows]), averages[compared].copy()
 
 
 def _averages(
@@ -186,8 +186,8 @@ def _cells_text(setting: str, run: TableParts) -> str:
 
 def _lines(row: Row, paper: bool, run: TableParts) -> list[list[str]]:
     title = f"{row['setting']}, {run.titles[row['method']]}"
-    if row["not_admitted"]:
-        title += f" *(not admitted in {row['not_admitted']} of {row['cells']} cells)*"
+    if row["control_not_passed"]:
+        title += f" *(control not passed in {row['control_not_passed']} of {row['cells']} cells)*"
     lines = [[title, str(row["cells"]), str(row["edits"]), *(cell(row, aim) for aim in THREE_AIMS)]]
     if paper and pd.notna(row.get("paper_reliability")):
         title = f"*paper: {row['setting']}, {run.paper_rows[row['method']]}*"

@@ -9,8 +9,8 @@ from unike_lib.criterion import Criterion
 from unike_lib.io import DECIMALS
 from unike_lib.probe_kinds import further_kinds
 from unike_lib.records import CELL, EDIT
-from unike_lib.reporting.admission import Verdict, not_admitted
 from unike_lib.reporting.contrasts import aim_gap, paired_differences
+from unike_lib.reporting.control_table import Verdict, tasks_not_passed
 from unike_lib.reporting.paper_numbers import paper_backbone, paper_cells
 from unike_lib.reporting.records import ROW, SETTING
 from unike_lib.reporting.scores import FIVE_METRICS, PAIR, EditScores, score_table, scores_by_cell, summarise_scores
@@ -27,17 +27,17 @@ def cell_table(
     Args:
         frames: the records of its cells, by its name.
         criterion: by which edits are scored; methods are compared if it says so.
-        verdicts: of the admission tests, by backbone.
+        verdicts: of the positive control, by backbone.
         run: what the table reads of the configuration.
 
     Raises:
-        InputError: a cell without records, or a backbone without admission tests.
+        InputError: a cell without records, or a backbone without a positive control.
     """
     records = frames[run.name]
     scores = scores_by_cell(records, criterion, keys=ROW)
     table = _table(records, criterion, scores, run)
     cells = table[CELL].itertuples(index=False, name=None)
-    table["admitted"] = [not not_admitted(verdicts, run.readers, cell) for cell in cells]
+    table["control_passed"] = [not tasks_not_passed(verdicts, run.readers, cell) for cell in cells]
     return table, _differences(scores, run) if criterion.compares else pd.DataFrame()
 
 

@@ -1,8 +1,8 @@
 """Which of the paper's claims hold in our tables, and where our order of methods differs from the paper's, in words.
 
 All functions read tables as `write_result_table` writes them: one row per backbone, task, `k` (edits per session) and
-method, with rel .. m_loc in percent, their ends X_low and X_high, the paper's numbers paper_X, and `admitted`: whether
-the row says anything about its method. Rows that do not are left out of what is said of methods.
+method, with rel .. m_loc in percent, their ends X_low and X_high, the paper's numbers paper_X, and `control_passed`:
+whether the row says anything about its method. Rows that do not are left out of what is said of methods.
 
 A claim is judged by intervals, never by comparing two numbers: it is held where the interval of a difference (edit by
 edit, see `contrasts`) lies on its side of zero, not held where it lies on the other, and not decided where it includes
@@ -52,8 +52,8 @@ def paper_claims(
             empty.
         kinds: method variant -> its class in the paper (4.1), see `Method`.
     """
-    first = tables[0][tables[0]["admitted"] & (tables[0]["k"] == 1)]
-    compared = [_admitted(rows, table) for rows, table in zip(differences, tables, strict=True)]
+    first = tables[0][tables[0]["control_passed"] & (tables[0]["k"] == 1)]
+    compared = [_control_passed(rows, table) for rows, table in zip(differences, tables, strict=True)]
     of_kind = {kind: [name for name in kinds if kinds[name] == kind] for kind in kinds.values()}
     edited = first[~first["method"].isin(of_kind.get("unedited", []))]
     return [
@@ -65,19 +65,19 @@ def paper_claims(
     ]
 
 
-def _admitted(differences: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the differences whose both methods are admitted."""
+def _control_passed(differences: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the differences both of whose methods passed the control."""
     if differences.empty:
         return pd.DataFrame(columns=[*SETTING, *PAIR])
-    rows = table.loc[table["admitted"], [*SETTING, "method"]]
+    rows = table.loc[table["control_passed"], [*SETTING, "method"]]
     for name in PAIR:
         differences = differences.merge(rows.rename(columns={"method": name}), on=[*SETTING, name])
     return differences
 
 
 def not_counted(tables: Sequence[pd.DataFrame]) -> list[str]:
-    """Say, a sentence a backbone and task, which methods are left out, because it was not admitted for them."""
-    doubted = pd.concat([table[~table["admitted"]] for table in tables])
+    """Say, a sentence a backbone and task, which methods are left out: it did not pass the control there."""
+    doubted = pd.concat([table[~table["control_passed"]] for table in tables])
     cells = doubted.groupby(["backbone", "task"], sort=False)["method"]
     return [f"{_cell_title(cell)}: {', '.join(map(_title, dict.fromkeys(names)))}." for cell, names in cells]
 
@@ -177,7 +177,7 @@ def order_differences(table: pd.DataFrame, differences: pd.DataFrame) -> list[st
     """
     paired = {(*_setting_of(row), row["first"], row["second"]): row for row in rows_of(differences)}
     sentences = []
-    for setting, rows in table[table["admitted"] & table["paper_rel"].notna()].groupby(SETTING, sort=False):
+    for setting, rows in table[table["control_passed"] & table["paper_rel"].notna()].groupby(SETTING, sort=False):
         counts = {"all": [0, 0, 0], "of UniKE": [0, 0, 0]}  # the paper's order, not told apart, the other order
         turned = []
         for kind, pair in itertools.product(PROBE_KINDS, itertools.combinations(rows_of(rows), 2)):

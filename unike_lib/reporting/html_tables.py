@@ -87,8 +87,9 @@ def _with_sessions(table: pd.DataFrame) -> pd.DataFrame:
 def _label(name: str, row: Row) -> str:
     if name != "method":
         return str(row[name])
-    doubted = f" (not admitted in {row['not_admitted']} of {row['cells']} cells)" if row.get("not_admitted") else ""
-    return short_title(row[name]) + (doubted or ("" if row.get("admitted", True) else " (not admitted)"))
+    doubted = row.get("control_not_passed", not row.get("control_passed", True))
+    cells = f" in {doubted} of {row['cells']} cells" if "control_not_passed" in row else ""
+    return short_title(row[name]) + (f" (control not passed{cells})" if doubted else "")
 
 
 def _printed(row: Row, name: str) -> str:

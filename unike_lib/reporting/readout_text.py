@@ -1,4 +1,4 @@
-"""What a backbone's states carry, as a part of the page of the admission tests."""
+"""What a backbone's states carry, as a part of the page of the positive control."""
 
 import pandas as pd
 

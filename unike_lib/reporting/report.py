@@ -10,8 +10,8 @@ import pandas as pd
 from unike_lib import __version__
 from unike_lib.criterion import find_criteria
 from unike_lib.io import atomic_path
-from unike_lib.reporting.admission import Verdict, verdicts
 from unike_lib.reporting.claims import not_counted, order_differences, paper_claims, ranking_changes
+from unike_lib.reporting.control_table import Verdict, verdicts
 from unike_lib.reporting.departures import table_departures
 from unike_lib.reporting.html_tables import plain_table, shown_differences, shown_table
 from unike_lib.reporting.markdown import rows_of
@@ -45,12 +45,12 @@ class ReportSources:
     """The files behind a report.
 
     tables: CSV files, a table's name alone or with a criterion, such as table1.csv and table1_mmedit.csv, or with
-    "differences"; admission, diagnostics: CSV files; checks: backbone -> CSV file of its encoders' checks; figures: PNG
+    "differences"; control, diagnostics: CSV files; checks: backbone -> CSV file of its encoders' checks; figures: PNG
     files, in the order of the page (X_mmedit.png goes with X.png); benchmarks: Snakemake's folder of times.
     """
 
     tables: Sequence[Path]
-    admission: Path
+    control: Path
     diagnostics: Path
     checks: Mapping[str, Path]
     figures: Sequence[Path]
@@ -67,13 +67,13 @@ def write_report(sources: ReportSources, out: Path, run: ReportParts, notes: Seq
     for name in (f"{name}{ending}" for name in run.tables for ending in ("", "_mmedit", "_differences")):
         if name not in tables:
             raise InputError(f"report: no {name}.csv among the tables {', '.join(map(str, sources.tables))}")
-    admission = verdicts(pd.read_csv(sources.admission, keep_default_na=False, na_values=[""]))
+    control = verdicts(pd.read_csv(sources.control, keep_default_na=False, na_values=[""]))
     page = render_page(
         "report.html",
         tables=[_section(tables, of_table) for of_table in run.tables.values()],
         notes=[note.replace("*", "").replace("`", "") for note in notes],
-        admission=admission,
-        doubted=doubted(admission),
+        control=control,
+        doubted=doubted(control),
         embedded=run.embedded,
         figures=_figures(sources.figures),
         diagnostics=plain_table(_percent(pd.read_csv(sources.diagnostics))),
@@ -160,13 +160,9 @@ def _figures(paths: Sequence[Path]) -> list[dict[str, str]]:
 
 
 def doubted(found: Mapping[str, Verdict]) -> list[str]:
-    """Say on which backbones and tasks UniKE's rows mean nothing, because the admission tests were not passed."""
-    sentences = []
-    for name, verdict in found.items():
-        failed = [task for task in verdict.tasks if not verdict.admits(task)]
-        if failed:
-            sentences.append(f"{name} did not pass the admission tests ({', '.join(failed)})")
-    return sentences
+    """Say on which backbones and tasks UniKE's rows mean nothing, because the positive control was not passed."""
+    failed = {name: [task for task in of.tasks if not of.passed_on(task)] for name, of in found.items()}
+    return [f"{name} did not pass the positive control ({', '.join(tasks)})" for name, tasks in failed.items() if tasks]
 
 
 def _settings(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -8,7 +8,7 @@ from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.config.tables import CROSS
 from unike_lib.criterion import Criterion, find_criteria
 from unike_lib.probe_kinds import further_kinds, kind_title
-from unike_lib.reporting.admission import Verdict, not_admitted, verdict_lines
+from unike_lib.reporting.control_table import Verdict, tasks_not_passed, verdict_lines
 from unike_lib.reporting.departures import POINTER, departure_note
 from unike_lib.reporting.intervals import FEWEST
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
@@ -38,9 +38,9 @@ SESSIONS = (
     "last one, and localities compare with the model before the first."
 )
 CROSS_SESSIONS = "Half of a session's edits are VQA and half are captions, in an order of its own; scores are over all."
-ADMISSION_TEXT = (
-    "A backbone passes the admission tests when its edited layers read the very fact asked for, from a context and "
-    "from a slot of a latent memory, clearly better than nothing and than another fact (`results/admission.md`). "
+CONTROL_TEXT = (
+    "A backbone passes the positive control when its edited layers read the very fact asked for, from a context and "
+    "from a slot of a latent memory, clearly better than nothing and than another fact: `results/positive_control.md`. "
     "Where a backbone does not pass, on all tasks together or on a task alone, UniKE's rows say nothing about UniKE."
 )
 
@@ -88,7 +88,7 @@ def cell_page(
     Args:
         tables: criterion -> cells.
         differences: by every criterion.
-        verdicts: of the admission tests, by backbone.
+        verdicts: of the positive control, by backbone.
         run: what the table reads of the configuration.
         notes: sentences about the benchmark.
     """
@@ -101,7 +101,7 @@ def cell_page(
 
     head = [*_introduction(run), *notes, POINTER, _counts(tables["token"], run.seeds)]
     end = [*_differences(differences, run), *departure_note(run)]
-    end += ["## Can these backbones show UniKE at all?", ADMISSION_TEXT, verdict_lines(verdicts)]
+    end += ["## Can these backbones show UniKE at all?", CONTROL_TEXT, verdict_lines(verdicts)]
     return page_text(run, [*head, *missing_intervals(tables["token"])], tables, blocks, end)
 
 
@@ -134,7 +134,7 @@ def _block(table: pd.DataFrame, criterion: Criterion, verdicts: Mapping[str, Ver
     lines = []
     for method, doubt in doubts.items():
         of_task = [rows[backbone, task, k, method] for task in tasks]
-        mark = f" *(not admitted: {doubt})*" if doubt else ""
+        mark = f" *(control not passed: {doubt})*" if doubt else ""
         lines.append(
             [run.titles[method] + mark, *(cell(row, kind, digits=digits) for row in of_task for kind in kinds)]
         )
@@ -145,13 +145,13 @@ def _block(table: pd.DataFrame, criterion: Criterion, verdicts: Mapping[str, Ver
     length = f", K = {k}" if k > 1 else ""
     stands = f" (the paper's: {paper_backbone(run.families[backbone])})" if run.entry.paper else ""
     failed = next(filter(None, doubts.values()), "")
-    note = f", did not pass the admission tests: {failed}" if failed else ""
+    note = f", did not pass the positive control: {failed}" if failed else ""
     return f"### {backbone}{length}{stands}{note}\n\n{markdown_table(header, lines)}"
 
 
 def _doubts(cells: Sequence[tuple[str, str, str]], verdicts: Mapping[str, Verdict], run: TableParts) -> str:
     """Return the tasks on which these cells of a method say nothing about it."""
-    tasks = dict.fromkeys(task for cell in cells for task in not_admitted(verdicts, run.readers, cell))
+    tasks = dict.fromkeys(task for cell in cells for task in tasks_not_passed(verdicts, run.readers, cell))
     return ", ".join(TASK_TITLES[task] for task in tasks)
 
 

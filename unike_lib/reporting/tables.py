@@ -7,9 +7,9 @@ import pandas as pd
 
 from unike_lib.criterion import find_criteria
 from unike_lib.io import atomic_path, write_csv
-from unike_lib.reporting.admission import read_verdicts
 from unike_lib.reporting.averages import average_page, average_table
 from unike_lib.reporting.cells import cell_table
+from unike_lib.reporting.control_table import read_verdicts
 from unike_lib.reporting.markdown import markdown_table, rows_of
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.table_text import TASK_TITLES, cell_page
@@ -21,7 +21,7 @@ DIAGNOSTIC_COLUMNS = ["backbone", "task", "set", "items", "exact", "token", "con
 
 def write_result_table(
     records: Mapping[str, Sequence[Path]],
-    admission: Sequence[Path],
+    control: Sequence[Path],
     outputs: Mapping[str, Path],
     run: TableParts,
     notes: Sequence[str] = (),
@@ -31,8 +31,9 @@ def write_result_table(
     Args:
         records: record files that hold every cell of a table, and no others: of the table itself, by its name, or of
             each that it averages.
-        admission: scores of the admission tests, a file per backbone. Where a backbone did not pass, rows of methods
-            that read a memory are marked (column `admitted`), and cells of averages counted (`not_admitted`).
+        control: scores of the positive control, a file per backbone. Where a backbone did not pass, rows of methods
+            that read a memory are marked (column `control_passed`), and cells of averages counted
+            (`control_not_passed`).
         outputs: criterion's name -> CSV path; `differences` -> CSV path, UniKE minus each other method on the same
             edits, by the criteria that compare; `markdown` -> Markdown path.
         run: what the table reads of the configuration.
@@ -46,7 +47,7 @@ def write_result_table(
     for name in sorted(set(outputs) - set(known)):
         raise InputError(f"{run.name}: no output {name!r}; known: {', '.join(known)}")
     frames = {name: load_records(paths, ["k"], run.criteria) for name, paths in records.items()}
-    verdicts = read_verdicts(admission, run.statistics)
+    verdicts = read_verdicts(control, run.statistics)
     make, page = (average_table, average_page) if run.entry.averages else (cell_table, cell_page)
     tables, differences = {}, []
     for criterion in [each for each in criteria if each.name in outputs or each.compares]:

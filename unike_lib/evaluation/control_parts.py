@@ -1,4 +1,4 @@
-"""Two parts of the development edits for the admission tests: one chooses layers, the other gives the verdict."""
+"""Two parts of the development edits for the positive control: one chooses layers, the other gives the verdict."""
 
 from collections.abc import Mapping, Sequence
 
@@ -38,8 +38,8 @@ def parts_of(cases: Sequence[EditCase], most: Mapping[str, int]) -> dict[str, li
     for name, part in parts.items():
         if len(part) < FEWEST:
             raise InputError(
-                f"admission: part {name!r} has {len(part)} of {len(cases)} development edits, expected {FEWEST} or "
-                "more that share no fact and no picture with the other part: the benchmark needs more development edits"
+                f"positive_control: part {name!r} has {len(part)} of {len(cases)} development edits, expected {FEWEST} "
+                "or more that share no fact and no picture with the other part: the benchmark needs more of them"
             )
     return parts
 

@@ -1,21 +1,28 @@
-"""Verdicts of the admission tests: from intervals, not from means."""
+"""Verdicts of the positive control: from intervals, not from means."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_records import admission_scores
+from made_up_records import control_scores
 from naive_intervals import interval
 
 from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.io import write_table
-from unike_lib.reporting.admission import Verdict, read_verdicts, summarise, verdict_lines, verdicts, write_admission
+from unike_lib.reporting.control_table import (
+    Verdict,
+    read_verdicts,
+    summarise,
+    verdict_lines,
+    verdicts,
+    write_positive_control,
+)
 from unike_lib.types import InputError
 
 STATISTICS = StatisticsConfig()
 
 
 def verdict(**changes):
-    return verdicts(summarise(admission_scores("left", **changes), STATISTICS))["left"]
+    return verdicts(summarise(control_scores("left", **changes), STATISTICS))["left"]
 
 
 def test_a_backbone_passes_when_both_tests_are_clear():
@@ -43,18 +50,18 @@ def test_either_comparison_of_either_test_can_fail_it(changes, context, slot):
 
 
 def test_a_task_may_fail_alone():
-    scores = admission_scores("left")
+    scores = control_scores("left")
     weak = scores["task"].eq("caption") & scores["test"].eq("latent")
     scores.loc[weak, "log_probability"] = -2.0
     found = verdicts(summarise(scores, STATISTICS))["left"]
-    assert found.passed and found.admits("vqa") and not found.admits("caption")
+    assert found.passed and found.passed_on("vqa") and not found.passed_on("caption")
     assert "Vqa alone passes; caption alone DOES NOT PASS (slot)." in verdict_lines({"left": found})
-    assert not verdict(context={"same fact": 0.0}).admits("vqa")
+    assert not verdict(context={"same fact": 0.0}).passed_on("vqa")
 
 
 def test_the_scan_has_no_say_in_the_verdict():
     """Edits of the scan that know everything, or nothing, leave the verdict and its numbers as they are."""
-    scores = admission_scores("left")
+    scores = control_scores("left")
     found = verdict()
     words = verdict_lines({"left": found})
     scan = scores.assign(log_probability=scores["log_probability"].where(scores["part"] == "verdict", -9.0))
@@ -63,11 +70,11 @@ def test_the_scan_has_no_say_in_the_verdict():
     assert verdict_lines(verdicts(summarise(scan, STATISTICS))) == words
     blind = scores.assign(log_probability=scores["log_probability"].where(scores["part"] == "scan", -2.0))
     assert found.passed and not verdicts(summarise(blind, STATISTICS))["left"].passed
-    assert not Verdict(False, True, "", {"vqa": Verdict(True, True, "")}).admits("vqa")
+    assert not Verdict(False, True, "", {"vqa": Verdict(True, True, "")}).passed_on("vqa")
 
 
 def test_differences_are_paired_and_intervals_clustered():
-    scores = admission_scores("left").query("part == 'verdict' and layers in ('edited', 'none')")
+    scores = control_scores("left").query("part == 'verdict' and layers in ('edited', 'none')")
     summary = summarise(scores, STATISTICS)
     row = summary.query("task == 'vqa' and test == 'context' and memory == 'same fact'").iloc[0]
     wide = scores[scores["task"] == "vqa"].pivot_table("log_probability", "case", ["test", "memory"], sort=False)
@@ -79,14 +86,14 @@ def test_differences_are_paired_and_intervals_clustered():
 
 
 def test_the_slot_may_pass_at_any_alpha_and_pays_for_it():
-    summary = summarise(admission_scores("left"), STATISTICS)
+    summary = summarise(control_scores("left"), STATISTICS)
     assert set(summary[summary["test"] == "latent"]["confidence"].round(6)) == {0.975}
     assert set(summary[summary["test"] != "latent"]["confidence"]) == {0.95}
 
 
 def test_tables_and_text(tmp_path):
     names = ("left", "right")
-    tables = [admission_scores("left"), admission_scores("right", latent={"same fact": 0.0})]
+    tables = [control_scores("left"), control_scores("right", latent={"same fact": 0.0})]
     scores, readouts = ([tmp_path / f"{name}{suffix}" for name in names] for suffix in (".parquet", "_readout.csv"))
     for name, table, path, readout in zip(names, tables, scores, readouts, strict=True):
         write_table(path, table, "fingerprint")
@@ -94,7 +101,7 @@ def test_tables_and_text(tmp_path):
         pd.DataFrame([row | {"memory": 0.2, "decoded": 0.6, "chance": 0.1}]).to_csv(readout, index=False)
     outputs = {"csv": tmp_path / "a.csv", "readout": tmp_path / "r.csv", "markdown": tmp_path / "a.md"}
     outputs["windows"] = [tmp_path / f"{name}_windows.csv" for name in names]
-    write_admission(scores, readouts, outputs, STATISTICS)
+    write_positive_control(scores, readouts, outputs, STATISTICS)
     found = read_verdicts(scores, STATISTICS)
     assert found["left"].passed and not found["right"].passed
     assert verdict_lines(found) in outputs["markdown"].read_text()
@@ -114,8 +121,8 @@ def test_tables_and_text(tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "odd.parquet"
-    write_table(path, admission_scores("left").drop(columns="facts"), "fingerprint")
+    write_table(path, control_scores("left").drop(columns="facts"), "fingerprint")
     with pytest.raises(InputError, match=r"odd\.parquet: no column facts"):
-        write_admission([path], [], {"windows": []}, STATISTICS)
+        write_positive_control([path], [], {"windows": []}, STATISTICS)
     with pytest.raises(InputError, match=r"odd\.parquet: no column facts"):
         read_verdicts([path], STATISTICS)

@@ -1,4 +1,4 @@
-"""Admission tests of a backbone: can it show UniKE at all?
+"""Positive control of a backbone: can it show UniKE at all?
 
 UniKE stores hidden states of facts and lets the edited layers attend to them. A backbone can show it only where those
 layers read a demonstration of the very fact from a context, and read it from a memory slot that holds its state. Both
@@ -18,9 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.config.evaluation import AdmissionConfig
-from unike_lib.evaluation.admission_parts import SCAN, VERDICT, parts_of
+from unike_lib.config.evaluation import PositiveControlConfig
 from unike_lib.evaluation.context_visibility import AnswerScores, answer_scores, behind, run_visible
+from unike_lib.evaluation.control_parts import SCAN, VERDICT, parts_of
 from unike_lib.evaluation.oracle_memory import OwnSlots, demonstration_states, run_shifted, states_entering
 from unike_lib.evaluation.readout import readout_table
 from unike_lib.knowledge.memory import Searched
@@ -29,7 +29,7 @@ from unike_lib.types import EditCase, InputError, Query
 
 ROWS = 16
 WINDOW = 4  # layers that UniKE edits (paper: four)
-ADMISSION_SCHEMA = pa.schema(
+CONTROL_SCHEMA = pa.schema(
     [
         ("backbone", pa.string()),
         ("task", pa.string()),
@@ -79,7 +79,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Admission:
+class PositiveControl:
     """The tests of one backbone.
 
     Reading: the demonstration of a case's fact is its rephrased question (probe `t_gen`: same image, other words) with
@@ -97,7 +97,7 @@ class Admission:
     backbone: Backbone
     shift: LatentShift
     h_pos: str
-    settings: AdmissionConfig
+    settings: PositiveControlConfig
 
     @torch.no_grad()
     def run(self, cases: Sequence[EditCase], answers: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -130,7 +130,7 @@ class Admission:
         self, cases: Sequence[EditCase], demonstrations: Sequence[Query], stored: dict[int, Tensor], scan: bool
     ) -> Iterator[dict[str, object]]:
         others = other_facts(cases)
-        for part in tqdm(_in_parts(range(len(cases))), desc="admission", unit="batch"):
+        for part in tqdm(_in_parts(range(len(cases))), desc="positive control", unit="batch"):
             pair = (Known(demonstrations, stored, part), Known(demonstrations, stored, [others[row] for row in part]))
             scored = self._score([cases[row].request.query for row in part], pair, scan)
             yield from _rows([cases[row] for row in part], scored)
@@ -189,7 +189,7 @@ def other_facts(cases: Sequence[EditCase]) -> list[int]:
         if not apart:
             raise InputError(
                 f"case {case.request.id}: field 'facts': every other of the {len(cases)} cases of its part of the "
-                "admission tests shares its fact or answer, expected one that does not"
+                "positive control shares its fact or answer, expected one that does not"
             )
         found.append(min(apart, key=lambda number: cases[number].request.task != case.request.task))
     return found

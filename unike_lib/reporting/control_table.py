@@ -1,4 +1,4 @@
-"""The admission tests of the backbones: tables, and the verdict that every table about UniKE carries."""
+"""The positive control of the backbones: tables, and the verdict that every table about UniKE carries."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ import pandas as pd
 
 from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.config.tables import tasks_of
-from unike_lib.evaluation.admission_parts import SCAN, VERDICT
+from unike_lib.evaluation.control_parts import SCAN, VERDICT
 from unike_lib.io import atomic_path, read_table, write_csv
 from unike_lib.reporting.intervals import UNBOUNDED, count_clusters, mean_interval
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
@@ -52,15 +52,15 @@ class Verdict:
         """Whether both tests are passed."""
         return self.context and self.slot
 
-    def admits(self, task: str) -> bool:
+    def passed_on(self, task: str) -> bool:
         """Whether both tests are passed, and on this task alone too."""
         return self.passed and task in self.tasks and self.tasks[task].passed
 
 
-def not_admitted(found: Mapping[str, Verdict], readers: Collection[str], cell: tuple[str, str, str]) -> list[str]:
+def tasks_not_passed(found: Mapping[str, Verdict], readers: Collection[str], cell: tuple[str, str, str]) -> list[str]:
     """Return the tasks of a cell on which its numbers say nothing about the method.
 
-    They do where the method reads a latent memory and the backbone did not pass the admission tests.
+    They do where the method reads a latent memory and the backbone did not pass the positive control.
 
     Args:
         found: backbone -> verdict.
@@ -68,23 +68,20 @@ def not_admitted(found: Mapping[str, Verdict], readers: Collection[str], cell: t
         cell: backbone, task of a table, method variant.
 
     Raises:
-        InputError: a backbone without admission tests.
+        InputError: a backbone without a positive control.
     """
     backbone, task, method = cell
     if backbone not in found:
-        raise InputError(f"no admission tests of backbone {backbone}, which is in the table")
+        raise InputError(f"no positive control of backbone {backbone}, which is in the table")
     if method not in readers:
         return []
-    return [single for single in tasks_of(task) if not found[backbone].admits(single)]
+    return [single for single in tasks_of(task) if not found[backbone].passed_on(single)]
 
 
-def write_admission(
-    scores: Sequence[Path],
-    readouts: Sequence[Path],
-    outputs: Mapping[str, Any],
-    statistics: StatisticsConfig,
+def write_positive_control(
+    scores: Sequence[Path], readouts: Sequence[Path], outputs: Mapping[str, Any], statistics: StatisticsConfig
 ) -> None:
-    """Write what the admission tests of all backbones say.
+    """Write what the positive control of every backbone says.
 
     Args:
         scores: a file per backbone, one row per case and condition.
@@ -102,7 +99,7 @@ def write_admission(
     write_csv(outputs["csv"], summary)
     write_csv(outputs["readout"], readout)
     with atomic_path(outputs["markdown"]) as temporary:
-        temporary.write_text(admission_text(summary, readout, statistics), encoding="utf-8")
+        temporary.write_text(control_text(summary, readout, statistics), encoding="utf-8")
 
 
 def _read_scores(path: Path) -> pd.DataFrame:
@@ -195,10 +192,10 @@ def _numbers(row: Mapping[str, Any]) -> str:
 
 
 def read_verdicts(scores: Sequence[Path], statistics: StatisticsConfig) -> dict[str, Verdict]:
-    """Return each backbone's verdict, as `write_admission` does, from the scores of the two tests alone.
+    """Return each backbone's verdict, as `write_positive_control` does, from the scores of the two tests alone.
 
     Args:
-        scores: a file per backbone, as for `write_admission`.
+        scores: a file per backbone, as for `write_positive_control`.
         statistics: confidence.
 
     Raises:
@@ -209,10 +206,10 @@ def read_verdicts(scores: Sequence[Path], statistics: StatisticsConfig) -> dict[
     return verdicts(pd.concat([summarise(table, statistics) for table in tested], ignore_index=True))
 
 
-def admission_text(summary: pd.DataFrame, readout: pd.DataFrame, statistics: StatisticsConfig) -> str:
+def control_text(summary: pd.DataFrame, readout: pd.DataFrame, statistics: StatisticsConfig) -> str:
     """Return Markdown: the verdicts, then every test of each backbone."""
     parts = [
-        "# Admission tests: can these backbones show UniKE at all?",
+        "# Positive control: can these backbones show UniKE at all?",
         INTRODUCTION.format(confidence=f"{100 * statistics.confidence:g}%"),
         verdict_lines(verdicts(summary)),
     ]
@@ -260,7 +257,7 @@ def _table(rows: pd.DataFrame, tests: Sequence[str]) -> str:
 
 
 def _window_text(rows: pd.DataFrame) -> str:
-    windows = rows[(rows["test"] == "window")]
+    windows = rows[rows["test"] == "window"]
     best = clearest(windows[windows["memory"] == "same fact"])
     word = "It is clear of both" if best["above"] else "It is not clear of both, nor is any other"
     return (

@@ -1,4 +1,4 @@
-"""Admission tests on tiny random backbones: contexts, slots and readouts against loops and closed forms."""
+"""Positive control on tiny random backbones: contexts, slots and readouts against loops and closed forms."""
 
 import dataclasses
 
@@ -7,12 +7,12 @@ import torch
 from patches import latent_shift
 from tiny_models import make_case
 
-from unike_lib.config.evaluation import AdmissionConfig
-from unike_lib.evaluation import admission
-from unike_lib.evaluation.admission import Admission, other_facts, scan_starts, window_layers
-from unike_lib.evaluation.admission_parts import parts_of
+from unike_lib.config.evaluation import PositiveControlConfig
+from unike_lib.evaluation import positive_control
 from unike_lib.evaluation.context_visibility import answer_scores, behind, run_visible
+from unike_lib.evaluation.control_parts import parts_of
 from unike_lib.evaluation.oracle_memory import OwnSlots, demonstration_states, run_shifted, states_entering
+from unike_lib.evaluation.positive_control import PositiveControl, other_facts, scan_starts, window_layers
 from unike_lib.evaluation.readout import decode_answers, variance_share
 from unike_lib.knowledge.memory import Memory
 from unike_lib.types import EditCase, InputError, Query
@@ -139,7 +139,7 @@ def run_layer(backbone, layer, hidden, batch, shift):
 
 
 ALPHA = 0.3
-SETTINGS = AdmissionConfig(alphas=(0.0, ALPHA), visible_points=2, items=3, window_items=2, window_alphas=(ALPHA,))
+SETTINGS = PositiveControlConfig(alphas=(0.0, ALPHA), visible_points=2, items=3, window_items=2, window_alphas=(ALPHA,))
 PARTS = {"verdict": [0, 2, 4], "scan": [1, 3]}  # of the five cases, which share nothing
 
 
@@ -148,8 +148,8 @@ def run(backbone, cases, rows=16):
     memory = pool_memory(backbone)
     shift = latent_shift(memory, {}, top_k=3, alpha=0.9, alpha_scale=0.2, alpha_convention="printed")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(admission, "ROWS", rows)
-        return Admission(backbone, shift, "last", SETTINGS).run(cases, ["hot dog"] * len(memory))
+        patch.setattr(positive_control, "ROWS", rows)
+        return PositiveControl(backbone, shift, "last", SETTINGS).run(cases, ["hot dog"] * len(memory))
 
 
 def test_every_case_of_a_part_meets_every_condition_of_that_part(backbone, cases):
@@ -264,11 +264,12 @@ def test_a_shared_picture_keeps_cases_in_one_part():
 
 
 def test_half_of_the_candidates_may_lie_between_the_parts():
-    assert AdmissionConfig(items=20, window_items=10).candidates == 2 * (20 + 10)
+    assert PositiveControlConfig(items=20, window_items=10).candidates == 2 * (20 + 10)
 
 
 def test_too_few_edits_for_two_parts_are_one_clear_line():
-    with pytest.raises(InputError, match="admission: part 'scan' has 1 of 3 development edits, expected 2 or more"):
+    words = "positive_control: part 'scan' has 1 of 3 development edits, expected 2 or more that share"
+    with pytest.raises(InputError, match=words):
         parts_of([make_case(i) for i in range(3)], {"verdict": 40, "scan": 20})
     assert [len(part) for part in parts_of([make_case(i) for i in range(4)], {"verdict": 40, "scan": 20}).values()] == [
         2,
