@@ -18,10 +18,11 @@ NEURONS = {
     "difference_margin": 3,
     "activation_top": 5,
     "memory_top": 1000,
+    "teach_end": False,
 }
 ORIGINAL = {
     "base": {},
-    "fine-tune": {"steps": 15, "learning_rate": 1.5e-4},
+    "fine-tune": {"steps": 15, "learning_rate": 1.5e-4, "teach_end": False},
     "t-patcher": NEURONS | {"learning_rate": 1e-2},
     # Released: 10 steps of 7.5e-4. UniKE 4.1 and D.3: top 40. Eq. 7 as it is printed.
     "unike": NEURONS
@@ -30,6 +31,7 @@ ORIGINAL = {
     | {"zeta": "truthfulness", "shift_in_training": True, "edit_slots": False, "retrieval_temperature": None},
     # MEND as MMEdit runs it.
     "mend": {
+        "teach_end": False,
         "layers": 3,
         "counterfactual_targets": 0,
         "edits_per_session": 1,
@@ -42,6 +44,7 @@ ORIGINAL = {
     | {"edit_weight": 0, "text_weight": 0.1, "image_weight": 0.1, "locality_weight": 1},
     # De Cao et al. 2021, steps and floor of VLKEB.
     "ke": {
+        "teach_end": False,
         "layers": 3,
         "counterfactual_targets": 0,
         "edits_per_session": 1,
@@ -64,6 +67,7 @@ ORIGINAL = {
     },
 }
 OTHER = {
+    "teach_end": True,
     "mixture": "hard",
     "positions": "answer",
     "prompt": "wrapped",
@@ -149,7 +153,7 @@ def test_layers_triplets_and_states_are_settings_of_a_row_too(run, default):
     patcher = {"method": "t-patcher", **ORIGINAL["t-patcher"]}
     moved = run(patcher, backbone={"layers": (1, 2), "max_triplets": 3}, knowledge=default.knowledge)
     assert fields_of(moved) == ["layers", "memory_states"]
-    tuned = {"method": "fine-tune", "steps": 15, "learning_rate": 2.0e-4}
+    tuned = {"method": "fine-tune", "steps": 15, "learning_rate": 2.0e-4, "teach_end": False}
     assert fields_of(run(tuned, backbone={"layers": (1, 2)}, knowledge=default.knowledge)) == []  # FT: the last layer
     assert fields_of(run(tuned | {"learning_rate": 2.1e-4})) == ["learning_rate"]
 

@@ -3,7 +3,7 @@
 from pydantic import model_validator
 
 from unike_lib.config.base import Count, Fraction, Original, Positive, setting
-from unike_lib.methods.shared.teach_end import TargetMethod
+from unike_lib.methods.shared.teach_end import TargetMethod, teach_end_setting
 
 NO_FACTOR = "no such factor"
 
@@ -14,6 +14,7 @@ class NetworkMethod(TargetMethod):
     It is trained once per backbone, on the method-training edits of both tasks (Reading).
     """
 
+    teach_end: bool = teach_end_setting(False)
     layers: Count = setting(3, "FFNs of so many last layers are edited.", original=Original("MMEdit", equation=True))
     counterfactual_targets: Fraction = setting(
         0.5,

@@ -1,6 +1,21 @@
 """The setting of methods that are trained on a target: whether they learn where it ends."""
 
+from typing import Any
+
 from unike_lib.config.base import MethodSection, Original, setting
+
+MMEDIT = Original("MMEdit", False, needs=("intrinsic",))
+
+
+def teach_end_setting(default: bool) -> Any:
+    """Return whether the end of the target is learned, as a setting; methods are tuned apart."""
+    return setting(
+        default,
+        "Learn that the answer ends after the target, too.",
+        "tuned",
+        "on development edits, by generated answers",
+        original=MMEDIT,
+    )
 
 
 class TargetMethod(MethodSection):
@@ -10,10 +25,4 @@ class TargetMethod(MethodSection):
     of them the backbone would write is not part of the fact.
     """
 
-    teach_end: bool = setting(
-        True,
-        "Learn that the answer ends after the target, too.",
-        "tuned",
-        "on development edits, by generated answers",
-        original=Original("MMEdit", False),
-    )
+    teach_end: bool = teach_end_setting(True)

@@ -3,6 +3,7 @@
 from unike_lib.config.base import FIRST_LOOK, Entry, Original, as_original, given, on_backbone, variant
 from unike_lib.method import Method
 from unike_lib.methods.shared.neuron_settings import MEMORY_WEIGHT
+from unike_lib.methods.shared.teach_end import MMEDIT
 from unike_lib.methods.unike.settings import RELEASED_RATE, RELEASED_STEPS, UnikeMethod
 
 
@@ -41,7 +42,9 @@ METHOD = Method(
         "unike-paper": variant(
             "unike",
             "What the paper and its code print, for 7B models.",
-            as_original(steps=RELEASED_STEPS, learning_rate=RELEASED_RATE, memory_weight=MEMORY_WEIGHT)
+            as_original(
+                steps=RELEASED_STEPS, learning_rate=RELEASED_RATE, memory_weight=MEMORY_WEIGHT, teach_end=MMEDIT
+            )
             | given("paper", "Eq. 7", alpha_scale=1.0),
             paper="UniKE",
         ),
