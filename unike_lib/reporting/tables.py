@@ -13,6 +13,7 @@ from unike_lib.reporting.control_table import read_verdicts
 from unike_lib.reporting.markdown import markdown_table, rows_of
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.table_text import TASK_TITLES, cell_page
+from unike_lib.reporting.written import written_section
 from unike_lib.table_parts import TableParts
 from unike_lib.types import InputError
 
@@ -46,7 +47,7 @@ def write_result_table(
     known = (*(each.name for each in criteria), "differences", "markdown")
     for name in sorted(set(outputs) - set(known)):
         raise InputError(f"{run.name}: no output {name!r}; known: {', '.join(known)}")
-    frames = {name: load_records(paths, ["k"], run.criteria) for name, paths in records.items()}
+    frames = {name: load_records(paths, ["k"], run.criteria, ["cut"]) for name, paths in records.items()}
     verdicts = read_verdicts(control, run.statistics)
     make, page = (average_table, average_page) if run.entry.averages else (cell_table, cell_page)
     tables, differences = {}, []
@@ -61,8 +62,9 @@ def write_result_table(
     if "differences" in outputs:
         write_csv(outputs["differences"], compared)
     if "markdown" in outputs:
+        sections = [] if run.entry.averages else written_section(tables, frames[run.name], run)
         with atomic_path(outputs["markdown"]) as temporary:
-            temporary.write_text(page(tables, compared, verdicts, run, notes), encoding="utf-8")
+            temporary.write_text(page(tables, compared, verdicts, run, notes, sections), encoding="utf-8")
 
 
 def write_diagnostics(tables: Sequence[Path], outputs: Mapping[str, Path]) -> None:
