@@ -42,6 +42,7 @@ rule all:
     default_target: True
     input:
         expand("results/{table}.{kind}", table=CONFIG.tables, kind=["csv", "md"]),
+        expand("results/{table}_{kind}.csv", table=CELL_TABLES, kind=["edits", "cost"]),
         "results/positive_control.md",
         FIGURES,
         ["results/qualitative.html"] * bool(ONE_STEP),

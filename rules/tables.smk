@@ -18,10 +18,46 @@ def table_files(name, caption):
     return files | {"markdown": report(f"results/{name}.md", labels={"criterion": "all", "file": "Markdown"}, **place)}
 
 
+OF_EDITS = {"caption": "captions/table_edits.rst", "category": "Tables", "subcategory": "{table}"}
+
+
+def edits_of_table(wildcards):
+    """Each edit of the job's table as a whole, if it has cells."""
+    return [f"results/{wildcards.table}_edits.csv"] if wildcards.table in CELL_TABLES else []
+
+
+rule table_edits:
+    input:
+        records=lambda wildcards: records_of(wildcards.table),
+        losses=lambda wildcards: [file for _, _, file in trainings_of(wildcards)],
+    output:
+        edits=report("results/{table}_edits.csv", labels={"criterion": "", "file": "edits as a whole"}, **OF_EDITS),
+        cost=report("results/{table}_cost.csv", labels={"criterion": "", "file": "cost, CSV"}, **OF_EDITS),
+        cost_page=report("results/{table}_cost.md", labels={"criterion": "", "file": "cost, Markdown"}, **OF_EDITS),
+    log:
+        "logs/table_edits/{table}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/table_edits/{{table}}.tsv"
+    wildcard_constraints:
+        table=named(CELL_TABLES),
+    threads: CONFIG.threads
+    resources:
+        mem_mb=TABLES,
+    params:
+        code=lib("write_edit_tables"),
+        table=lambda wildcards: fields(table_parts(CONFIG, wildcards.table)),
+        trained=lambda wildcards: [(backbone, method) for backbone, method, _ in trainings_of(wildcards)],
+    message:
+        "Write each edit of {wildcards.table} as a whole, and what edits cost."
+    script:
+        "../workflow_scripts/write_edit_tables.py"
+
+
 rule table:
     input:
         unpack(records_of_table),
         control=control_of_table,
+        edits=edits_of_table,
         counts=COUNTS,
     output:
         **table_files("{table}", "captions/table.rst"),

@@ -10,4 +10,4 @@ with Stage(snakemake) as job:
     inputs, run = job.inputs, job.section("table", TableParts)
     records = {name: inputs[f"records_{name}"] for name in run.tables}
     notes = [note for path in inputs.counts for note in counts_notes(path)]
-    write_result_table(records, inputs.control, job.outputs, run, notes)
+    write_result_table(records, inputs.control, job.outputs, run, notes, inputs.edits)

@@ -198,6 +198,7 @@ def missing_intervals(table: pd.DataFrame) -> list[str]:
 
 
 def setting_text(row: Mapping[str, object]) -> str:
+    """Return the task of a cell, and K where its sessions hold several edits."""
     k = int(str(row["k"]))
     return TASK_TITLES[str(row["task"])] + (f", K = {k}" if k > 1 else "")
 

@@ -13,6 +13,7 @@ from unike_lib.reporting.control_table import read_verdicts
 from unike_lib.reporting.markdown import markdown_table, rows_of
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.table_text import TASK_TITLES, cell_page
+from unike_lib.reporting.whole_edits import whole_section
 from unike_lib.reporting.written import written_section
 from unike_lib.table_parts import TableParts
 from unike_lib.types import InputError
@@ -26,6 +27,7 @@ def write_result_table(
     outputs: Mapping[str, Path],
     run: TableParts,
     notes: Sequence[str] = (),
+    edits: Sequence[Path] = (),
 ) -> None:
     """Write a table: a CSV per criterion with the paper's numbers beside ours, differences, and Markdown.
 
@@ -39,6 +41,7 @@ def write_result_table(
             edits, by the criteria that compare; `markdown` -> Markdown path.
         run: what the table reads of the configuration.
         notes: sentences about the benchmark, such as what is left out of it.
+        edits: of a table of cells, the CSV file of its edits as a whole.
 
     Raises:
         InputError: a cell of the table without records, or an output that is no criterion; see also `load_records`.
@@ -63,6 +66,7 @@ def write_result_table(
         write_csv(outputs["differences"], compared)
     if "markdown" in outputs:
         sections = [] if run.entry.averages else written_section(tables, frames[run.name], run)
+        sections += [part for path in edits for part in whole_section(pd.read_csv(path), run)]
         with atomic_path(outputs["markdown"]) as temporary:
             temporary.write_text(page(tables, compared, verdicts, run, notes, sections), encoding="utf-8")
 

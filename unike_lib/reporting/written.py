@@ -18,8 +18,8 @@ from unike_lib.types import PROBE_KINDS
 TAUGHT, WRITTEN = "token", "generated"
 EXPLANATION = (
     "By `token` the answer is given and each of its tokens is judged; by `generated` the model writes the answer and "
-    "ends it. Leak: `token` minus `generated`, in points: what looks taught and is not written. Cut: answers as long as "
-    "answers may be ({cut} tokens), so that the model did not end them, of all that it wrote after the edits."
+    "ends it. Leak: `token` minus `generated`, in points: what looks taught and is not written. Cut: "
+    "answers as long as they may be ({cut} tokens), which the model did not end, of all that it wrote after the edits."
 )
 
 
