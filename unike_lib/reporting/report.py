@@ -41,7 +41,11 @@ FIGURE_NOTES = {
     "encoder_losses": "Training of the contrastive encoders.",
 }
 
-BESIDE = ("edits", "cost")  # tables beside those by criterion
+BESIDE = {  # tables beside those by criterion, by what ends their files' names
+    "edits": "Each edit as a whole: joint success and what fails, edits that were right before, means over the others; "
+    "in percent",
+    "cost": "What edits cost, as measured in this run (training: before any edit)",
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,9 @@ class ReportSources:
     """The files behind a report.
 
     tables: CSV files, a table's name alone or with a criterion, such as table1.csv and table1_mmedit.csv, or with
-    "differences", "edits" or "cost"; control, diagnostics: CSV files; checks: backbone -> CSV file of its encoders' checks; figures: PNG
-    files, in the order of the page (X_mmedit.png goes with X.png); benchmarks: Snakemake's folder of times.
+    "differences", "edits" or "cost"; control, diagnostics: CSV files; checks: backbone -> CSV file of its encoders'
+    checks; figures: PNG files, in the order of the page (X_mmedit.png goes with X.png); benchmarks: Snakemake's folder
+    of times.
     """
 
     tables: Sequence[Path]
@@ -145,9 +150,11 @@ def _section(tables: Mapping[str, pd.DataFrame], run: TableParts) -> dict[str, A
         "average": bool(run.entry.averages),
         "departures": table_departures(run),
         "missing": missing_intervals(tables[run.name]),
-        "beside": {
-            kind: plain_table(tables[f"{run.name}_{kind}"]) for kind in BESIDE if f"{run.name}_{kind}" in tables
-        },
+        "beside": [
+            (title, plain_table(tables[file]))
+            for kind, title in BESIDE.items()
+            if (file := f"{run.name}_{kind}") in tables
+        ],
     }
 
 

@@ -32,11 +32,11 @@ OUTCOMES = {
 TEXTS = ("target", "aliases", "text_before")  # what of records says whether the answer was right before the edit
 STAYS = tuple(name for name, kind in KINDS.items() if kind.must == "stay")
 EXPLANATION = (
-    "By `{criterion}`, in percent of all edits, {confidence} intervals for joint success. Joint success: the edit itself "
-    "and both generalities are right, and every locality that the edit is asked ({localities}) is as before. Of the "
-    "other reliable edits, under-generalised: a generality fails alone; over-generalised: a locality fails alone; both: "
-    "both fail. Right before: the unedited model already wrote the edit's answer; the last columns are means over the "
-    "other edits."
+    "By `{criterion}`, in percent of all edits, {confidence} intervals for joint success. Joint success: the edit "
+    "itself and both generalities are right, and every locality that the edit is asked ({localities}) is as before. Of "
+    "the other reliable edits, under-generalised: a generality fails alone; over-generalised: a locality fails alone; "
+    "both: both fail. Right before: the unedited model already wrote the edit's answer; the last columns are means "
+    "over the other edits."
 )
 
 
