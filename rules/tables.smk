@@ -21,9 +21,9 @@ def table_files(name, caption):
 OF_EDITS = {"caption": "captions/table_edits.rst", "category": "Tables", "subcategory": "{table}"}
 
 
-def edits_of_table(wildcards):
-    """Each edit of the job's table as a whole, if it has cells."""
-    return [f"results/{wildcards.table}_edits.csv"] if wildcards.table in CELL_TABLES else []
+def edit_files(kind):
+    """An input function: this file of edits of the job's table, if that has cells."""
+    return lambda wildcards: [f"results/{wildcards.table}_{kind}.csv"] * (wildcards.table in CELL_TABLES)
 
 
 rule table_edits:
@@ -57,10 +57,12 @@ rule table:
     input:
         unpack(records_of_table),
         control=control_of_table,
-        edits=edits_of_table,
+        edits=edit_files("edits"),
+        cost=edit_files("cost"),
         counts=COUNTS,
     output:
         **table_files("{table}", "captions/table.rst"),
+        protocol="results/{table}_protocol.json",
     log:
         "logs/table/{table}.log",
     benchmark:

@@ -11,6 +11,7 @@ from unike_lib.reporting.averages import average_page, average_table
 from unike_lib.reporting.cells import cell_table
 from unike_lib.reporting.control_table import read_verdicts
 from unike_lib.reporting.markdown import markdown_table, rows_of
+from unike_lib.reporting.protocol import SENTENCE
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.table_text import TASK_TITLES, cell_page
 from unike_lib.reporting.whole_edits import whole_section
@@ -65,7 +66,8 @@ def write_result_table(
     if "differences" in outputs:
         write_csv(outputs["differences"], compared)
     if "markdown" in outputs:
-        sections = [] if run.entry.averages else written_section(tables, frames[run.name], run)
+        sections = [SENTENCE.format(table=run.name)]
+        sections += [] if run.entry.averages else written_section(tables, frames[run.name], run)
         sections += [part for path in edits for part in whole_section(pd.read_csv(path), run)]
         with atomic_path(outputs["markdown"]) as temporary:
             temporary.write_text(page(tables, compared, verdicts, run, notes, sections), encoding="utf-8")
