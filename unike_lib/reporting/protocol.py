@@ -55,9 +55,10 @@ def write_protocol(tables: Mapping[str, Path], out: Path, run: TableParts) -> No
     files = {}
     for part, path in tables.items():
         table, columns = pd.read_csv(path), {}
+        groups = list(_groups(table))
         for column in map(str, table):
             columns[column] = {}
-            for rows, first in _groups(table):
+            for rows, first in groups:
                 fields = _fields(column, first, criteria.get(first.get("criterion", part)), part, run)
                 name = fingerprint_of(fields)[:12]
                 protocols[name] = fields
