@@ -42,6 +42,8 @@ rule all:
     default_target: True
     input:
         expand("results/{table}.{kind}", table=CONFIG.tables, kind=["csv", "md"]),
+        expand("results/{table}_{kind}.csv", table=CELL_TABLES, kind=["edits", "cost"]),
+        expand("results/{table}_protocol.json", table=CONFIG.tables),
         "results/positive_control.md",
         FIGURES,
         ["results/qualitative.html"] * bool(ONE_STEP),

@@ -61,10 +61,11 @@ TEXT_QUESTIONS = ["benchmark/general_questions.json"]
 # The tables that give the page of examples (one-step editing) and the figure of forgetting their cells; None: no such
 # table, nor page or figure. Searches take the backbones and tasks of the first table.
 ONE_STEP, SEQUENTIAL = CONFIG.first_table(several=False), CONFIG.first_table(several=True)
-FIRST = next(table for table in CONFIG.tables.values() if table.settings)
+CELL_TABLES = [name for name, table in CONFIG.tables.items() if table.settings]
+FIRST = CONFIG.tables[CELL_TABLES[0]]
 FIGURES = expand(
     "results/figures/{figure}.pdf",
-    figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", *["forgetting"] * bool(SEQUENTIAL), "encoder_losses"],
+    figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", *["forgetting"] * bool(SEQUENTIAL), "joint", "encoder_losses"],
 )
 # Memory of a job, MB, by what it holds: tables and figures; a backbone or its states; a backbone that is edited or trained.
 TABLES, STATES, EDITS = 1500, 2500, 4000
@@ -161,10 +162,22 @@ def training_settings(variant, backbone):
     return {name: value for name, value in settings.items() if name not in alone}
 
 
-def trained_for(wildcards):
-    """The first method variant whose training is that of the job's: one training serves all that differ in editing."""
-    own = training_settings(wildcards.method, wildcards.backbone)
-    return next(name for name in TRAINED_VARIANTS if training_settings(name, wildcards.backbone) == own)
+def trained_for(method, backbone):
+    """The first method variant whose training is that of this one: one training serves all that differ in editing."""
+    own = training_settings(method, backbone)
+    return next(name for name in TRAINED_VARIANTS if training_settings(name, backbone) == own)
+
+
+def trainings_of(wildcards):
+    """The trainings that the job's table rests on, one per seed: backbone, method variant, file of losses."""
+    rows = CONFIG.tables[wildcards.table]
+    return [
+        (backbone, method, f"{STAGES}/editors/{backbone}/{trained_for(method, backbone)}{repeat}_losses.csv")
+        for backbone in rows.backbones
+        for method in rows.methods
+        if method in TRAINED_VARIANTS
+        for repeat in REPEATS
+    ]
 
 
 def trained_on_text(wildcards):
@@ -251,7 +264,8 @@ def files_of_method(wildcards):
             files[need] = f"{STAGES}/knowledge/{wildcards.backbone}/{KNOWLEDGE_FILES[need]}"
     if method.train:
         repeat = wildcards.get("repeat", "")
-        files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{trained_for(wildcards)}{repeat}.safetensors"
+        variant = trained_for(wildcards.method, wildcards.backbone)
+        files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{variant}{repeat}.safetensors"
     return files
 
 

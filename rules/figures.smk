@@ -52,6 +52,26 @@ rule fig2a:
         "../workflow_scripts/draw_methods.py"
 
 
+rule joint:
+    input:
+        edits=f"results/{CELL_TABLES[0]}_edits.csv",
+    output:
+        **figure_files("joint"),
+    log:
+        "logs/joint.log",
+    benchmark:
+        f"{STAGES}/benchmarks/joint.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=TABLES,
+    params:
+        code=lib("draw_joint", data=["reporting/*.mplstyle"]),
+    message:
+        "Draw what becomes of each edit as a whole."
+    script:
+        "../workflow_scripts/draw_joint.py"
+
+
 rule fig5a:
     input:
         encodings=of_figures("knowledge/{backbone}/encodings.parquet"),
@@ -109,6 +129,7 @@ if ONE_STEP:
 
 # What the report shows: every criterion of each table, and figures by both criteria where they are drawn so.
 REPORTED = expand("results/{table}{ending}.csv", table=CONFIG.tables, ending=[*ENDINGS.values(), "_differences"])
+REPORTED += expand("results/{table}_{kind}.csv", table=CELL_TABLES, kind=["edits", "cost"])
 
 
 rule report_page:

@@ -48,8 +48,10 @@ OPENS = {
     "contact_sheet": {"eval"},
     "qualitative": {"eval"},
     "table": {"eval"},
+    "table_edits": {"eval"},
     "fig2a": {"eval"},
     "forgetting": {"eval"},
+    "joint": set(),
     "sweep_figure": set(),
     "fig5a": set(),
     "encoder_losses": set(),
@@ -72,6 +74,8 @@ KNOWS_BESIDES = {
     "diagnostics_table": {"taught", "eval"},
     "qualitative": {"pool", "method", "dev"},
     "table": {"pool", "method", "dev"},
+    "table_edits": {"pool", "method", "dev"},
+    "joint": {"pool", "method", "dev", "eval"},
     "fig2a": {"pool"},
     "forgetting": {"pool"},
     "sweep_figure": {"pool", "eval"},
@@ -189,7 +193,17 @@ def test_nothing_else_reaches_a_rule_through_those_before_it(jobs):
         if rule in ("records", "sweep_records", "tuning_trials"):
             allowed = allowed | OF_METHOD[names["method"]]
         found = found - ({"training"} if rule not in ("tower_features", "pretrain", "smol_weights") else set())
-        if rule in ("table", "qualitative", "fig2a", "forgetting", "sweep_figure", "report_page", "all"):
+        if rule in (
+            "table",
+            "table_edits",
+            "joint",
+            "qualitative",
+            "fig2a",
+            "forgetting",
+            "sweep_figure",
+            "report_page",
+            "all",
+        ):
             assert found <= allowed, (rule, names)
         else:
             assert found == allowed, (rule, names)

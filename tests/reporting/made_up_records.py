@@ -52,6 +52,13 @@ def make_records(cell, edits=12, shift=0.0, generated=True, k=1, **fields):
                     **right_after,
                     "generated": scores["exact"] if generated else float("nan"),
                     "normalised": scores["exact"] if generated else float("nan"),
+                    "target": "red",
+                    "aliases": [],
+                    "text_before": "blue" if generated else "",
+                    "cut": False,
+                    "edit_seconds": 0.5,
+                    "edit_bytes": 1000.0,
+                    "peak_mb": 200.0,
                     **fields,
                 }
             )

@@ -11,6 +11,7 @@ from PIL import Image
 
 from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.reporting.control_table import summarise
+from unike_lib.reporting.edit_tables import write_edit_tables
 from unike_lib.reporting.html_tables import plain_table, shown_table
 from unike_lib.reporting.report import ReportSources, write_report
 from unike_lib.reporting.tables import write_result_table
@@ -65,6 +66,8 @@ def sources(table_cells, three, control, tmp_path_factory):
     for name, behind in (("table1", ["table1"]), ("table2", ["table2"]), ("table5", ["table1", "table2"])):
         records = {each: table_cells[each] for each in behind}
         write_result_table(records, control, outputs[name], table_parts(three, name))
+    beside = {"edits": folder / "table1_edits.csv", "cost": folder / "table1_cost.csv", "cost_page": folder / "cost.md"}
+    write_edit_tables(table_cells["table1"], {}, beside, table_parts(three, "table1"))
     row = {
         "backbone": "left",
         "task": "vqa",
@@ -83,7 +86,7 @@ def sources(table_cells, three, control, tmp_path_factory):
     (folder / "benchmarks").mkdir()
     (folder / "benchmarks" / "table1.tsv").write_text("s\th:m:s\tmax_rss\n7.4\t0:00:07\t150\n")
     return ReportSources(
-        tables=[path for paths in outputs.values() for path in paths.values()],
+        tables=[*(path for paths in outputs.values() for path in paths.values()), beside["edits"], beside["cost"]],
         control=folder / "positive_control.csv",
         diagnostics=folder / "diagnostics.csv",
         checks={name: folder / f"{name}.csv" for name in BACKBONES},
@@ -124,6 +127,10 @@ def test_the_page_says_what_its_tables_say(page, sources):
     assert "Criterion mmedit" in text and "0.812" in text
     assert page.count("data:image/png;base64,") == 3 and len(re.findall("<figure", page)) == 2
     assert "table1177150" in text
+    whole = pd.read_csv(next(path for path in sources.tables if path.stem == "table1_edits"))
+    shown = [f"{whole.loc[0, name]:.3f}".rstrip("0").rstrip(".") for name in ("joint", "joint_low", "joint_high")]
+    assert "".join(shown) in text.replace(" ", "") and text.count("What edits cost, as measured in this run") == 1
+    assert "two tables compare only where their ids agree" in text
     assert "UniKE on left: alpha_convention text (UniKE Eq. 7, unlike its 3.3 and Fig. 4b: printed)," in text
     for claim in (
         "Most methods reach",

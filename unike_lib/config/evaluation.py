@@ -38,8 +38,9 @@ class EvaluationConfig(Section):
         if found[:1] != ["token"] or "mmedit" not in found or len({*found}) < len(found):
             raise ValueError(f"expected token first, mmedit, and each criterion once; found {', '.join(found)}")
         columns = record_schema(criteria).names
+        files = ("differences", "markdown", "edits", "cost", "protocol")
         for name in found:
-            if columns.count(name) > 1 or name in ("differences", "markdown"):
+            if columns.count(name) > 1 or name in files:
                 raise ValueError(f"criterion {name!r}: the name is taken by a column of records or a file of tables")
         return names
 

@@ -156,6 +156,7 @@ def average_page(
     verdicts: Mapping[str, Verdict],
     run: TableParts,
     notes: Sequence[str],
+    sections: Sequence[str],
 ) -> str:
     """Return the Markdown of a table of averages; see `cell_page`."""
 
@@ -171,7 +172,7 @@ def average_page(
     paper = PAPER_ROWS if run.entry.paper else ""
     introduction = INTRODUCTION.format(confidence=confidence_text(run.statistics), paper=paper)
     settings = "\n".join(_cells_text(setting, run) for setting in run.entry.averages)
-    head = [introduction, *notes, POINTER, settings, *missing_intervals(tables["token"])]
+    head = [introduction, *notes, POINTER, settings, *missing_intervals(tables["token"]), *sections]
     if len({frozenset(cells.backbones) for cells in run.tables.values()}) > 1:
         head.append("The two settings rest on different backbones: compare methods within a setting, not the settings.")
     return page_text(run, head, tables, blocks, departure_note(run))

@@ -21,13 +21,16 @@ REPEATED = ["seed", *EDIT]
 COLUMNS = [*CELL, *EDIT, "k", "seed", "facts", "kind", "status"]
 
 
-def load_records(paths: Sequence[Path], extra: Sequence[str] = (), criteria: Sequence[str] = MAIN) -> pd.DataFrame:
+def load_records(
+    paths: Sequence[Path], extra: Sequence[str] = (), criteria: Sequence[str] = MAIN, beside: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read record files into one data frame, with the file of each row in the column `file`.
 
     Args:
         paths: Parquet files of records, in any order.
         extra: columns that tell apart repetitions of an edit (`value` of a sweep, `k`: one table with several).
         criteria: whose scores are read, as `evaluation.criteria` names them.
+        beside: further columns to read, such as texts.
 
     Raises:
         InputError: no files; a column, probe kind or score missing; mixed session lengths; an edit scored twice with
@@ -37,7 +40,7 @@ def load_records(paths: Sequence[Path], extra: Sequence[str] = (), criteria: Seq
         raise InputError("records: no files given, expected at least one Parquet file of records")
     scored = find_criteria(criteria)
     scores = [*(each.name for each in scored), *map(right_after, scored_early(scored))]
-    columns = list(dict.fromkeys([*COLUMNS, *scores, *extra]))
+    columns = list(dict.fromkeys([*COLUMNS, *scores, *extra, *beside]))
     tables = [_read_one(Path(path), columns, scored) for path in sorted(paths, key=str)]
     records = pd.concat(tables, ignore_index=True)
     if records.empty:

@@ -34,9 +34,17 @@ FIGURE_NOTES = {
     "filled where the interval leaves out zero.",
     "frontier": "What each method's main knob trades: generality against locality.",
     "forgetting": "What later edits of a session leave of earlier ones; items further right were edited earlier in it.",
+    "joint": "What becomes of each edit as a whole: joint success is the edit, both generalities and all localities at "
+    "once.",
     "qualitative": "Examples of edits (the page qualitative.html has more).",
     "contact_sheet": "Some edits of the embedded benchmark.",
     "encoder_losses": "Training of the contrastive encoders.",
+}
+
+BESIDE = {  # tables beside those by criterion, by what ends their files' names
+    "edits": "Each edit as a whole: joint success and what fails, edits that were right before, means over the others; "
+    "in percent",
+    "cost": "What edits cost, as measured in this run (training: before any edit)",
 }
 
 
@@ -45,8 +53,9 @@ class ReportSources:
     """The files behind a report.
 
     tables: CSV files, a table's name alone or with a criterion, such as table1.csv and table1_mmedit.csv, or with
-    "differences"; control, diagnostics: CSV files; checks: backbone -> CSV file of its encoders' checks; figures: PNG
-    files, in the order of the page (X_mmedit.png goes with X.png); benchmarks: Snakemake's folder of times.
+    "differences", "edits" or "cost"; control, diagnostics: CSV files; checks: backbone -> CSV file of its encoders'
+    checks; figures: PNG files, in the order of the page (X_mmedit.png goes with X.png); benchmarks: Snakemake's folder
+    of times.
     """
 
     tables: Sequence[Path]
@@ -141,6 +150,11 @@ def _section(tables: Mapping[str, pd.DataFrame], run: TableParts) -> dict[str, A
         "average": bool(run.entry.averages),
         "departures": table_departures(run),
         "missing": missing_intervals(tables[run.name]),
+        "beside": [
+            (title, plain_table(tables[file]))
+            for kind, title in BESIDE.items()
+            if (file := f"{run.name}_{kind}") in tables
+        ],
     }
 
 

@@ -86,11 +86,7 @@ def edit_scores(records: pd.DataFrame, criterion: str | Criterion, columns: Colu
     wide = records.pivot(index=REPEATED, columns="kind", values=criterion.name).sort_index()
     wide = wide.groupby(level=one, sort=False).mean()
     values = np.stack([wide[list(kinds)].to_numpy(dtype=np.float64).mean(axis=1) for kinds in columns.values()], axis=1)
-    if (records["k"] > 1).any():
-        clusters = tuple((f"session {name}",) for name in wide.index.get_level_values("session"))
-    else:
-        facts = records[records["kind"] == "rel"].drop_duplicates(one).set_index(one)["facts"].reindex(wide.index)
-        clusters = tuple(tuple(names) for names in facts)
+    clusters = edit_clusters(records, wide)
     failed = records.loc[records["status"] != "ok", REPEATED].drop_duplicates()
     cases = tuple(wide.index.get_level_values("case"))
     if not criterion.bounded:
@@ -99,6 +95,20 @@ def edit_scores(records: pd.DataFrame, criterion: str | Criterion, columns: Colu
         return EditScores(values, clusters, len(failed), cases)
     width = criterion.high - criterion.low
     return EditScores((values - criterion.low) / width, clusters, len(failed), cases, SCORES, width, criterion.low)
+
+
+def edit_clusters(records: pd.DataFrame, wide: pd.DataFrame) -> tuple[tuple[str, ...], ...]:
+    """Return what makes edits of a cell dependent: of each its facts, or its session where sessions hold several.
+
+    Args:
+        records: of the cell.
+        wide: a row per edit, by session and case.
+    """
+    if (records["k"] > 1).any():
+        return tuple((f"session {name}",) for name in wide.index.get_level_values("session"))
+    one = list(wide.index.names)
+    facts = records[records["kind"] == "rel"].drop_duplicates(one).set_index(one)["facts"].reindex(wide.index)
+    return tuple(tuple(names) for names in facts)
 
 
 def aims_of(scores: Floats) -> Floats:

@@ -82,6 +82,7 @@ def cell_page(
     verdicts: Mapping[str, Verdict],
     run: TableParts,
     notes: Sequence[str],
+    sections: Sequence[str],
 ) -> str:
     """Return the Markdown of a table of cells.
 
@@ -91,6 +92,7 @@ def cell_page(
         verdicts: of the positive control, by backbone.
         run: what the table reads of the configuration.
         notes: sentences about the benchmark.
+        sections: what stands before the criteria.
     """
     verdicts = {backbone: verdicts[backbone] for backbone in run.entry.backbones}
     by_name = {each.name: each for each in find_criteria(run.criteria)}
@@ -102,7 +104,7 @@ def cell_page(
     head = [*_introduction(run), *notes, POINTER, _counts(tables["token"], run.seeds)]
     end = [*_differences(differences, run), *departure_note(run)]
     end += ["## Can these backbones show UniKE at all?", CONTROL_TEXT, verdict_lines(verdicts)]
-    return page_text(run, [*head, *missing_intervals(tables["token"])], tables, blocks, end)
+    return page_text(run, [*head, *missing_intervals(tables["token"]), *sections], tables, blocks, end)
 
 
 def _introduction(run: TableParts) -> list[str]:
@@ -164,7 +166,7 @@ def _differences(table: pd.DataFrame, run: TableParts) -> list[str]:
     for criterion, rows in table.groupby("criterion", sort=False):
         lines = [
             [
-                f"{run.titles[row['second']]}: {row['backbone']}, {_setting(row)}",
+                f"{run.titles[row['second']]}: {row['backbone']}, {setting_text(row)}",
                 str(row["edits"]),
                 *(cell(row, kind, signed=True) for kind in PROBE_KINDS),
             ]
@@ -186,7 +188,7 @@ def missing_intervals(table: pd.DataFrame) -> list[str]:
         bare = [
             name for name in columns if f"{name}_low" in row and pd.notna(row[name]) and pd.isna(row[f"{name}_low"])
         ]
-        place = str(row["setting"]) if "setting" in row else f"{row['backbone']}, {_setting(row)}"
+        place = str(row["setting"]) if "setting" in row else f"{row['backbone']}, {setting_text(row)}"
         further = [name for name in bare if f"{name}_edits" in row]
         if bare == further:
             places |= {f"{place}, {kind_title(name)} ({row[f'{name}_edits']:.0f} edits)": None for name in further}
@@ -195,7 +197,8 @@ def missing_intervals(table: pd.DataFrame) -> list[str]:
     return [FEW.format(places="; ".join(places))] if places else []
 
 
-def _setting(row: Mapping[str, object]) -> str:
+def setting_text(row: Mapping[str, object]) -> str:
+    """Return the task of a cell, and K where its sessions hold several edits."""
     k = int(str(row["k"]))
     return TASK_TITLES[str(row["task"])] + (f", K = {k}" if k > 1 else "")
 
@@ -211,5 +214,5 @@ def _counts(table: pd.DataFrame, seeds: Sequence[int]) -> str:
         else:
             last = f", the last one of {first['last_session']}" if first["last_session"] < first["k"] else ""
             basis = f"{first['edits']} edits in {first['clusters']} sessions of {first['k']}{last}"
-        lines.append(f"- {backbone}, {_setting(first)}: {basis}{over}; failed edits: {', '.join(failed) or 'none'}")
+        lines.append(f"- {backbone}, {setting_text(first)}: {basis}{over}; failed edits: {', '.join(failed) or 'none'}")
     return "\n".join(lines)

@@ -11,8 +11,11 @@ from unike_lib.reporting.averages import average_page, average_table
 from unike_lib.reporting.cells import cell_table
 from unike_lib.reporting.control_table import read_verdicts
 from unike_lib.reporting.markdown import markdown_table, rows_of
+from unike_lib.reporting.protocol import SENTENCE
 from unike_lib.reporting.records import load_records
 from unike_lib.reporting.table_text import TASK_TITLES, cell_page
+from unike_lib.reporting.whole_edits import whole_section
+from unike_lib.reporting.written import written_section
 from unike_lib.table_parts import TableParts
 from unike_lib.types import InputError
 
@@ -25,6 +28,7 @@ def write_result_table(
     outputs: Mapping[str, Path],
     run: TableParts,
     notes: Sequence[str] = (),
+    edits: Sequence[Path] = (),
 ) -> None:
     """Write a table: a CSV per criterion with the paper's numbers beside ours, differences, and Markdown.
 
@@ -38,6 +42,7 @@ def write_result_table(
             edits, by the criteria that compare; `markdown` -> Markdown path.
         run: what the table reads of the configuration.
         notes: sentences about the benchmark, such as what is left out of it.
+        edits: of a table of cells, the CSV file of its edits as a whole.
 
     Raises:
         InputError: a cell of the table without records, or an output that is no criterion; see also `load_records`.
@@ -46,7 +51,7 @@ def write_result_table(
     known = (*(each.name for each in criteria), "differences", "markdown")
     for name in sorted(set(outputs) - set(known)):
         raise InputError(f"{run.name}: no output {name!r}; known: {', '.join(known)}")
-    frames = {name: load_records(paths, ["k"], run.criteria) for name, paths in records.items()}
+    frames = {name: load_records(paths, ["k"], run.criteria, ["cut"]) for name, paths in records.items()}
     verdicts = read_verdicts(control, run.statistics)
     make, page = (average_table, average_page) if run.entry.averages else (cell_table, cell_page)
     tables, differences = {}, []
@@ -61,8 +66,11 @@ def write_result_table(
     if "differences" in outputs:
         write_csv(outputs["differences"], compared)
     if "markdown" in outputs:
+        sections = [SENTENCE.format(table=run.name)]
+        sections += [] if run.entry.averages else written_section(tables, frames[run.name], run)
+        sections += [part for path in edits for part in whole_section(pd.read_csv(path), run)]
         with atomic_path(outputs["markdown"]) as temporary:
-            temporary.write_text(page(tables, compared, verdicts, run, notes), encoding="utf-8")
+            temporary.write_text(page(tables, compared, verdicts, run, notes, sections), encoding="utf-8")
 
 
 def write_diagnostics(tables: Sequence[Path], outputs: Mapping[str, Path]) -> None:
