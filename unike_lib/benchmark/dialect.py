@@ -23,7 +23,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read, and what the settings say of it: its task, its part, the portability questions to ask.
+    """A file to read, and what the settings say of it: its task and its part.
 
     A file may hold both parts or several tasks; its dialect then gives those cases that are asked for.
     """
@@ -31,7 +31,6 @@ class Source:
     path: Path
     task: Task
     part: Literal["train", "eval"]
-    hops: int = 1
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Further(Protocol):
     def problems(self, record: Record, index: int) -> list[str]:
         """Say what is wrong with a record."""
 
-    def probes(self, record: Record, hops: int) -> Iterator[Probe]:
+    def probes(self, record: Record) -> Iterator[Probe]:
         """Yield a record's probes."""
 
 
@@ -104,7 +103,7 @@ class Table:
         records = read_records(source.path)
         self.check(source.path, records)
         for record in records:
-            yield self.case(record, source.task, source.hops)
+            yield self.case(record, source.task)
 
     def check(self, path: Path, records: Sequence[Any]) -> None:
         """Raise InputError with the first twenty problems of all records: file, record, field, expected, found."""
@@ -121,7 +120,7 @@ class Table:
             found.append(f"record {index}: field 'facts': expected a list of non-empty texts, found {facts!r}")
         return found + [problem for further in self.further for problem in further.problems(record, index)]
 
-    def case(self, record: Record, task: Task, hops: int = 1) -> EditCase:
+    def case(self, record: Record, task: Task) -> EditCase:
         """Return the case of a record that has been checked."""
         text = {key: record[key].strip() for key in self.keys}
         own = self.asks[0]
@@ -134,7 +133,7 @@ class Table:
                 style = request.query.style if query.prompt in wordings else "question"
                 query = Query(text[ask.image], query.prompt, query.answer, style)
             probes.append(Probe(ask.kind, query, ask.must))
-        probes += [probe for further in self.further for probe in further.probes(record, hops)]
+        probes += [probe for further in self.further for probe in further.probes(record)]
         facts = record.get("facts", [f"{request.image} {request.prompt}"])
         return EditCase(request, tuple(probes), tuple(facts))
 

@@ -52,7 +52,7 @@ def read_user_file(task: Task, part: Literal["train", "eval"], config: Benchmark
     """
     path = Path(str(config.annotations)) / getattr(config.files[task], part)
     dialect = find_dialect(config.format)
-    found = list(dialect.read(Source(path, task, part, config.hops)))
+    found = list(dialect.read(Source(path, task, part)))
     if not found:
         raise InputError(f"{path}: no records: this split is empty")
     require_none(path, [problem for index, case in enumerate(found) for problem in _problems(case, index)])

@@ -49,9 +49,6 @@ class BenchmarkConfig(Section):
         "Leave out of all training what shares a locality probe with the evaluation; false: keep and count it.",
         "ours",
     )
-    hops: int = setting(
-        1, "Which portability questions (port_new) are asked, where the files have them.", "VLKEB", ge=1, le=4
-    )
     triplet_sources: tuple[str, ...] = setting(
         (), "JSONL files (image, question, answer) whose questions join the pool for triplets.", "ours"
     )
