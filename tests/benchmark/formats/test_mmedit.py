@@ -136,3 +136,15 @@ def test_portability_questions_are_the_first_of_their_hops_and_are_asked_of_the_
     for bad in ("x", [3], [{"port_type": "1-hop"}], [{"port_type": "1-hop", "Q&A": {"Question": "a", "Answer": " "}}]):
         with pytest.raises(InputError, match=r"f\.json: record 0: field 'port_new'"):
             read(write(tmp_path / "f.json", [record(port_new=bad)]))
+
+
+@pytest.mark.parametrize("dialect", ["mmedit", "vlkeb", "vlkeb_onehop"])
+def test_aliases_are_of_the_probes_whose_answer_is_the_edits(tmp_path, dialect):
+    path = write(tmp_path / "f.json", [record(aliases=[" hound", "a dog"]), record(1), record(2, aliases=[])])
+    first, *others = read(path, dialect=dialect)
+    own = ("hound", "a dog")
+    assert [probe.aliases for probe in first.probes] == [own, own, own, (), ()]
+    assert {probe.aliases for case in others for probe in case.probes} == {()}
+    for bad in ("hound", [""], [3], None):
+        with pytest.raises(InputError, match=r"f\.json: record 1: field 'aliases': expected a list of non-empty texts"):
+            read(write(path, [record(), record(1, aliases=bad)]), dialect=dialect)
