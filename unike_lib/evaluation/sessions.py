@@ -115,7 +115,7 @@ def _edit_side_by_side(
         going_on = [run for run in runs if len(run.cases) > position + 1]
         with backbone.cache.remembering():  # the request is asked again right after its edit
             patch = patch.select(range(len(editing)))
-            patch, installed = _install(editor, [run.cases[position] for run in editing], patch, backbone.device)
+            patch, installed = install(editor, [run.cases[position] for run in editing], patch, backbone.device)
             for run, (failure, seconds) in zip(editing, installed, strict=True):
                 run.failures.append(failure)
                 run.seconds += seconds
@@ -135,7 +135,7 @@ def _edit_side_by_side(
     return scores
 
 
-def _install(
+def install(
     editor: Editor, cases: Sequence[EditCase], patch: Patch, device: torch.device
 ) -> tuple[Patch, list[tuple[str | None, float]]]:
     """Install the requests of a case per session, one after the other, each number of them side by side.
