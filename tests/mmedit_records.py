@@ -22,14 +22,14 @@ def write(path, records):
     return path
 
 
-def read(path, task="vqa", dialect="mmedit", part="train", hops=1):
+def read(path, task="vqa", dialect="mmedit", part="train"):
     """The cases of a user's file; those without an id have none."""
-    return list(find_dialect(dialect).read(Source(Path(path), task, part, hops)))
+    return list(find_dialect(dialect).read(Source(Path(path), task, part)))
 
 
-def cases_of(records, name="eval_vqa", task="vqa", hops=1):
+def cases_of(records, name="eval_vqa", task="vqa"):
     """The cases of records, with ids by name and place where they have none."""
-    cases = [TABLE.case(each, task, hops) for each in records]
+    cases = [TABLE.case(each, task) for each in records]
     ids = [each.request.id or f"{name}-{index}" for index, each in enumerate(cases)]
     return [replace(each, request=replace(each.request, id=own)) for each, own in zip(cases, ids, strict=True)]
 

@@ -26,7 +26,7 @@ class ProbeKind:
     aim: Aim | None = None
 
 
-# Portability is VLKEB's: a question that takes the edited fact as a step.
+# Portability is VLKEB's: a question that takes the edited fact as a step, of one to four steps (hops).
 KINDS: Mapping[str, ProbeKind] = {
     kind.name: kind
     for kind in (
@@ -36,6 +36,9 @@ KINDS: Mapping[str, ProbeKind] = {
         ProbeKind("t_loc", "T-Loc.", "unrelated text", "stay", "locality"),
         ProbeKind("m_loc", "M-Loc.", "unrelated image", "stay", "locality"),
         ProbeKind("portability", "Port.", "a consequence of the edited fact"),
+        ProbeKind("portability_2", "Port. 2-hop", "a consequence two steps away"),
+        ProbeKind("portability_3", "Port. 3-hop", "a consequence three steps away"),
+        ProbeKind("portability_4", "Port. 4-hop", "a consequence four steps away"),
     )
 }
 AIMS: Mapping[str, tuple[str, ...]] = {

@@ -41,11 +41,11 @@ class Query:
 
 @dataclass(frozen=True)
 class EditRequest:
-    """What an editor may see: the fact to install, never its rephrasings or locality probes."""
+    """What an editor may see: the fact to install, about an image or without one, never its rephrasings or locality."""
 
     id: str
     task: Task
-    image: str
+    image: str | None
     prompt: str
     target: str
 
@@ -77,11 +77,20 @@ class Probe:
 
 @dataclass(frozen=True)
 class EditCase:
-    """A request, its probes, and the facts it rests on (edits that share a fact are not independent)."""
+    """A request, its probes, and the facts it rests on (edits that share a fact are not independent).
+
+    then: requests that are installed after the case's own, at the same place of a session, before any probe is asked.
+    """
 
     request: EditRequest
     probes: tuple[Probe, ...]
     facts: tuple[str, ...]
+    then: tuple[EditRequest, ...] = ()
+
+    @property
+    def requests(self) -> tuple[EditRequest, ...]:
+        """All requests, in the order in which they are installed."""
+        return (self.request, *self.then)
 
     def asks(self, kind: str) -> bool:
         """Tell whether the case has a question of a probe kind."""

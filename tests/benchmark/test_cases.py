@@ -22,7 +22,9 @@ def files(draw):
     """A task, and cases of it with ids of their own."""
     task = draw(st.sampled_from(["vqa", "caption"]))
     requests = st.builds(EditRequest, TEXT, st.just(task), TEXT, TEXT, TEXT)
-    case = st.builds(EditCase, requests, st.lists(PROBES, max_size=3).map(tuple), st.lists(TEXT, max_size=2).map(tuple))
+    then = st.builds(EditRequest, TEXT, st.just(task), st.none() | TEXT, TEXT, TEXT)
+    lists = (st.lists(each, max_size=size).map(tuple) for each, size in ((PROBES, 3), (TEXT, 2), (then, 1)))
+    case = st.builds(EditCase, requests, *lists)
     return task, draw(st.lists(case, min_size=1, max_size=3, unique_by=lambda each: each.request.id))
 
 

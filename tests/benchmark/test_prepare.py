@@ -130,7 +130,7 @@ def test_rephrased_images_may_lie_elsewhere_but_names_must_be_clear(tmp_path):
 
 def test_a_benchmark_of_one_task_with_portability_questions(tmp_path):
     """VLKEB: one task, its own file names, questions of one to four hops."""
-    config = user_folder(tmp_path, files={"vqa": {"train": "train.json", "eval": "eval.json"}, "caption": None}, hops=2)
+    config = user_folder(tmp_path, files={"vqa": {"train": "train.json", "eval": "eval.json"}, "caption": None})
     ports = [{"port_type": f"{hops}-hop", "Q&A": {"Question": f"q{hops}", "Answer": f"a{hops}"}} for hops in (1, 2, 2)]
     for name, old in (("train.json", "vqa_train.json"), ("eval.json", "vqa_eval.json")):
         records = json.loads((tmp_path / "json" / old).read_text())
@@ -141,8 +141,9 @@ def test_a_benchmark_of_one_task_with_portability_questions(tmp_path):
     assert config.tasks == ("vqa",)
     assert not (tmp_path / "out" / "eval_caption.json").exists()
     first, second, third = read_cases(tmp_path / "out" / "eval_vqa.json")[:3]
-    assert (first.query("portability").prompt, first.query("portability").answer) == ("q2", "a2")
-    assert not second.asks("portability") and not third.asks("portability")
+    asked = [[probe.query.prompt for probe in case.probes[5:]] for case in (first, second, third)]
+    assert asked == [["q1", "q2"], ["q1"], []]
+    assert (first.query("portability_2").prompt, first.query("portability_2").answer) == ("q2", "a2")
 
 
 def write_lines(path, lines):
@@ -293,5 +294,7 @@ def test_a_dialect_of_a_users_file_reads_one_file_of_all_parts_and_tasks(tmp_pat
     hop = config.model_copy(update={"format": f"{tmp_path / 'own.py'}:HOP"})
     prepare_user_benchmark(tmp_path / "more", hop, seed=0)
     assert all(case.probe("hop").aim == "differ" for case in read_splits(tmp_path / "more")["eval"])
-    with pytest.raises(ValidationError, match=r"'no': expected one of mmedit, vlkeb, or path/to/file\.py:DIALECT"):
+    with pytest.raises(
+        ValidationError, match=r"'no': expected one of mmedit, vlkeb, vlkeb_onehop, or path/to/file\.py:DIALECT"
+    ):
         BenchmarkConfig(annotations="a", images="b", format="no")

@@ -4,6 +4,7 @@ A method that is added is held by these tests without a line of its own; so is a
 """
 
 import re
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
@@ -21,11 +22,14 @@ from unike_lib.backbones.forward import answer_logits
 from unike_lib.benchmark.cases import write_cases
 from unike_lib.config.base import SOURCES, MethodSection, about
 from unike_lib.editing.building import EditorSources, build_editor, train_editor
+from unike_lib.editing.editor import Editor
 from unike_lib.editing.patch import Part, Patch
+from unike_lib.evaluation.sessions import install
 from unike_lib.method import Kind, default_entries, default_methods, method_of, methods, resolve_method
 from unike_lib.methods.fine_tune.weight_changes import WeightChanges
 from unike_lib.methods.shared.low_rank import LowRankChanges
 from unike_lib.methods.shared.neurons import ExtraNeurons
+from unike_lib.types import EditRequest
 
 TESTS = Path(__file__).parents[1]
 # Sizes for a tiny model, of whatever method has such a setting; a training takes one step.
@@ -64,13 +68,14 @@ class Watched(EditorSources):
 
 
 class Edits(NamedTuple):
-    """A variant: its settings, the patch before any edit, both edits side by side, each alone, and what it read."""
+    """A variant: settings, the patch before any edit, both edits side by side, each alone, what it read, its editor."""
 
     settings: MethodSection
     start: Patch
     both: Patch
     single: list[Patch]
     sources: Watched
+    editor: Editor
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +96,7 @@ def edits(tmp_path_factory, seen):
         both = editor.edit(REQUESTS, editor.start(2))
         single = [editor.edit([request], editor.start(1)) for request in REQUESTS]
         assert [both.failures, *(each.failures for each in single)] == [(None, None), (None,), (None,)], name
-        found[name] = Edits(settings, editor.start(1), both.patch, [each.patch for each in single], sources)
+        found[name] = Edits(settings, editor.start(1), both.patch, [each.patch for each in single], sources, editor)
     return found
 
 
@@ -135,13 +140,31 @@ def test_a_room_says_what_it_is(name):
 def test_a_session_does_not_depend_on_the_one_beside_it(edits):
     """And none of it would hold if edits did nothing."""
     backbone = backbone_of("minigpt4")
-    for name, (_, start, both, single, _) in edits.items():
+    for name, (_, start, both, single, *_) in edits.items():
         assert both.sessions == 2 and list(map(type, both.parts)) == list(map(type, single[1].parts))
         for session in range(2):
             ours = said(backbone, both, session)
             torch.testing.assert_close(ours, said(backbone, single[session], 0), atol=1e-2, rtol=0, msg=name)
             moved = (ours - said(backbone, start, 0)).abs().max()
             assert moved > 0.04 or name in ("base", "only-latent-ike"), name
+
+
+def test_a_second_edit_at_the_same_place_is_one_more_edit_and_leaves_the_session_beside_it_alone(edits):
+    """Text only, on top of the first; then both sessions are edited again. Each against its edits made alone."""
+    backbone, second = backbone_of("minigpt4"), EditRequest("more", "vqa", None, "what is a cat ?", "red owl")
+    places = [[replace(CASES[1], then=(second,)), CASES[2]], [CASES[0], CASES[3]]]
+    of_a_kind = {tuple(map(type, each.both.parts)): name for name, each in edits.items()}
+    for name in of_a_kind.values():
+        each, patch = edits[name], edits[name].editor.start(2)
+        for cases in places:
+            patch, installed = install(each.editor, cases, patch, backbone.device)
+            assert [failure for failure, _ in installed] == [None, None], name
+        for session, requests in enumerate([[second, CASES[0].request], [CASES[3].request]]):
+            alone = each.single[session]
+            for request in requests:
+                alone = each.editor.edit([request], alone).patch
+            expected = said(backbone, alone, 0)
+            torch.testing.assert_close(said(backbone, patch, session), expected, atol=1e-2, rtol=0, msg=name)
 
 
 def test_what_changes_weights_has_a_twin_whose_weights_are_changed(edits, make_backbone):

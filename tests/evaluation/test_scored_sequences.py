@@ -21,7 +21,7 @@ from unike_lib.evaluation.sessions import records_table, run_edits
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.records import MEASURED, Score
-from unike_lib.types import Probe, Query
+from unike_lib.types import EditRequest, Probe, Query
 
 SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=3)
 LABELS = {"backbone": "tiny", "task": "vqa", "method": "m", "seed": 0, "fingerprint": "x"}
@@ -93,9 +93,10 @@ def records_of(backbone, editor, cases, k):
 
 
 def test_sessions_of_three_equal_naive_scoring_of_the_final_model(family, make_backbone, cases):
-    """Four cases: a session of three, one of whose cases has a further question, and one of one."""
+    """Four cases: a session of three, one of whose cases has a second edit and a further question, and one of one."""
     more = Probe("portability", Query("image-1", "what is on the left ?", "red"))
-    cases = [replace(case, probes=(*case.probes, more)) if i == 1 else case for i, case in enumerate(cases[:4])]
+    second = EditRequest("second", "vqa", None, "what is a cat ?", "red owl")
+    cases = [*cases[:1], replace(cases[1], probes=(*cases[1].probes, more), then=(second,)), *cases[2:4]]
     backbone, plain = make_backbone(family), make_backbone(family)
     records = records_of(backbone, fine_tune(backbone), cases, 3).set_index(["case", "kind"])
     assert len(records) == 4 * 5 + 1 and (records["status"] == "ok").all() and (records["k"] == 3).all()
@@ -103,7 +104,8 @@ def test_sessions_of_three_equal_naive_scoring_of_the_final_model(family, make_b
         editor, patch = fine_tune(make_backbone(family)), Patch(1)
         right_after = {}
         for case in session:
-            patch = editor.edit([case.request], patch).patch
+            for request in (case.request, *case.then):
+                patch = editor.edit([request], patch).patch
             twin = make_backbone(family)
             change_weights(twin, patch)
             query = case.request.query

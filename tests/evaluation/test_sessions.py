@@ -31,7 +31,7 @@ from unike_lib.methods.ike.settings import IkeMethod
 from unike_lib.methods.serac.editor import Serac, SeracModels
 from unike_lib.methods.serac.settings import SeracMethod
 from unike_lib.records import MEASURED, SWEPT, record_schema
-from unike_lib.types import PROBE_KINDS, Probe, Query
+from unike_lib.types import PROBE_KINDS, EditRequest, Probe, Query
 
 RECORDS = record_schema(find_criteria(("token", "mmedit", "exact", "generated", "normalised")))
 RIGHT_AFTER = ["token_right_after", "mmedit_right_after", "exact_right_after"]
@@ -443,3 +443,64 @@ def test_passes_are_cut_by_tokens_too_and_scores_stay(backbone, cases, monkeypat
         table.drop(columns=[*MEASURED]).sort_values(["case", "kind"], ignore_index=True) for table in (whole, cut)
     )
     pd.testing.assert_frame_equal(one, other)
+
+
+def with_second(case, answer="red owl"):
+    """A case whose second edit has no picture."""
+    return replace(case, then=(EditRequest(f"{case.request.id}+1", "vqa", None, "what is a cat ?", answer),))
+
+
+def test_only_cases_with_a_second_edit_change_and_k_counts_cases(make_backbone, cases):
+    """Of sessions of one side by side, one has a second edit; as the last of a pair, it is in force for both."""
+    backbone, quick = make_backbone("blip2"), SETTINGS.without_generation()
+    before, more = answer_before(backbone, cases, quick), [cases[0], with_second(cases[1]), *cases[2:4]]
+    keys = ["session", "position", "case", "kind"]
+    for k, alike in ((1, ["vqa-0", "vqa-2", "vqa-3"]), (2, ["vqa-2", "vqa-3"])):
+        editor = Counting(strong_fine_tune(backbone))
+        plain, both = (
+            frame(run_edits(backbone, editor.editor if each is cases else editor, {k: each[:4]}, before, quick))
+            for each in (cases, more)
+        )
+        assert editor.made["vqa-1+1"] == 1 and plain[keys].equals(both[keys]) and (both["status"] == "ok").all()
+        scored = [*keys, "token", "exact", "mmedit"]
+        same = plain["case"].isin(alike)
+        pd.testing.assert_frame_equal(plain.loc[same, scored], both.loc[same, scored])
+        assert (plain.loc[~same, scored] != both.loc[~same, scored]).any(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        ([("vqa-1", 1)], "failed: call 1"),
+        ([("vqa-1+1", 2)], "failed: call 2"),
+        ([("vqa-1", 1), ("vqa-1+1", 2)], "failed: call 1; call 2"),
+        ([("vqa-0", 2)], "ok"),  # the case beside it, edited again to no effect
+    ],
+)
+def test_a_failure_of_either_edit_is_that_of_the_case_alone(make_backbone, cases, bad, status):
+    backbone, quick, given = make_backbone("blip2"), SETTINGS.without_generation(), [cases[0], with_second(cases[1])]
+    calls = Counter()
+
+    def edit(requests, previous):
+        calls["made"] += 1
+        made = calls["made"]
+        return EditResult(previous, tuple(f"call {made}" if (each.id, made) in bad else None for each in requests))
+
+    editor = SimpleNamespace(start=Patch, edit=edit)
+    records = frame(run_edits(backbone, editor, {1: given}, answer_before(backbone, given, quick), quick))
+    assert records.groupby("case")["status"].unique().map(list).tolist() == [["ok"], [status]]
+
+
+def test_seconds_are_those_of_a_cases_own_edits(make_backbone, cases, monkeypatch):
+    """By hand: a call takes six seconds; both sessions share the first, one of them has half of the second."""
+    clock = [0.0]
+    monkeypatch.setattr(sessions_module, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def edit(requests, previous):
+        clock[0] += 6
+        return NoEdit().edit(requests, previous)
+
+    editor, given = SimpleNamespace(start=Patch, edit=edit), [cases[0], with_second(cases[1])]
+    backbone, quick = make_backbone("blip2"), SETTINGS.without_generation()
+    records = frame(run_edits(backbone, editor, {1: given}, answer_before(backbone, given, quick), quick))
+    assert records.groupby("case")["edit_seconds"].unique().map(list).tolist() == [[3], [6]]

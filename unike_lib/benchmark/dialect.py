@@ -23,7 +23,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read, and what the settings say of it: its task, its part, the portability questions to ask.
+    """A file to read, and what the settings say of it: its task and its part.
 
     A file may hold both parts or several tasks; its dialect then gives those cases that are asked for.
     """
@@ -31,7 +31,6 @@ class Source:
     path: Path
     task: Task
     part: Literal["train", "eval"]
-    hops: int = 1
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Further(Protocol):
     def problems(self, record: Record, index: int) -> list[str]:
         """Say what is wrong with a record."""
 
-    def probes(self, record: Record, hops: int) -> Iterator[Probe]:
+    def probes(self, record: Record) -> Iterator[Probe]:
         """Yield a record's probes."""
 
 
@@ -81,8 +80,9 @@ class Further(Protocol):
 class Table:
     """Reads lists of records: a row per probe, that of the edit itself first.
 
-    A record may have an `id` (text) and `facts` (list of text), too. Questions with the edit's answer are other
-    wordings of it, and are put to the model as it is; others are questions, unless they bring MMEdit's wording.
+    A record may have an `id` (text) and `facts` (list of text), too, and `aliases` (list of text): other answers that
+    are as right as the edit's. Questions with the edit's answer are other wordings of it, and are put to the model as
+    it is; others are questions, unless they bring MMEdit's wording.
     """
 
     asks: tuple[Ask, ...]
@@ -104,7 +104,7 @@ class Table:
         records = read_records(source.path)
         self.check(source.path, records)
         for record in records:
-            yield self.case(record, source.task, source.hops)
+            yield self.case(record, source.task)
 
     def check(self, path: Path, records: Sequence[Any]) -> None:
         """Raise InputError with the first twenty problems of all records: file, record, field, expected, found."""
@@ -116,25 +116,27 @@ class Table:
             return found
         if "id" in record and not is_text(record["id"]):
             found.append(f"record {index}: field 'id': expected non-empty text, found {record['id']!r}")
-        facts = record.get("facts", ["-"])
-        if not isinstance(facts, list) or not facts or not all(map(is_text, facts)):
-            found.append(f"record {index}: field 'facts': expected a list of non-empty texts, found {facts!r}")
+        for key in ("facts", "aliases"):
+            texts = record.get(key, ["-"])
+            if not isinstance(texts, list) or not all(map(is_text, texts)) or (key == "facts" and not texts):
+                found.append(f"record {index}: field '{key}': expected a list of non-empty texts, found {texts!r}")
         return found + [problem for further in self.further for problem in further.problems(record, index)]
 
-    def case(self, record: Record, task: Task, hops: int = 1) -> EditCase:
+    def case(self, record: Record, task: Task) -> EditCase:
         """Return the case of a record that has been checked."""
         text = {key: record[key].strip() for key in self.keys}
         own = self.asks[0]
         request = EditRequest(record.get("id", ""), task, text[str(own.image)], text[own.prompt], text[own.answer])
         wordings = {text[ask.prompt] for ask in self.asks if ask.answer == own.answer}
+        aliases = tuple(alias.strip() for alias in record.get("aliases", ()))
         probes = []
         for ask in self.asks:
             query = text_query(text[ask.prompt], text[ask.answer])
             if ask.image is not None:
                 style = request.query.style if query.prompt in wordings else "question"
                 query = Query(text[ask.image], query.prompt, query.answer, style)
-            probes.append(Probe(ask.kind, query, ask.must))
-        probes += [probe for further in self.further for probe in further.probes(record, hops)]
+            probes.append(Probe(ask.kind, query, ask.must, aliases if ask.answer == own.answer else ()))
+        probes += [probe for further in self.further for probe in further.probes(record)]
         facts = record.get("facts", [f"{request.image} {request.prompt}"])
         return EditCase(request, tuple(probes), tuple(facts))
 

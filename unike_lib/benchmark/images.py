@@ -10,8 +10,11 @@ from unike_lib.types import EditCase, InputError
 
 
 def image_names(cases: Iterable[EditCase]) -> list[str]:
-    """Return the names of all images that the cases ask about, sorted, each once."""
-    return sorted({probe.query.image for case in cases for probe in case.probes if probe.query.image is not None})
+    """Return the names of all images that the cases edit or ask about, sorted, each once."""
+    cases = list(cases)
+    edited = {request.image for case in cases for request in case.requests}
+    names = edited | {probe.query.image for case in cases for probe in case.probes}
+    return sorted(name for name in names if name is not None)
 
 
 def image_path(roots: Sequence[str | Path], name: str) -> Path:

@@ -67,11 +67,15 @@ def edited_images(cases: Iterable[EditCase]) -> set[str]:
 def traces(case: EditCase) -> Iterator[Footprint]:
     """Yield what a case leaves in its split.
 
-    `fact`; `edited`: image of the edit or rephrased one; `asked`: any question; `t_loc`, `m_loc`: question of that
-    probe; `probed`: image of the M-Loc. probe.
+    `fact`; `edited`: image of the edit or rephrased one; `asked`: any question, requests' too; `t_loc`, `m_loc`:
+    question of that probe; `probed`: image of the M-Loc. probe.
     """
     for fact in case.facts:
         yield "fact", fact
+    for request in case.then:
+        yield "asked", question_of(request.query)
+        if request.image is not None:
+            yield "edited", request.image
     for probe in case.probes:
         yield "asked", question_of(probe.query)
         if probe.kind in EDITED_KINDS and probe.query.image is not None:

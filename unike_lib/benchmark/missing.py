@@ -36,7 +36,8 @@ def missing_of_case(
     Raises:
         InputError: a name leads out of the image folders, or means different files in two of them.
     """
-    queries = ((pictures.get(probe.kind, probe.kind), probe.query) for probe in case.probes)
+    queries = [(pictures.get(probe.kind, probe.kind), probe.query) for probe in case.probes]
+    queries += [("then", request.query) for request in case.then]
     found = dict.fromkeys((field, query.image) for field, query in queries if query.image is not None)
     missing = []
     for field, name in found:

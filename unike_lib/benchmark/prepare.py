@@ -70,7 +70,7 @@ def _divide(
         _keep_strict(list(train.values()), cases)
     for task, file in train.items():
         for case in file.cases:
-            parts[split_of(case.request.image, seed), task].append(case)
+            parts[split_of(str(case.request.image), seed), task].append(case)
         parts["eval", task] = evaluated[task].cases
     return parts
 

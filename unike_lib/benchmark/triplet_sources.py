@@ -38,7 +38,7 @@ def write_triplet_source(path: Path, cases: Iterable[EditCase]) -> None:
 
 
 def _line(request: EditRequest) -> dict[str, str]:
-    named = {"image": request.image, "question": request.prompt, "answer": request.target}
+    named = {"image": str(request.image), "question": request.prompt, "answer": request.target}
     return {"id": request.id, "task": request.task, **named}
 
 

@@ -52,11 +52,11 @@ def read_user_file(task: Task, part: Literal["train", "eval"], config: Benchmark
     """
     path = Path(str(config.annotations)) / getattr(config.files[task], part)
     dialect = find_dialect(config.format)
-    found = list(dialect.read(Source(path, task, part, config.hops)))
+    found = list(dialect.read(Source(path, task, part)))
     if not found:
         raise InputError(f"{path}: no records: this split is empty")
     require_none(path, [problem for index, case in enumerate(found) for problem in _problems(case, index)])
-    cases = [numbered(case, path.stem, index) if not case.request.id else case for index, case in enumerate(found)]
+    cases = [named(case, case.request.id or f"{path.stem}-{index}") for index, case in enumerate(found)]
     require_none(path, repeated_ids(cases))
     unnamed = {named.request.id for named, case in zip(cases, found, strict=True) if not case.request.id}
     names = [name for pair in config.files.values() for name in (pair.train, pair.eval)]
@@ -79,7 +79,13 @@ def read_user_files(config: BenchmarkConfig) -> Iterator[UserFile]:
 
 def numbered(case: EditCase, prefix: str, index: int) -> EditCase:
     """Return a case with an id that says its place."""
-    return replace(case, request=replace(case.request, id=f"{prefix}-{index}"))
+    return named(case, f"{prefix}-{index}")
+
+
+def named(case: EditCase, name: str) -> EditCase:
+    """Return a case with this id; requests after its own have the id with their number."""
+    then = tuple(replace(request, id=f"{name}+{number}") for number, request in enumerate(case.then, 1))
+    return replace(case, request=replace(case.request, id=name), then=then)
 
 
 def _problems(case: EditCase, index: int) -> list[str]:
@@ -94,7 +100,10 @@ def _problems(case: EditCase, index: int) -> list[str]:
         if not known or kinds.count(probe.kind) > 1:
             expected = "a free name of letters, digits and _, what it must do (become, stay or differ), once per case"
             return [f"record {index}: probe {probe.kind!r}: expected one of {', '.join(KINDS)}, or {expected}"]
-    queries = [("request", case.request.query), *((probe.kind, probe.query) for probe in case.probes)]
+    if case.request.image is None:
+        return [f"record {index}: field 'request': expected a picture; requests after it (`then`) may have none"]
+    queries = [("request", case.request.query), *(("then", request.query) for request in case.then)]
+    queries += [(probe.kind, probe.query) for probe in case.probes]
     return [
         f"record {index}: field '{kind}': expected a question and an answer, non-empty texts, found {query}"
         for kind, query in queries

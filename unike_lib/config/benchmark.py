@@ -34,7 +34,7 @@ class BenchmarkConfig(Section):
         None, "Folder that paths of rephrased images start from; null: the same.", "ours"
     )
     format: Annotated[str, EntryName(*FORMATS)] = setting(
-        "mmedit", "Dialect of these files: a name (mmedit, vlkeb), or path/to/file.py:DIALECT.", "ours"
+        "mmedit", "Dialect of these files: a name (mmedit, vlkeb, vlkeb_onehop), or path/to/file.py:DIALECT.", "ours"
     )
     files: Annotated[dict[Task, FilesConfig], Removable(), Field(min_length=1)] = setting(
         MMEDIT_FILES,
@@ -48,9 +48,6 @@ class BenchmarkConfig(Section):
         False,
         "Leave out of all training what shares a locality probe with the evaluation; false: keep and count it.",
         "ours",
-    )
-    hops: int = setting(
-        1, "Which portability questions (port_new) are asked, where the files have them.", "VLKEB", ge=1, le=4
     )
     triplet_sources: tuple[str, ...] = setting(
         (), "JSONL files (image, question, answer) whose questions join the pool for triplets.", "ours"

@@ -122,6 +122,9 @@ class Config(Section):
     def _sections_have_moved(cls, values: Any) -> Any:
         if "admission" in dict(values):
             raise ValueError("admission: this section has a new name: write positive_control: {...}")
+        benchmark = dict(values).get("benchmark")
+        if isinstance(benchmark, dict) and "hops" in benchmark:
+            raise ValueError("benchmark.hops: this setting is gone, leave it out: all hops are asked in one run")
         for name in TABLES.values.keys() & dict(values):
             raise ValueError(f"{name}: tables are entries of `tables`: write tables: {{{name}: ...}}")
         return values

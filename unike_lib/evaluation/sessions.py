@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
@@ -113,11 +114,9 @@ def _edit_side_by_side(
         editing = [run for run in runs if len(run.cases) > position]
         going_on = [run for run in runs if len(run.cases) > position + 1]
         with backbone.cache.remembering():  # the request is asked again right after its edit
-            started = time.perf_counter()
-            outcome = editor.edit([run.cases[position].request for run in editing], patch.select(range(len(editing))))
-            seconds = (time.perf_counter() - started) / len(editing)
-            patch = outcome.patch
-            for run, failure in zip(editing, outcome.failures, strict=True):
+            patch = patch.select(range(len(editing)))
+            patch, installed = install(editor, [run.cases[position] for run in editing], patch, backbone.device)
+            for run, (failure, seconds) in zip(editing, installed, strict=True):
                 run.failures.append(failure)
                 run.seconds += seconds
             if going_on:
@@ -134,6 +133,32 @@ def _edit_side_by_side(
             )
             progress.update(len(ended) * (position + 1))
     return scores
+
+
+def install(
+    editor: Editor, cases: Sequence[EditCase], patch: Patch, device: torch.device
+) -> tuple[Patch, list[tuple[str | None, float]]]:
+    """Install the requests of a case per session, one after the other, each number of them side by side.
+
+    A session whose case has fewer requests is edited beside the others with its own one again, and that is taken back:
+    patches of sessions have one form.
+
+    Returns:
+        the patch, and per session why its edits failed (None: they did not) and the seconds of its edits.
+    """
+    failures: list[list[str]] = [[] for _ in cases]
+    seconds = [0.0] * len(cases)
+    for number in range(max(len(case.requests) for case in cases)):
+        has = [len(case.requests) > number for case in cases]
+        requests = [case.requests[number] if own else case.request for case, own in zip(cases, has, strict=True)]
+        started = time.perf_counter()
+        outcome = editor.edit(requests, patch)
+        share = (time.perf_counter() - started) / len(cases)
+        patch = outcome.patch if all(has) else outcome.patch.revert(torch.tensor(has, device=device), patch)
+        for session in (session for session, own in enumerate(has) if own):
+            failures[session] += [why for why in outcome.failures[session : session + 1] if why is not None]
+            seconds[session] += share
+    return patch, [("; ".join(why) or None, spent) for why, spent in zip(failures, seconds, strict=True)]
 
 
 def _score_ended(

@@ -118,7 +118,7 @@ def test_bad_ids_and_facts(tmp_path):
         read(write(tmp_path / "f.json", [record(facts=[])]))
 
 
-def test_a_portability_question_is_the_first_of_its_hops_and_is_asked_of_the_edited_picture(tmp_path):
+def test_portability_questions_are_the_first_of_their_hops_and_are_asked_of_the_edited_picture(tmp_path):
     ports = [
         {"port_type": "2-hop", "Q&A": {"Question": "who rules there ?", "Answer": "nobody"}},
         {"port_type": "1-hop", "Q&A": {"Question": "where is it ? ", "Answer": " rome"}},
@@ -128,9 +128,23 @@ def test_a_portability_question_is_the_first_of_its_hops_and_is_asked_of_the_edi
     query = with_port.query("portability")
     assert (query.image, query.prompt, query.answer, query.style) == ("a0.png", "where is it ?", "rome", "question")
     assert with_port.asks("portability") and not without.asks("portability")
-    (farther, _) = read(tmp_path / "f.json", hops=2)
-    assert farther.query("portability").answer == "nobody"
-    assert not read(tmp_path / "f.json", hops=3)[0].asks("portability")
+    farther = with_port.query("portability_2")
+    assert (farther.image, farther.prompt, farther.answer) == ("a0.png", "who rules there ?", "nobody")
+    assert [probe.kind for probe in with_port.probes[5:]] == ["portability", "portability_2"]
+    others = [{"port_type": "comp", "Q&A": {"Question": "a", "Answer": "b"}}]
+    assert len(read(write(tmp_path / "f.json", [record(port_new=others)]))[0].probes) == 5
     for bad in ("x", [3], [{"port_type": "1-hop"}], [{"port_type": "1-hop", "Q&A": {"Question": "a", "Answer": " "}}]):
         with pytest.raises(InputError, match=r"f\.json: record 0: field 'port_new'"):
             read(write(tmp_path / "f.json", [record(port_new=bad)]))
+
+
+@pytest.mark.parametrize("dialect", ["mmedit", "vlkeb", "vlkeb_onehop"])
+def test_aliases_are_of_the_probes_whose_answer_is_the_edits(tmp_path, dialect):
+    path = write(tmp_path / "f.json", [record(aliases=[" hound", "a dog"]), record(1), record(2, aliases=[])])
+    first, *others = read(path, dialect=dialect)
+    own = ("hound", "a dog")
+    assert [probe.aliases for probe in first.probes] == [own, own, own, (), ()]
+    assert {probe.aliases for case in others for probe in case.probes} == {()}
+    for bad in ("hound", [""], [3], None):
+        with pytest.raises(InputError, match=r"f\.json: record 1: field 'aliases': expected a list of non-empty texts"):
+            read(write(path, [record(), record(1, aliases=bad)]), dialect=dialect)

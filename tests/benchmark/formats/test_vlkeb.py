@@ -10,14 +10,19 @@ def port(hops, kind=None):
     return {"port_type": kind or f"{hops}-hop", "Q&A": {"Question": f"q{hops}", "Answer": f"a{hops}"}}
 
 
-def test_the_question_of_the_wanted_hops_is_asked_about_the_edited_picture(tmp_path):
-    path = write(tmp_path / "eval_multihop.json", [record(port_new=[port(hops) for hops in (1, 2, 3, 4)]), record(1)])
-    for hops in (1, 2, 3, 4):
-        first, second = read(path, dialect="vlkeb", hops=hops)
-        query = first.query("portability")
-        assert (query.image, query.prompt, query.answer) == ("a0.png", f"q{hops}", f"a{hops}")
-        assert not second.asks("portability")
-        assert [first.probes[:5], second] == [read(path)[0].probes[:5], read(path)[1]]
+def test_questions_of_all_hops_are_asked_about_the_edited_picture(tmp_path):
+    ports = [port(hops) for hops in (3, 1, 2, 4, 1)]
+    path = write(tmp_path / "eval_multihop.json", [record(port_new=ports), record(1), record(2, port_new=[port(4)])])
+    first, second, third = read(path, dialect="vlkeb")
+    asked = [(probe.kind, probe.query.image, probe.query.prompt, probe.query.answer) for probe in first.probes[5:]]
+    assert asked == [
+        ("portability", "a0.png", "q1", "a1"),
+        ("portability_2", "a0.png", "q2", "a2"),
+        ("portability_3", "a0.png", "q3", "a3"),
+        ("portability_4", "a0.png", "q4", "a4"),
+    ]
+    assert len(second.probes) == 5 and [probe.kind for probe in third.probes[5:]] == ["portability_4"]
+    assert [first, second, third] == read(path)
 
 
 @pytest.mark.parametrize("entry", [port(1, "comp"), {"port_q": "a", "port_a": "b"}])

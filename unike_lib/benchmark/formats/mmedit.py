@@ -18,13 +18,16 @@ ASKS = (
     Ask("m_loc", "m_loc_q", "m_loc_a", "m_loc"),
 )
 
+# Type of a portability question -> the kind of its probe.
+HOPS = {"1-hop": "portability", "2-hop": "portability_2", "3-hop": "portability_3", "4-hop": "portability_4"}
+
 
 @dataclass(frozen=True)
 class Ports:
     """VLKEB's portability questions about the edited picture: a list of {port_type: "1-hop", Q&A: {Question, Answer}}.
 
-    Reading: the paper has no portability. Like VLKEB's code, one question per record is asked: the first with as many
-    hops as `benchmark.hops` says. With `types`, no others than these may occur.
+    Reading: the paper has no portability. Like VLKEB's code, a record's first question of each number of hops is asked;
+    all in one run, each of its own kind. With `types`, no others than these may occur.
     """
 
     types: tuple[str, ...] = ()
@@ -43,13 +46,13 @@ class Ports:
             or (self.types and entry["port_type"] not in self.types)
         ]
 
-    def probes(self, record: Record, hops: int) -> Iterator[Probe]:
-        """Yield the first question of so many hops."""
-        for entry in record.get("port_new", []):
-            kind, question, answer = _parts(entry)
-            if kind == f"{hops}-hop":
-                yield Probe("portability", Query(record["image"].strip(), question.strip(), answer.strip()))
-                return
+    def probes(self, record: Record) -> Iterator[Probe]:
+        """Yield the first question of each number of hops; types that are none of these are not asked."""
+        entries = [_parts(entry) for entry in record.get("port_new", [])]
+        for hops, kind in HOPS.items():
+            found = next(((question, answer) for name, question, answer in entries if name == hops), None)
+            if found is not None:
+                yield Probe(kind, Query(record["image"].strip(), found[0].strip(), found[1].strip()))
 
 
 def _parts(entry: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -60,4 +63,4 @@ def _parts(entry: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 
 TABLE = Table(ASKS, (Ports(),))
-DIALECT = Dialect("mmedit", TABLE, {**TABLE.pictures, "portability": "image"})
+DIALECT = Dialect("mmedit", TABLE, {**TABLE.pictures, **dict.fromkeys(HOPS.values(), "image")})

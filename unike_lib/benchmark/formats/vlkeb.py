@@ -3,5 +3,5 @@
 from unike_lib.benchmark.dialect import Dialect, Table
 from unike_lib.benchmark.formats import mmedit
 
-TABLE = Table(mmedit.ASKS, (mmedit.Ports(("1-hop", "2-hop", "3-hop", "4-hop")),))
+TABLE = Table(mmedit.ASKS, (mmedit.Ports(tuple(mmedit.HOPS)),))
 DIALECT = Dialect("vlkeb", TABLE, mmedit.DIALECT.pictures)
