@@ -34,6 +34,8 @@ FIGURE_NOTES = {
     "filled where the interval leaves out zero.",
     "frontier": "What each method's main knob trades: generality against locality.",
     "forgetting": "What later edits of a session leave of earlier ones; items further right were edited earlier in it.",
+    "retention": "What one session of many edits costs taught facts, general questions, and its own edits "
+    "(dotted: right after each edit).",
     "qualitative": "Examples of edits (the page qualitative.html has more).",
     "contact_sheet": "Some edits of the embedded benchmark.",
     "encoder_losses": "Training of the contrastive encoders.",
