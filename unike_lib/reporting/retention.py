@@ -61,8 +61,7 @@ def retention_table(records: pd.DataFrame, statistics: StatisticsConfig) -> pd.D
     """
     rows = []
     for key, group in records.groupby(KEYS, sort=False):
-        after = group["right_after"].notna().all()
-        at_end = group["right"].where(after)
+        at_end = group["right"].where(group["right_after"].notna())
         scores = group.assign(at_end=at_end, gap=group["right_after"] - at_end)
         row: dict[str, object] = dict(zip(KEYS, key, strict=True))
         row |= {"questions": len(group), "left_out": group["left_out"].iloc[0]}
