@@ -23,8 +23,9 @@ with Stage(snakemake) as job:
     edited = [read_cases(path, None, questions) for path in inputs.cases]
     taught = [read_cases(path) for path in inputs.taught]
     plan = plan_retention(edited, taught, retention.ks, retention.questions, params.seed)
+    settings = job.evaluation
     if params.cost_edits is None:
-        table, schema = pd.DataFrame(run_retention(backbone, editor, plan, job.evaluation)), RETENTION_SCHEMA
+        table, schema = pd.DataFrame(run_retention(backbone, editor, plan, settings)), RETENTION_SCHEMA
     else:
         edits = look_alikes(plan.edits, params.cost_edits)
         table, schema = measure_cost(backbone, editor, edits, plan.ks), COST_SCHEMA

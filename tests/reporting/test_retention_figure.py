@@ -41,6 +41,8 @@ def test_shares_and_intervals_are_those_of_the_questions(made_up, config):
     assert table.loc[10, "edits"][["retained", "right_after", "at_end", "gap"]].tolist() == [75, 75, 50, 25]
     assert table.loc[1, "edits"]["gap"] == 100 and table.loc[1, "edits"][["gap_low", "gap_high"]].isna().all()
     assert table.loc[10, "taught"][["right_after", "at_end", "gap"]].isna().all()
+    both = pd.concat([made_up, made_up.assign(backbone="big")])
+    assert retention_table(both, config.statistics)["backbone"].tolist() == ["small"] * 6 + ["big"] * 6
     clusters = [(f"fact {number}",) for number in range(8)]
     scores = {"retained": [1] * 6 + [0] * 2, "gap": [0] * 4 + [1] * 2 + [0] * 2}
     for name, kind in (("retained", "scores"), ("gap", "differences")):
@@ -50,7 +52,7 @@ def test_shares_and_intervals_are_those_of_the_questions(made_up, config):
 
 def test_the_figure_and_its_table_are_made_twice_the_same(made_up, config, tmp_path):
     write_table(tmp_path / "one.parquet", made_up, "f", RETENTION_SCHEMA)
-    other = made_up.assign(backbone="big", method="fine-tune")
+    other = made_up.assign(method="fine-tune")
     write_table(tmp_path / "two.parquet", other, "f", RETENTION_SCHEMA)
     files = [tmp_path / "one.parquet", tmp_path / "two.parquet"]
     for name in ("a", "b"):
@@ -60,7 +62,7 @@ def test_the_figure_and_its_table_are_made_twice_the_same(made_up, config, tmp_p
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
     assert (tmp_path / "a.png").stat().st_size > 10000
     table = pd.read_csv(tmp_path / "a.csv")
-    assert len(table) == 2 * 6 and table["backbone"].tolist() == ["small"] * 6 + ["big"] * 6
+    assert table["method"].tolist() == ["unike"] * 6 + ["fine-tune"] * 6
     with pytest.raises(InputError, match="records of method unike, expected fine-tune"):
         draw_retention(files, outputs, ["fine-tune"], config.statistics)
 

@@ -69,7 +69,7 @@ def retention_table(records: pd.DataFrame, statistics: StatisticsConfig) -> pd.D
             values = 100 * np.array([scores[name].mean(), *_interval(scores, name, statistics)])
             row |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
         rows.append(row)
-    return pd.DataFrame(rows).sort_values(KEYS[:2], kind="stable", ignore_index=True)
+    return pd.DataFrame(rows)
 
 
 def write_cost(tables: Sequence[Path], out: Path) -> None:
