@@ -35,6 +35,7 @@ include: "rules/edits.smk"
 include: "rules/tables.smk"
 include: "rules/report.smk"
 include: "rules/figures.smk"
+include: "rules/retention.smk"
 include: "rules/parity.smk"
 
 

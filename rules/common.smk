@@ -63,9 +63,14 @@ TEXT_QUESTIONS = ["benchmark/general_questions.json"]
 ONE_STEP, SEQUENTIAL = CONFIG.first_table(several=False), CONFIG.first_table(several=True)
 CELL_TABLES = [name for name, table in CONFIG.tables.items() if table.settings]
 FIRST = CONFIG.tables[CELL_TABLES[0]]
+# Backbones and methods whose retention after many edits is measured: of the embedded benchmark alone, which knows what was
+# taught.
+RETAINING = list(CONFIG.retention.backbones or FIRST.backbones) * EMBEDDED
+RETAINED = list(CONFIG.retention.methods or (CONFIG.tables[SEQUENTIAL].methods if SEQUENTIAL else ()))
+DRAWN = {"forgetting": SEQUENTIAL, "retention": RETAINING and RETAINED}
 FIGURES = expand(
     "results/figures/{figure}.pdf",
-    figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", *["forgetting"] * bool(SEQUENTIAL), "joint", "encoder_losses"],
+    figure=["fig2a", *CONFIG.figures.sweeps, "fig5a", *filter(DRAWN.get, DRAWN), "joint", "encoder_losses"],
 )
 # Memory of a job, MB, by what it holds: tables and figures; a backbone or its states; a backbone that is edited or trained.
 TABLES, STATES, EDITS = 1500, 2500, 4000

@@ -84,7 +84,7 @@ def jobs(tmp_path_factory):
     (folder / "mine.yaml").write_text(OVERLAY)
     (folder / "users.yaml").write_text(USERS + tables)
     converted = "results/stages/backbones/original"
-    of_both = ("results/tuning.csv", "results/parity_lavis.csv", converted)
+    of_both = ("results/tuning.csv", "results/retention_cost.csv", "results/parity_lavis.csv", converted)
     jobs = planned_jobs(folder, "--config", "preset=smoke", "--configfile", folder / "mine.yaml", "--", "all", *of_both)
     targets = ("results/missing_images.csv", "results/table1.csv")
     return jobs + planned_jobs(folder, "--configfile", folder / "users.yaml", "--", *targets)

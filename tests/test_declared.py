@@ -18,6 +18,7 @@ from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.config.evaluation import EvaluationConfig, PositiveControlConfig, StatisticsConfig
 from unike_lib.config.figures import FiguresConfig, SpacesConfig, SweepConfig
 from unike_lib.config.knowledge import EncoderConfig
+from unike_lib.config.retention import RetentionConfig
 from unike_lib.config.run import PretrainConfig, SmolConfig
 from unike_lib.methods.unike.settings import UnikeMethod
 from unike_lib.runtime import Declared, Job, Stage
@@ -36,6 +37,7 @@ SECTIONS = {
     "figures": FiguresConfig,
     "pretrain": PretrainConfig,
     "report": ReportParts,
+    "retention": RetentionConfig,
     "smol": SmolConfig,
     "statistics": StatisticsConfig,
     "sweep": SweepConfig,
@@ -113,7 +115,7 @@ def test_a_rule_that_opens_a_backbone_declares_what_opening_reads(jobs):
     read = attributes(Path(load.__file__), r"\bconfig") & BackboneConfig.model_fields.keys()
     assert {"family", "device", "layers"} < read
     opens = {file.stem for file in SCRIPTS if "open_backbone(" in file.read_text()}
-    assert len(opens) == 11
+    assert len(opens) == 12
     for job in (job for job in jobs if job.script in opens):
         backbone = Job(job).backbone
         assert all(hasattr(backbone, field) for field in read), job.rule
@@ -135,7 +137,13 @@ def test_nothing_reads_a_field_that_its_rule_does_not_declare(jobs, monkeypatch)
 def test_a_method_has_the_settings_of_its_own_variant_and_no_defaults(jobs):
     """In training, too: settings that act in editing alone run no training again, and are there all the same."""
     of_methods = [job for job in jobs if "method" in job.params.get("method", {})]
-    assert {job.rule for job in of_methods} == {"records", "sweep_records", "train_editor", "tuning_trials"}
+    assert {job.rule for job in of_methods} == {
+        "records",
+        "retention_records",
+        "sweep_records",
+        "train_editor",
+        "tuning_trials",
+    }
     for job in of_methods:
         settings = Job(job).method()
         assert settings.model_fields_set == type(settings).model_fields.keys(), job.rule

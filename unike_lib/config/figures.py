@@ -11,7 +11,7 @@ from unike_lib.types import TASKS, Task
 Value = float | int | bool | str | None
 Point = dict[str, Value]
 # Names that other figures of results/figures/ have.
-TAKEN = {"fig2a", "fig5a", "forgetting", "qualitative", "contact_sheet", "encoder_losses"}
+TAKEN = {"fig2a", "fig5a", "forgetting", "qualitative", "contact_sheet", "encoder_losses", "retention"}
 Grid = Annotated[dict[str, Annotated[tuple[Value, ...], Field(min_length=1)]], Removable()]
 
 

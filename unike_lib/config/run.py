@@ -14,6 +14,7 @@ from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.config.evaluation import EvaluationConfig, PositiveControlConfig, StatisticsConfig, TuningConfig
 from unike_lib.config.figures import FiguresConfig
 from unike_lib.config.knowledge import KnowledgeConfig
+from unike_lib.config.retention import RetentionConfig
 from unike_lib.config.tables import TABLES, TableConfig, made_tables
 from unike_lib.method import default_entries, default_methods, method_of, resolve_method
 from unike_lib.types import TASKS, InputError
@@ -99,6 +100,7 @@ class Config(Section):
         TABLES, "A table each, by name: its cells, or what it averages; null takes an entry away."
     )
     figures: FiguresConfig = FiguresConfig()
+    retention: RetentionConfig = RetentionConfig()
     tuning: TuningConfig = TuningConfig()
     statistics: StatisticsConfig = StatisticsConfig()
 
@@ -148,6 +150,8 @@ class Config(Section):
         for name, table in self.tables.items():
             _require(f"tables.{name}.methods: unknown method", table.methods, self.methods)
         _require("tuning.grids: unknown method", self.tuning.grids, self.methods)
+        _require("retention.backbones: unknown backbone", self.retention.backbones or (), self.backbones)
+        _require("retention.methods: unknown method", self.retention.methods or (), self.methods)
         _require("figures.fig2a: unknown method", self.figures.fig2a, self.methods)
         for name, sweep in self.figures.sweeps.items():
             _require(f"figures.sweeps.{name}.vary: unknown method", sweep.vary, self.methods)

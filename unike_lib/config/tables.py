@@ -17,7 +17,7 @@ PAPER_TABLES = {
     for file in sorted((Path(__file__).parents[1] / "reporting" / "paper").glob("table*.csv"))
 }
 NAME = r"[a-z0-9][a-z0-9-]*"  # `_` stands before a criterion in a file's name
-TAKEN = {"diagnostics", "positive_control", "qualitative", "report", "tuning"}  # other files of results/
+TAKEN = {"diagnostics", "positive_control", "qualitative", "report", "retention", "tuning"}  # other files of results/
 
 
 def tasks_of(name: str) -> tuple[str, ...]:

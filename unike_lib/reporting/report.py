@@ -36,6 +36,8 @@ FIGURE_NOTES = {
     "forgetting": "What later edits of a session leave of earlier ones; items further right were edited earlier in it.",
     "joint": "What becomes of each edit as a whole: joint success is the edit, both generalities and all localities at "
     "once.",
+    "retention": "What one session of many edits costs taught facts, general questions, and its own edits "
+    "(dotted: right after each edit).",
     "qualitative": "Examples of edits (the page qualitative.html has more).",
     "contact_sheet": "Some edits of the embedded benchmark.",
     "encoder_losses": "Training of the contrastive encoders.",

@@ -1,0 +1,24 @@
+"""A part of the configuration: what many edits in one session cost the rest of a backbone's knowledge."""
+
+from unike_lib.config.base import Count, Section, setting
+
+
+class RetentionConfig(Section):
+    """What a session of many edits costs the rest; of the embedded benchmark, whose backbones know what was taught."""
+
+    backbones: tuple[str, ...] | None = setting(
+        None, "Backbones, a row of panels each; null: those of the first table.", "ours"
+    )
+    methods: tuple[str, ...] | None = setting(
+        None, "Methods, a line each; null: those of the first table of longer sessions.", "ours"
+    )
+    ks: tuple[Count, ...] = setting(
+        (1, 10, 50, 100, 200),
+        "Numbers of edits after which everything is asked; one session, half VQA and half captions, has them all.",
+        "ours",
+        min_length=1,
+    )
+    questions: Count = setting(40, "Taught facts, and as many general questions, that are asked each time.", "ours")
+    cost_edits: Count = setting(
+        1000, "Look-alike edits in the session whose time and memory results/retention_cost.csv has.", "ours"
+    )
