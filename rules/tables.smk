@@ -23,6 +23,7 @@ rule table:
         unpack(records_of_table),
         control=control_of_table,
         counts=COUNTS,
+        tiers=counts_of_tiers,
     output:
         **table_files("{table}", "captions/table.rst"),
     log:

@@ -26,7 +26,7 @@ class ProbeKind:
     aim: Aim | None = None
 
 
-# Portability is VLKEB's: a question that takes the edited fact as a step.
+# Portability is VLKEB's: a question that takes the edited fact as a step. Tiers of locality: `evaluation.tiers`.
 KINDS: Mapping[str, ProbeKind] = {
     kind.name: kind
     for kind in (
@@ -36,6 +36,10 @@ KINDS: Mapping[str, ProbeKind] = {
         ProbeKind("t_loc", "T-Loc.", "unrelated text", "stay", "locality"),
         ProbeKind("m_loc", "M-Loc.", "unrelated image", "stay", "locality"),
         ProbeKind("portability", "Port.", "a consequence of the edited fact"),
+        ProbeKind("near_picture", "Near-Pic.", "the edit's question with the most similar other picture", "stay"),
+        ProbeKind("near_question", "Near-Q.", "another question about the same or the most similar picture", "stay"),
+        ProbeKind("no_picture", "No-Pic.", "the edit's question alone", "stay"),
+        ProbeKind("identity", "Identity", "a text-only question about what the picture shows", "stay"),
     )
 }
 AIMS: Mapping[str, tuple[str, ...]] = {

@@ -77,11 +77,15 @@ class Probe:
 
 @dataclass(frozen=True)
 class EditCase:
-    """A request, its probes, and the facts it rests on (edits that share a fact are not independent)."""
+    """A request, its probes, and the facts it rests on (edits that share a fact are not independent).
+
+    shown: (picture, entity) of what its pictures show, where the data say it.
+    """
 
     request: EditRequest
     probes: tuple[Probe, ...]
     facts: tuple[str, ...]
+    shown: tuple[tuple[str, str], ...] = ()
 
     def asks(self, kind: str) -> bool:
         """Tell whether the case has a question of a probe kind."""

@@ -5,9 +5,11 @@ from unike_lib.runtime import Stage
 with Stage(snakemake) as job:
     from unike_lib.benchmark.missing import counts_notes
     from unike_lib.reporting.tables import write_result_table
+    from unike_lib.reporting.tier_notes import tiers_notes
     from unike_lib.table_parts import TableParts
 
     inputs, run = job.inputs, job.section("table", TableParts)
     records = {name: inputs[f"records_{name}"] for name in run.tables}
     notes = [note for path in inputs.counts for note in counts_notes(path)]
+    notes += tiers_notes(inputs.tiers)
     write_result_table(records, inputs.control, job.outputs, run, notes)
