@@ -91,15 +91,14 @@ class TierSearch:
             self._related[trait].append(case)
         for picture, entity in case.shown:
             self._shown[picture].add(entity)
-        answers = [(probe.query.image, probe.query.prompt, probe.query.answer) for probe in case.probes]
-        answers += [(probe.query.image, probe.query.prompt, alias) for probe in case.probes for alias in probe.aliases]
-        answers += [(picture, case.request.prompt, case.request.target) for picture in edited]
-        for picture, prompt, answer in answers:
-            if answer is not None:
-                self._known[picture, self._meaning(prompt)].add(normalise_answer(answer))
+        for place in edited:  # also to a rephrasing in text of the rephrased picture, which no probe asks
+            self._known[place, self._meaning(case.request.prompt)].add(normalise_answer(case.request.target))
         for probe in case.probes:
-            if probe.query.image is not None:
-                self._questions[probe.query.image].append(replace(probe.query, answer=None))
+            query = probe.query
+            right = {normalise_answer(each) for each in (query.answer, *probe.aliases) if each is not None}
+            self._known[query.image, self._meaning(query.prompt)] |= right
+            if query.image is not None:
+                self._questions[query.image].append(replace(query, answer=None))
 
     def with_tiers(self, case: EditCase) -> EditCase:
         """Return a case with its tiers behind its own probes, without what is left out."""
