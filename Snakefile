@@ -29,6 +29,7 @@ wildcard_constraints:
 
 include: "rules/benchmark.smk"
 include: "rules/backbones.smk"
+include: "rules/tiers.smk"
 include: "rules/knowledge.smk"
 include: "rules/editors.smk"
 include: "rules/edits.smk"

@@ -5,7 +5,7 @@
 rule frozen:
     input:
         **ASKED,
-        cases=cases_of("{{split}}"),
+        cases=cases_of_job,
         visual=seen("{split}"),
     output:
         states=expand(f"{STAGES}/frozen/{{{{backbone}}}}/{{{{split}}}}_{{task}}.safetensors", task=TASKS),
@@ -30,7 +30,7 @@ rule frozen:
 rule base_answers:
     input:
         **ASKED,
-        cases=f"{BENCHMARK}/{{split}}_{{task}}.json",
+        cases=cases_of_job,
         visual=seen("{split}"),
         frozen=frozen_files,
     output:
@@ -58,7 +58,7 @@ rule records:
     input:
         unpack(files_of_method),
         **ASKED,
-        cases=of_its_tasks(f"{BENCHMARK}/{{split}}_{{task}}.json"),
+        cases=cases_of_job,
         visual=seen("{split}"),
         frozen=frozen_files,
         base=of_its_tasks(f"{STAGES}/base/{{backbone}}/{{split}}_{{task}}.parquet"),

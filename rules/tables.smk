@@ -60,6 +60,7 @@ rule table:
         edits=edit_files("edits"),
         cost=edit_files("cost"),
         counts=COUNTS,
+        tiers=counts_of_tiers,
     output:
         **table_files("{table}", "captions/table.rst"),
         protocol="results/{table}_protocol.json",

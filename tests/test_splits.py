@@ -31,6 +31,7 @@ OPENS = {
     "smol_weights": {"training"},
     "pretrain_smol": set(),
     "visual": {OWN},
+    "near_probes": {OWN},
     "frozen": {OWN},
     "base_answers": {OWN},
     "triplets": {"pool"},
@@ -124,7 +125,7 @@ def split_of(file):
     if file.endswith("benchmark/training.parquet"):
         return "training"
     names, tasks = "|".join(SPLITS), "|".join((*TASKS, "cross"))
-    pattern = rf"/(?:benchmark|(?:frozen|base|records)/[^/]+)/({names})_(?:{tasks})[./]|/visual/[^/]+/({names})\."
+    pattern = rf"/(?:benchmark|(?:tiers|frozen|base|records)/[^/]+)/({names})_(?:{tasks})[./]|/visual/[^/]+/({names})\."
     found = re.search(pattern, file)
     return found and (found[1] or found[2])
 
@@ -218,7 +219,7 @@ def test_nothing_else_reaches_a_rule_through_those_before_it(jobs):
 
 
 def test_evaluation_files_feed_evaluation_rules_alone(jobs):
-    of_evaluation = EVALUATION | {"visual", "frozen", "base_answers"}
+    of_evaluation = EVALUATION | {"visual", "near_probes", "frozen", "base_answers"}
     for job, found in zip(jobs, ancestry(jobs), strict=True):
         if "eval" in found:
             assert job["rule"] in of_evaluation and job["wildcards"].get("split", "eval") == "eval", job["rule"]

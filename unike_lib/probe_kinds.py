@@ -27,6 +27,7 @@ class ProbeKind:
 
 
 # Portability is VLKEB's: a question that takes the edited fact as a step, of one to four steps (hops).
+# Portability is VLKEB's: a question that takes the edited fact as a step. Tiers of locality: `evaluation.tiers`.
 KINDS: Mapping[str, ProbeKind] = {
     kind.name: kind
     for kind in (
@@ -39,6 +40,10 @@ KINDS: Mapping[str, ProbeKind] = {
         ProbeKind("portability_2", "Port. 2-hop", "a consequence two steps away"),
         ProbeKind("portability_3", "Port. 3-hop", "a consequence three steps away"),
         ProbeKind("portability_4", "Port. 4-hop", "a consequence four steps away"),
+        ProbeKind("near_picture", "Near-Pic.", "the edit's question with the most similar other picture", "stay"),
+        ProbeKind("near_question", "Near-Q.", "another question about the same or the most similar picture", "stay"),
+        ProbeKind("no_picture", "No-Pic.", "the edit's question alone", "stay"),
+        ProbeKind("identity", "Identity", "a text-only question about what the picture shows", "stay"),
     )
 }
 AIMS: Mapping[str, tuple[str, ...]] = {

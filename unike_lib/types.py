@@ -80,11 +80,13 @@ class EditCase:
     """A request, its probes, and the facts it rests on (edits that share a fact are not independent).
 
     then: requests that are installed after the case's own, at the same place of a session, before any probe is asked.
+    shown: (picture, entity) of what its pictures show, where the data say it.
     """
 
     request: EditRequest
     probes: tuple[Probe, ...]
     facts: tuple[str, ...]
+    shown: tuple[tuple[str, str], ...] = ()
     then: tuple[EditRequest, ...] = ()
 
     @property

@@ -9,5 +9,5 @@ with Stage(snakemake) as job:
 
     settings = job.backbone
     backbone = open_backbone(job.params.folder, settings, job.inputs.visual, job.inputs.frozen)
-    cases = read_files([job.inputs.cases], settings.text_locality, job.params.edits)
+    cases = read_files(job.inputs.cases, settings.text_locality, job.params.edits)
     answer_before(backbone, cases, job.evaluation).save(job.outputs.answers, job.fingerprint)

@@ -6,11 +6,13 @@ with Stage(snakemake) as job:
     from unike_lib.benchmark.missing import counts_notes
     from unike_lib.reporting.protocol import write_protocol
     from unike_lib.reporting.tables import write_result_table
+    from unike_lib.reporting.tier_notes import tiers_notes
     from unike_lib.table_parts import TableParts
 
     inputs, run = job.inputs, job.section("table", TableParts)
     records = {name: inputs[f"records_{name}"] for name in run.tables}
     notes = [note for path in inputs.counts for note in counts_notes(path)]
+    notes += tiers_notes(inputs.tiers)
     outputs = {name: path for name, path in job.outputs.items() if name != "protocol"}
     write_result_table(records, inputs.control, outputs, run, notes, inputs.edits)
     outputs |= {kind: path for kind in ("edits", "cost") for path in inputs[kind]}

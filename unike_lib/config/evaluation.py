@@ -20,6 +20,9 @@ class EvaluationConfig(Section):
         40, "Sessions edited side by side, and most questions per pass when scored; speed only (rounding).", "ours"
     )
     generate: bool = setting(True, "Also score greedy answers, before and after each edit.", "ours")
+    tiers: bool = setting(
+        True, "Also ask the tiers of locality that a search in the data finds; needs generate.", "ours"
+    )
     criteria: tuple[Annotated[str, EntryName(*CRITERIA)], ...] = setting(
         ("token", "mmedit", "exact", "generated", "normalised"),
         "Criteria by which answers are scored: names, or path/to/file.py:CRITERION; token and mmedit are needed.",

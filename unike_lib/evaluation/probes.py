@@ -158,7 +158,7 @@ def score_kinds(
                 aliases=list(probe.aliases),
                 text_before=before.text(*place),
                 text_after=text,
-                cut=len(answers.generated[row]) == settings.max_new_tokens,
+                cut=settings.generate and len(answers.generated[row]) == settings.max_new_tokens,
                 alpha=float(answers.alphas[row]),
                 status="failed: logits are not finite" if failed else "ok",
                 session=row // (width * len(kinds)),

@@ -259,3 +259,27 @@ def test_pictures_have_the_stated_size_background_and_occlusion(folder, scenes):
             assert max(np.ptp(rows), np.ptp(columns)) < 0.94 * 128 + 1
             # a rectangle of 5-9% of an object whose side is 68-94% of 128 pixels, within rounding
             assert 0.045 * 87**2 < covered < 0.096 * 121**2 if scene.occluded else covered < 40
+
+
+def test_identity_asks_what_the_pictured_thing_is(folder, scenes):
+    """In development and evaluation edits alone, of kinds that no other split asks; the answer is not the target."""
+    drawings = load_drawings(24, seed=3)
+    kinds = {concept.name: concept.subgroup for concept in drawings.concepts}
+    of_split = {
+        fact.name: fact.split for fact in invent_world(drawings.concepts, 3).text_facts if fact.relation == "kind"
+    }
+    wordings = {text.replace("{name}", name): name for name in kinds for text in templates("kind", "training")}
+    asked = 0
+    for split, task in ((split, task) for split in FACT_SPLITS for task in TASKS):
+        for case in read_cases(folder / f"{split}_{task}.json"):
+            both = scenes.loc[case.request.image, ["left", "right"]]
+            names = [drawings.concepts[number].name for number in both if number != NOBODY]
+            wanted = [name for name in names if of_split[name] == split and kinds[name] != case.request.target]
+            assert case.asks("identity") == (split in ("dev", "eval") and bool(wanted))
+            assert bool(case.shown) == (split in ("dev", "eval"))
+            if case.asks("identity"):
+                query, asked = case.query("identity"), asked + 1
+                assert query.image is None and wordings[query.prompt] == wanted[0]
+                assert query.answer == kinds[wanted[0]] != case.request.target
+                assert {name for picture, name in case.shown if picture == case.request.image} == set(names)
+    assert asked > 5

@@ -20,6 +20,7 @@ from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.embedded.world.drawings import load_drawings
 from unike_lib.embedded.world.edits import RawEdit, write_edits
 from unike_lib.embedded.world.facts import World, invent_world
+from unike_lib.embedded.world.identity import ASKED, Identities
 from unike_lib.embedded.world.rendering import SceneRenderer
 from unike_lib.embedded.world.templates import RELATIONS, USES, prompts, templates
 from unike_lib.embedded.world.training_rows import TRAINING_SCHEMA, draw_training_scenes, training_rows
@@ -53,6 +54,8 @@ def write_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
     records: list[RawEdit] = []
     for split, task, part in tqdm(write_edits(world, renderer, pairs, seed), desc="edits", total=10):
         cases = [TABLE.case(record, task) for record in part]
+        if split in ASKED:
+            cases = list(map(Identities(world, renderer.scenes, split, seed).of, cases))
         write_cases(folder / f"{split}_{task}.json", split, task, cases)
         records += part
     facts = [*world.facts.values(), *world.donors.values()]

@@ -1,0 +1,254 @@
+"""Tiers of locality against a search by hand over records, and what is no fair question, case by case."""
+
+import json
+from dataclasses import replace
+from math import sqrt
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from mmedit_records import cases_of, record
+
+from unike_lib.benchmark.cases import read_cases, write_cases
+from unike_lib.evaluation.tiers import Likeness, TierSearch, write_tiers
+from unike_lib.reporting.tier_notes import tiers_notes
+from unike_lib.types import Probe, Query
+
+SHARED = Path(__file__).parents[3] / "shared"
+REAL = {
+    "E-VQA": ("mmedit/vqa_eval.json", "vqa"),
+    "E-IC": ("mmedit/caption_eval_edit.json", "caption"),
+    "E-VQA, further fields": ("formats/mmedit-extended/vqa_eval.first40.json", "vqa"),
+    "VLKEB": ("formats/vlkeb/eval.first40.json", "vqa"),
+    "VLKEB, one rephrased picture of two records": ("formats/vlkeb/eval.shared_rephrase.json", "vqa"),
+}
+
+
+def seen(names):
+    """Made-up visual tokens [picture, token, d], by name."""
+    of = [
+        torch.Generator().manual_seed(sum(ord(letter) * 31**i for i, letter in enumerate(name)) % 2**31)
+        for name in names
+    ]
+    return torch.stack([torch.randn(3, 4, generator=each) for each in of])
+
+
+def tiers_of(cases, looks=seen):
+    search = TierSearch(cases, looks)
+    return [{probe.kind: probe for probe in search.with_tiers(case).probes} for case in cases], search.counts
+
+
+def at(**places):
+    """Pictures with one visual token in the plane each."""
+    return lambda names: torch.stack(
+        [torch.tensor([places[name.split(".")[0]]], dtype=torch.float32) for name in names]
+    )
+
+
+class ByHand:
+    """The same search over MMEdit's records, with plain numbers and loops."""
+
+    def __init__(self, records):
+        self.records = records
+        names = {each[key] for each in records for key in ("image", "image_rephrase", "m_loc")}
+        tokens = {name: seen([name])[0].double().tolist() for name in sorted(names)}
+        means = {name: [sum(column) / len(rows) for column in zip(*rows, strict=True)] for name, rows in tokens.items()}
+        centre = [sum(column) / len(means) for column in zip(*means.values(), strict=True)]
+        self.places = {name: [x - c for x, c in zip(mean, centre, strict=True)] for name, mean in means.items()}
+
+    def likeness(self, one, other):
+        dot = sum(x * y for x, y in zip(self.places[one], self.places[other], strict=True))
+        return dot / sqrt(sum(x * x for x in self.places[one]) * sum(y * y for y in self.places[other]))
+
+    def same_question(self, prompts):
+        """All prompts that records, one after the other, call wordings of these."""
+        found, before = set(prompts), set()
+        while found != before:
+            before = set(found)
+            for each in self.records:
+                if {each["src"], each["rephrase"]} & found:
+                    found |= {each["src"], each["rephrase"]}
+        return found
+
+    def others(self, own):
+        edited, related = {own["image"], own["image_rephrase"]}, set()
+        for each in self.records:
+            if edited & {each["image"], each["image_rephrase"]}:
+                related |= {each["image"], each["image_rephrase"], each["m_loc"]}
+        rest = [name for name in sorted(self.places) if name not in related]
+        return sorted(rest, key=lambda name: (-round(self.likeness(own["image"], name), 9), name))
+
+    def questions(self, own, picture):
+        found = set()
+        for each in self.records:
+            found |= {each["src"], each["rephrase"]} if each["image"] == picture else set()
+            found |= {each["src"]} if each["image_rephrase"] == picture else set()
+            found |= {each["m_loc_q"]} if each["m_loc"] == picture else set()
+        asked = self.same_question({own["src"]}) | ({own["m_loc_q"]} if picture == own["m_loc"] else set())
+        asked |= {own[q] for q, a in (("m_loc_q", "m_loc_a"), ("loc", "loc_ans")) if own[a] == own["alt"]}
+        return sorted(found - asked)
+
+    def reached(self, own, picture, prompt):
+        """Whether a record answers the question about the picture with the target."""
+        same = self.same_question({prompt})
+        for each in self.records:
+            about_edit = picture in (each["image"], each["image_rephrase"]) and {each["src"], each["rephrase"]} & same
+            asked = [(about_edit, "alt"), (picture == each["m_loc"] and each["m_loc_q"] in same, "m_loc_a")]
+            asked.append((picture is None and each["loc"] in same, "loc_ans"))
+            if any(here and plain(each[answer]) == plain(own["alt"]) for here, answer in asked):
+                return True
+        return False
+
+    def tiers(self, own):
+        """Kind -> (picture, prompt); "left out" in place of what is left out."""
+        others = self.others(own)
+        found = {"no_picture": (None, own["src"])}
+        if others:
+            found["near_picture"] = (others[0], own["src"])
+        for picture in (own["image"], *others):
+            if asked := self.questions(own, picture):
+                found["near_question"] = (picture, asked[0])
+                break
+        return {kind: "left out" if self.reached(own, *asked) else asked for kind, asked in found.items()}
+
+
+def plain(answer):
+    return " ".join(answer.lower().split()).rstrip(".,;:!? ")
+
+
+def agree(records, task):
+    cases, hand = cases_of(records, task=task), ByHand(records)
+    found, counts = tiers_of(cases)
+    left_out = 0
+    for own, case, probes in zip(records, cases, found, strict=True):
+        wanted = hand.tiers(own)
+        left_out += list(wanted.values()).count("left out")
+        got = {kind: (p.query.image, p.query.prompt) for kind, p in probes.items() if kind in wanted}
+        assert got == {kind: asked for kind, asked in wanted.items() if asked != "left out"}
+        assert [probes[probe.kind] for probe in case.probes] == list(case.probes)
+        for kind in got:
+            assert (probes[kind].query.answer, probes[kind].aim) == (None, "stay")
+        assert all(probes[kind].query.style == case.request.query.style for kind in got if kind != "near_question")
+    assert sum(number for (*_, what), number in counts.items() if what == "left_out") == left_out
+    return left_out
+
+
+def test_the_search_is_that_by_hand():
+    """Few pictures, prompts and answers, so that they meet often."""
+    draw = torch.Generator().manual_seed(0)
+
+    def pick(letter, most):
+        return f"{letter}{int(torch.randint(most, (), generator=draw))}"
+
+    left_out = 0
+    for _ in range(6):
+        records = [
+            record(
+                i,
+                **{key: pick("p", 14) for key in ("image", "image_rephrase", "m_loc")},
+                **{key: pick("q", 14) for key in ("src", "rephrase", "m_loc_q", "loc")},
+                **{key: pick("a", 3) for key in ("alt", "m_loc_a", "loc_ans")},
+            )
+            for i in range(12)
+        ]
+        left_out += agree(records, "vqa")
+    assert left_out > 10
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_annotations_run_through_all_tiers(name):
+    path, task = REAL[name]
+    if not (SHARED / path).exists():
+        pytest.skip("the annotations are not here")
+    records = json.loads((SHARED / path).read_text())[:40]
+    agree(records, task)
+
+
+def test_likeness_is_centred_and_ties_go_by_name():
+    looks = at(
+        a=(5.0, 5.0),
+        b=(6.0, 5.0),
+        c=(5.0, 6.0),
+        d=(4.0, 5.0),
+        e=(5.0, 4.0),
+        f=(8.0, 5.0),
+        g=(2.0, 5.0),
+        twin=(6.0, 5.0),
+    )
+    names = ["g", "f", "e", "d", "c", "b", "twin"]
+    # The centre lies at (5.14, 5): from there b and f are in one direction, d and g in the other.
+    assert Likeness(names, looks).nearest("f")[:2] == ["b", "twin"]
+    assert Likeness(names, looks).nearest("d")[0] == "g"
+    assert "twin" not in Likeness(names, looks).nearest("b")  # looks exactly the same: no other picture
+    assert Likeness(["b", "d", "e", "c"], looks).nearest("b") == ["c", "e", "d"]
+
+
+LOOKS = at(a0=(1, 0), a1=(1, 0.1), a2=(-1, 0.5), b0=(0, 1), b1=(0, -1), b2=(-1, -1), near=(0.5, -3))
+
+
+def test_pictures_of_the_same_fact_and_entity_are_not_near():
+    plain_cases = cases_of([record(i) for i in range(3)])
+    assert tiers_of(plain_cases, LOOKS)[0][0]["near_picture"].query == Query("a1.png", "src 0")
+    same_fact = [replace(case, facts=("f", case.request.id)) if i < 2 else case for i, case in enumerate(plain_cases)]
+    assert tiers_of(same_fact, LOOKS)[0][0]["near_picture"].query.image in ("a2.png", "b2.png")
+    owl = [replace(case, shown=((case.request.image, ("owl", "owl", "fox")[i]),)) for i, case in enumerate(plain_cases)]
+    assert tiers_of(owl, LOOKS)[0][0]["near_picture"].query.image != "a1.png"
+    assert (
+        tiers_of(owl, LOOKS)[0][2]["near_picture"].query.image
+        == tiers_of(plain_cases, LOOKS)[0][2]["near_picture"].query.image
+    )
+
+
+def test_a_probe_whose_right_answer_is_the_target_is_left_out_and_counted():
+    """Known by the same question or a wording of it, of that picture, or of none; answers as answers are compared."""
+    first = record(0, alt="Two")
+    for other in (
+        record(1, src="src 0", alt="two ."),
+        record(1, rephrase="rephrase 0", alt="two"),
+        record(1, rephrase="src 0", alt="TWO"),
+    ):
+        found, counts = tiers_of(cases_of([first, other, record(2)]), LOOKS)
+        assert "near_picture" not in found[0] and counts["vqa", "near_picture", "left_out"] == 2  # both, of each other
+        assert counts["vqa", "near_picture", "asked"] == 1
+    found, _ = tiers_of(cases_of([first, record(1, src="src 0", alt="three"), record(2)]), LOOKS)
+    assert found[0]["near_picture"].query == Query("a1.png", "src 0")
+    found, counts = tiers_of(cases_of([first, record(1, loc="src 0", loc_ans="two")]), LOOKS)
+    assert "no_picture" not in found[0] and counts["vqa", "no_picture", "left_out"] == 1
+    # The nearest question is one of the prompts of a1.png: "rephrase 1" comes first, and its answer is record 1's.
+    assert tiers_of(cases_of([first, record(1), record(2)]), LOOKS)[0][0]["near_question"].query == Query(
+        "a1.png", "rephrase 1"
+    )
+    found, counts = tiers_of(cases_of([first, record(1, alt="two"), record(2)]), LOOKS)
+    assert "near_question" not in found[0] and counts["vqa", "near_question", "left_out"] == 2
+
+
+def test_a_near_question_is_of_the_same_picture_where_there_is_one():
+    other = record(1, m_loc="a0.png", m_loc_q="how many ?", m_loc_a="three")
+    found, _ = tiers_of(cases_of([record(0), other, record(2)]), LOOKS)
+    assert found[0]["near_question"].query == Query("a0.png", "how many ?")
+    own = record(0, m_loc="a0.png", m_loc_q="how many ?", m_loc_a="three")  # asked already
+    assert tiers_of(cases_of([own, record(1), record(2)]), LOOKS)[0][0]["near_question"].query.image == "a1.png"
+
+
+def test_files_keep_their_cases_and_counts_are_said(tmp_path):
+    """Of two files the first two cases each are searched; an identity whose answer is the target is left out."""
+    cases = {task: cases_of([record(i) for i in range(3)], f"eval_{task}", task) for task in ("vqa", "caption")}
+    identity = Probe("identity", Query(None, "what kind of thing is a cat ?", "alt 0"))
+    cases["vqa"] = [replace(case, probes=(*case.probes, identity)) for case in cases["vqa"]]
+    files, outs, counts = [], [], tmp_path / "tiny" / "eval.csv"
+    for task, part in cases.items():
+        files.append(tmp_path / f"{task}.json")
+        outs.append(tmp_path / "tiny" / f"{task}.json")
+        write_cases(files[-1], "eval", task, part)
+    write_tiers(files, "eval", LOOKS, 2, outs, counts)
+    for out, (task, part) in zip(outs, cases.items(), strict=True):
+        written = read_cases(out, task)
+        assert [case.request for case in written] == [case.request for case in part] and written[2] == part[2]
+        assert all(case.asks(kind) for case in written[:2] for kind in ("near_picture", "near_question", "no_picture"))
+    assert [case.asks("identity") for case in read_cases(outs[0])] == [False, True, True]
+    rows = pd.read_csv(counts).set_index(["task", "kind"])
+    assert rows.loc[("vqa", "identity")].to_dict() == {"edits": 2, "asked": 1, "left_out": 1}
+    assert rows.loc[("caption", "identity")].to_dict() == {"edits": 2, "asked": 0, "left_out": 0}
+    (note,) = tiers_notes([counts])
+    assert "of tiny:" in note and "identity (vqa) 1 and 0" in note and "identity (caption) 0 and 2" in note
