@@ -111,22 +111,24 @@ class TierSearch:
         return replace(case, probes=tuple(kept))
 
     def _tiers(self, case: EditCase) -> Iterator[Probe]:
-        own = replace(case.request.query, answer=None)
-        others = self._other_pictures(case)
+        own, picture = replace(case.request.query, answer=None), case.request.image
+        if picture is None:  # the edit's question alone is the edit itself
+            return
+        others = self._other_pictures(case, picture)
         if others:
             yield Probe("near_picture", replace(own, image=others[0]))
-        for picture in (case.request.image, *others):
-            if found := self._other_questions(case, picture):
+        for near in (picture, *others):
+            if found := self._other_questions(case, near):
                 yield Probe("near_question", found[0])
                 break
         yield Probe("no_picture", replace(own, image=None))
 
-    def _other_pictures(self, case: EditCase) -> list[str]:
+    def _other_pictures(self, case: EditCase, picture: str) -> list[str]:
         """Return pictures by likeness, without those of a case of the same fact or picture, or that show its entity."""
         edited = edited_images([case])
         excluded = set(image_names(each for trait in {*case.facts, *edited} for each in self._related[trait]))
         entities = set().union(*(self._shown[picture] for picture in edited))
-        near = self._likeness.nearest(case.request.image)
+        near = self._likeness.nearest(picture)
         return [each for each in near if each not in excluded and not entities & self._shown[each]]
 
     def _other_questions(self, case: EditCase, picture: str) -> list[Query]:

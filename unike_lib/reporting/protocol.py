@@ -54,7 +54,8 @@ def write_protocol(tables: Mapping[str, Path], out: Path, run: TableParts) -> No
     protocols: dict[str, dict[str, Any]] = {}
     files = {}
     for part, path in tables.items():
-        table, columns = pd.read_csv(path), {}
+        table = pd.read_csv(path)
+        columns: dict[str, dict[str, str]] = {}
         groups = list(_groups(table))
         for column in map(str, table):
             columns[column] = {}

@@ -35,11 +35,13 @@ class Identities:
         target = normalise_answer(case.request.target)
         asked = [
             Probe("identity", text_query(self._rng.choice(prompts(RELATION, "training", name)), self._kinds[name]))
-            for name in self._names(case.request.image)
+            for name in self._names(case.request.image or "")
             if name in self._kinds and normalise_answer(self._kinds[name]) != target
         ]
         return replace(case, probes=(*case.probes, *asked[:1]), shown=tuple(shown))
 
     def _names(self, picture: str) -> list[str]:
-        scene = self._scenes[picture]
+        scene = self._scenes.get(picture)
+        if scene is None:
+            return []
         return [self._world.names[concept] for concept in (scene.left, scene.right) if concept != NOBODY]
