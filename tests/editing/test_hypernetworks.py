@@ -320,26 +320,29 @@ def probe_logits(backbone, case, kind, patch=None):
     return backbone.forward(backbone.run_below(batch), patch)[0, : int(batch.lengths)][-len(answer) - 1 :], answer
 
 
-def expected_terms(backbone, cases, patch):
+def expected_terms(backbone, cases, patch, ends):
     """Cross-entropy of the targets and KL of the locality probes, a case and a probe at a time."""
     terms = {kind: 0.0 for kind in PROBE_KINDS}
     for session, case in enumerate(cases):
         for kind in PROBE_KINDS:
             after, answer = probe_logits(backbone, case, kind, patch.select([session]))
             before, _ = probe_logits(backbone, case, kind)
+            read = slice(None if ends else -1)  # an answer's last token predicts its end
             if kind in ("t_loc", "m_loc"):
-                loss = kl_div(after.log_softmax(-1), before.log_softmax(-1), log_target=True, reduction="batchmean")
+                logs = [each[read].log_softmax(-1) for each in (after, before)]
+                loss = kl_div(*logs, log_target=True, reduction="batchmean")
             else:
-                loss = taught_losses(after, answer).mean()
+                loss = taught_losses(after, answer, ends).mean()
             terms[kind] += float(loss) / len(cases)
     return terms
 
 
-def test_training_losses_equal_a_loop_over_cases(backbone, cases):
+@pytest.mark.parametrize("ends", [False, True])
+def test_training_losses_equal_a_loop_over_cases(backbone, cases, ends):
     editor = EDITORS["mend"](backbone)
     patch = editor.edit([case.request for case in cases], editor.start(5)).patch
-    terms = expected_terms(backbone, cases, patch)
-    weights = {"edit_weight": 0.3, "text_weight": 0.2, "image_weight": 0.1, "locality_weight": 0.7}
+    terms = expected_terms(backbone, cases, patch, ends)
+    weights = {"edit_weight": 0.3, "text_weight": 0.2, "image_weight": 0.1, "locality_weight": 0.7, "teach_end": ends}
     settings = MEND.model_copy(update=weights)
     losses = MendRecipe(editor.network, backbone, settings).losses(patch, cases)
     for kind in PROBE_KINDS:
@@ -347,7 +350,7 @@ def test_training_losses_equal_a_loop_over_cases(backbone, cases):
     expected = 0.3 * terms["rel"] + 0.2 * terms["t_gen"] + 0.1 * terms["m_gen"]
     expected += 0.7 * (terms["t_loc"] + terms["m_loc"])
     assert float(losses["loss"]) == pytest.approx(expected, rel=1e-4)
-    recipe = KeRecipe(build_ke(backbone, KE, 0), backbone, KE)
+    recipe = KeRecipe(build_ke(backbone, KE, 0), backbone, KE.model_copy(update={"teach_end": ends}))
     losses = recipe.losses(patch, cases)
     assert float(losses["loss_edit"]) == pytest.approx((terms["rel"] + terms["t_gen"] + terms["m_gen"]) / 3, rel=1e-4)
     assert float(losses["divergence"]) == pytest.approx((terms["t_loc"] + terms["m_loc"]) / 2, rel=1e-4)
