@@ -140,12 +140,10 @@ class StateCache(NoCache):
         places = torch.arange(batch.mask.shape[1], device=counts.device).expand(len(counts), -1)
         places = torch.where(places < counts[:, None], places, places - counts[:, None] + counts.max())
         places = places.clamp(max=parts.mask.shape[1] - 1)[:, None, :, None]
-        for index, layer in enumerate(parts.cache.layers):
-            both: Any = layer.keys, layer.values
-            taken = [
-                each.gather(2, places.to(each.device).expand(-1, each.shape[1], -1, each.shape[3])) for each in both
-            ]
-            past.cache.update(*taken, index)
+        layers: Any = parts.cache.layers
+        for index, layer in enumerate(layers):
+            at = places.to(layer.keys.device).expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
+            past.cache.update(layer.keys.gather(2, at), layer.values.gather(2, at), index)
         return hidden, depth
 
     def _run_rest(
