@@ -107,10 +107,26 @@ def test_another_answer_is_run_behind_the_kept_prompt(windowed, kept, ran, first
 def test_replies_along_other_answers_are_those_of_a_whole_pass(windowed, kept, answers):
     patch = patch_of(2, {2: random_neurons(windowed, 2, 2)})
     whole = answer_logits(windowed, QUESTIONS, patch, answers, everywhere=True)
+    written = generate(windowed, QUESTIONS, [[]] * 4, patch, 5)
     windowed.cache = kept
-    torch.testing.assert_close(
-        answer_logits(windowed, QUESTIONS, patch, answers, everywhere=True).logits, whole.logits, **CLOSE
+    taken = answer_logits(windowed, QUESTIONS, patch, answers, everywhere=True, keep=True)
+    torch.testing.assert_close(taken.logits, whole.logits, **CLOSE)
+    assert generate(windowed, QUESTIONS, answers, patch, 5, taken) == written
+
+
+def test_of_another_answer_only_the_rest_is_run_where_answers_are_written(windowed, kept, monkeypatch):
+    """Below the edit, as many tokens as the longest rest; questions without an answer are kept as prompts."""
+    seen = []
+    forward = windowed.decoder.layers[0].forward
+    monkeypatch.setattr(
+        windowed.decoder.layers[0],
+        "forward",
+        lambda hidden, *more: seen.append(hidden.shape[1]) or forward(hidden, *more),
     )
+    windowed.cache = kept
+    answers = [*([5, 6, 7] for _ in QUESTIONS)]
+    answer_logits(windowed, QUESTIONS, patch_of(1, {2: random_neurons(windowed, 2, 1)}), answers, keep=True)
+    assert seen == [3]
 
 
 def test_what_is_not_kept_is_run(windowed, kept):

@@ -13,9 +13,10 @@ class RetentionConfig(Section):
         None, "Methods, a line each; null: those of the first table of longer sessions.", "ours"
     )
     ks: tuple[Count, ...] = setting(
-        (1, 10, 50, 100, 200),
+        (1, 10, 50),
         "Numbers of edits after which everything is asked; one session, half VQA and half captions, has them all.",
         "ours",
+        "presets/full.yaml: up to 200",
         min_length=1,
     )
     questions: Count = setting(40, "Taught facts, and as many general questions, that are asked each time.", "ours")

@@ -116,14 +116,7 @@ class StateCache(NoCache):
         if bool((counts < batch.lengths).any()):
             if batch.positions is not None:
                 return None
-            past = KVCache(batch.context())
-            self._fill(past, found, depth, int(counts.max()))
-            past.mask = torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
-            fresh, real = batch.suffix(counts)
-            with oom_as_input_error(real):
-                left = forward_with_cache(self._decoder, fresh, past, real, layers=range(depth))
-            where = batch.mask & (torch.arange(batch.mask.shape[1], device=counts.device) >= counts[:, None])
-            hidden[where] = left[real]
+            self._run_rest(found, counts, depth, batch, hidden)
         return self._decoder.run(hidden, range(depth, first), positions=batch.positions)
 
     def begin(self, queries: Sequence[Query], batch: Batch, past: KVCache, first: int) -> tuple[Tensor, int] | None:
@@ -132,10 +125,44 @@ class StateCache(NoCache):
         `past` gets the keys and values of the layers below.
         """
         found, depth = self._find(queries, batch), self._depth(first)
-        if found is None or not depth or [tokens for _, tokens in found] != batch.lengths.tolist():
+        if found is None or not depth:
             return None
-        self._fill(past, found, depth, batch.embeddings.shape[1])
-        return self._states(found, depth, batch), depth
+        counts = torch.tensor([tokens for _, tokens in found], device=batch.lengths.device)
+        whole = bool((counts == batch.lengths).all())
+        if not whole and batch.positions is not None:
+            return None
+        if whole:
+            self._fill(past, found, depth, batch.embeddings.shape[1])
+            return self._states(found, depth, batch), depth
+        hidden = self._states(found, depth, batch)
+        parts = self._run_rest(found, counts, depth, batch, hidden)
+        # The rest lies behind the longest kept row; what is taken for padding is never seen.
+        places = torch.arange(batch.mask.shape[1], device=counts.device).expand(len(counts), -1)
+        places = torch.where(places < counts[:, None], places, places - counts[:, None] + counts.max())
+        places = places.clamp(max=parts.mask.shape[1] - 1)[:, None, :, None]
+        layers: Any = parts.cache.layers
+        for index, layer in enumerate(layers):
+            at = places.to(layer.keys.device).expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
+            past.cache.update(layer.keys.gather(2, at), layer.values.gather(2, at), index)
+        return hidden, depth
+
+    def _run_rest(
+        self, found: Sequence[tuple[_Row, int]], counts: Tensor, depth: int, batch: Batch, hidden: Tensor
+    ) -> KVCache:
+        """Run what rows have behind the `counts` tokens that are kept up to layer `depth`, and put it into `hidden`.
+
+        Returns:
+            Keys and values of the layers below: kept tokens, padded to the longest, then the rest.
+        """
+        past = KVCache(batch.context())
+        self._fill(past, found, depth, int(counts.max()))
+        past.mask = torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
+        fresh, real = batch.suffix(counts)
+        with oom_as_input_error(real):
+            left = forward_with_cache(self._decoder, fresh, past, real, layers=range(depth))
+        where = batch.mask & (torch.arange(batch.mask.shape[1], device=counts.device) >= counts[:, None])
+        hidden[where] = left[real]
+        return past
 
     def _depth(self, first: int) -> int:
         return max((depth for depth in self._depths if depth <= first), default=0)
