@@ -48,7 +48,7 @@ def test_tables_say_what_the_files_share(tmp_path, counts, save, control, config
     first = config.tables["table1"].model_copy(update=rows)
     config = with_tables(config, table1=first, table2=first.model_copy(update={"ks": (10,)}))
     one, ten = (str(save(make_records(("right", "vqa", "unike"), edits=20, k=k), f"k{k}")) for k in (1, 10))
-    both = {"control": list(map(str, control)), "counts": counts}
+    both = {"control": list(map(str, control)), "counts": counts, "edits": [], "tiers": []}
     inputs = {"table2": {"records_table2": [ten]}, "table5": {"records_table1": [one], "records_table2": [ten]}}
     for name in inputs:
         run_script(
