@@ -54,7 +54,7 @@ def write_protocol(tables: Mapping[str, Path], out: Path, run: TableParts) -> No
     protocols: dict[str, dict[str, Any]] = {}
     files = {}
     for part, path in tables.items():
-        table, columns = pd.read_csv(path), {}
+        table, columns = pd.read_csv(path), dict[str, dict[str, str]]()
         groups = list(_groups(table))
         for column in map(str, table):
             columns[column] = {}
