@@ -11,7 +11,7 @@ from unike_lib.config.tables import TableConfig
 from unike_lib.reporting.edit_tables import write_edit_tables
 from unike_lib.reporting.joint_figure import draw_joint
 from unike_lib.reporting.tables import write_result_table
-from unike_lib.reporting.whole_edits import OUTCOMES, right_before
+from unike_lib.reporting.whole_edits import OUTCOMES, edit_outcomes, right_before
 from unike_lib.table_parts import table_parts
 from unike_lib.types import PROBE_KINDS, InputError
 
@@ -158,3 +158,9 @@ def test_the_page_and_the_figure_show_the_numbers(write, config, control, save, 
         draw_joint(tmp_path / "e.csv", each)
     assert all(files[0][kind].read_bytes() == files[1][kind].read_bytes() for kind in files[0])
     assert pd.read_csv(files[0]["csv"])["joint"].tolist() == [75.0]
+
+
+def test_a_locality_that_an_edit_is_not_asked_does_not_fail_it():
+    scores = pd.DataFrame([[1.0] * 5, [1.0] * 5, [1.0] * 4 + [0.0]], columns=list(PROBE_KINDS))
+    scores.loc[1, "m_loc"] = float("nan")
+    assert edit_outcomes(scores)["joint"].tolist() == [1, 1, 0]
