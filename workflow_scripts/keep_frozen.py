@@ -12,5 +12,4 @@ with Stage(snakemake) as job:
     for path, out in zip(job.inputs.cases, job.outputs.states, strict=True):
         cases = read_files([path], settings.text_locality, job.params.edits)
         queries = [probe.query for case in cases for probe in case.probes]
-        queries += [request.query for case in cases for request in case.then]
         cache_states(backbone, queries, cached_depths(backbone, job.params.first_layers), out, job.fingerprint)
