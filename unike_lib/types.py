@@ -86,8 +86,8 @@ class EditCase:
     request: EditRequest
     probes: tuple[Probe, ...]
     facts: tuple[str, ...]
-    shown: tuple[tuple[str, str], ...] = ()
     then: tuple[EditRequest, ...] = ()
+    shown: tuple[tuple[str, str], ...] = ()
 
     @property
     def requests(self) -> tuple[EditRequest, ...]:

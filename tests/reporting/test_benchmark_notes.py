@@ -48,13 +48,13 @@ def test_tables_say_what_the_files_share(tmp_path, counts, save, control, config
     first = config.tables["table1"].model_copy(update=rows)
     config = with_tables(config, table1=first, table2=first.model_copy(update={"ks": (10,)}))
     one, ten = (str(save(make_records(("right", "vqa", "unike"), edits=20, k=k), f"k{k}")) for k in (1, 10))
-    both = {"control": list(map(str, control)), "counts": counts, "edits": [], "tiers": []}
+    both = {"control": list(map(str, control)), "counts": counts, "edits": [], "cost": [], "tiers": []}
     inputs = {"table2": {"records_table2": [ten]}, "table5": {"records_table1": [one], "records_table2": [ten]}}
     for name in inputs:
         run_script(
             "write_table",
             input=inputs[name] | both,
-            output={"markdown": str(tmp_path / f"{name}.md")},
+            output={"markdown": str(tmp_path / f"{name}.md"), "protocol": str(tmp_path / f"{name}.json")},
             params={"table": table_parts(config, name).model_dump(mode="json")},
             wildcards={"table": name},
         )
