@@ -73,6 +73,12 @@ def test_a_question_without_an_answer_is_judged_by_what_the_unedited_model_says(
     stays = run_edits(backbone, NoEdit(), {1: cases}, before, SETTINGS)
     asked = [score for score in stays if score.kind in ("alone", "near")]
     assert len(asked) == 4 and all(set(score.scores.values()) == {1.0} for score in asked)
+    # The same where every question is really asked again: neurons that do nothing, in a patch that is not empty.
+    still = FineTune(backbone, FineTuneMethod(method="fine-tune", steps=1, learning_rate=1e-12))
+    again = [
+        score for score in run_edits(backbone, still, {1: cases}, before, SETTINGS) if score.kind in ("alone", "near")
+    ]
+    assert all(set(score.scores.values()) == {1.0} for score in again)
     assert all(score.answer_tokens == max(1, len(before.generated_ids(score.case, score.kind))) for score in asked)
     editor = FineTune(backbone, FineTuneMethod(method="fine-tune", steps=20, learning_rate=0.1))
     edited = [s for s in run_edits(backbone, editor, {1: cases}, before, SETTINGS) if s.kind in ("alone", "near")]

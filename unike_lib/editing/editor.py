@@ -64,7 +64,7 @@ def request_trunk(
     """
     queries: Sequence[Query] = [request.query for request in requests]
     trunk = backbone.prepare(queries if previous is None else previous.before(queries), first)
-    return trunk.with_end() if teach_end else trunk
+    return trunk.with_end() if teach_end and backbone.stop_tokens else trunk
 
 
 def edit_loss(backbone: Backbone, trunk: Prepared, patch: Edit, trace: Trace | None = None) -> Tensor:

@@ -117,12 +117,25 @@ def answer_before(backbone: Backbone, cases: Sequence[EditCase], settings: Evalu
     for start in tqdm(range(0, len(asked), settings.sessions), desc="answers before", unit="batch"):
         part = asked[start : start + settings.sessions]
         answers = ask(backbone, [Row(probe.query, ranks_of(probe)) for _, probe in part], None, settings)
-        for row, (case, probe) in enumerate(part):
-            best, ids = answers.best[row][answers.targets[row] != IGNORED], answers.generated[row]
-            if probe.query.answer is None:  # its own answer; where it says nothing, that it ends at once
-                best = torch.tensor(ids) if ids else answers.best[row][answers.read[row]][-1:]
-            before.add(case.request.id, probe.kind, best, answers.tops[row], ids, backbone.text(ids))
+        found = [_own_answer(answers, row, probe) for row, (_, probe) in enumerate(part)]
+        tops = answers.tops
+        if any(probe.query.answer is None for _, probe in part):  # the edited rows will hold these answers, too
+            with_answers = [
+                Row(probe.query, ranks_of(probe), best.tolist() if probe.query.answer is None else None)
+                for (_, probe), best in zip(part, found, strict=True)
+            ]
+            tops = ask(backbone, with_answers, None, settings.without_generation()).tops
+        for (case, probe), best, top, ids in zip(part, found, tops, answers.generated, strict=True):
+            before.add(case.request.id, probe.kind, best, top, ids, backbone.text(ids))
     return before
+
+
+def _own_answer(answers: AskedAnswers, row: int, probe: Probe) -> Tensor:
+    """Return the best ids along a probe's answer; without one, what is said, or that it ends at once."""
+    if probe.query.answer is not None:
+        return answers.best[row][answers.targets[row] != IGNORED]
+    said = answers.generated[row]
+    return torch.tensor(said) if said else answers.best[row][answers.read[row]][-1:]
 
 
 def score_kinds(

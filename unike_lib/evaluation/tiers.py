@@ -104,7 +104,8 @@ class TierSearch:
         """Return a case with its tiers behind its own probes, without what is left out."""
         given = [probe for probe in case.probes if probe.kind in TIERS]
         kept = [probe for probe in case.probes if probe.kind not in TIERS]
-        for probe in (*self._tiers(case), *given):
+        own = {probe.kind for probe in given}
+        for probe in (*(each for each in self._tiers(case) if each.kind not in own), *given):
             out = self._is_reached(probe, case)
             self.counts[case.request.task, probe.kind, "left_out" if out else "asked"] += 1
             kept += [probe] * (not out)

@@ -67,7 +67,7 @@ def probe_trunk(
     teach_end: where their answers end is read too.
     """
     trunk = backbone.prepare([case.query(kind) for case in cases for kind in kinds], first)
-    return trunk.with_end() if teach_end else trunk
+    return trunk.with_end() if teach_end and backbone.stop_tokens else trunk
 
 
 def target_losses(backbone: Backbone, trunk: Prepared, patch: Patch) -> Tensor:

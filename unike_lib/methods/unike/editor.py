@@ -114,7 +114,7 @@ class Unike:
         if self.ike is not None:
             previous = self.ike.told(requests, previous)
             trunk = request_trunk(self.trainer.backbone, requests, previous=previous)
-        if self.settings.teach_end:
+        if self.settings.teach_end and self.trainer.backbone.stop_tokens:
             trunk = trunk.with_end()
         if not self.settings.intrinsic:
             return EditResult(previous, (None,) * len(requests))
