@@ -204,9 +204,29 @@ def test_more_edits_than_there_are_is_said_and_all_are_made(caplog):
     with caplog.at_level(logging.WARNING):
         plan = plan_retention(EDITED, TAUGHT, (2, 8, 50, 200), 6, 0)
     assert plan.ks == (2, 8) and len(plan.edits) == 8
-    assert "retention.ks: 200 edits are asked for, the benchmark has 8: all are made" in caplog.text
+    assert "retention.ks: 200 edits are asked for, the tasks have 8 in equal shares" in caplog.text
     with pytest.raises(InputError, match="expected at least one edit of each task"):
         plan_retention([EDITED[0], []], TAUGHT, (2,), 6, 0)
+
+
+def test_what_was_taught_of_a_longer_task_is_asked_too():
+    plan = plan_retention(EDITED, [TAUGHT[0], TAUGHT[1][:2]], (2,), 20, 0)
+    assert [each.id for each in plan.questions["taught"]][:4] == ["vqa-100", "caption-100", "vqa-101", "caption-101"]
+    assert len(plan.questions["taught"]) + plan.left_out["taught"] == 7
+    assert len(plan_retention(EDITED, [TAUGHT[0], []], (2,), 20, 0).questions["taught"]) == 5
+
+
+def test_second_edits_are_made_and_their_questions_are_not_asked(backbone):
+    """The second request of each edit is about a picture of its own; what it asks is no general question."""
+    second = replace(EDITED[0][0].request, id="vqa-0+1", image=None, prompt="what is a cat ?", target="owl")
+    edits = [[replace(EDITED[0][0], then=(second,)), *EDITED[0][1:]], EDITED[1]]
+    editor = MadeUp(backbone, all_taught)
+    plan = plan_retention(edits, TAUGHT, (2,), 20, 0)
+    run_retention(backbone, editor, plan, SETTINGS)
+    made = [request.id for case in plan.edits for request in case.requests]
+    assert [request.id for request in editor.requests] == made and "vqa-0+1" in made
+    asked = [each.probe.query.prompt for each in plan.questions["general"]]
+    assert "what is a cat ?" not in asked and plan.left_out["general"] == 1
 
 
 def test_pictures_of_all_that_is_asked_are_seen():
@@ -236,7 +256,7 @@ def test_cost_is_measured_at_every_k(backbone, monkeypatch):
         return result
 
     editor.edit = slow_edit
-    monkeypatch.setattr("unike_lib.evaluation.retention.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("unike_lib.evaluation.sessions.time.perf_counter", lambda: now[0])
     edits = look_alikes(plan_retention(EDITED, TAUGHT, (8,), 1, 0).edits, 6)
     editor.start(1)
     table = measure_cost(backbone, editor, edits, (2, 4))

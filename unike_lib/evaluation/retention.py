@@ -3,7 +3,6 @@
 The session is made once: what is asked after K edits is what a session of K edits would say.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +20,7 @@ from unike_lib.criterion import Reply, find_criterion
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.retention_questions import FixedQuestion, RetentionPlan
+from unike_lib.evaluation.sessions import install
 from unike_lib.types import EditCase, Probe
 
 CRITERION = "normalised"  # by which two answers are the same
@@ -87,10 +87,9 @@ def run_retention(
     rows = _fixed_rows(plan, 0, before, before)
     patch, right_after, failures = editor.start(1), list[_Answer](), list[dict[str, str]]()
     for k, case in enumerate(tqdm(plan.edits, desc="edits of one session", unit="edit"), start=1):
-        outcome = editor.edit([case.request], patch)
-        patch = outcome.patch
+        patch, ((failure, _),) = install(editor, [case], patch, backbone.device)
         right_after += _ask(backbone, own[k - 1 : k], patch, None, settings)
-        failures += [{"status": f"failed: {failure}"} if failure else {} for failure in outcome.failures]
+        failures.append({"status": f"failed: {failure}"} if failure else {})
         if k in plan.ks:
             now = {name: _ask(backbone, plan.questions[name], patch, before[name], settings) for name in before}
             rows += _fixed_rows(plan, k, before, now)
@@ -110,9 +109,8 @@ def measure_cost(backbone: Backbone, editor: Editor, edits: Sequence[EditCase], 
     """
     patch, rows, seconds = editor.start(1), [], list[float]()
     for k, case in enumerate(tqdm(edits, desc="edits whose cost is measured", unit="edit"), start=1):
-        started = time.perf_counter()
-        patch = editor.edit([case.request], patch).patch
-        seconds.append(time.perf_counter() - started)
+        patch, ((_, spent),) = install(editor, [case], patch, backbone.device)
+        seconds.append(spent)
         if k in ks or k == len(edits):
             kept = sum(part.nbytes for part in patch.tensors().values())
             rows.append((k, sum(seconds) / len(seconds), kept / k, peak_mb(backbone.device)))

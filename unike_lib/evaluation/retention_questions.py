@@ -1,5 +1,6 @@
 """What a session of many edits is made of, and the fixed questions that none of its edits concerns."""
 
+import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,7 +47,8 @@ def plan_retention(
 ) -> RetentionPlan:
     """Return a session of as many edits as the largest of `ks`, the tasks in turn, and the questions asked on the way.
 
-    Where there are fewer edits, all are made, and their number takes the place of what is larger.
+    Where there are fewer, as many as the tasks have in equal shares are made, and their number takes the place of what
+    is larger.
 
     Args:
         edited: the evaluation edits of each task; their T-Loc. questions are the general ones.
@@ -62,7 +64,7 @@ def plan_retention(
     if not edits:
         raise InputError("retention: expected at least one edit of each task, found none")
     if len(edits) < max(ks):
-        log.warning("retention.ks: %d edits are asked for, the benchmark has %d: all are made", max(ks), len(edits))
+        log.warning("retention.ks: %d edits are asked for, the tasks have %d in equal shares", max(ks), len(edits))
     concerned = _Concerned(edits)
     pools = {TAUGHT: list(_taught(taught)), GENERAL: list(_general(case for cases in edited for case in cases))}
     free = {name: [each for each in pool if not concerned(each)] for name, pool in pools.items()}
@@ -112,6 +114,7 @@ class _Concerned:
         self._images = edited_images(edits)
         probes = [probe for case in edits for probe in case.probes if probe.kind in ASKED_KINDS]
         self._questions = {question_of(probe.query) for probe in probes}
+        self._questions |= {question_of(request.query) for case in edits for request in case.then}
 
     def __call__(self, question: FixedQuestion) -> bool:
         query = question.probe.query
@@ -123,9 +126,9 @@ class _Concerned:
 
 
 def _taught(tasks: Sequence[Sequence[EditCase]]) -> Iterator[FixedQuestion]:
-    """Yield what was taught, the tasks in turn."""
-    for together in zip(*tasks, strict=False):
-        for case in together:
+    """Yield what was taught, the tasks in turn as long as they have something."""
+    for together in itertools.zip_longest(*tasks):
+        for case in filter(None, together):
             yield FixedQuestion(case.request.id, case.probe("rel"), case.facts)
 
 
