@@ -252,3 +252,26 @@ def test_files_keep_their_cases_and_counts_are_said(tmp_path):
     assert rows.loc[("caption", "identity")].to_dict() == {"edits": 2, "asked": 0, "left_out": 0}
     (note,) = tiers_notes([counts])
     assert "of tiny:" in note and "identity (vqa) 1 and 0" in note and "identity (caption) 0 and 2" in note
+
+
+def test_a_second_edit_is_known_of_its_own_picture_alone():
+    """It asks about the picture of another record; only its own target is the right answer there, not the first's."""
+    records = [
+        record(i, image=f"p{i}", image_rephrase=f"r{i}", src=f"q{i}", rephrase=f"w{i}", alt=f"a{i}") for i in range(3)
+    ]
+    first, *others = cases_of(records)
+    second = replace(first.request, id="x+1", image="p1", prompt="q2", target="a2")
+    search = TierSearch([replace(first, then=(second,)), *others], seen)
+    known = {place: answers for place, answers in search._known.items() if place[0] == "p1"}
+    assert known["p1", search._meaning("q2")] == {"a2"}
+    assert ("p1", search._meaning("q0")) not in known
+
+
+def test_a_tier_that_the_data_brings_is_asked_in_place_of_the_search_s():
+    records = [record(i, image=f"p{i}", image_rephrase=f"r{i}", src=f"q{i}", alt=f"a{i}") for i in range(3)]
+    cases = cases_of(records)
+    own = Probe("near_picture", Query("p9", "what ?", "this"))
+    cases[0] = replace(cases[0], probes=(*cases[0].probes, own))
+    found, counts = tiers_of(cases)
+    assert found[0]["near_picture"] == own
+    assert counts["vqa", "near_picture", "asked"] == 3

@@ -20,7 +20,7 @@ from torch import Tensor
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.benchmark.cases import read_cases, write_cases
 from unike_lib.benchmark.images import image_names
-from unike_lib.benchmark.leaks import edited_images
+from unike_lib.benchmark.leaks import EDITED_KINDS, edited_images
 from unike_lib.io import write_csv
 from unike_lib.probe_kinds import REACHED
 from unike_lib.types import EditCase, Probe, Query
@@ -91,8 +91,11 @@ class TierSearch:
             self._related[trait].append(case)
         for picture, entity in case.shown:
             self._shown[picture].add(entity)
-        for place in edited:  # also to a rephrasing in text of the rephrased picture, which no probe asks
-            self._known[place, self._meaning(case.request.prompt)].add(normalise_answer(case.request.target))
+        for kind in EDITED_KINDS:  # also to a rephrasing in text of the rephrased picture, which no probe asks
+            known = self._known[case.query(kind).image, self._meaning(case.request.prompt)]
+            known.add(normalise_answer(case.request.target))
+        for request in case.then:
+            self._known[request.image, self._meaning(request.prompt)].add(normalise_answer(request.target))
         for probe in case.probes:
             query = probe.query
             right = {normalise_answer(each) for each in (query.answer, *probe.aliases) if each is not None}
