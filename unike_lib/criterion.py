@@ -111,6 +111,18 @@ class Criterion:
         return self.low + self.high - score if self.bounded else -score
 
 
+def accepts(form: Callable[[str], str]) -> Callable[[Reply], float]:
+    """Return the score of replies whose greedy answer must equal an accepted one, both in a form: 1 or 0.
+
+    An answer that the form leaves nothing of is compared but for case and spaces: silence is another answer.
+    """
+
+    def formed(text: str) -> str:
+        return form(text) or " ".join(text.lower().split())
+
+    return lambda reply: float(formed(reply.text) in map(formed, reply.accepted))
+
+
 def find_criterion(name: str) -> Criterion:
     """Return a criterion by its name, or by "path/to/file.py:NAME"; raise InputError if there is none."""
     criterion: Criterion = find_entry(name, *CRITERIA, Criterion)

@@ -33,10 +33,21 @@ NONE = torch.zeros(0)
         ("the-cat", "thecat"),
         ("another theme", "another theme"),
         ("U.S.A.", "usa"),
+        ("", ""),
     ],
 )
 def test_answers_are_normalised_as_squad_does(text, expected):
     assert squad_answer(text) == expected
+
+
+@pytest.mark.parametrize("target", ["A", "The", "a.", "?", "an", "..."])
+@pytest.mark.parametrize("name", ["generated", "normalised"])
+def test_silence_is_no_answer_that_is_an_article_or_punctuation_alone(name, target):
+    """A letter of a multiple choice, for example; SQuAD's own rule leaves nothing of these."""
+    reply = Reply(Query(None, "q", target), "become", *[NONE] * 3, NONE, NONE, "", (target,))
+    assert find_criterion(name).of(reply) == 0
+    assert find_criterion(name).of(replace(reply, text=f" {target.upper()} ")) == 1
+    assert find_criterion(name).of(replace(reply, text="cat")) == 0
 
 
 @pytest.mark.parametrize(

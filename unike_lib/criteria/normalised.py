@@ -3,7 +3,7 @@
 import re
 import string
 
-from unike_lib.criterion import Criterion, Reply
+from unike_lib.criterion import Criterion, accepts
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -11,21 +11,19 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)
 def squad_answer(text: str) -> str:
     """Return an answer in lower case, without punctuation and articles, with single spaces (SQuAD 1.1's evaluation).
 
+    Reading: of an answer that is articles alone ("A", the letter), they stay.
+
     Example:
         >>> squad_answer("The cat's  owner.")
         'cats owner'
     """
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(PUNCTUATION)).split())
-
-
-def same_answer(reply: Reply) -> float:
-    """Return 1 if the greedy answer equals an accepted one, else 0."""
-    return float(squad_answer(reply.text) in map(squad_answer, reply.accepted))
+    plain = " ".join(text.lower().translate(PUNCTUATION).split())
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", plain).split()) or plain
 
 
 CRITERION = Criterion(
     "normalised",
     "as `generated`, without articles and punctuation (SQuAD's rule)",
-    same_answer,
+    accepts(squad_answer),
     reads_text=True,
 )

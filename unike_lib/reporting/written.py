@@ -19,7 +19,7 @@ TAUGHT, WRITTEN = "token", "generated"
 EXPLANATION = (
     "By `token` the answer is given and each of its tokens is judged; by `generated` the model writes the answer and "
     "ends it. Leak: `token` minus `generated`, in points: what looks taught and is not written. Cut: "
-    "answers as long as they may be ({cut} tokens), which the model did not end, of all that it wrote after the edits."
+    "answers as long as they may be ({cut} tokens), of all that the model wrote after the edits."
 )
 
 
