@@ -59,6 +59,7 @@ def sources(table_cells, three, control, tmp_path_factory):
             "token": folder / f"{name}.csv",
             "mmedit": folder / f"{name}_mmedit.csv",
             "exact": folder / f"{name}_exact.csv",
+            "generated": folder / f"{name}_generated.csv",
             "differences": folder / f"{name}_differences.csv",
         }
         for name in ("table1", "table2", "table5")
@@ -111,6 +112,27 @@ def test_the_page_is_well_formed_and_holds_everything(page):
     assert set(re.findall(r'href="([^#"][^"]*)"', page)) == {"qualitative.html"}
     assert all(address.startswith("data:image/png;base64,") for address in re.findall(r'src="([^"]+)"', page))
     assert "<script" not in page and "@import" not in page
+
+
+CELL = r"<t[hd][^>]*>(.*?)</t[hd]>"
+
+
+def test_what_is_taught_stands_beside_what_is_written(page, sources):
+    """Of each table with cells: `token`, `generated` and their difference, as the two CSV files have them."""
+    parts = page.split("<summary>Taught and written")[1:]
+    assert len(parts) == 2  # not of Table 5, which has averages
+    files = {path.stem: pd.read_csv(path) for path in sources.tables}
+    for name, part in zip(("table1", "table2"), parts, strict=True):
+        lines = re.findall(r"<tr[^>]*>(.*?)</tr>", part[: part.index("</details>")], re.DOTALL)
+        header, *rows = (
+            [re.sub(r"<.*?>", "", cell).strip() for cell in re.findall(CELL, line, re.DOTALL)] for line in lines
+        )
+        shown = pd.DataFrame(rows, columns=header)
+        token, written = files[name], files[f"{name}_generated"]
+        assert len(shown) == len(token)
+        for kind in ("rel", "t_gen", "m_gen", "t_loc", "m_loc"):
+            leak = [round(a - b, 1) for a, b in zip(token[kind], written[kind], strict=True)]
+            assert shown[f"{kind} leak".replace("_", " ")].astype(float).tolist() == pytest.approx(leak, abs=0.0501)
 
 
 def test_the_page_says_what_its_tables_say(page, sources):

@@ -20,6 +20,7 @@ from unike_lib.reporting.provenance import searched, versions
 from unike_lib.reporting.records import MAIN
 from unike_lib.reporting.run_summary import run_times
 from unike_lib.reporting.table_text import EDIT_INTERVALS, SESSION_INTERVALS, confidence_text, missing_intervals
+from unike_lib.reporting.written import WRITTEN, leaks
 from unike_lib.table_parts import ReportParts, TableParts
 from unike_lib.types import InputError
 
@@ -43,6 +44,10 @@ FIGURE_NOTES = {
     "encoder_losses": "Training of the contrastive encoders.",
 }
 
+LEAKS = (
+    "Taught and written: by token the answer is given and each of its tokens is judged; by generated the model writes "
+    "it. Leak: what looks taught and is not written, in points"
+)
 BESIDE = {  # tables beside those by criterion, by what ends their files' names
     "edits": "Each edit as a whole: joint success and what fails, edits that were right before, means over the others; "
     "in percent",
@@ -153,11 +158,22 @@ def _section(tables: Mapping[str, pd.DataFrame], run: TableParts) -> dict[str, A
         "departures": table_departures(run),
         "missing": missing_intervals(tables[run.name]),
         "beside": [
-            (title, plain_table(tables[file]))
-            for kind, title in BESIDE.items()
-            if (file := f"{run.name}_{kind}") in tables
+            *_leaks(tables, run),
+            *(
+                (title, plain_table(tables[file]))
+                for kind, title in BESIDE.items()
+                if (file := f"{run.name}_{kind}") in tables
+            ),
         ],
     }
+
+
+def _leaks(tables: Mapping[str, pd.DataFrame], run: TableParts) -> list[tuple[str, Any]]:
+    """Return what a table with cells has taught beside what is written; nothing where generation was off."""
+    written = tables.get(f"{run.name}_{WRITTEN}")
+    if run.entry.averages or written is None or written["rel"].isna().all():
+        return []
+    return [(LEAKS, plain_table(leaks(tables[run.name], written).round(1)))]
 
 
 def _figures(paths: Sequence[Path]) -> list[dict[str, str]]:

@@ -47,17 +47,19 @@ def written_section(tables: Mapping[str, pd.DataFrame], records: pd.DataFrame, r
     return ["## Taught and written", EXPLANATION.format(cut=run.cut), table]
 
 
-def leaks(taught: pd.DataFrame, written: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+def leaks(taught: pd.DataFrame, written: pd.DataFrame, records: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return both scores of each cell, and what is between them, in percent and points.
 
     Returns:
-        One row per cell: `ROW`; for each aim X: X (`token`), X_generated, X_leak; `cut`, number of records whose answer
-        was cut after the edit; `cut_share`, in percent of all.
+        One row per cell: `ROW`; for each aim X: X (`token`), X_generated, X_leak; with records: `cut`, number of those
+        whose answer was cut after the edit; `cut_share`, in percent of all.
     """
     columns = [*ROW, *PROBE_KINDS]
     both = taught[columns].merge(written[columns], on=ROW, suffixes=("", f"_{WRITTEN}"))
     for kind in PROBE_KINDS:
         both[f"{kind}_leak"] = both[kind] - both[f"{kind}_{WRITTEN}"]
+    if records is None:
+        return both[[*ROW, *(f"{kind}{part}" for kind in PROBE_KINDS for part in ("", f"_{WRITTEN}", "_leak"))]]
     cut = records.groupby(ROW)["cut"].agg(["sum", "mean"]).reset_index()
     cut = cut.assign(cut_share=100 * cut.pop("mean")).rename(columns={"sum": "cut"})
     return both.merge(cut, on=ROW, how="left")
