@@ -5,7 +5,8 @@
 A kill is a SIGKILL for the driver alone (its jobs go on, and the next driver finds them at work), for one process of a
 job alone, or for all of them. It comes some seconds after a number of finished steps; both are drawn, so that the kills
 are spread over the whole run, on a busy machine too. After each, every Parquet, safetensors and JSON file that has its
-final name must be whole. At the end, every CSV file of tables and figures must be that of the quiet run, byte for byte.
+final name must be whole. At the end, every CSV file of tables and figures must be that of the quiet run, byte for byte;
+what a run measured of itself (time, memory) is left out.
 A run that ends before all kills are spent is compared, and the next one starts in a new folder.
 """
 
@@ -18,14 +19,19 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from unike_lib.checksum import check_content
 from unike_lib.io import read_json
+from unike_lib.reporting.protocol import MEASURED
 
 ROOT = Path(__file__).parents[2]
 MODES = ("driver", "job", "all")
+OF_LONG_SESSIONS = ("seconds_per_edit", "bytes_per_edit", "peak_mb")  # measured in retention_cost.csv
 
 
 class Pace(NamedTuple):
@@ -124,9 +130,17 @@ class Run:
                 readers[file.suffix](file)
 
     def tables(self) -> dict[str, bytes]:
-        """Return the tables, and the numbers behind the figures, by name."""
+        """Return the tables, and the numbers behind the figures, by name; columns of measured costs are taken out."""
         files = [file for file in self.folder.glob("results/**/*.csv") if "stages" not in file.parts]
-        return {file.name: file.read_bytes() for file in sorted(files)}
+        return {file.name: repeatable(file) for file in sorted(files)}
+
+
+def repeatable(file: Path) -> bytes:
+    """Return a CSV file's bytes, without the columns that no two runs have the same."""
+    content = file.read_bytes()
+    table = pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False)
+    measured = [name for name in (*MEASURED, *OF_LONG_SESSIONS) if name in table]
+    return table.drop(columns=measured).to_csv(index=False).encode() if measured else content
 
 
 def members(group: int) -> list[int]:
