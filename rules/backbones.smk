@@ -245,7 +245,7 @@ rule positive_control:
     resources:
         **runs_backbone(EDITS),
         # The tests set alpha themselves, whatever the method's own is.
-        method=control_method(unmarked, "alpha", "alpha_scale", "alpha_convention", "alpha_operands", "scope_neurons"),
+        method=control_method(unmarked, "alpha", "alpha_scale", "alpha_convention", "alpha_operands"),
     params:
         **opens_backbone("layers"),
         code=lib("run_positive_control"),

@@ -61,13 +61,6 @@ def test_settings_as_text_read_back_as_yaml():
         assert yaml.safe_load(setting_text(value)) in (value, "1e-06")  # YAML takes 1e-06 for text
 
 
-def test_a_scoped_alpha_needs_edits_in_the_memory():
-    entry = {"method": "unike", "alpha": "scoped"}
-    with pytest.raises(ValueError, match=r"methods\.u.*edit_slots"):
-        resolve_method({"u": entry}, "u")
-    resolve_method({"u": entry | {"edit_slots": True, "retrieval_temperature": 0.01}}, "u")
-
-
 def test_the_configuration_file_says_what_differs_on_a_backbone():
     """YAML reads some short words as truth values, so the key is read from a file here."""
     entry = yaml.safe_load("{method: fine-tune, steps: 5, by_backbone: {big: {steps: 7}}}")

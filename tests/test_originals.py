@@ -22,8 +22,8 @@ NEURONS = {
 }
 ORIGINAL = {
     "base": {},
-    "fine-tune": {"steps": 15, "learning_rate": 1.5e-4, "teach_end": False},
-    "t-patcher": NEURONS | {"learning_rate": 1e-2},
+    "fine-tune": {"steps": 15, "learning_rate": 1.5e-4, "teach_end": False, "scope": "none"},
+    "t-patcher": NEURONS | {"learning_rate": 1e-2, "scope": "none"},
     # Released: 10 steps of 7.5e-4. UniKE 4.1 and D.3: top 40. Eq. 7 as it is printed.
     "unike": NEURONS
     | {"steps": 10, "learning_rate": 7.5e-4, "top_k": 40, "memory_keys": "h_sem", "alpha": "dynamic", "alpha_scale": 1}
@@ -74,6 +74,7 @@ OTHER = {
     "key_init": "random",
     "memory_keys": "encoded",
     "alpha": 0.4,
+    "scope": "semantic",
     "alpha_convention": "text",
     "alpha_operands": "mixture",
     "attention": "raw",
@@ -129,7 +130,7 @@ def changed(value):
 def test_originals_depart_nowhere_and_every_other_value_is_named(run, kind):
     settings = {"method": kind, **ORIGINAL[kind]}
     assert fields_of(run(settings)) == []
-    switches = {"intrinsic", "latent", "in_context", "demonstrations", "retriever", "prompt", "scope_neurons"}
+    switches = {"intrinsic", "latent", "in_context", "demonstrations", "retriever", "prompt"}
     assert known(kind) - set(ORIGINAL[kind]) == (switches if kind == "unike" else {"scope_radius"} & known(kind))
     for name, value in ORIGINAL[kind].items():
         other = {name: OTHER.get(name) or changed(value)}
@@ -176,9 +177,8 @@ def test_what_does_nothing_in_a_row_is_not_named(run, default):
         "in_context",
         "demonstrations",
     ]
-    scoped = {"alpha": "scoped", "edit_slots": True, "retrieval_temperature": 0.1, "alpha_scale": 0.6}
-    gated = run(row | scoped | {"scope_neurons": True})
-    assert fields_of(gated) == ["retrieval_temperature", "edit_slots", "alpha", "scope_neurons", "alpha_scale"]
+    entries = run(row | {"edit_slots": True, "retrieval_temperature": 0.1, "alpha_scale": 0.6})
+    assert fields_of(entries) == ["retrieval_temperature", "edit_slots", "alpha_scale"]
 
 
 def test_a_part_of_unike_that_the_paper_has_a_row_for_is_no_departure(run):

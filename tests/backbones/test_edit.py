@@ -69,13 +69,13 @@ def test_notes_go_to_the_trace_where_there_is_one_and_are_cut_off_from_training(
 
 def test_the_context_of_some_rows_is_theirs_in_every_part():
     context = PassContext(torch.tensor([5, 6, 7, 8]), Trace(), torch.arange(8).view(4, 2))
-    context.scopes = {2: torch.tensor([0.1, 0.2, 0.3, 0.4])}
+    context.shares = {2: torch.tensor([0.1, 0.2, 0.3, 0.4])}
     context.kept = {("Part", 2): {"alpha": torch.tensor([1.0, 2.0, 3.0, 4.0]), "slots": torch.arange(8).view(4, 2)}}
     context.note("alpha", 2, torch.zeros(4))
     chosen = context.select(torch.tensor([3, 1]))
     assert chosen.last_prompt.tolist() == [8, 6] and chosen.trace is None and not chosen.notes
     assert chosen.picture.tolist() == [[6, 7], [2, 3]] and chosen.positions is None
-    torch.testing.assert_close(chosen.scopes[2], torch.tensor([0.4, 0.2]))
+    torch.testing.assert_close(chosen.shares[2], torch.tensor([0.4, 0.2]))
     assert chosen.kept["Part", 2]["alpha"].tolist() == [4, 2]
     assert chosen.kept["Part", 2]["slots"].tolist() == [[6, 7], [2, 3]]
     assert PassContext(LAST).select(torch.tensor([1])).picture is None

@@ -57,9 +57,21 @@ def make_knowledge(folder):
             trained |= {f"{layer}.zeta.{space}": zetas[space][layer][0], f"{layer}.map.{space}": zetas[space][layer][1]}
     write_tensors(folder / "memory.safetensors", memory, "fingerprint")
     write_tensors(folder / "encoders.safetensors", trained, "fingerprint")
+    write_tensors(folder / "scope.safetensors", scope_tensors(draw), "fingerprint")
     rows = [(layer, state.numpy()) for layer in LAYERS for state in unrelated[layer]]
     write_table(folder / "ffn_inputs.parquet", pd.DataFrame(rows, columns=["layer", "ffn_input"]), "fingerprint")
     return Knowledge(folder, unrelated, columns, encoders["semantic"], zetas)
+
+
+def scope_tensors(draw):
+    """A scope whose thresholds are low: a random question means the random edit nearest to it, mostly."""
+    cut = {"threshold": torch.tensor(-0.9), "temperature": torch.tensor(0.15), "overlaps": torch.tensor(False)}
+    found = {"chosen": torch.tensor(4), "edited": torch.tensor(LAYERS), f"trained.{LAYERS[0]}.map": draw(WIDTH, 6)}
+    for place, width in {**{f"raw.{layer}": WIDTH for layer in (3, 4, 5)}, f"trained.{LAYERS[0]}": 6}.items():
+        for task in ("vqa", "caption"):
+            keys = torch.nn.functional.normalize(draw(4, width), dim=1)
+            found |= {f"{place}.{task}.{name}": value.clone() for name, value in ({"keys": keys} | cut).items()}
+    return found
 
 
 def mlp(width):

@@ -169,7 +169,7 @@ def test_intrin_and_ike_train_neurons_behind_the_context(backbone, cases):
 def test_behind_long_contexts_sessions_are_edited_in_parts(backbone, cases, monkeypatch):
     """Two edits per session, one session at a time and all at once."""
     told = Ike.from_cases(backbone, IkeMethod(method="ike", demonstrations=0), cases)
-    scoped = {"edit_slots": True, "retrieval_temperature": 0.5, "alpha": "scoped"}
+    scoped = {"edit_slots": True, "retrieval_temperature": 0.5}
     editor = replace(unike(backbone, steps=1, **scoped), ike=told)
     found = []
     for tokens in (10_000, 1):

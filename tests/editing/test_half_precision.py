@@ -25,7 +25,7 @@ SERAC = SeracMethod(method="serac", width=16, heads=2, scope_layers=1, counterfa
 def scoped(backbone):
     """A small temperature: cosines / 0.0003 are far beyond what bfloat16 resolves."""
     editor = unike(backbone, edit_slots=True, shift_in_training=False)
-    return replace(editor, shift=replace(editor.shift, alpha="scoped", retrieval_temperature=3e-4, scope_neurons=True))
+    return replace(editor, shift=replace(editor.shift, retrieval_temperature=3e-4))
 
 
 def serac(backbone):
@@ -33,7 +33,7 @@ def serac(backbone):
     return Serac(SeracModels.untrained(backbone, SERAC))
 
 
-ALL = {**EDITORS, **NETWORK_EDITORS, "unike-scoped": scoped, "serac": serac}
+ALL = {**EDITORS, **NETWORK_EDITORS, "unike with entries": scoped, "serac": serac}
 
 
 def in_dtype(backbone, dtype):

@@ -14,7 +14,6 @@ from torch.nn.functional import cosine_similarity
 from unike_lib.backbones.edit import PassContext, Trace
 from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.memory import Memory
-from unike_lib.methods.shared.neurons import Neurons
 from unike_lib.methods.unike.latent_shift import Slots
 
 ENTRIES = 9
@@ -196,36 +195,6 @@ def test_retrieval_temperature_sharpens_towards_the_best_key(backbone, attention
     torch.testing.assert_close(apply(retrieval_temperature=1e-6), apply(top_k=1), atol=1e-5, rtol=0)
     torch.testing.assert_close(apply(retrieval_temperature=1e9), apply(), atol=1e-5, rtol=0)
     assert not torch.allclose(apply(retrieval_temperature=0.1), apply())
-
-
-def test_a_scoped_alpha_is_the_share_of_the_own_entries(backbone):
-    layer, inputs, outputs, last = inputs_outputs(backbone)
-    shift = make_shift(alpha="scoped", alpha_scale=0.5, retrieval_temperature=0.3)
-    own, trace = Slots(torch.randn(2, 2, WIDTH), torch.randn(2, 2, WIDTH)), Trace()
-    replace(shift, own={layer.index: own}).attention(layer, inputs, outputs, PassContext(last, trace))
-    for row in range(8):
-        query = inputs[row, last[row]]
-        near = sorted((float(cosine_similarity(query, key, dim=0)) for key in keys_of(shift, 4)), reverse=True)[:4]
-        mine = [float(cosine_similarity(query, key, dim=0)) for key in own.keys[row // 4]]
-        weigh = lambda cosines: sum(math.exp(cosine / 0.3) for cosine in cosines)  # noqa: E731
-        assert float(trace.notes["alpha"][4][row]) == pytest.approx(
-            0.5 * weigh(mine) / (weigh(mine) + weigh(near)), rel=1e-4
-        )
-    torch.testing.assert_close(shift.attention(layer, inputs, outputs, PassContext(last)), outputs)
-
-
-def test_scoped_neurons_are_weighed_by_the_share(backbone):
-    layer, inputs, outputs, last = inputs_outputs(backbone)
-    draw = lambda *shape: torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))  # noqa: E731
-    gate = {"up": draw(WIDTH, 3), "up_bias": draw(3)} if layer.names.gate else {}
-    group = Neurons(draw(WIDTH, 3), draw(3), draw(3, WIDTH), **gate)
-    shift = make_shift(alpha="scoped", alpha_scale=0.5, retrieval_temperature=0.3, scope_neurons=True)
-    slots, trace = Slots(draw(2, WIDTH), draw(2, WIDTH)), Trace()
-    patch, place = patch_of(2, {4: group}, shift=shift, slots={4: slots}), PassContext(last, trace)
-    patch.attention(layer, inputs, outputs, place)
-    shares = 2 * trace.notes["alpha"][4]  # alpha_scale is a half
-    expected = layer.ffn(inputs) + shares[:, None, None] * group.output(layer, inputs)
-    torch.testing.assert_close(patch.ffn(layer, inputs, layer.ffn(inputs), place), expected)
 
 
 def keys_of(shift, layer):

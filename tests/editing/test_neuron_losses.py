@@ -303,7 +303,7 @@ def test_a_random_zeta_is_drawn_by_layer_and_seed(backbone, knowledge):
 
 def test_settings_reach_the_shift(backbone, knowledge):
     """None is at its default: a setting that were not passed on would be seen."""
-    scoped = {"alpha": "scoped", "scope_neurons": True, "edit_slots": True, "retrieval_temperature": 0.2}
+    scoped = {"edit_slots": True, "retrieval_temperature": 0.2}
     chosen = {
         "top_k": 2, "alpha_scale": 0.5, "alpha_convention": "printed", "alpha_operands": "attention_outputs",
         "attention": "raw", "rotate_memory": True, **scoped,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unike_lib.backbones.batch import IGNORED, Answers, Batch, Prepared, Tail
 from unike_lib.backbones.decoder import Decoder
-from unike_lib.backbones.edit import Edit, Trace
+from unike_lib.backbones.edit import Edit, PassContext, Trace
 from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.oom import oom_as_input_error
@@ -83,6 +83,11 @@ class Backbone:
         ids = self.model.generation_config.eos_token_id
         found = {*(ids if isinstance(ids, list) else [ids]), self.tokenizer.eos_token_id}
         return frozenset(found - {None})
+
+    def attention_input(self, layer: int, hidden: Tensor) -> Tensor:
+        """Return s = LN1(h) of states that enter a layer, [..., d]."""
+        module = self.decoder.layers[layer]
+        return module.attention_input(hidden.to(module.device)).to(self.device)
 
     def answer_ids(self, answer: str) -> list[int]:
         """Return the token ids of an answer."""
@@ -235,10 +240,19 @@ class Backbone:
         elif where is not None and (trace is None or not trace.states or last not in self.layers):
             return self.read(self.tail(prepared, edit, where, trace), edit)
         else:
+            context = self._begun(batch, edit, trace)
             with oom_as_input_error(batch.mask):
-                hidden = self.decoder.run(prepared.hidden, layers, edit, batch.context(trace), positions=positions)
+                hidden = self.decoder.run(prepared.hidden, layers, edit, context, positions=positions)
         with oom_as_input_error(batch.mask):
             return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))
+
+    @staticmethod
+    def _begun(batch: Batch, edit: Edit | None, trace: Trace | None) -> PassContext:
+        """Return the context of a pass that an edit has begun."""
+        context = batch.context(trace)
+        if edit is not None:
+            edit.begin(context)
+        return context
 
     def tail(self, prepared: Prepared, edit: Edit | None, where: Tensor, trace: Trace | None = None) -> Tail:
         """Run the layers from where the prepared rows stand, up to the last FFN, which only matters where it is read.
@@ -246,7 +260,8 @@ class Backbone:
         An edit that differs in the last FFN alone has the same tail. Arguments are those of `forward`.
         """
         batch, last = prepared.batch, self.decoder.layers[-1]
-        context, layers, positions = batch.context(trace), range(prepared.first, last.index), batch.positions
+        context, layers = self._begun(batch, edit, trace), range(prepared.first, last.index)
+        positions = batch.positions
         with oom_as_input_error(batch.mask):
             hidden = self.decoder.run(prepared.hidden, layers, edit, context, positions=positions)
             hidden = last.through_attention(hidden, self.decoder.masks(hidden, None, positions), edit, context)

@@ -22,7 +22,7 @@ class Batch:
     shifted), -100 elsewhere; at the last answer token -200 where the end is to be predicted too (`with_end`);
     last_prompt [row]: the token after which the answer starts; lengths [row], in tokens; positions [3, row, token] of a
     model whose visual tokens have places on a grid, None: 0, 1, 2 ...; picture [row, 2]: the first visual token of each
-    row, and how many there are (0 without a picture).
+    row, and how many there are (0 without a picture); unedited [row, layer, d]: as in `PassContext`.
     """
 
     embeddings: Tensor
@@ -31,10 +31,11 @@ class Batch:
     lengths: Tensor
     positions: Tensor | None = None
     picture: Tensor | None = None
+    unedited: Tensor | None = None
 
     def context(self, trace: Trace | None = None) -> PassContext:
         """Return what an edit knows of a pass over these rows."""
-        return PassContext(self.last_prompt, trace, self.picture)
+        return PassContext(self.last_prompt, trace, self.picture, unedited=self.unedited)
 
     @property
     def mask(self) -> Tensor:
@@ -73,6 +74,12 @@ class Prepared:
     batch: Batch
     first: int
     past: KVCache | None = None
+
+    def with_unedited(self, states: Tensor) -> "Prepared":
+        """Return the same rows, of which is known what the unedited model makes of them (`PassContext.unedited`)."""
+        if self.past is not None:
+            self.past.context.unedited = states
+        return replace(self, batch=replace(self.batch, unedited=states))
 
     def with_end(self) -> "Prepared":
         """Return the same states; the end of every answer is to be predicted too."""

@@ -39,8 +39,10 @@ class PassContext:
     last_prompt [row]: the last prompt token of each row; picture [row, 2]: where its visual tokens begin, and how many
     they are (None: not known); positions [row or 1, token]: of the tokens under way, counted in their rows (None: from
     0 on); rotation: that of these tokens, set by each layer of a rotary model.
-    scopes, by layer, [row] in [0, 1]: how far a row is in the scope of the edits; the part that reads the scope writes
-    it, others go by it. kept: what a part read at the last prompt token, [row, ...]: tokens that follow go by it.
+    unedited [row, layer, d]: what the unedited model makes of the questions at the layers that the edit asked for
+    (`Backbone.prompt_states`; None: it asked for none). shares, by layer, [row, edit] in [0, 1]: how far a row is in
+    the scope of each edit; None as the layer: in all. The part that reads the scope writes it, others go by it.
+    kept: what a part read at the last prompt token, [row, ...]: tokens that follow go by it.
     trace: what to show of the layers; notes: what parts said of the rows.
     """
 
@@ -49,13 +51,18 @@ class PassContext:
     picture: Tensor | None = None
     positions: Tensor | None = None
     rotation: Rotation | None = None
-    scopes: dict[int, Tensor] = field(default_factory=dict)
+    unedited: Tensor | None = None
+    shares: dict[int | None, Tensor] = field(default_factory=dict)
     kept: dict[tuple[str, int], dict[str, Tensor]] = field(default_factory=dict)
     notes: dict[str, dict[int, Tensor]] = field(default_factory=dict)
 
     def kept_by(self, part: object, layer: int) -> dict[str, Tensor]:
         """Return what a part keeps at a layer for the tokens that follow, to be read and filled."""
         return self.kept.setdefault((type(part).__name__, layer), {})
+
+    def shares_at(self, layer: int) -> Tensor | None:
+        """Return how far rows are in the scope of each edit at a layer, [row, edit]; None: everywhere wholly."""
+        return self.shares.get(layer, self.shares.get(None))
 
     def note(self, name: str, layer: int, values: Tensor) -> None:
         """Note something of every row [row], for records and figures."""
@@ -85,13 +92,16 @@ class PassContext:
     def select(self, rows: Tensor) -> "PassContext":
         """Return the context of some of the rows, in the order given [row], without trace and notes."""
         picture = None if self.picture is None else self.picture[rows]
-        scopes = {layer: scope[rows] for layer, scope in self.scopes.items()}
+        shares = {layer: share[rows] for layer, share in self.shares.items()}
         kept = {place: {name: value[rows] for name, value in parts.items()} for place, parts in self.kept.items()}
-        return PassContext(self.last_prompt[rows], picture=picture, scopes=scopes, kept=kept)
+        return PassContext(self.last_prompt[rows], picture=picture, shares=shares, kept=kept)
 
 
 class Edit(Protocol):
     """What an edit does inside a layer."""
+
+    def begin(self, context: PassContext) -> None:
+        """Say what holds for the whole pass, before the first layer."""
 
     def attention(self, layer: "DecoderLayer", inputs: Tensor, outputs: Tensor, context: PassContext) -> Tensor:
         """Return the attention output [row, token, d] after the edit, given the input s and the output a."""
@@ -116,6 +126,10 @@ class SessionEdit(Edit, Protocol):
     @property
     def first_layer(self) -> int | None:
         """The first layer that the edit acts in; None: it acts in none."""
+
+    @property
+    def reads_unedited(self) -> tuple[int, ...]:
+        """The layers at which it reads what the unedited model makes of a question."""
 
     def select(self, sessions: Sequence[int]) -> "SessionEdit":
         """Return the edits of some of the sessions, in the order given."""

@@ -19,6 +19,7 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED, Answers, Batch
 from unike_lib.backbones.edit import SessionEdit, Trace
 from unike_lib.backbones.kv_cache import KVCache
+from unike_lib.backbones.prompt_states import prompt_states
 from unike_lib.types import Query
 
 
@@ -86,6 +87,8 @@ def answer_logits(
         prepared = backbone.prepare_with_cache(asked, first, answers)
     else:
         prepared = backbone.prepare(asked, min(first, depth - 1))
+    if edit is not None and edit.reads_unedited:
+        prepared = prepared.with_unedited(prompt_states(backbone, queries, edit.reads_unedited))
     where, trace = _read(prepared.batch, everywhere), Trace(states=False)
     logits = backbone.forward(prepared, edit, where, trace)
     notes = {name: torch.stack(list(by_layer.values())).mean(0) for name, by_layer in trace.notes.items()}

@@ -72,6 +72,8 @@ def forward_with_cache(
     sees = None if first else torch.cat([earlier, upto.expand(rows, -1, -1)], 2)
     masks = decoder.masks(hidden, sees, positions) | {"past_key_values": past.cache}
     past.context.positions = None if first else past.mask.sum(1)[:, None] + torch.arange(tokens, device=real.device)
+    if edit is not None and first:
+        edit.begin(past.context)
     with oom_as_input_error(real):
         for index in layers:
             hidden = decoder.layers[index].forward(hidden, masks, edit, past.context)

@@ -28,6 +28,13 @@ class NoCache:
         """Return the states that enter layer `first`, [row, token, d]; None if they are not kept."""
         return None
 
+    def prompt_states(self, query: Query, layers: Sequence[int]) -> Tensor | None:
+        """Return s = LN1(h) at a question's last prompt token, [layer, d]; None if it is not kept."""
+        return None
+
+    def remember_prompt_states(self, query: Query, layers: Sequence[int], states: Tensor) -> None:
+        """Keep them as long as the process lives."""
+
     def begin(self, queries: Sequence[Query], batch: Batch, past: KVCache, first: int) -> tuple[Tensor, int] | None:
         """Return states [row, token, d] and the layer, at most `first`, that they enter; None if they are not kept.
 

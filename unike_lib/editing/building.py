@@ -16,6 +16,7 @@ from unike_lib.editing.editor import Editor
 from unike_lib.io import read_tensors
 from unike_lib.knowledge.encoders import Encoder, LayerEncoders, load_encoders
 from unike_lib.knowledge.memory import Memory, load_memory
+from unike_lib.knowledge.scope import Scope, load_scope
 from unike_lib.knowledge.states import read_ffn_inputs
 from unike_lib.method import find_method
 from unike_lib.types import EditCase, InputError
@@ -47,6 +48,10 @@ class EditorSources:
     def memory(self, h_pos: str, encoders: Mapping[int, Encoder] | None = None) -> Memory:
         """Return the key-value memory (`load_memory`)."""
         return load_memory(self.knowledge / "memory.safetensors", h_pos, encoders)
+
+    def scope(self) -> Scope:
+        """Return where the backbone's semantic scope lies (`knowledge.scope`)."""
+        return load_scope(self.knowledge / "scope.safetensors")
 
     def method_split(self) -> list[EditCase]:
         """Return the edits of the method-training split.

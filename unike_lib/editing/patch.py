@@ -49,6 +49,11 @@ class Part:
         return None
 
     @property
+    def reads_unedited(self) -> tuple[int, ...]:
+        """The layers at which the part reads what the unedited model makes of a question (`PassContext.unedited`)."""
+        return ()
+
+    @property
     def empty(self) -> bool:
         """Whether the part changes nothing."""
         return not self.tensors()
@@ -81,6 +86,9 @@ class Part:
     def before(self, queries: Sequence[Query]) -> Sequence[Query]:
         """Return the queries as the model is asked them."""
         return queries
+
+    def begin(self, context: PassContext) -> None:
+        """Say what holds for the whole pass, before the first layer."""
 
     def attention(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, context: PassContext) -> Tensor:
         """Return a layer's attention output [row, token, d], given its input s = LN1(h) and what it is so far."""
@@ -132,6 +140,11 @@ class Patch:
         """The first layer that the patch acts in; None: it acts in none."""
         return min((part.first_layer for part in self.parts if part.first_layer is not None), default=None)
 
+    @property
+    def reads_unedited(self) -> tuple[int, ...]:
+        """The layers at which a part reads what the unedited model makes of a question; one part at most does."""
+        return next((part.reads_unedited for part in self.parts if part.reads_unedited), ())
+
     def part(self, kind: type[P]) -> P | None:
         """Return the part of a kind, if there is one; a kind is a class, not those that derive from it."""
         return next((part for part in self.parts if type(part) is kind), None)
@@ -178,6 +191,11 @@ class Patch:
     def before(self, queries: Sequence[Query]) -> Sequence[Query]:
         """Return the queries, rows in session order, as the model is asked them."""
         return reduce(lambda asked, part: part.before(asked), self.parts, queries)
+
+    def begin(self, context: PassContext) -> None:
+        """Let every part say what holds for the whole pass."""
+        for part in self.parts:
+            part.begin(context)
 
     def attention(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, context: PassContext) -> Tensor:
         """Return a layer's attention output under all parts."""

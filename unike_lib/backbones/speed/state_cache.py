@@ -37,10 +37,11 @@ INDEX = "index"
 
 @dataclass(frozen=True)
 class _Row:
-    """Where a question lies: its file, part and first token there; how long it is; its answer's ids."""
+    """Where a question lies: its file, part, number and first token there; how long it is; its answer's ids."""
 
     file: Path
     part: str
+    number: int
     start: int
     tokens: int
     answer: list[int]
@@ -66,6 +67,8 @@ class StateCache(NoCache):
 
     def __init__(self, backbone: Backbone, paths: Iterable[Path] = ()) -> None:
         self._known: dict[tuple[tuple[Query, ...], int], Prepared] | None = None
+        self._prompts: dict[tuple[Query, tuple[int, ...]], Tensor] = {}
+        self._attention_input = backbone.attention_input
         self._decoder, self._device, self._width = backbone.decoder, backbone.device, backbone.width
         self._rows: dict[tuple[str | None, str, str], list[_Row]] = {}
         self._depths: list[int] = []
@@ -81,7 +84,7 @@ class StateCache(NoCache):
             self._depths = index["depths"]
             for row in index["rows"]:
                 question = (row["image"], row["prompt"], row["style"])
-                place = _Row(path, str(row["part"]), row["start"], row["tokens"], row["answer"])
+                place = _Row(path, str(row["part"]), row["number"], row["start"], row["tokens"], row["answer"])
                 self._rows.setdefault(question, []).append(place)
 
     @contextmanager
@@ -102,6 +105,24 @@ class StateCache(NoCache):
         """Keep the rows of queries, within `remembering`."""
         if self._known is not None:
             self._known[tuple(queries), prepared.first] = prepared
+
+    def prompt_states(self, query: Query, layers: Sequence[int]) -> Tensor | None:
+        """Return s = LN1(h) at a question's last prompt token, [layer, d]; None if it is not kept."""
+        if (query, tuple(layers)) in self._prompts:
+            return self._prompts[query, tuple(layers)]
+        rows = self._of(query)
+        if not rows:
+            return None
+        row = rows[0]
+        with safe_open(row.file, framework="pt") as file:
+            entering = file.get_slice(f"prompts.{row.part}")[row.number].to(self._device)
+        states = torch.stack([self._attention_input(layer, entering[layer]) for layer in layers])
+        self.remember_prompt_states(query, layers, states)
+        return states
+
+    def remember_prompt_states(self, query: Query, layers: Sequence[int], states: Tensor) -> None:
+        """Keep them as long as the process lives."""
+        self._prompts[query, tuple(layers)] = states
 
     def entering(self, queries: Sequence[Query], batch: Batch, first: int) -> Tensor | None:
         """Return the states that enter layer `first`, [row, token, d]; None if not all questions are kept.
@@ -167,11 +188,15 @@ class StateCache(NoCache):
     def _depth(self, first: int) -> int:
         return max((depth for depth in self._depths if depth <= first), default=0)
 
+    def _of(self, query: Query) -> list[_Row]:
+        """Return the kept rows of a question, each with another answer."""
+        return [] if query.context else self._rows.get((query.image, query.prompt, query.style), [])
+
     def _find(self, queries: Sequence[Query], batch: Batch) -> list[tuple[_Row, int]] | None:
         """Return, for each question, the kept row that agrees with it longest, and how many tokens do."""
         found = []
         for query, targets in zip(queries, batch.targets, strict=True):
-            rows = [] if query.context else self._rows.get((query.image, query.prompt, query.style), [])
+            rows = self._of(query)
             if not rows:
                 return None
             answer = targets[targets != IGNORED].tolist()
@@ -231,22 +256,25 @@ def cache_states(
     for start in tqdm(range(0, len(unique), ROWS), desc="frozen layers", unit="batch"):
         asked, part = unique[start : start + ROWS], str(start // ROWS)
         batch = backbone.encode(asked)
-        states, past = _run(backbone, batch, depths)
-        tensors |= {f"states.{part}": states[batch.mask], f"past.{part}": past[batch.mask]}
+        states, past, prompts = _run(backbone, batch, depths)
+        tensors |= {f"states.{part}": states[batch.mask], f"past.{part}": past[batch.mask], f"prompts.{part}": prompts}
         starts = (batch.lengths.cumsum(0) - batch.lengths).tolist()
         answers = [targets[targets != IGNORED].tolist() for targets in batch.targets]
-        for query, first, tokens, answer in zip(asked, starts, batch.lengths.tolist(), answers, strict=True):
+        places = zip(asked, starts, batch.lengths.tolist(), answers, strict=True)
+        for number, (query, first, tokens, answer) in enumerate(places):
             question = {"image": query.image, "prompt": query.prompt, "style": query.style}
-            rows.append(question | {"part": part, "start": first, "tokens": tokens, "answer": answer})
+            place = {"part": part, "number": number, "start": first, "tokens": tokens}
+            rows.append(question | place | {"answer": answer})
     index = {"layers": len(backbone.decoder.layers), "width": backbone.width, "depths": depths, "rows": rows}
     packed = torch.tensor(list(json.dumps(index).encode()), dtype=torch.uint8)
     write_tensors(out, {**tensors, INDEX: packed}, fingerprint)
 
 
-def _run(backbone: Backbone, batch: Batch, depths: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Return the states that enter some layers [row, token, depth, d], and keys and values of all layers.
+def _run(backbone: Backbone, batch: Batch, depths: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the states that enter some layers [row, token, depth, d], keys and values of all, and prompts' states.
 
-    The latter are [row, token, layer, 2, heads * head_d].
+    Keys and values are [row, token, layer, 2, heads * head_d]; prompts' states enter each layer at the last prompt
+    token, [row, layer, d].
     """
     decoder, cache = backbone.decoder, DynamicCache()
     with oom_as_input_error(batch.mask):
@@ -260,4 +288,6 @@ def _run(backbone: Backbone, batch: Batch, depths: Sequence[int]) -> tuple[Tenso
     kept: Any = cache.layers
     flat = [[part.transpose(1, 2).flatten(2).cpu() for part in (each.keys, each.values)] for each in kept]
     past = torch.stack([torch.stack(pair, 2) for pair in flat], 2)
-    return torch.stack([entering[depth].cpu() for depth in depths], 2), past
+    rows = torch.arange(len(batch.lengths), device=batch.lengths.device)
+    prompts = [states[rows.to(states.device), batch.last_prompt.to(states.device)].cpu() for states in entering[:-1]]
+    return torch.stack([entering[depth].cpu() for depth in depths], 2), past, torch.stack(prompts, 1)

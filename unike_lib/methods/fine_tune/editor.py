@@ -1,6 +1,6 @@
 """FT: train the FFN matrices of the last layer on the edit alone (MMEdit; settings from VLKEB)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +9,13 @@ from torch import Tensor
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.editing.building import EditorSources
-from unike_lib.editing.editor import EditResult, answer_loss, request_trunk
+from unike_lib.editing.editor import Editor, EditResult, answer_loss, request_trunk
 from unike_lib.editing.optimise import descend, failures
-from unike_lib.editing.patch import Patch
+from unike_lib.editing.patch import Part, Patch
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.methods.fine_tune.weight_changes import WeightChanges
+from unike_lib.methods.shared.per_edit import WeightChangesPerEdit
+from unike_lib.methods.shared.semantic_scope import behind_scope
 from unike_lib.types import EditRequest
 
 BYTES_A_NUMBER = 16  # of what AdamW trains: value, gradient and two moments in float32
@@ -21,9 +23,9 @@ OPTIMISER_BYTES = 4 * 10**9  # of a GPU
 ON_CPU = 6  # jobs on CPUs share the memory of a machine: each takes a sixth of that
 
 
-def build(settings: FineTuneMethod, backbone: Backbone, sources: EditorSources, seed: int) -> "FineTune":
+def build(settings: FineTuneMethod, backbone: Backbone, sources: EditorSources, seed: int) -> Editor:
     """Return the editor."""
-    return FineTune(backbone, settings)
+    return behind_scope(settings, FineTune(backbone, settings), backbone, sources)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,14 @@ class FineTune:
         finite = torch.cat([part for _, part in parts])
         del parts
         layer = self.backbone.decoder.layers[-1].index
-        return EditResult(previous.append(WeightChanges({layer: trained})).revert(finite, previous), failures(finite))
+        patch = previous.append(self._part(layer, trained))
+        return EditResult(patch.revert(finite, previous), failures(finite))
+
+    def _part(self, layer: int, changes: Mapping[str, Tensor]) -> Part:
+        """Return one edit's changes by matrix [session, out, in]; behind a scope, edits stay apart."""
+        if self.settings.scope == "none":
+            return WeightChanges({layer: changes})
+        return WeightChangesPerEdit({layer: {name: change[:, None] for name, change in changes.items()}})
 
     @property
     def _at_once(self) -> int:
@@ -81,7 +90,7 @@ class FineTune:
         )
 
         def losses() -> Tensor:
-            logits = self.backbone.read(tail, previous.append(WeightChanges({layer.index: changes})))
+            logits = self.backbone.read(tail, previous.append(self._part(layer.index, changes)))
             return answer_loss(logits, targets, self.backbone.stop_tokens)
 
         finite = descend(parameters, losses, optimiser, self.settings.steps)

@@ -1,10 +1,11 @@
 """Settings of fine-tuning."""
 
 from unike_lib.config.base import Count, Original, Positive, setting
+from unike_lib.methods.shared.scope_settings import ScopeSettings
 from unike_lib.methods.shared.teach_end import TargetMethod
 
 
-class FineTuneMethod(TargetMethod):
+class FineTuneMethod(ScopeSettings, TargetMethod):
     """FT: the last layer's FFN matrices, AdamW, edit loss only."""
 
     steps: Count = setting(90, "Optimiser steps per edit.", "tuned", original=Original("VLKEB", 15))

@@ -110,7 +110,7 @@ class NeuronTrainer:
     def losses(self, trunk: Prepared, previous: Patch, neurons: Mapping[int, Neurons]) -> Tensor:
         """Return cross-entropy + weighted activation and memory losses (averaged over layers), [session]."""
         trace = Trace()
-        total = edit_loss(self.backbone, trunk, previous.append(ExtraNeurons(neurons)), trace)
+        total = edit_loss(self.backbone, trunk, previous.append(ExtraNeurons(neurons, self.settings.neurons)), trace)
         places = own_tokens(trunk.batch.targets >= 0, self.settings.neurons)[:, None]
         for layer, group in neurons.items():
             own = group.before_activation(trace.ffn_inputs[layer].float()).gather(1, places)[:, 0]
@@ -150,7 +150,7 @@ class NeuronSource:
     def detached(self) -> ExtraNeurons:
         """Return the neurons as they act now, cut off from training."""
         with torch.no_grad():
-            now = ExtraNeurons(self())
+            now = ExtraNeurons(self(), next(iter(self.fresh.values())).keys.shape[2])
             return now.with_tensors({name: value.detach().clone() for name, value in now.tensors().items()})
 
 

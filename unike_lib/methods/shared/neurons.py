@@ -1,14 +1,15 @@
 """Extra neurons in the FFN of some layers, in every session its own: an FFN widened by n (UniKE Eq. 3, T-Patcher)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
-from unike_lib.editing.patch import Part, by_session
+from unike_lib.editing.patch import by_session
+from unike_lib.methods.shared.per_edit import NEAREST, PerEdit
 
 NEURON_AXIS = {"keys": 2, "key_bias": 1, "values": 1, "up": 2, "up_bias": 1}
 
@@ -31,11 +32,13 @@ class Neurons:
         """Return q K + b, [row, token, n]."""
         return _affine(inputs, self.keys, self.key_bias)
 
-    def output(self, layer: DecoderLayer, inputs: Tensor) -> Tensor:
-        """Return what the neurons add to FFN(q), [row, token, d]."""
+    def output(self, layer: DecoderLayer, inputs: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Return what the neurons add to FFN(q), [row, token, d]; `shares` [row, neuron]: each as far as that."""
         activated = layer.activate(self.before_activation(inputs))
         if self.up is not None and self.up_bias is not None:
             activated = activated * _affine(inputs, self.up, self.up_bias)
+        if shares is not None:
+            activated = activated * shares[:, None].to(activated.dtype)
         return by_session(activated, self.values)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -46,6 +49,21 @@ class Neurons:
         """Return these neurons and more beside them."""
         mine, theirs = self.tensors(), more.tensors()
         return Neurons(**{name: torch.cat([mine[name], theirs[name]], NEURON_AXIS[name]) for name in mine})
+
+    def of_edits(self, sessions: Tensor, numbers: Tensor, edits: int) -> "Neurons":
+        """Return the neurons of some edits of some sessions, side by side.
+
+        Args:
+            sessions: [row].
+            numbers: of the edits, [row, edit].
+            edits: how many each session has, all with as many neurons.
+        """
+        found = {}
+        for name, value in self.tensors().items():
+            axis = NEURON_AXIS[name]
+            by_edit = value.unflatten(axis, (edits, value.shape[axis] // edits)).movedim(axis, 1)
+            found[name] = by_edit[sessions[:, None], numbers].movedim(1, axis).flatten(axis, axis + 1)
+        return Neurons(**found)
 
     def silenced(self, ok: Tensor, known: int) -> "Neurons":
         """Return the neurons without those after the first `known` where `ok` [session] fails: their values are 0."""
@@ -62,10 +80,20 @@ def _affine(inputs: Tensor, matrices: Tensor, bias: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class ExtraNeurons(Part):
-    """The neurons of every layer that has some; in rows that a scope covers in part, their output is so much less."""
+class ExtraNeurons(PerEdit):
+    """The neurons of every layer that has some; where an edit's scope covers a row in part, its own put out less.
+
+    size: neurons of an edit; None: all neurons are one edit's.
+    """
 
     layers: Mapping[int, Neurons] = field(default_factory=dict)
+    size: int | None = None
+
+    @property
+    def edits(self) -> int:
+        """How many edits each session has."""
+        neurons = next((group.keys.shape[2] for group in self.layers.values()), 0)
+        return neurons // (self.size or neurons or 1)
 
     @property
     def first_layer(self) -> int | None:
@@ -83,23 +111,41 @@ class ExtraNeurons(Part):
         for name, value in tensors.items():
             layer, part = name.split(".")
             groups.setdefault(int(layer), {})[part] = value
-        return ExtraNeurons({layer: Neurons(**parts) for layer, parts in groups.items()})
+        return replace(self, layers={layer: Neurons(**parts) for layer, parts in groups.items()})
 
     def append(self, more: "ExtraNeurons") -> "ExtraNeurons":
         """Return these neurons and more beside them."""
         old = self.layers
         merged = {layer: old[layer].widened(new) if layer in old else new for layer, new in more.layers.items()}
-        return ExtraNeurons({**old, **merged})
+        return replace(self, layers={**old, **merged})
 
     def revert(self, ok: Tensor, previous: "ExtraNeurons | None") -> "ExtraNeurons":
         """Return the neurons; where `ok` fails, those that `previous` has not are silent."""
         old = {} if previous is None else previous.layers
         known = {layer: old[layer].keys.shape[2] if layer in old else 0 for layer in self.layers}
-        return ExtraNeurons({layer: group.silenced(ok, known[layer]) for layer, group in self.layers.items()})
+        return replace(self, layers={layer: group.silenced(ok, known[layer]) for layer, group in self.layers.items()})
+
+    def of_edits(self, numbers: Tensor) -> "ExtraNeurons":
+        """Return the neurons of some of each session's edits, in the order given [session, edit]."""
+        sessions = torch.arange(len(numbers), device=numbers.device)
+        groups = self.layers.items()
+        return replace(self, layers={layer: group.of_edits(sessions, numbers, self.edits) for layer, group in groups})
 
     def ffn(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, context: PassContext) -> Tensor:
         """Return the FFN output with that of the extra neurons, as far as rows are in scope."""
         if layer.index not in self.layers:
             return outputs
-        more, scope = self.layers[layer.index].output(layer, inputs), context.scopes.get(layer.index)
-        return outputs + (more if scope is None else more * scope[:, None, None].to(more.dtype))
+        group, shares = self.layers[layer.index], self.shares(layer.index, context)
+        if shares is None:
+            return outputs + group.output(layer, inputs)
+        rows = (shares > 0).any(1)
+        size = group.keys.shape[2] // self.edits
+        if bool(rows.all()) and self.edits <= NEAREST:
+            return outputs + group.output(layer, inputs, shares.repeat_interleave(size, 1))
+        if not rows.any():
+            return outputs
+        places = rows.nonzero()[:, 0]
+        nearest, numbers = shares[places].topk(min(NEAREST, self.edits), 1)
+        near = group.of_edits(places * len(group.keys) // len(shares), numbers, self.edits)
+        more = near.output(layer, inputs[places], nearest.repeat_interleave(size, 1))
+        return outputs.index_add(0, places, more.to(outputs.dtype))

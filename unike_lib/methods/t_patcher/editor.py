@@ -5,17 +5,19 @@ from dataclasses import dataclass
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.editing.building import EditorSources
-from unike_lib.editing.editor import EditResult, request_trunk
+from unike_lib.editing.editor import Editor, EditResult, request_trunk
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.shared.neuron_training import NeuronSource, NeuronTrainer
+from unike_lib.methods.shared.semantic_scope import behind_scope
 from unike_lib.methods.t_patcher.settings import TPatcherMethod
 from unike_lib.types import EditRequest
 
 
-def build(settings: TPatcherMethod, backbone: Backbone, sources: EditorSources, seed: int) -> "TPatcher":
+def build(settings: TPatcherMethod, backbone: Backbone, sources: EditorSources, seed: int) -> Editor:
     """Read the unrelated FFN inputs and return the editor."""
-    return TPatcher(NeuronTrainer(backbone, settings, sources.ffn_inputs(backbone.device), seed))
+    trainer = NeuronTrainer(backbone, settings, sources.ffn_inputs(backbone.device), seed)
+    return behind_scope(settings, TPatcher(trainer), backbone, sources)
 
 
 @dataclass(frozen=True)

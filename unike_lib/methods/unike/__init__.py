@@ -1,6 +1,6 @@
 """UniKE (NeurIPS 2024): intrinsic and external editing as key-value memories in the same layers."""
 
-from unike_lib.config.base import FIRST_LOOK, Entry, Original, as_original, given, on_backbone, variant
+from unike_lib.config.base import Entry, Original, as_original, given, on_backbone, variant
 from unike_lib.method import Method
 from unike_lib.methods.shared.neuron_settings import MEMORY_WEIGHT
 from unike_lib.methods.shared.teach_end import MMEDIT
@@ -50,22 +50,6 @@ METHOD = Method(
         ),
         "unike-unscaled": variant(
             "unike", "What Eq. 7 gives is taken as it is (Fig. 4b).", given("paper", "Eq. 7", alpha_scale=1.0)
-        ),
-        "unike-scoped": variant(
-            "unike",
-            "Not the paper's: edits are memory entries, and only questions near them are shifted.",
-            given("ours", edit_slots=True, retrieval_temperature=0.001, alpha="scoped", alpha_scale=0.6)
-            | given("ours", h_pos="answer_mean", shift_in_training=False, zeta="off"),
-        ),
-        "unike-gated": variant(
-            "unike",
-            "Not the paper's: nothing is shifted; the same share opens the neurons.",
-            given("ours", edit_slots=True, retrieval_temperature=0.0003, alpha="scoped", scope_neurons=True)
-            | given("ours", alpha_scale=0.0, shift_in_training=False, zeta="off")
-            | on_backbone(
-                "minigpt4-smol",
-                given("ours", FIRST_LOOK, steps=20, learning_rate=1.0e-2, memory_weight=0.01, alpha_scale=0.0),
-            ),
         ),
         "only-intrin": variant(
             *("unike", "Extra neurons alone.", given("paper", "Table 4", latent=False, zeta="off")),

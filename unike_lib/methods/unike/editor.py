@@ -190,5 +190,4 @@ def build_shift(backbone: Backbone, settings: UnikeMethod, sources: EditorSource
         attention_kind=settings.attention,
         rotate_memory=settings.rotate_memory,
         retrieval_temperature=settings.retrieval_temperature,
-        scope_neurons=settings.scope_neurons,
     )

@@ -60,14 +60,13 @@ class LatentShift(Part):
     memory: Searched
     encoders: Mapping[int, Encoder]
     top_k: int
-    alpha: Literal["dynamic", "scoped"] | float
+    alpha: Literal["dynamic"] | float
     alpha_scale: float
     alpha_convention: Literal["text", "printed"]
     alpha_operands: Literal["mixture", "attention_outputs"]
     attention_kind: Literal["projected", "raw"]
     rotate_memory: bool
     retrieval_temperature: float | None
-    scope_neurons: bool
     own: Mapping[int, Slots] = field(default_factory=dict)
 
     @property
@@ -116,7 +115,7 @@ class LatentShift(Part):
             layer: the layer under way.
             inputs: s = LN1(h), [row, token, d].
             outputs: a = Attn(s), [row, token, d].
-            context: of the pass; receives alpha, and the scope of rows where neurons go by it.
+            context: of the pass; receives alpha.
         """
         if not self.covers(layer.index):
             return outputs
@@ -135,11 +134,6 @@ class LatentShift(Part):
             if self.alpha == "dynamic":
                 mixture = (weights[last][:, None].to(slots.dtype) @ slots)[:, 0]
                 kept["alpha"] = self._dynamic(layer.index, (mixture, inputs[last]), (known[last], outputs[last]))
-            elif self.alpha == "scoped":
-                scope = self._scope(cosines, own)
-                kept["alpha"] = (scope * self.alpha_scale).clamp(max=1)
-                if self.scope_neurons:
-                    context.scopes[layer.index] = scope
             else:
                 kept["alpha"] = torch.full(last[0].shape, float(self.alpha), device=inputs.device)
         alpha = kept["alpha"]
@@ -177,12 +171,3 @@ class LatentShift(Part):
         known, reference = mixture_and_input if self.alpha_operands == "mixture" else known_and_output
         similarity = cosine_similarity(self.encoders[layer](known.float()), reference.float(), dim=-1)
         return (similarity.clamp(min=0) * self.alpha_scale).clamp(max=1)
-
-    def _scope(self, cosines: Tensor, own: Slots | None) -> Tensor:
-        """Return the share of the retrieval, softmax of cosine / temperature, that falls on the session's own entries.
-
-        The rest of the memory is the alternative: a question nearer to what is stored there is out of scope. [row].
-        """
-        count = 0 if own is None else own.keys.shape[1]
-        shares = (cosines.float() / (self.retrieval_temperature or 1.0)).softmax(1)
-        return shares[:, cosines.shape[1] - count :].sum(1)

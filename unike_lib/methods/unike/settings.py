@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from pydantic import model_validator
-
 from unike_lib.config.base import Count, Fraction, Original, Positive, setting
 from unike_lib.methods.ike.settings import ContextSettings
 from unike_lib.methods.shared.neuron_settings import INTRINSIC, MEMORY_LOSS, NeuronMethod, memory_weight_setting
@@ -62,19 +60,14 @@ class UnikeMethod(ContextSettings, NeuronMethod):
         "The shift is active while the neurons are trained.",
         original=Original("UniKE 3.2", equation=True, needs=("intrinsic", "latent")),
     )
-    alpha: Literal["dynamic", "scoped"] | Fraction = setting(
+    alpha: Literal["dynamic"] | Fraction = setting(
         "dynamic",
-        "Inclusion of h_know: Eq. 7; fixed (Fig. 4b); scoped (ours): the retrieval's share on the session's own edits.",
+        "Inclusion of h_know: Eq. 7; or fixed (Fig. 4b).",
         original=Original("UniKE Eq. 7", equation=True, needs=_LATENT),
-    )
-    scope_neurons: bool = setting(
-        False,
-        "The neurons' output is multiplied by the same share (ours), with alpha: scoped.",
-        original=Original("UniKE Eq. 3", equation=True, needs=INTRINSIC),
     )
     alpha_scale: float = setting(
         1.0,
-        "Factor on the dynamic or scoped alpha.",
+        "Factor on the dynamic alpha.",
         original=Original("UniKE Eq. 7", equation=True, needs=_LATENT),
         ge=0,
         le=2,
@@ -129,11 +122,3 @@ class UnikeMethod(ContextSettings, NeuronMethod):
         """Whether a setting does anything beside these ones: a fixed alpha has no scale, only Eq. 7 has operands."""
         fixed = {"alpha_operands": self.alpha != "dynamic", "alpha_scale": not isinstance(self.alpha, str)}
         return not fixed.get(name, False) and super().acts(name, needs)
-
-    @model_validator(mode="after")
-    def _scope_has_edits(self) -> "UnikeMethod":
-        if self.scope_neurons and self.alpha != "scoped":
-            raise ValueError("scope_neurons: true needs alpha: scoped")
-        if self.alpha == "scoped" and not (self.edit_slots and self.retrieval_temperature):
-            raise ValueError("alpha: scoped needs edit_slots: true and a retrieval_temperature")
-        return self

@@ -1,0 +1,193 @@
+"""The semantic scope: how far a question is meant by each edit, by what the UNEDITED model makes of both.
+
+The state of a question is s = LN1(h) at its last prompt token, in a late layer of the unedited model. Its share of edit
+e is softmax over all edits and the pool's questions of z = (cosine - threshold) / temperature, times sigmoid(z_e): the
+edit must be the nearest, and near enough. Shares are computed once for a question and hold while its answer is written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.edit import PassContext
+from unike_lib.backbones.prompt_states import prompt_states
+from unike_lib.editing.building import EditorSources
+from unike_lib.editing.editor import Editor, EditResult
+from unike_lib.editing.patch import Part, Patch
+from unike_lib.knowledge.scope import ScopeSpace
+from unike_lib.methods.shared.per_edit import NEAREST, GivenShares, PerEdit
+from unike_lib.methods.shared.scope_settings import ScopeSettings
+from unike_lib.types import EditRequest
+
+LEAST = 1.0e-3  # a smaller share is none: the row runs nothing of that edit
+
+
+@dataclass(frozen=True)
+class SemanticScope(Part):
+    """Which of its session's edits mean a question.
+
+    spaces: where questions are compared, each for the layer of the same place in `layers` (None: for all layers);
+    one_gate: the shares of all edits are one. keys [session, edit, space, width]: the edits' own questions, of unit
+    length; thresholds, temperatures [session, edit, space]; live, bool [session, edit]: failed edits mean nothing.
+    """
+
+    spaces: tuple[ScopeSpace, ...]
+    layers: tuple[int | None, ...]
+    one_gate: bool
+    keys: Tensor
+    thresholds: Tensor
+    temperatures: Tensor
+    live: Tensor
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no edit."""
+        return not self.live.shape[1]
+
+    @property
+    def reads_unedited(self) -> tuple[int, ...]:
+        """The layers of the spaces."""
+        return () if self.empty else tuple(space.layer for space in self.spaces)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the edits' own questions."""
+        names = ("keys", "thresholds", "temperatures", "live")
+        return {name: getattr(self, name) for name in names}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "SemanticScope":
+        """Return the scope of such edits."""
+        own: dict[str, Any] = dict(tensors)
+        return replace(self, **own)
+
+    def append(self, more: "SemanticScope") -> "SemanticScope":
+        """Return the scope of all these edits."""
+        theirs = more.tensors()
+        return self.with_tensors({name: torch.cat([own, theirs[name]], 1) for name, own in self.tensors().items()})
+
+    def revert(self, ok: Tensor, previous: "SemanticScope | None") -> "SemanticScope":
+        """Return the scope; where `ok` fails, edits that `previous` has not mean nothing."""
+        known = torch.arange(self.live.shape[1], device=ok.device) < (0 if previous is None else previous.live.shape[1])
+        return replace(self, live=self.live & (ok[:, None] | known))
+
+    def of_requests(self, requests: Sequence[EditRequest], states: Tensor) -> "SemanticScope":
+        """Return the scope of one request per session, given its states [session, space, d]."""
+        keys = torch.stack([space.project(states[:, place]) for place, space in enumerate(self.spaces)], 1)
+        values = [[space.by_task[request.task] for space in self.spaces] for request in requests]
+        thresholds, temperatures = torch.tensor(values, device=keys.device).unbind(-1)
+        live = torch.ones(len(requests), 1, dtype=torch.bool, device=keys.device)
+        return replace(
+            self, keys=keys[:, None], thresholds=thresholds[:, None], temperatures=temperatures[:, None], live=live
+        )
+
+    def shares(self, states: Tensor) -> Tensor:
+        """Return how far questions with such states [row, space, d] are meant by each edit, [row, space, edit].
+
+        Rows are ordered by session, the same number for each.
+        """
+        sessions, width = len(self.keys), len(states) // len(self.keys)
+        found = []
+        for place, space in enumerate(self.spaces):
+            asked = space.project(states[:, place]).unflatten(0, (sessions, width))
+            own = (asked @ self.keys[:, :, place].transpose(1, 2) - self.thresholds[:, None, :, place]) / (
+                self.temperatures[:, None, :, place]
+            )
+            own = own.masked_fill(~self.live[:, None], -torch.inf)
+            others = (asked @ space.keys.T - space.thresholds) / space.temperatures
+            shares = torch.cat([own, others], 2).softmax(2)[:, :, : own.shape[2]] * own.sigmoid()
+            shares = shares.sum(2, keepdim=True).clamp(max=1) if self.one_gate else shares
+            found.append(torch.where(shares < LEAST, 0.0, shares).flatten(0, 1))
+        return torch.stack(found, 1)
+
+    def begin(self, context: PassContext) -> None:
+        """Write the shares of the pass, once for all tokens of the rows."""
+        if context.shares or self.empty:
+            return
+        if context.unedited is None:
+            raise ValueError("semantic scope: expected the states of the unedited model (see `answer_logits`)")
+        shares = self.shares(context.unedited)
+        context.shares |= {layer: shares[:, place] for place, layer in enumerate(self.layers)}
+
+
+def start_scope(settings: ScopeSettings, backbone: Backbone, sources: EditorSources) -> SemanticScope:
+    """Return the scope of no edit and no session."""
+    known = sources.scope()
+    spaces: tuple[ScopeSpace, ...]
+    layers: tuple[int | None, ...] = (None,)
+    if settings.semantic_state == "paper":
+        spaces, layers = tuple(known.space("raw", layer) for layer in backbone.layers), backbone.layers
+    elif settings.semantic_state == "trained":
+        spaces = (known.space("trained", backbone.layers[0]),)
+    else:
+        spaces = (known.space("raw", known.chosen if settings.semantic_layer is None else settings.semantic_layer),)
+    spaces, device = tuple(space.to(backbone.device) for space in spaces), backbone.device
+    none = torch.zeros(0, 0, len(spaces), device=device)
+    keys = torch.zeros(*none.shape, spaces[0].keys.shape[1], device=device)
+    live = torch.zeros(0, 0, dtype=torch.bool, device=device)
+    return SemanticScope(spaces, layers, settings.gate == "any", keys, none, none, live)
+
+
+def behind_scope(settings: Any, editor: Editor, backbone: Backbone, sources: EditorSources) -> Editor:
+    """Return the editor behind the scope that its settings ask for; the editor itself without one."""
+    if settings.scope == "none":
+        return editor
+    return ScopedEditor(editor, backbone, start_scope(settings, backbone, sources))
+
+
+@dataclass(frozen=True)
+class ScopedEditor:
+    """An editor whose edits act as far as the scope of each reaches.
+
+    While an edit is made, its own share is 1 and earlier edits act on its question as far as theirs reaches; of
+    earlier edits only the nearest are carried along, so that the last edit of a session costs what the first did.
+    """
+
+    editor: Editor
+    backbone: Backbone
+    scope: SemanticScope
+
+    def start(self, sessions: int) -> Patch:
+        """Return the patch of unedited sessions, with a scope of nothing."""
+        shapes = {name: (sessions, *value.shape[1:]) for name, value in self.scope.tensors().items()}
+        own = {name: value.new_zeros(shapes[name]) for name, value in self.scope.tensors().items()}
+        return Patch(sessions, (self.scope.with_tensors(own), *self.editor.start(sessions).parts))
+
+    def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
+        """Install one request per session."""
+        scope = previous.part(SemanticScope)
+        assert scope is not None
+        states = prompt_states(self.backbone, [each.query for each in requests], [s.layer for s in scope.spaces])
+        seen = self._while_made(scope, states, previous)
+        outcome = self.editor.edit(requests, seen)
+        patch = previous.append(scope.of_requests(requests, states))
+        for part in outcome.patch.parts:
+            if isinstance(part, GivenShares):
+                continue
+            if isinstance(part, PerEdit):
+                last = torch.full((len(requests), 1), part.edits - 1, device=self.backbone.device)
+                patch = patch.append(part.of_edits(last))
+            else:
+                patch = patch.without(type(part)).append(part)
+        ok = torch.tensor([failure is None for failure in outcome.failures], device=self.backbone.device)
+        return EditResult(patch.revert(ok, previous), outcome.failures)
+
+    def _while_made(self, scope: SemanticScope, states: Tensor, previous: Patch) -> Patch:
+        """Return the earlier edits as they act on the request while it is learned: the nearest of them."""
+        shares = scope.shares(states)
+        if scope.one_gate:
+            given, numbers = torch.ones_like(shares[:, :, :1]), None
+        else:
+            count = min(NEAREST - 1, shares.shape[2])
+            numbers = shares.amax(1).topk(count, 1).indices
+            nearest = shares.gather(2, numbers[:, None].expand(-1, shares.shape[1], -1))
+            given = torch.cat([nearest, shares.new_ones(*shares.shape[:2], 1)], 2)
+        kept: list[Part] = [GivenShares(scope.layers, given)]
+        for part in previous.parts:
+            if isinstance(part, SemanticScope):
+                continue
+            apart = isinstance(part, PerEdit) and numbers is not None
+            kept.append(part.of_edits(numbers) if apart else part)  # type: ignore[attr-defined]
+        return Patch(previous.sessions, tuple(kept))
