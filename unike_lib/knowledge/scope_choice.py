@@ -17,7 +17,7 @@ from torch import Tensor
 from unike_lib.io import write_tensors
 from unike_lib.knowledge.scope import unit
 from unike_lib.knowledge.scope_map import train_map
-from unike_lib.knowledge.scope_states import LOCALITIES, REPHRASINGS, ScopeStates
+from unike_lib.knowledge.scope_states import LOCALITIES, REPHRASINGS, Edit, ScopeStates
 
 Numbers = NDArray[np.float64]
 
@@ -55,7 +55,12 @@ def scope_auc(states: ScopeStates, layer: int, map: Tensor | None = None) -> flo
 
 def of_task(states: ScopeStates, task: str) -> ScopeStates:
     """Return the questions of one task."""
-    return states.where(lambda asked: asked.task == task)
+    return states.divided({each.edit for each in states.asked if each.task == task})[0]
+
+
+def edits_of(states: ScopeStates, relation: str) -> set[Edit]:
+    """Return the edits of a relation."""
+    return {each.edit for each in states.asked if each.relation == relation}
 
 
 def choose_layer(by_task: Mapping[str, Sequence[float]]) -> int:
@@ -104,12 +109,13 @@ def write_scope(pool: ScopeStates, dev: ScopeStates, seed: int, out: Path, finge
     chosen = choose_layer({task: [scope_auc(of_task(dev, task), layer) for layer in layers] for task in dev.tasks})
     tensors = {"chosen": torch.tensor(chosen), "edited": torch.tensor(pool.edited)}
     for layer in layers:
-        tensors |= _space(f"raw.{layer}", pool, layer, lambda task, layer=layer: _cosines(of_task(pool, task), layer))
+        tensors |= _space(
+            f"raw.{layer}", pool, layer, {task: _cosines(of_task(pool, task), layer) for task in pool.tasks}
+        )
     first = pool.edited[0]
     map = train_map(pool, first, seed)
-    folds = _held_out(pool, first, seed)
     tensors |= {f"trained.{first}.map": map}
-    tensors |= _space(f"trained.{first}", pool, first, folds.__getitem__, map)
+    tensors |= _space(f"trained.{first}", pool, first, _held_out(pool, first, seed), map)
     write_tensors(out, tensors, fingerprint)
 
 
@@ -118,17 +124,13 @@ def _cosines(states: ScopeStates, layer: int, map: Tensor | None = None) -> tupl
 
 
 def _space(
-    name: str,
-    pool: ScopeStates,
-    layer: int,
-    cosines: Callable[[str], tuple[Numbers, Numbers]],
-    map: Tensor | None = None,
+    name: str, pool: ScopeStates, layer: int, cosines: Mapping[str, tuple[Numbers, Numbers]], map: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Return keys and what `cut_of` says of every task, by name."""
+    """Return keys and, by cosines of rephrasings and localities, what `cut_of` says of every task, by name."""
     tensors = {}
     for task in pool.tasks:
         keys, _ = of_task(pool, task).of_kinds(["rel"])
-        cut = cut_of(*cosines(task))
+        cut = cut_of(*cosines[task])
         tensors[f"{name}.{task}.keys"] = unit(pool.states[keys, layer], map)
         tensors |= {f"{name}.{task}.{part}": torch.tensor(value) for part, value in asdict(cut).items()}
     return tensors
@@ -139,13 +141,11 @@ def _held_out(pool: ScopeStates, layer: int, seed: int) -> dict[str, tuple[Numbe
 
     Each half of the edits is measured by the map of the other.
     """
-    edits = sorted({(each.task, each.case) for each in pool.asked if each.kind in REPHRASINGS})
-    fold_of = {edit: number % FOLDS for number, edit in enumerate(edits)}
+    edits = sorted({each.edit for each in pool.asked if each.kind in REPHRASINGS})
     found: dict[str, tuple[list[Numbers], list[Numbers]]] = {task: ([], []) for task in pool.tasks}
     for fold in range(FOLDS):
-        of_edit = {edit: number == fold for edit, number in fold_of.items()}
-        map = train_map(pool.where(lambda asked, of=of_edit: not of.get((asked.task, asked.case))), layer, seed)
-        held = pool.where(lambda asked, of=of_edit: bool(of.get((asked.task, asked.case))))
+        held, others = pool.divided(set(edits[fold::FOLDS]))
+        map = train_map(others, layer, seed)
         for task in pool.tasks:
             for parts, cosines in zip(found[task], _cosines(of_task(held, task), layer, map), strict=True):
                 parts.append(cosines)
@@ -159,7 +159,7 @@ def unseen_relations(dev: ScopeStates, layer: int, map_without: Callable[[str], 
     """
     found: dict[str, list[float]] = {}
     for relation in dev.relations if len(dev.relations) > 1 else ():
-        own, map = dev.where(lambda asked, name=relation: asked.relation == name), map_without(relation)
+        (own, _), map = dev.divided(edits_of(dev, relation)), map_without(relation)
         for task in own.tasks:
             found.setdefault(task, []).append(scope_auc(of_task(own, task), layer, map))
     return {task: float(np.mean(aucs)) for task, aucs in found.items()}
@@ -170,6 +170,7 @@ def maps_without(pool: ScopeStates, layer: int, seed: int) -> Callable[[str], Te
 
     @cache
     def train(relation: str) -> Tensor:
-        return train_map(pool.where(lambda asked: asked.relation != relation), layer, seed)
+        _, others = pool.divided(edits_of(pool, relation))
+        return train_map(others, layer, seed)
 
     return train

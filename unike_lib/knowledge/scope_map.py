@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unike_lib.knowledge.scope import unit
 from unike_lib.knowledge.scope_states import LOCALITIES, REPHRASINGS, ScopeStates
+from unike_lib.types import InputError
 
 WIDTH = 128
 TEMPERATURE = 0.1
@@ -37,6 +38,8 @@ def contrast_of(states: ScopeStates, layer: int) -> Contrast:
     sizes = [len(keys) for keys, _ in rows]
     of_key, rephrases, local = (part.repeat_interleave(torch.tensor(sizes)) for part in torch.eye(3, dtype=torch.bool))
     edits = rows[1][0].unique()
+    if not len(edits):
+        raise InputError("semantic scope: too few pool edits with rephrasings to train a map; expected two or more")
     same = edits[:, None] == whose
     own = same & rephrases
     counted = own | (~same & (of_key | rephrases)) | (same & local)

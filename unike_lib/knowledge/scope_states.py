@@ -5,7 +5,7 @@ The file has a tensor `states` [question, layer, d] and an `index`: which edit a
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ LOCALITIES = ("t_loc", *NEAR_MISSES)
 SCOPE_KINDS = ("rel", *REPHRASINGS, "t_gen_far", *LOCALITIES)
 RELATION = re.compile(r"[^/]+/(\w+)")  # a fact of the embedded benchmark: "pea pod/room"
 ROWS = 64
+Edit = tuple[str, str, str]
 INDEX = "index"
 
 
@@ -42,6 +43,11 @@ class Asked:
     case: str
     kind: str
     relation: str
+
+    @property
+    def edit(self) -> Edit:
+        """The edit: split, task, id."""
+        return self.split, self.task, self.case
 
 
 @dataclass(frozen=True)
@@ -62,21 +68,18 @@ class ScopeStates:
         """The relations of the edits; none if the benchmark says none."""
         return tuple(sorted({each.relation for each in self.asked} - {""}))
 
-    def where(self, keep: Callable[[Asked], bool]) -> "ScopeStates":
-        """Return the questions that are to be kept."""
-        return replace(self, asked=tuple(filter(keep, self.asked)))
+    def divided(self, edits: set[Edit]) -> tuple["ScopeStates", "ScopeStates"]:
+        """Return the questions of some edits, and those of all others."""
+        own, others = (tuple(each for each in self.asked if (each.edit in edits) == side) for side in (True, False))
+        return replace(self, asked=own), replace(self, asked=others)
 
     def of_kinds(self, kinds: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return the rows in `states` of edits' own questions, and of their questions of some kinds, [n] each.
 
         Questions of an edit whose own question is not here are left out.
         """
-        own = {(each.split, each.task, each.case): each.question for each in self.asked if each.kind == "rel"}
-        pairs = [
-            (own[edit], each.question)
-            for each in self.asked
-            if each.kind in kinds and (edit := (each.split, each.task, each.case)) in own
-        ]
+        own = {each.edit: each.question for each in self.asked if each.kind == "rel"}
+        pairs = [(own[each.edit], each.question) for each in self.asked if each.kind in kinds and each.edit in own]
         keys, questions = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
         return keys, questions
 
