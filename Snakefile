@@ -31,6 +31,7 @@ include: "rules/benchmark.smk"
 include: "rules/backbones.smk"
 include: "rules/tiers.smk"
 include: "rules/knowledge.smk"
+include: "rules/scope.smk"
 include: "rules/editors.smk"
 include: "rules/edits.smk"
 include: "rules/tables.smk"
@@ -51,6 +52,8 @@ rule all:
         ["results/qualitative.html"] * bool(ONE_STEP),
         "results/report.html",
         "results/diagnostics.csv",
+        "results/scope.csv",
+        "results/figures/scope.pdf",
         # A user's benchmark has no contact sheet.
         ["results/figures/contact_sheet.png"] * EMBEDDED,
 

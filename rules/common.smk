@@ -89,6 +89,7 @@ KNOWLEDGE_FILES = {
     "ffn_inputs": "ffn_inputs.parquet",
     "encoders": "encoders.safetensors",
     "memory": "memory.safetensors",
+    "scope": "scope.safetensors",
 }
 # What tells apart the records of a cell made with another seed than the first.
 REPEATS = ["", *(f".seed{seed}" for seed in CONFIG.seeds[1:])]

@@ -21,6 +21,11 @@ def counts_of_tiers(wildcards):
     return of_each_backbone("tiers/{backbone}/eval.csv", dict.fromkeys(backbones)) if TIERS else []
 
 
+def searched_edits(wildcards):
+    """Of how many edits of the split tiers are searched: of the pool, those that the semantic scope reads."""
+    return CONFIG.knowledge.scope.keys if wildcards.split == "pool" else edits_of_split(wildcards)
+
+
 rule near_probes:
     input:
         cases=cases_of("{{split}}"),
@@ -37,7 +42,7 @@ rule near_probes:
         mem_mb=TABLES,
     params:
         code=lib("find_near_probes"),
-        edits=edits_of_split,
+        edits=searched_edits,
     message:
         "Find the questions nearest to each edit, as {wildcards.backbone} sees them ({wildcards.split})."
     script:

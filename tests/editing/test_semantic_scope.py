@@ -19,7 +19,8 @@ from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.scope import ScopeSpace
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
-from unike_lib.methods.shared.neurons import ExtraNeurons
+from unike_lib.methods.fine_tune.weight_changes import WeightChanges
+from unike_lib.methods.shared.neurons import NEURON_AXIS, ExtraNeurons, Neurons
 from unike_lib.methods.shared.per_edit import NEAREST, GivenShares, WeightChangesPerEdit
 from unike_lib.methods.shared.semantic_scope import LEAST, SemanticScope
 from unike_lib.methods.t_patcher.settings import TPatcherMethod
@@ -81,6 +82,19 @@ def test_a_share_is_that_of_the_formula():
     torch.testing.assert_close(both[:, 0], kept, atol=3 * LEAST, rtol=0)
 
 
+def test_a_share_below_a_thousandth_is_none():
+    scope, states = scope_of(1, 2), -5 * drawn(1, 1, WIDTH, seed=2)
+    scope = replace(scope, temperatures=torch.full((1, 2, 1), 0.05), thresholds=torch.full((1, 2, 1), 0.6))
+    assert scope.shares(states).tolist() == [[[0.0, 0.0]]]
+
+
+def test_shares_that_are_given_hold():
+    context = PassContext(torch.zeros(2, dtype=torch.long), unedited=drawn(2, 1, WIDTH))
+    context.shares = {None: torch.tensor([[0.25, 0.5], [0.75, 1.0]])}
+    scope_of(1, 2).begin(context)
+    assert context.shares_at(3).tolist() == [[0.25, 0.5], [0.75, 1.0]]
+
+
 def test_each_edited_layer_may_have_a_share_of_its_own():
     scope, states = scope_of(1, 2, layers=(3, 5), read=(3, 5)), drawn(2, 2, WIDTH, seed=4)
     context = PassContext(torch.zeros(2, dtype=torch.long), unedited=states)
@@ -135,15 +149,30 @@ def test_of_many_edits_only_the_nearest_run_and_the_result_is_the_same(backbone,
     shares[0, 7], shares[2, [1, 4, 8]], shares[3, 0] = 0.9, torch.tensor([0.5, 0.2, 1.0]), 0.4
     whole = logits_with(backbone, part, shares)
     for row in range(4):
-        some = shares[row].nonzero()[:, 0].tolist() or [5]
-        alone = part.of_edits(torch.tensor([some, some]))
-        expected = logits_with(backbone, alone, shares[:, some])[row]
+        place = shares[row].nonzero()[:, 0]
+        twin = patch_alone(part, row // 2, place, shares[row, place])
+        expected = answer_logits(backbone, [QUERIES[row]], twin).logits
         torch.testing.assert_close(whole[row], expected, atol=2e-5, rtol=1e-4)
     plain = logits_with(backbone, part, torch.zeros(4, edits))
     untouched = answer_logits(backbone, QUERIES).logits
     torch.testing.assert_close(torch.cat(plain), untouched, atol=1e-6, rtol=0)
     torch.testing.assert_close(whole[1], plain[1], atol=1e-6, rtol=0)
     assert all((whole[row] - plain[row]).abs().max() > 1e-3 for row in (0, 2, 3))
+
+
+def patch_alone(part, session, edits, shares):
+    """A patch of the edits of one session that a row means, as tensors that are so much smaller; no scope."""
+    if isinstance(part, EditEntries):  # attention is not linear in entries: the share of one edit is its alpha
+        own = EditEntries(0.5, {4: part.layers[4][[session]][:, edits]}, torch.ones(1, len(edits), dtype=torch.bool))
+        return Patch(1, (GivenShares((None,), shares[None, None]), own)) if len(edits) else None
+    own = part.select([session])
+    if isinstance(part, WeightChangesPerEdit):
+        changes = {name: (value[:, edits] * shares[:, None, None]).sum(1) for name, value in own.layers[5].items()}
+        return Patch(1, (WeightChanges({5: changes}),))
+    columns = torch.tensor([2 * edit + step for edit in edits.tolist() for step in (0, 1)], dtype=torch.long)
+    by_axis = {name: value.index_select(NEURON_AXIS[name], columns) for name, value in own.layers[4].tensors().items()}
+    by_axis["values"] = by_axis["values"] * shares.repeat_interleave(2)[:, None]
+    return Patch(1, (ExtraNeurons({4: Neurons(**by_axis)}),))
 
 
 def shape_of(backbone, name):

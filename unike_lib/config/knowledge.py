@@ -26,6 +26,13 @@ class EncoderConfig(Section):
     ridge: Positive = setting(1.0, "Strength of the ridge regression for W_zeta.", "ours")
 
 
+class ScopeConfig(Section):
+    """The semantic scope: which layer knows a question again."""
+
+    edits: Count = setting(40, "Pool edits per task whose rephrasings and localities set its thresholds.", "ours")
+    keys: Count = setting(150, "Pool edits per task, those included, that a question may be nearer to.", "ours")
+
+
 class KnowledgeConfig(Section):
     """Triplets, hidden states, encoders, memory."""
 
@@ -33,3 +40,4 @@ class KnowledgeConfig(Section):
         1000, "FFN inputs per layer behind the memory losses.", "ours", original=Original("T-Patcher", 40000)
     )
     encoders: EncoderConfig = EncoderConfig()
+    scope: ScopeConfig = ScopeConfig()

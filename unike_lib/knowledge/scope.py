@@ -54,7 +54,7 @@ def unit(states: Tensor, map: Tensor | None = None) -> Tensor:
 
 
 class Scope:
-    """What `scope_choice.write_scope` wrote: `chosen`, the layer whose states are read, and the spaces of all layers."""
+    """What `scope_choice.write_scope` wrote: `chosen`, the layer whose states are read, `edited`, and spaces."""
 
     def __init__(self, path: Path, tensors: dict[str, Tensor]) -> None:
         self._path, self._tensors = path, tensors
@@ -65,9 +65,8 @@ class Scope:
     def spaces(self) -> list[tuple[Reading, int]]:
         """The spaces that there are: reading and layer."""
         found = {(parts[0], int(parts[1])) for name in self._tensors if len(parts := name.split(".")) == 4}
-        return [
-            (reading, layer) for reading in ("raw", "trained") for layer in sorted(n for r, n in found if r == reading)
-        ]
+        readings: tuple[Reading, ...] = ("raw", "trained")
+        return [(each, layer) for each in readings for layer in sorted(n for reading, n in found if reading == each)]
 
     def space(self, state: Reading, layer: int) -> ScopeSpace:
         """Return the space of a layer: states as they are ("raw"), or behind the trained map ("trained").

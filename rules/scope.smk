@@ -1,0 +1,129 @@
+# The semantic scope: which layer of the unedited model knows a question again. Pool edits give keys and thresholds,
+# development edits choose the layer, evaluation edits are measured beside them for the table and the figure alone.
+
+SHOWN_SCOPE = 40  # evaluation edits per task, at most
+
+
+def scope_edits(wildcards):
+    """How many edits of the split are asked."""
+    if wildcards.split == "pool":
+        return CONFIG.knowledge.scope.keys
+    return evaluation_edits(wildcards, SHOWN_SCOPE) if wildcards.split == "eval" else edits_of_split(wildcards)
+
+
+def scope_states_of(split):
+    """The file of the states of a split's questions."""
+    return f"{STAGES}/scope/{{backbone}}/{split}.safetensors"
+
+
+rule scope_states:
+    input:
+        **ASKED,
+        cases=expand(f"{STAGES}/tiers/{{{{backbone}}}}/{{{{split}}}}_{{task}}.json", task=TASKS),
+        visual=seen("{split}"),
+    output:
+        states=scope_states_of("{split}"),
+    log:
+        "logs/scope_states/{backbone}/{split}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/scope_states/{{backbone}}/{{split}}.tsv"
+    wildcard_constraints:
+        split="pool|dev|eval",
+    threads: CONFIG.threads
+    resources:
+        **runs_backbone(STATES),
+    params:
+        **opens_backbone("layers", "text_locality"),
+        code=lib("extract_scope_states", data=TEXT_QUESTIONS),
+        edits=scope_edits,
+        whole=lambda wildcards: CONFIG.knowledge.scope.edits if wildcards.split == "pool" else None,
+    message:
+        "Record how {wildcards.backbone} sees the questions of edits at every layer ({wildcards.split})."
+    script:
+        "../workflow_scripts/extract_scope_states.py"
+
+
+rule scope:
+    input:
+        pool=scope_states_of("pool"),
+        dev=scope_states_of("dev"),
+    output:
+        scope=f"{KNOWLEDGE}/scope.safetensors",
+        csv=f"{KNOWLEDGE}/scope.csv",
+    log:
+        "logs/scope/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/scope/{{backbone}}.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=STATES,
+    params:
+        code=lib("choose_scope"),
+        seed=CONFIG.seed,
+    message:
+        "Choose the layer at which {wildcards.backbone} knows a question again."
+    script:
+        "../workflow_scripts/choose_scope.py"
+
+
+rule scope_eval:
+    input:
+        states=scope_states_of("eval"),
+        scope=rules.scope.output.scope,
+    output:
+        csv=f"{STAGES}/scope/{{backbone}}/eval.csv",
+    log:
+        "logs/scope_eval/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/scope_eval/{{backbone}}.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=STATES,
+    params:
+        code=lib("measure_scope"),
+    message:
+        "Measure what {wildcards.backbone} knows again of evaluation edits, layer by layer."
+    script:
+        "../workflow_scripts/measure_scope.py"
+
+
+rule scope_table:
+    input:
+        dev=of_each_backbone("knowledge/{backbone}/scope.csv"),
+        eval=of_each_backbone("scope/{backbone}/eval.csv"),
+    output:
+        csv=shown("results/scope.csv", "Tables", criterion="", file="CSV"),
+    log:
+        "logs/scope_table.log",
+    benchmark:
+        f"{STAGES}/benchmarks/scope_table.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=TABLES,
+    params:
+        code=lib("write_scope_table"),
+        backbones=FIRST.backbones,
+    message:
+        "Write which layers know a question again."
+    script:
+        "../workflow_scripts/write_scope_table.py"
+
+
+rule scope_figure:
+    input:
+        table=rules.scope_table.output.csv,
+    output:
+        **figure_files("scope"),
+    log:
+        "logs/scope_figure.log",
+    benchmark:
+        f"{STAGES}/benchmarks/scope_figure.tsv"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=TABLES,
+    params:
+        code=lib("draw_scope", data=["reporting/*.mplstyle"]),
+    message:
+        "Draw which layers know a question again."
+    script:
+        "../workflow_scripts/draw_scope.py"
