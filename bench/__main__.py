@@ -13,7 +13,19 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
 
 import torch
 
-from bench import edit_loop, flops, memory_search, pipeline, scaling, scoring, start_up, states, subjects, timing
+from bench import (
+    edit_loop,
+    flops,
+    many_edits,
+    memory_search,
+    pipeline,
+    scaling,
+    scoring,
+    start_up,
+    states,
+    subjects,
+    timing,
+)
 from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.io import atomic_path
 from unike_lib.method import resolve_method
@@ -55,6 +67,11 @@ def knowledge(options: argparse.Namespace) -> Iterator[str]:
         yield timing.markdown(memory_search.measure(entries, options.rounds))
 
 
+def sessions(options: argparse.Namespace) -> Iterator[str]:
+    """Many edits in one session behind the semantic scope."""
+    yield from many_edits.measure(subjects.random(12, 256, 32), (1, 10, 100, 1000), options.rounds)
+
+
 def run(options: argparse.Namespace) -> Iterator[str]:
     """The workflow."""
     yield timing.markdown(start_up.measure(options.rounds))
@@ -80,7 +97,7 @@ def growth(options: argparse.Namespace) -> Iterator[str]:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
-    part.__name__: part for part in (edits, deep, knowledge, run, growth)
+    part.__name__: part for part in (edits, deep, knowledge, sessions, run, growth)
 }
 
 

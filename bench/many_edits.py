@@ -4,6 +4,8 @@ A row runs the neurons of its nearest edits alone, and an edit is made beside th
 session without a scope, whose rows run all neurons.
 """
 
+from functools import partial
+
 import torch
 from torch.nn.functional import normalize
 
@@ -54,9 +56,7 @@ def measure(subject: Subject, counts: tuple[int, ...], rounds: int) -> list[str]
     lines = []
     for scoped in (True, False):
         patches = {count: session(subject, count, scoped) for count in counts}
-        ways = {
-            str(count): lambda patch=patch: answer_logits(backbone, queries, patch) for count, patch in patches.items()
-        }
+        ways = {str(count): partial(answer_logits, backbone, queries, patch) for count, patch in patches.items()}
         times = {name: min(spent) for name, spent in in_turn(ways, rounds).items()}
         first = times[str(counts[0])]
         shown = ", ".join(f"K = {name}: {first / spent:.2f}" for name, spent in times.items())
@@ -67,7 +67,7 @@ def measure(subject: Subject, counts: tuple[int, ...], rounds: int) -> list[str]
     for editor in (ScopedEditor(plain, backbone, scope(subject, 0)), plain):
         scoped = isinstance(editor, ScopedEditor)
         patches = {count: session(subject, count - 1, scoped) for count in counts}
-        ways = {str(count): lambda patch=patch: editor.edit([request], patch) for count, patch in patches.items()}
+        ways = {str(count): partial(editor.edit, [request], patch) for count, patch in patches.items()}
         times = {name: min(spent) for name, spent in in_turn(ways, rounds).items()}
         shown = ", ".join(f"K = {name}: {1000 * spent:.0f} ms" for name, spent in times.items())
         lines.append(f"the K-th edit, {_named(scoped)}: {shown}")

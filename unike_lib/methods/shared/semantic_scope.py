@@ -171,8 +171,10 @@ class ScopedEditor:
                 patch = patch.append(part.of_edits(last))
             else:
                 patch = patch.without(type(part)).append(part)
-        ok = torch.tensor([failure is None for failure in outcome.failures], device=self.backbone.device)
-        return EditResult(patch.revert(ok, previous), outcome.failures)
+        if any(failure is not None for failure in outcome.failures):  # else a long session is not copied once more
+            ok = torch.tensor([failure is None for failure in outcome.failures], device=self.backbone.device)
+            patch = patch.revert(ok, previous)
+        return EditResult(patch, outcome.failures)
 
     def _while_made(self, scope: SemanticScope, states: Tensor, previous: Patch) -> Patch:
         """Return the earlier edits as they act on the request while it is learned: the nearest of them."""
