@@ -103,7 +103,7 @@ def _table(number: int, title: str, values: dict[str, Given | Entry]) -> Entry:
 
 
 _SMOL = given("ours", backbones=["minigpt4-smol"])
-_SESSIONS = _SMOL | given("ours", methods=["fine-tune", "t-patcher", "unike"])
+_SESSIONS = _SMOL | given("ours", methods=["fine-tune", "t-patcher", "unike", "unike-scope"])
 _NOTE = "minigpt4-nano fails the positive control, as blip2-nano does"
 # The default run's, with few methods: presets/full.yaml has all.
 TABLES = Entry(
@@ -111,7 +111,7 @@ TABLES = Entry(
         "table1": _table(
             *(1, "one-step editing"),
             given("ours", _NOTE, backbones=["blip2-nano", "minigpt4-smol"])
-            | given("ours", methods=["base", "fine-tune", "t-patcher", "unike"]),
+            | given("ours", methods=["base", "fine-tune", "t-patcher", "unike", "unike-scope"]),
         ),
         "table2": _table(2, "sequential editing", _SESSIONS | given("paper", ks=[10, 20])),
         "table3": _table(3, "cross-task editing", _SESSIONS | given("paper", tasks=[CROSS], ks=[10])),

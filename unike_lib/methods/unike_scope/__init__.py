@@ -20,6 +20,14 @@ def needs(settings: UnikeScopeMethod) -> tuple[str, ...]:
     return with_scope(settings, tuple(name for name, needed in used.items() if needed))
 
 
+def reading(settings: UnikeScopeMethod) -> str:
+    """Return which of the two is the paper's."""
+    return (
+        "UniKE is the paper's method; with a late scope it is this project's: each edit acts on questions that the "
+        "unedited model itself, some layers later, takes for the same, as far as it does."
+    )
+
+
 METHOD = Method(
     name="unike-scope",
     title="UniKE, late scope",
@@ -27,6 +35,7 @@ METHOD = Method(
     settings=UnikeScopeMethod,
     build="unike_lib.methods.unike_scope.editor:build",
     needs=needs,
+    reading=reading,
     search={"learning_rate": [1.0e-2, 3.0e-2], "memory_weight": [0.0, 0.01, 0.1], "edit_alpha": [0.1, 0.3, 1.0]},
     entries={
         "unike-scope": Entry(
