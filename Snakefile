@@ -37,6 +37,7 @@ include: "rules/tables.smk"
 include: "rules/report.smk"
 include: "rules/figures.smk"
 include: "rules/retention.smk"
+include: "rules/judge.smk"
 include: "rules/parity.smk"
 
 
@@ -53,6 +54,7 @@ rule all:
         "results/diagnostics.csv",
         # A user's benchmark has no contact sheet.
         ["results/figures/contact_sheet.png"] * EMBEDDED,
+        ["results/judge.csv", "results/judge.md"] * (CONFIG.judge.folder is not None),
 
 
 onsuccess:
