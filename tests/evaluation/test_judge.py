@@ -30,7 +30,10 @@ TEXTS = [
     for answers in (("red owl",), ("cat", "hot dog"), ("blue",))
     for given in ("red owl", "a\ncat", "", "hot dog {given}")
 ]
-TEMPLATE = "{% for message in messages %}user: {{ message['content'] }}{% endfor %} bot:"
+TEMPLATE = (
+    "{% for message in messages %}user: {{ message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %} bot:{% endif %}"
+)
 
 
 def save_judge(folder, words=WORDS, template=None):
@@ -95,6 +98,7 @@ def case_of(index):
         Probe("portability", Query(None, "what is hot ?", "hot dog"), aliases=("dog", "hot dog")),
         Probe("near_picture", Query("other", "what is this ?")),
         Probe("no_longer", Query(None, "name it", "cat"), must="differ"),
+        Probe("not_now", Query(None, "name it", "cat"), must="differ"),
     )
     return replace(case, probes=(*case.probes, *more))
 
@@ -105,12 +109,14 @@ PROBES = {("tiny", case.request.id, probe.kind): probe for case in CASES for pro
 
 @pytest.fixture
 def records(tmp_path):
-    """Records of two edits that are asked the same: by `normalised` all right, and all wrong, one of them failed."""
+    """Records of two edits that are asked the same: by `normalised` all right, and all wrong, two of them failed."""
     rows, criteria = [], find_criteria(["token", "mmedit", "normalised"])
     for number, case in enumerate(CASES):
         for probe in case.probes:
-            status = "failed: no" if (number, probe.kind) == (1, "m_gen") else "ok"
-            given = ["said after", "cat"][number]
+            failed = (number, probe.kind) in [(1, "m_gen"), (1, "not_now")]
+            given, status = ["said after", "cat"][number], "ok"
+            if failed:
+                given, status = "nothing", "failed: no"
             scores = {"token": 1.0, "mmedit": 1.0, "normalised": 1.0 - number}
             target, aliases = probe.query.answer or "", list(probe.aliases)
             score = Score(
@@ -140,7 +146,8 @@ def test_each_distinct_text_is_judged_once_against_what_normalised_compares_it_w
         return [1.0 if text.given == "cat" else -1.0 for text in texts]
 
     verdicts = judge_records([records, records], PROBES, margins)
-    assert len(verdicts) == 2 * 2 * 8 and len({*asked}) == len(asked)
+    assert len(verdicts) == 2 * 2 * 9 and len({*asked}) == len(asked)
+    assert {text.given for text in asked} == {"said after", "cat"}
     # Of the reliability of both edits the question is the same, the answer is not.
     name = CASES[0].request.prompt
     assert {text for text in asked if text.given == "cat"} == {
@@ -153,14 +160,12 @@ def test_each_distinct_text_is_judged_once_against_what_normalised_compares_it_w
         Text("name it", ("said before",), "cat"),
     }
     second = verdicts[verdicts["case"] == "vqa-1"].drop_duplicates("kind").set_index("kind")
-    expected = dict.fromkeys(second.index, 1.0) | {
-        "m_gen": 0.0,
-        "no_longer": 0.0,
-    }  # failed; what must differ is as before
+    expected = dict.fromkeys(second.index, 1.0) | dict.fromkeys(["m_gen", "not_now", "no_longer"], 0.0)
+    # Two failed, and what must differ is as before.
     assert second["judged"].to_dict() == expected
-    assert second.index[second["margin"].isna()].tolist() == ["m_gen"]
+    assert second.index[second["margin"].isna()].tolist() == ["m_gen", "not_now"]
     first = verdicts[verdicts["case"] == "vqa-0"].set_index("kind")
-    assert first["judged"].to_dict() == dict.fromkeys(second.index, 0.0) | {"no_longer": 1.0}
+    assert first["judged"].to_dict() == dict.fromkeys(second.index, 0.0) | {"no_longer": 1.0, "not_now": 1.0}
 
 
 def test_a_record_that_no_case_asks_is_one_clear_error(records):
@@ -178,10 +183,10 @@ def test_a_judge_that_always_says_yes_agrees_as_often_as_normalised_is_right(rec
     assert list(table)[: len(names)] == names
     kinds = [probe.kind for probe in CASES[0].probes]
     assert table[["table", "kind"]].to_numpy().tolist() == [[t, kind] for t in ("table1", "mine") for kind in kinds]
-    plain = table[~table["kind"].isin(["m_gen", "no_longer"])]
+    plain = table[~table["kind"].isin(["m_gen", "no_longer", "not_now"])]
     assert (plain[["answers", "judge", "normalised", "agreement", "kappa"]] == [2, 100, 50, 50, 0]).all(axis=None)
     page = outputs["markdown"].read_text()
-    assert "| all | 32 | 81.2 | 50.0 | 56.2 | 75.0 | 12.5 | 0.12 |" in page and "`here`" in page and PROMPT in page
+    assert "| all | 36 | 72.2 | 50.0 | 55.6 | 66.7 | 22.2 | 0.11 |" in page and "`here`" in page and PROMPT in page
     assert "| what is this ? | red owl | cat | right | +1.0 |" in page
 
 
