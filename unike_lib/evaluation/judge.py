@@ -165,5 +165,8 @@ def _read(path: Path, probes: Probes) -> pd.DataFrame:
     ]
     questions = [probe.query.prompt for probe in asked]
     return records[ROWS].assign(
-        question=questions, must=[probe.aim for probe in asked], answers=accepted, given=records["text_after"]
+        question=questions,
+        must=[probe.aim for probe in asked],
+        answers=pd.Series(accepted, records.index, dtype=object),
+        given=records["text_after"],
     )
