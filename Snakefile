@@ -38,6 +38,7 @@ include: "rules/tables.smk"
 include: "rules/report.smk"
 include: "rules/figures.smk"
 include: "rules/retention.smk"
+include: "rules/judge.smk"
 include: "rules/parity.smk"
 
 
@@ -56,6 +57,7 @@ rule all:
         "results/figures/scope.pdf",
         # A user's benchmark has no contact sheet.
         ["results/figures/contact_sheet.png"] * EMBEDDED,
+        ["results/judge.csv", "results/judge.md"] * (CONFIG.judge.folder is not None),
 
 
 onsuccess:

@@ -63,6 +63,7 @@ tables:
   table1: {backbones: [minigpt4-nano, minigpt4-smol], methods: [base, t-patcher, unike, ike, mend, serac, intrin-ike]}
 tuning: {grids: {ke: {steps: [4]}}}
 methods: {mend: {strength: 0.5}}
+judge: {folder: results/stages/language_models/smollm2-135m}
 """
 USERS = """
 benchmark: {annotations: files, images: pictures}

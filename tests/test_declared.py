@@ -17,6 +17,7 @@ from unike_lib.config.base import UndeclaredError
 from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.config.evaluation import EvaluationConfig, PositiveControlConfig, StatisticsConfig
 from unike_lib.config.figures import FiguresConfig, SpacesConfig, SweepConfig
+from unike_lib.config.judge import JudgeConfig
 from unike_lib.config.knowledge import EncoderConfig
 from unike_lib.config.retention import RetentionConfig
 from unike_lib.config.run import PretrainConfig, SmolConfig
@@ -35,6 +36,7 @@ SECTIONS = {
     "evaluation": EvaluationConfig,
     "fig5a": SpacesConfig,
     "figures": FiguresConfig,
+    "judge": JudgeConfig,
     "pretrain": PretrainConfig,
     "report": ReportParts,
     "retention": RetentionConfig,

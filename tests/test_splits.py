@@ -60,6 +60,8 @@ OPENS = {
     "retention_records": {"taught", "eval"},
     "retention": set(),
     "retention_cost": set(),
+    "judge_answers": {"eval"},
+    "judge": set(),
     "positive_control_table": set(),
     "diagnostics_table": set(),
     "tuning": set(),
@@ -85,6 +87,8 @@ KNOWS_BESIDES = {
     "forgetting": {"pool"},
     "retention": {"taught", "pool", "eval"},
     "retention_cost": {"taught", "pool", "eval"},
+    "judge_answers": {"pool", "method", "dev"},
+    "judge": {"pool", "method", "dev", "eval"},
     "sweep_figure": {"pool", "eval"},
     "report_page": set(SPLITS),
     "all": set(SPLITS),
@@ -116,6 +120,7 @@ EDITING = ("records", "retention_records", "sweep_records", "tuning_trials")
 OVERLAY = {
     "tables": {"table1": {"backbones": ["minigpt4-nano", "minigpt4-smol"], "methods": list(OF_METHOD)}},
     "figures": {"sweeps": {"frontier": {"vary": {"mend": None}}}},
+    "judge": {"folder": "results/stages/language_models/smollm2-135m"},
 }
 TARGETS = ("all", "results/tuning.csv", "results/retention_cost.csv", "results/figures/encoder_losses.pdf")
 
@@ -206,6 +211,8 @@ def test_nothing_else_reaches_a_rule_through_those_before_it(jobs):
             "table",
             "table_edits",
             "joint",
+            "judge_answers",
+            "judge",
             "qualitative",
             "fig2a",
             "forgetting",

@@ -179,6 +179,10 @@ BAD = {
     "session length": ({"tables": {"table2": {"ks": [0]}}}, ["tables.table2.ks.0", "greater than or equal to 1"]),
     "odd session": ({"tables": {"table3": {"ks": [5]}}}, ["tables.table3", "ks: expected even numbers"]),
     "setting that is gone": ({"benchmark": {"hops": 2}}, ["benchmark.hops: this setting is gone", "all hops"]),
+    "judge of no answers": (
+        {"judge": {"folder": "here"}, "evaluation": {"generate": False}},
+        ["judge.folder: expected null, or evaluation.generate and the criterion normalised"],
+    ),
     "section by its old name": (
         {"admission": {"items": 3}},
         ["admission: this section has a new name", "positive_control: {"],

@@ -13,6 +13,7 @@ from unike_lib.config.base import About, Count, Entry, Fraction, Positive, Remov
 from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.config.evaluation import EvaluationConfig, PositiveControlConfig, StatisticsConfig, TuningConfig
 from unike_lib.config.figures import FiguresConfig
+from unike_lib.config.judge import JudgeConfig
 from unike_lib.config.knowledge import KnowledgeConfig
 from unike_lib.config.retention import RetentionConfig
 from unike_lib.config.tables import TABLES, TableConfig, made_tables
@@ -101,6 +102,7 @@ class Config(Section):
     )
     figures: FiguresConfig = FiguresConfig()
     retention: RetentionConfig = RetentionConfig()
+    judge: JudgeConfig = JudgeConfig()
     tuning: TuningConfig = TuningConfig()
     statistics: StatisticsConfig = StatisticsConfig()
 
@@ -173,6 +175,13 @@ class Config(Section):
         _require("positive_control.method: unknown method", [name], self.methods)
         if resolve_method(self.methods, name).method != "unike":
             raise ValueError(f"positive_control.method: expected a variant of unike, not {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _judge_has_answers(self) -> "Config":
+        written = self.evaluation.generate and "normalised" in self.evaluation.criteria
+        if self.judge.folder is not None and not written:
+            raise ValueError("judge.folder: expected null, or evaluation.generate and the criterion normalised")
         return self
 
     @model_validator(mode="after")

@@ -1,0 +1,78 @@
+# A language model judges what records say: from their texts, so that no edit runs again. Only where judge.folder is set.
+
+JUDGED = f"{STAGES}/judge/{{table}}.parquet"
+
+
+def judge_files():
+    """The judge as an input: each file of the user's folder, so that another file or time judges again; or the folder
+    that a rule makes.
+    """
+    folder = CONFIG.judge.folder
+    if folder.startswith(f"{STAGES}/"):
+        return [folder]
+    if not os.path.isfile(f"{folder}/config.json"):
+        raise WorkflowError(f"judge.folder: {folder}: expected a folder with config.json, weights and tokenizer")
+    files = (file for file in Path(folder).iterdir() if file.is_file() and not file.name.startswith("."))
+    return sorted(map(str, files))
+
+
+def judged_backbones(wildcards):
+    """The backbones of the job's table, once for each of its tasks' files, with what is asked without a picture."""
+    rows = CONFIG.tables[wildcards.table]
+    tasks = dict.fromkeys(task for name, _ in rows.settings for task in tasks_of(name))
+    return [
+        (backbone, CONFIG.backbones[backbone].text_locality, file.format(backbone=backbone))
+        for backbone in rows.backbones
+        for file in asked_cases("eval", tasks)
+    ]
+
+
+if CONFIG.judge.folder is not None:
+
+    rule judge_answers:
+        input:
+            records=lambda wildcards: records_of(wildcards.table),
+            cases=lambda wildcards: [file for *_, file in judged_backbones(wildcards)],
+            questions=lambda wildcards: user_questions(CONFIG.tables[wildcards.table].backbones),
+            model=judge_files(),
+        output:
+            verdicts=JUDGED,
+        log:
+            "logs/judge_answers/{table}.log",
+        benchmark:
+            f"{STAGES}/benchmarks/judge_answers/{{table}}.tsv"
+        threads: CONFIG.threads
+        resources:
+            mem_mb=EDITS,
+            gpu=int(CONFIG.judge.device.startswith("cuda")),
+            judge=unmarked(CONFIG.judge, "batch_size", "device"),
+        params:
+            code=lib("judge_answers", data=TEXT_QUESTIONS),
+            asked=lambda wildcards: [parts[:2] for parts in judged_backbones(wildcards)],
+            judge=fields(CONFIG.judge, "folder", "prompt", "dtype"),
+        message:
+            "Let a language model judge the answers of {wildcards.table}."
+        script:
+            "../workflow_scripts/judge_answers.py"
+
+    rule judge:
+        input:
+            verdicts=expand(JUDGED, table=CELL_TABLES),
+        output:
+            csv=shown("results/judge.csv", "Tables", criterion="judge", file="CSV"),
+            markdown=shown("results/judge.md", "Tables", criterion="judge", file="Markdown"),
+        log:
+            "logs/judge.log",
+        benchmark:
+            f"{STAGES}/benchmarks/judge.tsv"
+        threads: CONFIG.threads
+        resources:
+            mem_mb=TABLES,
+        params:
+            code=lib("write_judge"),
+            tables=CELL_TABLES,
+            judge=fields(CONFIG.judge, "folder", "prompt"),
+        message:
+            "Write how often the judge and the criterion normalised agree."
+        script:
+            "../workflow_scripts/write_judge.py"
