@@ -16,11 +16,38 @@ def scope_states_of(split):
     return f"{STAGES}/scope/{{backbone}}/{split}.safetensors"
 
 
+rule scope_visual:
+    input:
+        cases=cases_of("pool"),
+        images=IMAGES,
+        backbone=backbone_files,
+    output:
+        tokens=f"{STAGES}/scope/{{backbone}}/visual.safetensors",
+    log:
+        "logs/scope_visual/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/scope_visual/{{backbone}}.tsv"
+    threads: CONFIG.threads
+    resources:
+        **runs_backbone(STATES),
+    params:
+        code=lib("see_scope"),
+        folder=backbone_folder,
+        image_roots=IMAGE_ROOTS,
+        backbone=backbone_fields("family", "dtype", "image_size"),
+        layout=layout,
+        edits=CONFIG.knowledge.scope.edits,
+    message:
+        "Compute what {wildcards.backbone} sees in the pictures of the pool's probes."
+    script:
+        "../workflow_scripts/see_scope.py"
+
+
 rule scope_states:
     input:
         **ASKED,
         cases=expand(f"{STAGES}/tiers/{{{{backbone}}}}/{{{{split}}}}_{{task}}.json", task=TASKS),
-        visual=seen("{split}"),
+        visual=seen_in_probes,
     output:
         states=scope_states_of("{split}"),
     log:

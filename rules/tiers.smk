@@ -22,14 +22,20 @@ def counts_of_tiers(wildcards):
 
 
 def searched_edits(wildcards):
-    """Of how many edits of the split tiers are searched: of the pool, those that the semantic scope reads."""
-    return CONFIG.knowledge.scope.keys if wildcards.split == "pool" else edits_of_split(wildcards)
+    """Of how many edits of the split tiers are searched: of the pool, those that set the semantic scope's thresholds."""
+    return CONFIG.knowledge.scope.edits if wildcards.split == "pool" else edits_of_split(wildcards)
+
+
+def seen_in_probes(wildcards):
+    """What the job's backbone sees in the pictures of the split; of the pool, those of probes lie in a file of their own."""
+    files = [*seen(wildcards.split), *[f"{STAGES}/scope/{{backbone}}/visual.safetensors"] * (wildcards.split == "pool")]
+    return expand(files, backbone=wildcards.backbone)
 
 
 rule near_probes:
     input:
         cases=cases_of("{{split}}"),
-        visual=seen("{split}"),
+        visual=seen_in_probes,
     output:
         cases=expand(f"{STAGES}/tiers/{{{{backbone}}}}/{{{{split}}}}_{{task}}.json", task=TASKS),
         counts=f"{STAGES}/tiers/{{backbone}}/{{split}}.csv",
