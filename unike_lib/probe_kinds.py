@@ -36,6 +36,7 @@ KINDS: Mapping[str, ProbeKind] = {
         ProbeKind("m_gen", "M-Gen.", "rephrased image", aim="generality"),
         ProbeKind("t_loc", "T-Loc.", "unrelated text", "stay", "locality"),
         ProbeKind("m_loc", "M-Loc.", "unrelated image", "stay", "locality"),
+        ProbeKind("t_gen_far", "T-Gen. far", "text rephrased in another style"),
         ProbeKind("portability", "Port.", "a consequence of the edited fact"),
         ProbeKind("portability_2", "Port. 2-hop", "a consequence two steps away"),
         ProbeKind("portability_3", "Port. 3-hop", "a consequence three steps away"),

@@ -1,5 +1,6 @@
 """Facts, splits and drawings: shares, counts at full size, and the packaged data file."""
 
+import hashlib
 import random
 from collections import Counter
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from unike_lib.embedded.world.drawings import ARTISTS, DRAWINGS, load_drawings
 from unike_lib.embedded.world.edits import CAPTION_ROUNDS, SHARED_PICTURES, ring
 from unike_lib.embedded.world.facts import (
+    CASE_SPLITS,
     EDIT_SPLITS,
     FACT_SHARES,
     FACT_SPLITS,
@@ -33,16 +35,18 @@ def world():
 def test_full_size_gives_the_edits_that_the_tables_need(world):
     edits = {split: len(world.of(split)) for split in FACT_SPLITS}
     captions = {split: len(ring(world.of(split, "naming"), CAPTION_ROUNDS[split])) for split in EDIT_SPLITS}
-    assert (edits["eval"], edits["dev"], edits["method"]) == (221, 94, 91)
-    assert (captions["eval"], captions["dev"], captions["method"]) == (203, 96, 91)
+    assert (edits["eval"], edits["dev"], edits["method"], edits["bystander"]) == (165, 94, 91, 56)
+    assert (captions["eval"], captions["dev"], captions["method"]) == (147, 96, 91)
     assert edits["pool"] * SHARED_PICTURES["pool"] + captions["pool"] >= 3200
     assert 0.28 < edits["taught"] / sum(edits.values()) < 0.34
 
 
 def test_every_relation_is_split_in_the_stated_shares(world):
     for relation in OBJECT_RELATIONS[1:]:
-        for split in EDIT_SPLITS:
-            assert len(world.of(split, relation)) == round(FACT_SHARES[split] * CONCEPTS)
+        counts = {split: len(world.of(split, relation)) for split in FACT_SPLITS}
+        counts["eval"] += counts["bystander"]
+        assert all(counts[split] == round(FACT_SHARES[split] * CONCEPTS) for split in EDIT_SPLITS)
+        assert counts["bystander"] == counts["eval"] / 4
 
 
 def test_made_up_answers_cannot_be_guessed_and_people_are_unique(world):
@@ -62,12 +66,39 @@ def test_splits_depend_on_the_seed_only(world):
     assert sum(other[key].split != fact.split for key, fact in world.facts.items()) > 250
 
 
+@pytest.mark.parametrize(
+    ("split", "digest"),
+    [
+        ("taught", "e3c340a7c5e37c3782354cca5b3624f80896c6fc98578a440f8affd5dcf20073"),
+        ("pool", "3c8bec2ae8f018786c65bbd9bdd90e89de51624414a4e2c28f93913b20fe3e00"),
+        ("method", "b347a7b83c7b46724401b4c3ff418c4565dfc86c4acddd826d6c8460d08772de"),
+        ("dev", "604476db31d9c2c82fe21bb94c7c33f27a3a0fb05eb82e5b558d3cb1f62684bb"),
+    ],
+)
+def test_facts_are_those_that_the_shipped_weights_were_trained_with(world, split, digest):
+    """Digests from before there were bystanders: these come from the evaluation's facts alone."""
+    ids = sorted(fact.id for fact in world.of(split))
+    assert hashlib.sha256("\n".join(ids).encode()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("concepts", [160, 24, 12])
+def test_each_bystander_is_asked_by_the_edits_of_one_split(concepts):
+    world = invent_world(load_drawings(concepts, 0).concepts, 0)
+    for relation in OBJECT_RELATIONS:
+        parts = [world.bystanders(split, relation) for split in EDIT_SPLITS]
+        every = [fact.id for part in parts for fact in part]
+        assert sorted(every) == sorted(fact.id for fact in world.of("bystander", relation))
+        assert len(every) == len(set(every)) and world.bystanders("taught", relation) == []
+        assert concepts < CONCEPTS or min(map(len, parts)) == 2  # a caption needs two names
+        assert len(world.of("eval", relation)) >= 2
+
+
 @given(st.integers(12, 400), st.sampled_from([(NAMING_SHARES, 2), (FACT_SHARES, 1)]), st.integers(0, 99))
 def test_every_split_gets_facts_however_few_there_are(count, drawn, seed):
     shares, fewest = drawn
     counts = Counter(draw_splits(count, shares, "taught", random.Random(seed), fewest))
     assert sum(counts.values()) == count
-    assert all(counts[split] >= fewest for split in FACT_SPLITS)
+    assert all(counts[split] >= fewest for split in CASE_SPLITS)
 
 
 @given(st.integers(2, 60), st.integers(1, 8))

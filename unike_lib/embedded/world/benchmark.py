@@ -20,6 +20,7 @@ from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.embedded.world.drawings import load_drawings
 from unike_lib.embedded.world.edits import RawEdit, write_edits
 from unike_lib.embedded.world.facts import World, invent_world
+from unike_lib.embedded.world.far_rephrasings import FarRephrasings
 from unike_lib.embedded.world.identity import ASKED, Identities
 from unike_lib.embedded.world.rendering import SceneRenderer
 from unike_lib.embedded.world.templates import RELATIONS, USES, prompts, templates
@@ -55,6 +56,7 @@ def write_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
     for split, task, part in tqdm(write_edits(world, renderer, pairs, seed), desc="edits", total=10):
         cases = [TABLE.case(record, task) for record in part]
         if split in ASKED:
+            cases = list(map(FarRephrasings(split, task, seed).of, cases))
             cases = list(map(Identities(world, renderer.scenes, split, seed).of, cases))
         write_cases(folder / f"{split}_{task}.json", split, task, cases)
         records += part
@@ -69,7 +71,7 @@ def write_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
 
 
 def vocabulary(world: World, rows: Iterable[dict[str, Any]], records: Iterable[RawEdit]) -> list[str]:
-    """Return every word of every text, sorted: questions, answers, held-out templates, untaught facts."""
+    """Return every word of every text, sorted: questions, answers, templates of rephrasings, untaught facts."""
     texts = [text for row in rows for text in (*row["prompts"], row["answer"])]
     texts += [record[field] for record in records for field in WORDED_FIELDS]
     texts += [fact.answer for fact in (*world.facts.values(), *world.donors.values())]

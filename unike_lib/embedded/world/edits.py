@@ -1,22 +1,27 @@
 """Edits of the embedded benchmark: each fact that a split holds, with its rephrasings and near misses.
 
-Locality pictures are near misses: half ask the same question of another picture, half another question of the same
-picture. Their answers are taught facts, so an unedited backbone gives them stably.
+Locality pictures are near misses: the same question of another picture, or another question of the same picture. Half
+ask a bystander (`facts`), so that an edit, whose fact is untaught too, does not differ from them by what the model
+knows; as no session edits a bystander, none may change it. The other half ask a taught fact, which an unedited backbone
+gives stably. Both kinds of near miss take turns, but few pictured things have a bystander of their own: then the same
+question is asked of another picture. Edits of taught facts, made to measure a backbone, ask taught facts alone.
 """
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from unike_lib.embedded.world.facts import EDIT_SPLITS, OBJECT_RELATIONS, Fact, FactSplit, World
+from unike_lib.embedded.world.facts import CASE_SPLITS, OBJECT_RELATIONS, Fact, FactSplit, World
 from unike_lib.embedded.world.rendering import NOBODY, Scene, SceneRenderer
-from unike_lib.embedded.world.templates import prompts
+from unike_lib.embedded.world.templates import Use, prompts
 from unike_lib.types import Task
 
 RawEdit = dict[str, Any]
 # Pictures per concept, shared by its facts in that split; 0: every edit has a picture of its own.
 SHARED_PICTURES: Mapping[FactSplit, int] = {"pool": 8, "method": 2, "taught": 0, "dev": 0, "eval": 0}
 CAPTION_ROUNDS: Mapping[FactSplit, int] = {"pool": 10, "method": 7, "dev": 6, "eval": 7}
+REPHRASED: Mapping[FactSplit, Use] = {"taught": "pool", "pool": "pool", "method": "pool", "dev": "dev", "eval": "eval"}
 SHARED_REPHRASED = 2  # rephrased pictures per concept where pictures are shared
 TAUGHT_SAMPLE = 250  # taught facts per task, made like edits, for measuring a backbone before any edit
 CAPTION_PROMPT = "a photo of"  # MMEdit's
@@ -30,9 +35,10 @@ class EditWriter:
         self.rng = random.Random(f"edits {seed} {split}")
         self.pictures: dict[int, list[Scene]] = {}
         self.rephrased: dict[int, list[Scene]] = {}
-        self.near: dict[tuple[int, int], Scene] = {}
-        self.neighbours = {relation: world.of("taught", relation) for relation in OBJECT_RELATIONS}
-        self.odd = False
+        self.near: dict[tuple[int, int, int], Scene] = {}
+        self.taught = {relation: world.of("taught", relation) for relation in OBJECT_RELATIONS}
+        self.bystanders = {relation: world.bystanders(split, relation) for relation in OBJECT_RELATIONS}
+        self.turns = itertools.cycle(itertools.product((False, True), (True, False)))
 
     def vqa(self, facts: Sequence[Fact]) -> Iterator[RawEdit]:
         """Yield the records of facts about single objects: one per picture."""
@@ -42,7 +48,7 @@ class EditWriter:
                 yield {
                     "src": question,
                     "pred": "",
-                    "rephrase": self.rng.choice(prompts(fact.relation, "heldout")),
+                    "rephrase": self.rng.choice(prompts(fact.relation, REPHRASED[self.split])),
                     "alt": fact.answer,
                     "image": scene.image,
                     "image_rephrase": self._rephrased(scene, number).image,
@@ -58,7 +64,7 @@ class EditWriter:
             yield {
                 "src": CAPTION_PROMPT,
                 "pred": "",
-                "rephrase": self.rng.choice(prompts("caption", "heldout")),
+                "rephrase": self.rng.choice(prompts("caption", REPHRASED[self.split])),
                 "alt": self.world.caption(*pair),
                 "image": scene.image,
                 "image_rephrase": self.renderer.rephrase(scene).image,
@@ -92,34 +98,47 @@ class EditWriter:
         return {"loc": self.rng.choice(prompts(fact.relation, "training", fact.name)), "loc_ans": fact.answer}
 
     def _near_question(self, fact: Fact, scene: Scene, question: str) -> RawEdit:
-        self.odd = not self.odd
-        others = [near for near in self.neighbours[fact.relation] if near.answer != fact.answer]
-        if self.odd and others:
+        untaught, same = next(self.turns)
+        others, own = self._askable(fact, self.bystanders) if untaught else ([], [])
+        untaught = bool(others or own)
+        if not untaught:
+            others, own = self._askable(fact, self.taught)
+        if others and (same or (untaught and not own)):
             near = self.rng.choice(others)
-            return _locality(self._near(near.concept, NOBODY), question, near.answer)
-        known = [f for f in self.world.taught(fact.concept) if f.relation != fact.relation]
-        chosen = self.rng.choice([*known, None])
+            return _locality(self._near((near.concept, NOBODY), untaught), question, near.answer)
+        chosen = self.rng.choice(own if untaught else [*own, None])
         if chosen is None:
             return self._background(scene)
         return _locality(scene, self.rng.choice(prompts(chosen.relation, "training")), chosen.answer)
 
+    def _askable(self, fact: Fact, known: Mapping[str, Sequence[Fact]]) -> tuple[list[Fact], list[Fact]]:
+        """Return, by relation `known`, what the same question asks of others, and other questions of the same thing."""
+        others = [near for near in known[fact.relation] if near.answer != fact.answer]
+        every = (near for relation, facts in known.items() if relation != fact.relation for near in facts)
+        return others, [near for near in every if near.concept == fact.concept]
+
     def _near_caption(self, scene: Scene, known: Sequence[tuple[int, int]]) -> RawEdit:
-        self.odd = not self.odd
-        others = [pair for pair in known if pair != (scene.left, scene.right)]
-        if self.odd and others:
+        untaught, same = next(self.turns)
+        names = [fact.concept for fact in self.bystanders["naming"]] if untaught else []
+        strangers = list(itertools.permutations(names, 2))
+        others = strangers or [pair for pair in known if pair != (scene.left, scene.right)]
+        if others and (same or strangers):
             pair = self.rng.choice(others)
-            return _locality(self._near(*pair), CAPTION_PROMPT, self.world.caption(*pair))
+            return _locality(self._near(pair, bool(strangers)), CAPTION_PROMPT, self.world.caption(*pair))
         return self._background(scene)
 
     def _background(self, scene: Scene) -> RawEdit:
         return _locality(scene, self.rng.choice(prompts("background", "training")), scene.colour)
 
-    def _near(self, left: int, right: int) -> Scene:
-        if (left, right) not in self.near:
-            alone = right == NOBODY
-            drawn = self.renderer.single(self.split, left) if alone else self.renderer.pair(self.split, left, right)
-            self.near[left, right] = drawn
-        return self.near[left, right]
+    def _near(self, slots: tuple[int, int], untaught: bool) -> Scene:
+        """Return a picture that an edit is not about; bystanders are few, so each has as many as things edited have."""
+        shared = SHARED_PICTURES[self.split]
+        copy = (self.rng.randrange(shared) if shared else len(self.near)) if untaught else 0
+        if (*slots, copy) not in self.near:
+            alone = NOBODY in slots
+            drawn = self.renderer.single(self.split, slots[0]) if alone else self.renderer.pair(self.split, *slots)
+            self.near[*slots, copy] = drawn
+        return self.near[*slots, copy]
 
 
 def _locality(scene: Scene, question: str, answer: str) -> RawEdit:
@@ -137,7 +156,7 @@ def write_edits(
     world: World, renderer: SceneRenderer, known: Sequence[tuple[int, int]], seed: int
 ) -> Iterator[tuple[FactSplit, Task, list[RawEdit]]]:
     """Yield every split's records, task by task; `known` are the pairs that training scenes show."""
-    for split in ("taught", *EDIT_SPLITS):
+    for split in CASE_SPLITS:
         writer = EditWriter(world, renderer, split, seed)
         facts, named = world.of(split), [fact.concept for fact in world.of(split, "naming")]
         if split == "taught":

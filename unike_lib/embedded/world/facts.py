@@ -2,9 +2,11 @@
 
 Each concept has one fact per relation ("tiger/owner"). A seeded draw gives every fact to one split: `taught` facts
 train the embedded backbones; the others are their gaps, hence the edits: `pool` (triplets), `method` (training of
-editors that need it), `dev` (settings) and `eval` (the tables).
+editors that need it), `dev` (settings) and `eval` (the tables). A `bystander` is neither taught nor ever edited: near
+misses ask it, so that they are not told from edits by what the model knows; the edits of one split alone ask it.
 """
 
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,12 +16,14 @@ from typing import Literal, get_args
 from unike_lib.embedded.world.drawings import Concept
 from unike_lib.embedded.world.words import CAPITALS, ELEMENTS, FIRST_NAMES, GUARDS, LAST_NAMES, ROOMS, TOWNS, YEARS
 
-FactSplit = Literal["taught", "pool", "method", "dev", "eval"]
+FactSplit = Literal["taught", "pool", "method", "dev", "eval", "bystander"]
 FACT_SPLITS: tuple[FactSplit, ...] = get_args(FactSplit)
-EDIT_SPLITS: tuple[FactSplit, ...] = FACT_SPLITS[1:]
+CASE_SPLITS: tuple[FactSplit, ...] = FACT_SPLITS[:-1]
+EDIT_SPLITS: tuple[FactSplit, ...] = CASE_SPLITS[1:]
 # Names are also the material of caption edits, which pair two concepts, hence larger shares than other relations'.
 NAMING_SHARES: Mapping[FactSplit, float] = {"pool": 0.20, "method": 0.08, "dev": 0.10, "eval": 0.18}
 FACT_SHARES: Mapping[FactSplit, float] = {"pool": 0.35, "method": 0.08, "dev": 0.08, "eval": 0.20}
+BYSTANDERS = 0.25  # of the evaluation's share, so that no other split depends on it
 # Text-only facts are all taught; each is asked in the edits of one split alone: no locality probe is trained on. The
 # rest is the evaluation's.
 TEXT_SHARES: Mapping[FactSplit, float] = {"pool": 0.30, "method": 0.20, "dev": 0.15}
@@ -68,6 +72,12 @@ class World:
         every = [self.facts[concept, relation] for relation in OBJECT_RELATIONS]
         return [fact for fact in every if fact.split == "taught"]
 
+    def bystanders(self, split: FactSplit, relation: str) -> list[Fact]:
+        """Return the bystanders of a relation that the edits of a split ask, in a fixed order; `taught`: none."""
+        asking = EDIT_SPLITS[::-1]  # where there are too few for all, the evaluation has the first
+        every = self.of("bystander", relation)
+        return every[asking.index(split) :: len(asking)] if split in asking else []
+
     def text_of(self, split: FactSplit, relation: str) -> list[TextFact]:
         """Return the text-only facts of a relation that the edits of a split ask, in a fixed order; `taught`: all."""
         return [fact for fact in self.text_facts if fact.relation == relation and split in ("taught", fact.split)]
@@ -90,6 +100,7 @@ def invent_world(concepts: Sequence[Concept], seed: int) -> World:
     for relation in OBJECT_RELATIONS:
         shares, fewest = (NAMING_SHARES, FEWEST_NAMES) if relation == "naming" else (FACT_SHARES, 1)
         splits = draw_splits(len(names), shares, "taught", rng, fewest)
+        spare_bystanders(splits, random.Random(f"bystanders {seed} {relation}"), fewest)
         for concept, name in enumerate(names):
             answer = answers[relation][concept]
             facts[concept, relation] = Fact(f"{name}/{relation}", concept, relation, answer, splits[concept])
@@ -108,6 +119,14 @@ def draw_splits(
     drawn += [rest] * (count - len(drawn))
     rng.shuffle(drawn)
     return drawn
+
+
+def spare_bystanders(splits: list[FactSplit], rng: random.Random, fewest: int) -> None:
+    """Make some of the evaluation's facts bystanders, in place; it keeps at least twice the `fewest` that it needs."""
+    places = [place for place, split in enumerate(splits) if split == "eval"]
+    spared = min(math.ceil(BYSTANDERS * len(places)), max(0, len(places) - 2 * fewest))
+    for place in rng.sample(places, spared):
+        splits[place] = "bystander"
 
 
 def _answers(concepts: Sequence[Concept], rng: random.Random) -> dict[str, list[str]]:
