@@ -40,6 +40,12 @@ OPENS = {
     "encoders": set(),
     "memory": set(),
     "encodings": set(),
+    "scope_visual": {"pool"},
+    "scope_states": {OWN},
+    "scope": {"pool", "dev"},
+    "scope_eval": {"eval"},
+    "scope_table": {"eval"},
+    "scope_figure": set(),
     "train_editor": {"method", "dev"},
     "positive_control": {"dev"},
     "tuning_trials": {"dev"},
@@ -74,6 +80,9 @@ KNOWS_BESIDES = {
     "memory": {"pool"},
     "encodings": {"pool"},
     "fig5a": {"pool"},
+    "scope_eval": {"pool", "dev"},
+    "scope_table": {"pool", "dev"},
+    "scope_figure": {"pool", "dev", "eval"},
     "encoder_losses": {"pool"},
     "positive_control": {"pool"},
     "positive_control_table": {"pool", "dev"},
@@ -108,7 +117,7 @@ OF_METHOD = {
 OPENED_BY_METHOD = {"ike": {"method"}, "intrin-ike": {"method"}}
 OPENED_BY_TRAINING = {"mend", "ke", "serac"}  # a search trains them for each trial
 # These open pictures, which lie in one folder whatever their split.
-PICTURES = {"tower_features", "visual", "retention_visual", "contact_sheet", "qualitative"}
+PICTURES = {"tower_features", "visual", "scope_visual", "retention_visual", "contact_sheet", "qualitative"}
 # Scripts that give the benchmark's folder, not a file, to the library.
 GIVE_FOLDER = {"draw_contact_sheet", "extract_tower_features", "pretrain", "train_smol"}
 # Not part of the embedded benchmark's DAG: converting and comparing checkpoints, checking a user's files.
@@ -130,7 +139,8 @@ def split_of(file):
     if file.endswith("benchmark/training.parquet"):
         return "training"
     names, tasks = "|".join(SPLITS), "|".join((*TASKS, "cross"))
-    pattern = rf"/(?:benchmark|(?:tiers|frozen|base|records)/[^/]+)/({names})_(?:{tasks})[./]|/visual/[^/]+/({names})\."
+    by_task = rf"/(?:benchmark|(?:tiers|frozen|base|records)/[^/]+)/({names})_(?:{tasks})[./]"
+    pattern = rf"{by_task}|/(?:visual|scope)/[^/]+/({names})\."
     found = re.search(pattern, file)
     return found and (found[1] or found[2])
 
@@ -226,11 +236,11 @@ def test_nothing_else_reaches_a_rule_through_those_before_it(jobs):
 
 
 def test_evaluation_files_feed_evaluation_rules_alone(jobs):
-    of_evaluation = EVALUATION | {"visual", "near_probes", "frozen", "base_answers"}
+    of_evaluation = EVALUATION | {"visual", "near_probes", "scope_states", "frozen", "base_answers"}
     for job, found in zip(jobs, ancestry(jobs), strict=True):
         if "eval" in found:
             assert job["rule"] in of_evaluation and job["wildcards"].get("split", "eval") == "eval", job["rule"]
-    trained = {"triplets", "states", "ffn_inputs", "encoders", "memory", "train_editor", "tuning_trials"}
+    trained = {"triplets", "states", "ffn_inputs", "encoders", "memory", "scope", "train_editor", "tuning_trials"}
     assert not EVALUATION & (trained | {"positive_control"})
 
 

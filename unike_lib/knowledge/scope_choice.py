@@ -109,9 +109,8 @@ def write_scope(pool: ScopeStates, dev: ScopeStates, seed: int, out: Path, finge
     chosen = choose_layer({task: [scope_auc(of_task(dev, task), layer) for layer in layers] for task in dev.tasks})
     tensors = {"chosen": torch.tensor(chosen), "edited": torch.tensor(pool.edited)}
     for layer in layers:
-        tensors |= _space(
-            f"raw.{layer}", pool, layer, {task: _cosines(of_task(pool, task), layer) for task in pool.tasks}
-        )
+        cosines = {task: _cosines(of_task(pool, task), layer) for task in pool.tasks}
+        tensors |= _space(f"raw.{layer}", pool, layer, cosines)
     first = pool.edited[0]
     map = train_map(pool, first, seed)
     tensors |= {f"trained.{first}.map": map}
