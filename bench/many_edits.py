@@ -1,6 +1,6 @@
 """What many edits in one session cost behind the semantic scope: questions asked, and one more edit made.
 
-A row runs the neurons of its nearest edits alone, and an edit is made beside the nearest alone; the twin is the same
+A row runs the neurons of the edit that it means alone, and an edit is made as if it were the first; the twin is the same
 session without a scope, whose rows run all neurons.
 """
 
@@ -36,7 +36,7 @@ def scope(subject: Subject, edits: int) -> SemanticScope:
     if known:
         keys[0, -known:, 0] = own[:known]
     cut = torch.full((1, edits, 1), 0.85), torch.full((1, edits, 1), 0.025)
-    return SemanticScope((space,), (None,), False, keys, *cut, torch.ones(1, edits, dtype=torch.bool))
+    return SemanticScope((space,), (None,), False, True, keys, *cut, torch.ones(1, edits, dtype=torch.bool))
 
 
 def session(subject: Subject, edits: int, scoped: bool) -> Patch:

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from neuron_knowledge import backbone_of, make_knowledge, settings
-from patches import neurons_of
 from test_patch import bake_neurons, random_neurons
 from tiny_models import QUERIES, WIDTH, make_case
 from torch.nn.functional import cosine_similarity
@@ -21,12 +20,11 @@ from unike_lib.knowledge.scope import ScopeSpace
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.methods.fine_tune.weight_changes import WeightChanges
 from unike_lib.methods.shared.neurons import NEURON_AXIS, ExtraNeurons, Neurons
-from unike_lib.methods.shared.per_edit import NEAREST, GivenShares, WeightChangesPerEdit
+from unike_lib.methods.shared.per_edit import GivenShares, WeightChangesPerEdit
 from unike_lib.methods.shared.semantic_scope import LEAST, SemanticScope
 from unike_lib.methods.t_patcher.settings import TPatcherMethod
 from unike_lib.methods.unike_scope.editor import EditEntries
 from unike_lib.methods.unike_scope.settings import UnikeScopeMethod
-from unike_lib.types import EditRequest
 
 FAST = {"neurons": 2, "steps": 2, "memory_top": 4, "learning_rate": 0.05}
 REQUESTS = [make_case(number, target).request for number, target in enumerate(["hot dog", "cat", "red owl", "blue"])]
@@ -41,45 +39,50 @@ def drawn(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def scope_of(sessions, edits, one_gate=False, layers=(None,), read=(4,), dead=()):
+def scope_of(sessions, edits, *, pool=False, layers=(None,), read=(4,), dead=()):
     spaces = tuple(
-        ScopeSpace(layer, torch.nn.functional.normalize(drawn(5, WIDTH, seed=layer), dim=1), torch.full((5,), 0.2),
-                   torch.full((5,), 0.3), {"vqa": (0.1, 0.25), "caption": (0.3, 0.5)}, None)
+        ScopeSpace(layer, torch.nn.functional.normalize(drawn(3, WIDTH, seed=layer), dim=1), torch.full((3,), 0.2),
+                   torch.full((3,), 0.3), {"vqa": (0.1, 0.25), "caption": (0.3, 0.5)}, None)
         for layer in read
     )  # fmt: skip
     keys = torch.nn.functional.normalize(drawn(sessions, edits, len(read), WIDTH, seed=9), dim=3)
     live = torch.ones(sessions, edits, dtype=torch.bool)
     for place in dead:
         live[place] = False
-    cuts = torch.full((sessions, edits, len(read)), 0.1), torch.full((sessions, edits, len(read)), 0.25)
-    return SemanticScope(spaces, layers, one_gate, keys, *cuts, live)
+    cuts = drawn(sessions, edits, len(read), seed=5) / 5, torch.full((sessions, edits, len(read)), 0.25)
+    return SemanticScope(spaces, layers, False, pool, keys, *cuts, live)
 
 
-def share_by_hand(scope, session, edit, state, place=0):
-    """One row and one edit, number by number."""
-    weights = []
-    for number, key in enumerate(scope.keys[session, :, place]):
-        z = (float(cosine_similarity(key, state, dim=0)) - 0.1) / 0.25
-        weights.append(math.exp(z) if scope.live[session, number] else 0.0)
-    mine = (float(cosine_similarity(scope.keys[session, edit, place], state, dim=0)) - 0.1) / 0.25
-    space = scope.spaces[place]
-    others = [math.exp((float(cosine_similarity(key, state, dim=0)) - 0.2) / 0.3) for key in space.keys]
-    share = weights[edit] / (sum(weights) + sum(others)) / (1 + math.exp(-mine))
-    return share if share >= LEAST else 0.0
+def shares_by_hand(scope, session, state, place=0):
+    """One row, number by number."""
+    cosine = lambda key: float(cosine_similarity(key, state, dim=0))  # noqa: E731
+    near = [
+        cosine(key) if live else -9
+        for key, live in zip(scope.keys[session, :, place], scope.live[session], strict=True)
+    ]
+    edit = near.index(max(near))
+    share = 1 / (1 + math.exp(-(near[edit] - float(scope.thresholds[session, edit, place])) / 0.25))
+    if share < LEAST or (scope.pool_competes and max(map(cosine, scope.spaces[place].keys)) > near[edit]):
+        share = 0.0
+    return [share * (number == edit) for number in range(len(near))]
 
 
-def test_a_share_is_that_of_the_formula():
-    """Rows of two sessions, three edits each of which one failed; every number by hand; one gate is their sum."""
-    scope, states = scope_of(2, 3, dead=[(1, 0)]), 3 * drawn(6, 1, WIDTH, seed=2)
+@pytest.mark.parametrize("pool", [False, True])
+def test_a_share_is_that_of_the_formula(pool):
+    """Rows of two sessions, three edits each of which one failed; every number by hand; one gate opens all alike."""
+    scope, states = scope_of(2, 3, pool=pool, dead=[(1, 0)]), 3 * drawn(12, 1, WIDTH, seed=2)
     found = scope.shares(states)
-    for row in range(6):
-        expected = [share_by_hand(scope, row // 3, edit, states[row, 0]) for edit in range(3)]
-        assert found[row, 0].tolist() == pytest.approx(expected, abs=1e-6)
-    assert not found[3:, 0, 0].any() and found.max() < 1
+    expected = torch.tensor([shares_by_hand(scope, row // 6, states[row, 0]) for row in range(12)])
+    torch.testing.assert_close(found[:, 0], expected, atol=1e-6, rtol=0)
+    assert not found[6:, 0, 0].any() and found.max() < 1 and (found == 0).all(2).any() == pool
     both = replace(scope, one_gate=True).shares(states)
-    kept = torch.tensor([[sum(share_by_hand(replace(scope), row // 3, edit, states[row, 0]) for edit in range(3))]
-                         for row in range(6)])  # fmt: skip
-    torch.testing.assert_close(both[:, 0], kept, atol=3 * LEAST, rtol=0)
+    torch.testing.assert_close(both[:, 0], expected.amax(1, keepdim=True), atol=1e-6, rtol=0)
+
+
+def test_of_two_edits_of_the_same_question_the_last_is_meant():
+    scope = scope_of(1, 3)
+    scope = replace(scope, keys=scope.keys[:, [0, 1, 0]])
+    assert scope.shares(scope.keys[0, :1])[0, 0].gt(0).tolist() == [False, False, True]
 
 
 def test_a_share_below_a_thousandth_is_none():
@@ -100,7 +103,7 @@ def test_each_edited_layer_may_have_a_share_of_its_own():
     context = PassContext(torch.zeros(2, dtype=torch.long), unedited=states)
     scope.begin(context)
     for place, layer in enumerate((3, 5)):
-        expected = [[share_by_hand(scope, 0, edit, states[row, place], place) for edit in range(2)] for row in range(2)]
+        expected = [shares_by_hand(scope, 0, states[row, place], place) for row in range(2)]
         torch.testing.assert_close(context.shares_at(layer), torch.tensor(expected), atol=1e-6, rtol=0)
     assert context.shares_at(4) is None
 
@@ -118,26 +121,20 @@ def test_prompt_states_are_what_hugging_face_sees_before_a_layer(backbone):
             )
 
 
-def behind(parts, shares):
-    """A patch of one session whose edits have such shares [edit]."""
-    return Patch(1, (GivenShares((None,), torch.tensor(shares)[None, None]), *parts))
-
-
-def test_neurons_with_a_share_are_neurons_whose_values_are_so_much_smaller(family, make_backbone):
-    """Two edits with shares .3 and 1 against a model whose FFNs are really wider, its new rows scaled."""
+def test_one_share_is_that_of_all_edits(family, make_backbone):
+    """Two edits' neurons with .3 for both against a model whose FFNs are really wider, its new rows scaled."""
     backbone, groups = make_backbone(family), [random_neurons(family, 2, 1, 1), random_neurons(family, 2, 2, 1)]
     part = ExtraNeurons({4: groups[0]}, 2).append(ExtraNeurons({4: groups[1]}, 2))
-    ours = answer_logits(backbone, QUERIES, behind([part], [0.3, 1.0])).logits
+    patch = Patch(1, (GivenShares((None,), torch.tensor([[[0.3]]])), part))
+    ours = answer_logits(backbone, QUERIES, patch).logits
     twin = make_backbone(family)
-    scaled = part.layers[4].values.clone()
-    scaled[:, :2] *= 0.3
-    bake_neurons(twin, 4, replace(part.layers[4], values=scaled), 0)
+    bake_neurons(twin, 4, replace(part.layers[4], values=0.3 * part.layers[4].values), 0)
     torch.testing.assert_close(ours, answer_logits(twin, QUERIES).logits, atol=5e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["neurons", "weights", "entries"])
-def test_of_many_edits_only_the_nearest_run_and_the_result_is_the_same(backbone, family, kind):
-    """Nine edits of which rows mean none, one or three: as if the patch had these edits alone."""
+def test_of_many_edits_a_row_runs_the_one_that_it_means(backbone, family, kind):
+    """Nine edits of which rows mean none or one: as a patch of that one alone, its effect so much smaller."""
     edits = 9
     part = {
         "neurons": lambda: ExtraNeurons({4: random_neurons(family, 2 * edits, 3)}, 2),
@@ -146,33 +143,29 @@ def test_of_many_edits_only_the_nearest_run_and_the_result_is_the_same(backbone,
         "entries": lambda: EditEntries(0.5, {4: drawn(2, edits, WIDTH)}, torch.ones(2, edits, dtype=torch.bool)),
     }[kind]()  # fmt: skip
     shares = torch.zeros(4, edits)
-    shares[0, 7], shares[2, [1, 4, 8]], shares[3, 0] = 0.9, torch.tensor([0.5, 0.2, 1.0]), 0.4
+    shares[0, 7], shares[2, 4], shares[3, 0] = 0.9, 0.5, 0.4
     whole = logits_with(backbone, part, shares)
-    for row in range(4):
-        place = shares[row].nonzero()[:, 0]
-        twin = patch_alone(part, row // 2, place, shares[row, place])
+    untouched = answer_logits(backbone, QUERIES)
+    plain = untouched.logits.split(untouched.where.sum(1).tolist())
+    torch.testing.assert_close(whole[1], plain[1], atol=1e-6, rtol=0)
+    for row, edit in ((0, 7), (2, 4), (3, 0)):
+        twin = Patch(1, (alone(part, row // 2, edit, float(shares[row, edit])),))
         expected = answer_logits(backbone, [QUERIES[row]], twin).logits
         torch.testing.assert_close(whole[row], expected, atol=2e-5, rtol=1e-4)
-    plain = logits_with(backbone, part, torch.zeros(4, edits))
-    untouched = answer_logits(backbone, QUERIES).logits
-    torch.testing.assert_close(torch.cat(plain), untouched, atol=1e-6, rtol=0)
-    torch.testing.assert_close(whole[1], plain[1], atol=1e-6, rtol=0)
-    assert all((whole[row] - plain[row]).abs().max() > 1e-3 for row in (0, 2, 3))
+        assert (whole[row] - plain[row]).abs().max() > 1e-3
+    torch.testing.assert_close(torch.cat(logits_with(backbone, part, torch.zeros(4, edits))), torch.cat(plain))
 
 
-def patch_alone(part, session, edits, shares):
-    """A patch of the edits of one session that a row means, as tensors that are so much smaller; no scope."""
-    if isinstance(part, EditEntries):  # attention is not linear in entries: the share of one edit is its alpha
-        own = EditEntries(0.5, {4: part.layers[4][[session]][:, edits]}, torch.ones(1, len(edits), dtype=torch.bool))
-        return Patch(1, (GivenShares((None,), shares[None, None]), own)) if len(edits) else None
-    own = part.select([session])
+def alone(part, session, edit, share):
+    """One edit of one session as a part without any scope, so much smaller."""
+    if isinstance(part, EditEntries):
+        return EditEntries(0.5 * share, {4: part.layers[4][[session]][:, [edit]]}, torch.ones(1, 1, dtype=torch.bool))
     if isinstance(part, WeightChangesPerEdit):
-        changes = {name: (value[:, edits] * shares[:, None, None]).sum(1) for name, value in own.layers[5].items()}
-        return Patch(1, (WeightChanges({5: changes}),))
-    columns = torch.tensor([2 * edit + step for edit in edits.tolist() for step in (0, 1)], dtype=torch.long)
-    by_axis = {name: value.index_select(NEURON_AXIS[name], columns) for name, value in own.layers[4].tensors().items()}
-    by_axis["values"] = by_axis["values"] * shares.repeat_interleave(2)[:, None]
-    return Patch(1, (ExtraNeurons({4: Neurons(**by_axis)}),))
+        return WeightChanges({5: {name: share * value[[session], edit] for name, value in part.layers[5].items()}})
+    columns = torch.tensor([2 * edit, 2 * edit + 1])
+    own = {name: value[[session]].index_select(NEURON_AXIS[name], columns) for name, value in
+           part.layers[4].tensors().items()}  # fmt: skip
+    return ExtraNeurons({4: Neurons(**{**own, "values": share * own["values"]})})
 
 
 def shape_of(backbone, name):
@@ -209,17 +202,19 @@ def logits_with(backbone, part, shares):
     return asked.logits.split(asked.where.sum(1).tolist())
 
 
-def test_an_entry_is_attended_to_as_far_as_its_share_reaches(backbone):
-    """Two entries, shares .2 and .6: softmax of logits plus log share, mixed in by alpha times the largest."""
-    layer, inputs, outputs = backbone.decoder.layers[4], drawn(1, 3, WIDTH), drawn(1, 3, WIDTH, seed=1)
-    part = EditEntries(0.5, {4: drawn(1, 2, WIDTH, seed=2)}, torch.ones(1, 2, dtype=torch.bool))
-    context = PassContext(torch.tensor([2]), shares={None: torch.tensor([[0.2, 0.6]])})
-    found = part.attention(layer, inputs, outputs, context)
-    known, _ = layer.attend(inputs, part.layers[4], None, torch.log(torch.tensor([[0.2, 0.6]])))
-    torch.testing.assert_close(found, 0.7 * outputs + 0.3 * known)
-    everywhere = part.attention(layer, inputs, outputs, PassContext(torch.tensor([2])))
-    known, _ = layer.attend(inputs, part.layers[4])
-    torch.testing.assert_close(everywhere, 0.5 * outputs + 0.5 * known)
+def test_entries_without_a_scope_are_attended_to_like_a_memory(backbone):
+    """Two entries of which one is dead in the second session: Hugging Face's own projections of what lives."""
+    layer, inputs, outputs = backbone.decoder.layers[4], drawn(2, 3, WIDTH), drawn(2, 3, WIDTH, seed=1)
+    live = torch.tensor([[True, True], [False, True]])
+    part = EditEntries(0.5, {4: drawn(2, 2, WIDTH, seed=2)}, live)
+    found = part.attention(layer, inputs, outputs, PassContext(torch.tensor([2, 2])))
+    for row in range(2):
+        known, _ = layer.attend(inputs[[row]], part.layers[4][[row]][:, live[row]])
+        torch.testing.assert_close(found[[row]], 0.5 * outputs[[row]] + 0.5 * known)
+    one_gate = PassContext(torch.tensor([2, 2]), shares={None: torch.tensor([[0.2], [0.6]])})
+    found = part.attention(layer, inputs, outputs, one_gate)
+    known, _ = layer.attend(inputs[[1]], part.layers[4][[1]][:, [1]])
+    torch.testing.assert_close(found[[1]], 0.7 * outputs[[1]] + 0.3 * known)
 
 
 METHODS = {
@@ -228,6 +223,7 @@ METHODS = {
     "unike-scope": lambda: UnikeScopeMethod(method="unike-scope", **FAST, top_k=3, edit_alpha=0.4),
     "memory of both": lambda: UnikeScopeMethod(method="unike-scope", **FAST, top_k=3, memory_of="both"),
     "h_sem of each layer": lambda: TPatcherMethod(method="t-patcher", scope="semantic", semantic_state="paper", **FAST),
+    "no rivals": lambda: TPatcherMethod(method="t-patcher", scope="semantic", rivals="none", **FAST),
     "one gate": lambda: TPatcherMethod(method="t-patcher", scope="semantic", gate="any", **FAST),
 }
 
@@ -252,26 +248,23 @@ def test_sequential_edits_behind_a_scope_equal_a_loop(sources, name):
     ]  # fmt: skip
 
 
-def test_a_long_session_carries_the_nearest_edits_along_and_keeps_all(sources):
-    """Six edits: the patch has every one, in order; each is as if it alone had been made, where scopes are apart."""
+@pytest.mark.parametrize("name", METHODS)
+def test_an_edit_of_a_session_is_what_it_would_be_as_its_first(sources, name):
     backbone = backbone_of("minigpt4")
-    editor = build_editor(METHODS["t-patcher"](), backbone, sources, 0)
-    requests = [EditRequest(f"r{n}", "vqa", f"picture-{n}", "what is this ?", "cat") for n in range(NEAREST + 2)]
-    editor = replace(
-        editor,
-        scope=replace(
-            editor.scope, spaces=tuple(replace(space, by_task={"vqa": (2.0, 0.01)}) for space in editor.scope.spaces)
-        ),
-    )  # no edit means any other
+    editor = build_editor(METHODS[name](), backbone, sources, 0)
     patch = editor.start(1)
-    for request in requests:
+    for request in REQUESTS[:3]:
         patch = editor.edit([request], patch).patch
-    assert patch.part(SemanticScope).live.shape == (1, NEAREST + 2)
-    for number, request in enumerate(requests):
-        alone = neurons_of(editor.edit([request], editor.start(1)).patch)
-        for layer, group in neurons_of(patch).items():
-            own = group.values[:, 2 * number : 2 * number + 2]
-            torch.testing.assert_close(own, alone[layer].values, atol=1e-4, rtol=1e-4)
+    assert patch.part(SemanticScope).live.shape == (1, 3)
+    for number, request in enumerate(REQUESTS[:3]):
+        first = editor.edit([request], editor.start(1)).patch.tensors()
+        for place, value in patch.tensors().items():
+            if place.startswith("ExtraNeurons"):
+                axis = NEURON_AXIS[place.rsplit(".", 1)[1]]
+                value = value.unflatten(axis, (3, 2)).select(axis, number)
+            elif first[place].shape[1] == 1:
+                value = value[:, [number]]
+            torch.testing.assert_close(value, first[place], atol=1e-5, rtol=1e-5)
 
 
 def test_a_failed_edit_means_nothing_and_leaves_the_session_as_it_was(sources, monkeypatch):

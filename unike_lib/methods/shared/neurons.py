@@ -9,7 +9,7 @@ from torch import Tensor
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
 from unike_lib.editing.patch import by_session
-from unike_lib.methods.shared.per_edit import NEAREST, PerEdit
+from unike_lib.methods.shared.per_edit import PerEdit, meant
 
 NEURON_AXIS = {"keys": 2, "key_bias": 1, "values": 1, "up": 2, "up_bias": 1}
 
@@ -33,7 +33,7 @@ class Neurons:
         return _affine(inputs, self.keys, self.key_bias)
 
     def output(self, layer: DecoderLayer, inputs: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Return what the neurons add to FFN(q), [row, token, d]; `shares` [row, neuron]: each as far as that."""
+        """Return what the neurons add to FFN(q), [row, token, d]; `shares` [row, 1]: as far as that."""
         activated = layer.activate(self.before_activation(inputs))
         if self.up is not None and self.up_bias is not None:
             activated = activated * _affine(inputs, self.up, self.up_bias)
@@ -125,12 +125,6 @@ class ExtraNeurons(PerEdit):
         known = {layer: old[layer].keys.shape[2] if layer in old else 0 for layer in self.layers}
         return replace(self, layers={layer: group.silenced(ok, known[layer]) for layer, group in self.layers.items()})
 
-    def of_edits(self, numbers: Tensor) -> "ExtraNeurons":
-        """Return the neurons of some of each session's edits, in the order given [session, edit]."""
-        sessions = torch.arange(len(numbers), device=numbers.device)
-        groups = self.layers.items()
-        return replace(self, layers={layer: group.of_edits(sessions, numbers, self.edits) for layer, group in groups})
-
     def ffn(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, context: PassContext) -> Tensor:
         """Return the FFN output with that of the extra neurons, as far as rows are in scope."""
         if layer.index not in self.layers:
@@ -138,14 +132,11 @@ class ExtraNeurons(PerEdit):
         group, shares = self.layers[layer.index], self.shares(layer.index, context)
         if shares is None:
             return outputs + group.output(layer, inputs)
-        rows = (shares > 0).any(1)
-        size = group.keys.shape[2] // self.edits
-        if bool(rows.all()) and self.edits <= NEAREST:
-            return outputs + group.output(layer, inputs, shares.repeat_interleave(size, 1))
-        if not rows.any():
+        if shares.shape[1] == 1:
+            return outputs + group.output(layer, inputs, shares)
+        rows, edits, far = meant(shares)
+        if not len(rows):
             return outputs
-        places = rows.nonzero()[:, 0]
-        nearest, numbers = shares[places].topk(min(NEAREST, self.edits), 1)
-        near = group.of_edits(places * len(group.keys) // len(shares), numbers, self.edits)
-        more = near.output(layer, inputs[places], nearest.repeat_interleave(size, 1))
-        return outputs.index_add(0, places, more.to(outputs.dtype))
+        sessions = rows * len(group.keys) // len(shares)
+        more = group.of_edits(sessions, edits[:, None], self.edits).output(layer, inputs[rows], far[:, None])
+        return outputs.index_add(0, rows, more.to(outputs.dtype))

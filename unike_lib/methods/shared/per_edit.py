@@ -3,15 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from unike_lib.backbones.edit import PassContext
 from unike_lib.editing.patch import Part, by_session
-
-NEAREST = 4  # edits that act on a row: cost does not grow with the number of edits
 
 
 class PerEdit(Part, ABC):
@@ -22,19 +19,22 @@ class PerEdit(Part, ABC):
     def edits(self) -> int:
         """How many edits each session has."""
 
-    @abstractmethod
-    def of_edits(self, numbers: Tensor) -> Self:
-        """Return the part of some of each session's edits, in the order given [session, edit]."""
-
     def shares(self, layer: int, context: PassContext) -> Tensor | None:
-        """Return how far each row is in the scope of each of the part's edits, [row, edit]; None: wholly in all.
+        """Return how far each row is in the scope of each of the part's edits, [row, edit].
 
-        A scope that knows one edit more, the one being made, says nothing of it here; one share is that of all edits.
+        One column: that of all edits alike; None: no scope, all act wholly.
         """
-        shares = context.shares_at(layer)
-        if shares is None:
-            return None
-        return shares.expand(-1, self.edits) if shares.shape[1] == 1 else shares[:, : self.edits]
+        return context.shares_at(layer)
+
+
+def meant(shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the rows that mean an edit [n], which edit that is [n], and how far [n], of shares [row, edit].
+
+    A row means one edit at most: cost does not grow with the number of edits.
+    """
+    largest, edits = shares.max(1)
+    rows = (largest > 0).nonzero()[:, 0]
+    return rows, edits[rows], largest[rows]
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,6 @@ class WeightChangesPerEdit(PerEdit):
             {name: torch.where(kept, torch.nan_to_num(change), 0.0) for name, change in self.tensors().items()}
         )
 
-    def of_edits(self, numbers: Tensor) -> "WeightChangesPerEdit":
-        """Return the changes of some of each session's edits, in the order given [session, edit]."""
-        rows = torch.arange(len(numbers), device=numbers.device)[:, None]
-        return self.with_tensors({name: change[rows, numbers] for name, change in self.tensors().items()})
-
     def weight(self, layer: int, name: str, inputs: Tensor, context: PassContext) -> Tensor | None:
         """Return what the changes add to a matrix's output, each as far as its edit's scope reaches."""
         change = self.layers.get(layer, {}).get(name)
@@ -91,15 +86,15 @@ class WeightChangesPerEdit(PerEdit):
         shares, width = self.shares(layer, context), len(inputs) // len(change)
         if shares is None:
             return by_session(inputs, change.sum(1).transpose(1, 2))
-        rows: list[list[int]] = shares.gt(0).nonzero().tolist()
-        by_edit: dict[tuple[int, int], list[int]] = {}
-        for row, edit in rows:
-            by_edit.setdefault((row // width, edit), []).append(row)
+        if shares.shape[1] == 1:
+            return by_session(inputs, change.sum(1).transpose(1, 2)) * shares[:, :, None].to(inputs.dtype)
         added = inputs.new_zeros(*inputs.shape[:2], change.shape[2])
-        for (session, edit), some in by_edit.items():
-            place = torch.tensor(some, device=inputs.device)
-            moved = inputs[place].to(change.dtype) @ change[session, edit].T * shares[place, edit, None, None]
-            added = added.index_add(0, place, moved.to(added.dtype))
+        rows, edits, far = meant(shares)
+        pairs = torch.stack([rows // width, edits], 1)
+        for session, edit in torch.unique(pairs, dim=0).tolist():
+            some = (pairs == torch.tensor([session, edit], device=pairs.device)).all(1)
+            moved = inputs[rows[some]].to(change.dtype) @ change[session, edit].T * far[some][:, None, None]
+            added = added.index_add(0, rows[some], moved.to(added.dtype))
         return added
 
 
@@ -107,7 +102,7 @@ class WeightChangesPerEdit(PerEdit):
 class GivenShares(Part):
     """Shares that are known before a pass, the same for all rows of a session: those of an edit being made.
 
-    layers: which layer each holds for; None: for all. values [session, space, edit].
+    layers: which layer each holds for; None: for all. values [session, space, edit]; one edit: all alike.
     """
 
     layers: tuple[int | None, ...]

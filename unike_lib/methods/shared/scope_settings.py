@@ -34,8 +34,11 @@ class ScopeSettings(MethodSection):
     semantic_layer: int | None = setting(
         None, "Layer of the late state; null: the one chosen on development edits (results/scope.csv).", "ours", ge=0
     )
+    rivals: Literal["none", "pool"] = setting(
+        "pool", "pool: a question that is nearer to one of the pool's questions means no edit.", "ours"
+    )
     gate: Literal["per_edit", "any"] = setting(
-        "per_edit", "A share for each edit opens its own part; any: their sum opens all parts.", "ours"
+        "per_edit", "per_edit: the edit that is meant opens its own part; any: it opens those of all edits.", "ours"
     )
 
     @model_validator(mode="after")

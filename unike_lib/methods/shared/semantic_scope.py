@@ -1,8 +1,9 @@
 """The semantic scope: how far a question is meant by each edit, by what the UNEDITED model makes of both.
 
-The state of a question is s = LN1(h) at its last prompt token, in a late layer of the unedited model. Its share of edit
-e is softmax over all edits and the pool's questions of z = (cosine - threshold) / temperature, times sigmoid(z_e): the
-edit must be the nearest, and near enough. Shares are computed once for a question and hold while its answer is written.
+The state of a question is s = LN1(h) at its last prompt token, in a late layer of the unedited model. A question means
+the edit whose own question is nearest to it by cosine (the last of those that are equally near), as far as
+sigmoid((cosine - threshold) / temperature); with `rivals: pool`, only if no question of the pool is nearer. Shares are
+computed once for a question and hold while its answer is written.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +20,12 @@ from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import Editor, EditResult
 from unike_lib.editing.patch import Part, Patch
 from unike_lib.knowledge.scope import ScopeSpace
-from unike_lib.methods.shared.per_edit import NEAREST, GivenShares, PerEdit
+from unike_lib.methods.shared.per_edit import GivenShares, PerEdit
 from unike_lib.methods.shared.scope_settings import ScopeSettings
 from unike_lib.types import EditRequest
 
 LEAST = 1.0e-3  # a smaller share is none: the row runs nothing of that edit
+TIE = 1.0e-5  # cosines that differ less are equal: the last of such edits is meant
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,15 @@ class SemanticScope(Part):
     """Which of its session's edits mean a question.
 
     spaces: where questions are compared, each for the layer of the same place in `layers` (None: for all layers);
-    one_gate: the shares of all edits are one. keys [session, edit, space, width]: the edits' own questions, of unit
-    length; thresholds, temperatures [session, edit, space]; live, bool [session, edit]: failed edits mean nothing.
+    one_gate: the nearest edit opens all; pool_competes: a question that is nearer to one of the pool means no edit.
+    keys [session, edit, space, width]: the edits' own questions, of unit length; thresholds, temperatures [session,
+    edit, space]; live, bool [session, edit]: failed edits mean nothing.
     """
 
     spaces: tuple[ScopeSpace, ...]
     layers: tuple[int | None, ...]
     one_gate: bool
+    pool_competes: bool
     keys: Tensor
     thresholds: Tensor
     temperatures: Tensor
@@ -92,14 +96,17 @@ class SemanticScope(Part):
         found = []
         for place, space in enumerate(self.spaces):
             asked = space.project(states[:, place]).unflatten(0, (sessions, width))
-            own = (asked @ self.keys[:, :, place].transpose(1, 2) - self.thresholds[:, None, :, place]) / (
-                self.temperatures[:, None, :, place]
+            cosines = (asked @ self.keys[:, :, place].transpose(1, 2)).masked_fill(~self.live[:, None], -torch.inf)
+            nearest = (cosines / TIE).round().flip(2).max(2)
+            edits = cosines.shape[2] - 1 - nearest.indices[..., None]
+            near = cosines.gather(2, edits)
+            far = (near - self.thresholds[:, None, :, place].expand_as(cosines).gather(2, edits)) / (
+                self.temperatures[:, None, :, place].expand_as(cosines).gather(2, edits)
             )
-            own = own.masked_fill(~self.live[:, None], -torch.inf)
-            others = (asked @ space.keys.T - space.thresholds) / space.temperatures
-            shares = torch.cat([own, others], 2).softmax(2)[:, :, : own.shape[2]] * own.sigmoid()
-            shares = shares.sum(2, keepdim=True).clamp(max=1) if self.one_gate else shares
-            found.append(torch.where(shares < LEAST, 0.0, shares).flatten(0, 1))
+            share = torch.where(far.sigmoid() < LEAST, 0.0, far.sigmoid())
+            if self.pool_competes:
+                share = share * (near >= (asked @ space.keys.T).amax(2, keepdim=True))
+            found.append((share if self.one_gate else torch.zeros_like(cosines).scatter(2, edits, share)).flatten(0, 1))
         return torch.stack(found, 1)
 
     def begin(self, context: PassContext) -> None:
@@ -127,7 +134,7 @@ def start_scope(settings: ScopeSettings, backbone: Backbone, sources: EditorSour
     none = torch.zeros(0, 0, len(spaces), device=device)
     keys = torch.zeros(*none.shape, spaces[0].keys.shape[1], device=device)
     live = torch.zeros(0, 0, dtype=torch.bool, device=device)
-    return SemanticScope(spaces, layers, settings.gate == "any", keys, none, none, live)
+    return SemanticScope(spaces, layers, settings.gate == "any", settings.rivals == "pool", keys, none, none, live)
 
 
 def behind_scope(settings: Any, editor: Editor, backbone: Backbone, sources: EditorSources) -> Editor:
@@ -141,8 +148,8 @@ def behind_scope(settings: Any, editor: Editor, backbone: Backbone, sources: Edi
 class ScopedEditor:
     """An editor whose edits act as far as the scope of each reaches.
 
-    While an edit is made, its own share is 1 and earlier edits act on its question as far as theirs reaches; of
-    earlier edits only the nearest are carried along, so that the last edit of a session costs what the first did.
+    While an edit is made, its own share is 1 and that of earlier ones 0, because no question is nearer than its own: an
+    edit is what it would be as the first of its session, and costs as much.
     """
 
     editor: Editor
@@ -160,36 +167,15 @@ class ScopedEditor:
         scope = previous.part(SemanticScope)
         assert scope is not None
         states = prompt_states(self.backbone, [each.query for each in requests], [s.layer for s in scope.spaces])
-        seen = self._while_made(scope, states, previous)
-        outcome = self.editor.edit(requests, seen)
+        given = GivenShares(scope.layers, states.new_ones(len(requests), len(scope.spaces), 1))
+        shared = [part for part in previous.parts if not isinstance(part, SemanticScope | PerEdit)]
+        outcome = self.editor.edit(requests, Patch(previous.sessions, (given, *shared)))
         patch = previous.append(scope.of_requests(requests, states))
         for part in outcome.patch.parts:
             if isinstance(part, GivenShares):
                 continue
-            if isinstance(part, PerEdit):
-                last = torch.full((len(requests), 1), part.edits - 1, device=self.backbone.device)
-                patch = patch.append(part.of_edits(last))
-            else:
-                patch = patch.without(type(part)).append(part)
+            patch = (patch if isinstance(part, PerEdit) else patch.without(type(part))).append(part)
         if any(failure is not None for failure in outcome.failures):  # else a long session is not copied once more
             ok = torch.tensor([failure is None for failure in outcome.failures], device=self.backbone.device)
             patch = patch.revert(ok, previous)
         return EditResult(patch, outcome.failures)
-
-    def _while_made(self, scope: SemanticScope, states: Tensor, previous: Patch) -> Patch:
-        """Return the earlier edits as they act on the request while it is learned: the nearest of them."""
-        shares = scope.shares(states)
-        if scope.one_gate:
-            given, numbers = torch.ones_like(shares[:, :, :1]), None
-        else:
-            count = min(NEAREST - 1, shares.shape[2])
-            numbers = shares.amax(1).topk(count, 1).indices
-            nearest = shares.gather(2, numbers[:, None].expand(-1, shares.shape[1], -1))
-            given = torch.cat([nearest, shares.new_ones(*shares.shape[:2], 1)], 2)
-        kept: list[Part] = [GivenShares(scope.layers, given)]
-        for part in previous.parts:
-            if isinstance(part, SemanticScope):
-                continue
-            apart = isinstance(part, PerEdit) and numbers is not None
-            kept.append(part.of_edits(numbers) if apart else part)  # type: ignore[attr-defined]
-        return Patch(previous.sessions, tuple(kept))

@@ -14,7 +14,7 @@ from unike_lib.editing.editor import Editor, EditResult, request_trunk
 from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.extraction import states_of_answers
 from unike_lib.knowledge.states import VALUE_COLUMNS
-from unike_lib.methods.shared.per_edit import NEAREST, PerEdit
+from unike_lib.methods.shared.per_edit import PerEdit, meant
 from unike_lib.methods.shared.semantic_scope import behind_scope
 from unike_lib.methods.unike.editor import Unike
 from unike_lib.methods.unike.editor import build as build_unike
@@ -32,10 +32,10 @@ def build(settings: UnikeScopeMethod, backbone: Backbone, sources: EditorSources
 
 @dataclass(frozen=True)
 class EditEntries(PerEdit):
-    """Memory entries of the edits themselves: a' = (1 - w) a + w Attn(s, entries), w = alpha times the largest share.
+    """Memory entries of the edits themselves: a' = (1 - w) a + w Attn(s, entry), w = alpha times the share of its edit.
 
-    The entry of an edit is weighed by the logarithm of its share in the layer's own attention over the entries, so
-    that an edit that does not mean the question has no weight. layers: layer -> h_pos [session, edit, d]; live, bool
+    A question is shifted to the entry of the edit that it means; without a scope, or with one gate for all edits, to
+    what the layer's own attention makes of all entries. layers: layer -> h_pos [session, edit, d]; live, bool
     [session, edit].
     """
 
@@ -74,27 +74,23 @@ class EditEntries(PerEdit):
         layers = {layer: values.masked_fill(~live[..., None], 0.0) for layer, values in self.layers.items()}
         return replace(self, layers=layers, live=live)
 
-    def of_edits(self, numbers: Tensor) -> "EditEntries":
-        """Return the entries of some of each session's edits, in the order given [session, edit]."""
-        rows = torch.arange(len(numbers), device=numbers.device)[:, None]
-        return self.with_tensors({name: value[rows, numbers] for name, value in self.tensors().items()})
-
     def attention(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, context: PassContext) -> Tensor:
         """Return the attention outputs [row, token, d], shifted in rows that an edit means."""
         if layer.index not in self.layers:
             return outputs
-        width = len(inputs) // len(self.live)
-        live = self.live.repeat_interleave(width, 0)
-        shares = self.shares(layer.index, context)
-        shares = live.float() if shares is None else shares * live
-        places = (shares > 0).any(1).nonzero()[:, 0]
-        if not len(places):
-            return outputs
-        nearest, numbers = shares[places].topk(min(NEAREST, self.edits), 1)
-        entries = self.layers[layer.index][(places // width)[:, None], numbers].to(inputs.dtype)
-        known, _ = layer.attend(inputs[places], entries, None, nearest.log())
-        weight = (self.alpha * nearest[:, 0])[:, None, None].to(outputs.dtype)
-        return outputs.index_add(0, places, weight * (known - outputs[places]))
+        width, shares = len(inputs) // len(self.live), self.shares(layer.index, context)
+        if shares is None or shares.shape[1] == 1:
+            live, entries = (each.repeat_interleave(width, 0) for each in (self.live, self.layers[layer.index]))
+            far = live.any(1).float() if shares is None else shares[:, 0] * live.any(1)
+            known, _ = layer.attend(inputs, entries.to(inputs.dtype), None, (live | ~live.any(1, True)).float().log())
+            return outputs + self._weight(far, outputs) * (known - outputs)
+        rows, edits, far = meant(shares)
+        entries = self.layers[layer.index][rows // width, edits][:, None]
+        known, _ = layer.attend(inputs[rows], entries.to(inputs.dtype))
+        return outputs.index_add(0, rows, self._weight(far, outputs) * (known - outputs[rows]))
+
+    def _weight(self, shares: Tensor, outputs: Tensor) -> Tensor:
+        return (self.alpha * shares)[:, None, None].to(outputs.dtype)
 
 
 @dataclass(frozen=True)
