@@ -11,7 +11,7 @@ import torch
 from mmedit_records import cases_of, record
 
 from unike_lib.benchmark.cases import read_cases, write_cases
-from unike_lib.evaluation.tiers import Likeness, TierSearch, write_tiers
+from unike_lib.evaluation.tiers import Likeness, TierSearch, still_fair, write_tiers
 from unike_lib.reporting.tier_notes import tiers_notes
 from unike_lib.types import Probe, Query
 
@@ -275,3 +275,20 @@ def test_a_tier_that_the_data_brings_is_asked_in_place_of_the_search_s():
     found, counts = tiers_of(cases)
     assert found[0]["near_picture"] == own
     assert counts["vqa", "near_picture", "asked"] == 3
+
+
+def test_in_a_session_no_tier_is_about_a_picture_that_another_edit_is_about():
+    """Its own, or its rephrased one; what the data bring themselves stays, and so do a case's own pictures."""
+    cases = cases_of([record(i, image=f"p{i}", image_rephrase=f"r{i}", m_loc="p0") for i in range(3)])
+    asked = {"near_picture": ["p1", "p9", "r0"], "near_question": ["p0", "r2", "p2"]}
+    cases = [
+        replace(case, probes=(*case.probes, *(Probe(kind, Query(names[i], "what ?")) for kind, names in asked.items())))
+        for i, case in enumerate(cases)
+    ]
+    fair = still_fair(cases)
+    assert [case.asks("near_picture") for case in fair] == [False, True, False]
+    assert [case.asks("near_question") for case in fair] == [True, False, True]
+    assert all(case.asks("m_loc") for case in fair)
+    assert all(one == other for case in cases for one, other in zip(still_fair([case]), [case], strict=True))
+    shared = [cases[0], replace(cases[0], request=replace(cases[0].request, id="again"))]
+    assert not any(case.asks("near_question") for case in still_fair(shared))  # another edit of the same picture

@@ -21,6 +21,7 @@ from unike_lib.criterion import find_criteria
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import kinds_of, score_kinds
+from unike_lib.evaluation.tiers import still_fair
 from unike_lib.evaluation.unedited_answers import UneditedAnswers
 from unike_lib.records import Score, score_schema
 from unike_lib.types import EditCase
@@ -168,7 +169,8 @@ def _score_ended(
     edits = len(runs[0].failures)
     kept, peak = sum(part.nbytes for part in patch.tensors().values()) / patch.sessions, peak_mb(backbone.device)
     scores = []
-    for score in _score_group(backbone, [run.cases[:edits] for run in runs], patch, before, settings):
+    asked = [still_fair(run.cases[:edits]) for run in runs]
+    for score in _score_group(backbone, asked, patch, before, settings):
         run = runs[score.session]
         failure = run.failures[score.position]
         score.status = score.status if failure is None else f"failed: {failure}"

@@ -72,6 +72,22 @@ class Wordings:
         return prompt
 
 
+def still_fair(session: Sequence[EditCase]) -> list[EditCase]:
+    """Return the cases of a session without tiers about a picture that another of its edits is about.
+
+    There the other edit may rightly change the answer, in whatever words it is asked.
+    """
+    pictures = [edited_images([case]) for case in session]
+    often = Counter(picture for own in pictures for picture in own)
+    fair = []
+    for case, own in zip(session, pictures, strict=True):
+        others = {picture for picture, count in often.items() if count > (picture in own)}
+        unfair = [probe.kind in TIERS and probe.query.image in others for probe in case.probes]
+        kept = tuple(probe for probe, out in zip(case.probes, unfair, strict=True) if not out)
+        fair.append(case if len(kept) == len(case.probes) else replace(case, probes=kept))
+    return fair
+
+
 class TierSearch:
     """Finds the tiers of cases, all tasks together; `counts`: (task, kind, "asked" or "left_out") -> edits."""
 
