@@ -12,7 +12,15 @@ from tiny_models import LAYERS, QUERIES
 from unike_lib.io import write_tensors
 from unike_lib.knowledge import scope_map
 from unike_lib.knowledge.scope import load_scope
-from unike_lib.knowledge.scope_choice import auc, choose_layer, cut_of, scope_auc, unseen_relations, write_scope
+from unike_lib.knowledge.scope_choice import (
+    auc,
+    choose_layer,
+    cut_of,
+    scope_auc,
+    session_auc,
+    unseen_relations,
+    write_scope,
+)
 from unike_lib.knowledge.scope_map import contrast_of, contrastive_loss, train_map
 from unike_lib.knowledge.scope_states import Asked, ScopeStates, extract_scope_states, read_scope_states, states_of
 from unike_lib.knowledge.scope_table import scope_rows, write_development_rows, write_scope_table
@@ -116,6 +124,19 @@ def test_the_lowest_layer_near_the_best_is_chosen(scope_file):
     dev = made_up("dev")
     assert [scope_auc(dev, layer) > 0.99 for layer in range(4)] == [False, False, True, False]
     assert load_scope(scope_file).chosen == KNOWING
+
+
+def test_a_layer_must_tell_an_edit_from_those_beside_it():
+    """Two edits whose questions are one at layer 0 alone: pair by pair, by hand."""
+    first, other = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]
+    layers = [[first, first], [first, other]]
+    rows = torch.tensor([[layers[layer][edit] for layer in range(2)] for edit in (0, 1, 0, 1)])
+    apart = torch.tensor([[[0.0, 0.0, 1.0]] * 2] * 2)
+    places = {"rel": 0, "t_gen": 2, "m_loc": 4}
+    asked = [Asked(place + e, "dev", "vqa", f"e{e}", kind, "") for e in (0, 1) for kind, place in places.items()]
+    states = ScopeStates(torch.cat([rows, apart]), (0,), tuple(asked))
+    assert [scope_auc(states, layer) for layer in range(2)] == [1.0, 1.0]
+    assert [session_auc(states, layer) for layer in range(2)] == [0.75, 1.0]
 
 
 def cosine(a, b):
@@ -261,7 +282,11 @@ def test_the_table_and_the_figure_have_what_was_measured(tmp_path, scope_file):
 
 def test_the_choice_never_reads_evaluation_edits(jobs):
     by_rule = {rule: [job for job in jobs if job.rule == rule] for rule in ("scope", "scope_states", "scope_eval")}
-    assert by_rule["scope"] and len(by_rule["scope_states"]) == 3 * len(by_rule["scope"])
+    places = {
+        split: sum(split in job.wildcards for job in by_rule["scope_states"]) for split in ("pool", "dev", "eval")
+    }
+    scopes = len(by_rule["scope"])
+    assert scopes and places == {"pool": scopes, "dev": scopes, "eval": len(by_rule["scope_eval"])}
     for job in by_rule["scope"]:
         assert [file.rsplit("/", 1)[1] for file in job.input] == ["pool.safetensors", "dev.safetensors"]
     for job in by_rule["scope_eval"]:

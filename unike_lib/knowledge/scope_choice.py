@@ -48,9 +48,23 @@ def rounded(cosines: Tensor) -> Numbers:
     return cosines.double().numpy().round(DIGITS)
 
 
+def other_edits(states: ScopeStates, layer: int) -> Numbers:
+    """Return the cosine of each edit's key with the nearest question of another edit, [edit]."""
+    edits, _ = states.of_kinds(["rel"])
+    vectors = unit(states.states[edits, layer])
+    cosines = (vectors @ vectors.T).masked_fill(edits[:, None] == edits, -1.0)
+    return rounded(cosines.amax(1)) if len(edits) > 1 else np.empty(0)
+
+
 def scope_auc(states: ScopeStates, layer: int, map: Tensor | None = None) -> float:
     """Return the AUC of an edit's own rephrasings against its own localities, by their cosine with its key."""
     return auc(own_cosines(states, REPHRASINGS, layer, map), own_cosines(states, LOCALITIES, layer, map))
+
+
+def session_auc(states: ScopeStates, layer: int) -> float:
+    """Return the same against localities and, of other edits' questions, the nearest: a session may hold that edit."""
+    outside = np.concatenate([own_cosines(states, LOCALITIES, layer), other_edits(states, layer)])
+    return auc(own_cosines(states, REPHRASINGS, layer), outside)
 
 
 def of_task(states: ScopeStates, task: str) -> ScopeStates:
@@ -66,7 +80,7 @@ def edits_of(states: ScopeStates, relation: str) -> set[Edit]:
 def choose_layer(by_task: Mapping[str, Sequence[float]]) -> int:
     """Return the layer that is read: the lowest whose AUC, averaged over tasks, is within 0.001 of the best.
 
-    by_task: the AUC of each layer (`scope_auc`) on development edits.
+    by_task: the AUC of each layer (`session_auc`) on development edits.
     """
     means = np.mean(list(by_task.values()), axis=0)
     return int(np.flatnonzero(means >= means.max() - TIE)[0])
@@ -106,7 +120,7 @@ def write_scope(pool: ScopeStates, dev: ScopeStates, seed: int, out: Path, finge
         fingerprint: of what made it.
     """
     layers = range(pool.states.shape[1])
-    chosen = choose_layer({task: [scope_auc(of_task(dev, task), layer) for layer in layers] for task in dev.tasks})
+    chosen = choose_layer({task: [session_auc(of_task(dev, task), layer) for layer in layers] for task in dev.tasks})
     tensors = {"chosen": torch.tensor(chosen), "edited": torch.tensor(pool.edited)}
     for layer in layers:
         cosines = {task: _cosines(of_task(pool, task), layer) for task in pool.tasks}

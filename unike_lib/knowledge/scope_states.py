@@ -87,19 +87,9 @@ class ScopeStates:
 @torch.no_grad()
 def states_of(backbone: "Backbone", queries: Sequence[Query]) -> Tensor:
     """Return s = LN1(h) of every layer at the last prompt token, [row, layer, d]; nothing behind is run."""
-    from unike_lib.backbones.oom import oom_as_input_error
+    from unike_lib.backbones.prompt_states import prompt_states
 
-    batch = backbone.encode([replace(query, answer=None) for query in queries])
-    decoder, states = backbone.decoder, []
-    with oom_as_input_error(batch.mask):
-        hidden = decoder.start(batch.embeddings)
-        masks = decoder.masks(hidden, None, batch.positions)
-        for layer in decoder.layers:
-            rows, last = torch.arange(len(hidden), device=hidden.device), batch.last_prompt.to(hidden.device)
-            states.append(layer.attention_input(hidden[rows, last]).to(backbone.device))
-            if layer is not decoder.layers[-1]:
-                hidden = layer.forward(hidden, masks, None, None)
-    return torch.stack(states, 1)
+    return prompt_states(backbone, queries, range(len(backbone.decoder.layers)))
 
 
 def extract_scope_states(
