@@ -231,6 +231,14 @@ def test_a_near_question_is_of_the_same_picture_where_there_is_one():
     assert tiers_of(cases_of([own, record(1), record(2)]), LOOKS)[0][0]["near_question"].query.image == "a1.png"
 
 
+def test_a_rephrasing_in_another_style_is_no_other_question():
+    """Another edit asks the same in a far wording: about its picture, that is no near question of the first edit."""
+    first, other = cases_of([record(0), record(1, src="src 0", rephrase="src 0")])
+    other = replace(other, probes=(*other.probes, Probe("t_gen_far", Query("a1.png", "a far wording", "alt 1"))))
+    found, _ = tiers_of([first, other, *cases_of([record(2)])], LOOKS)
+    assert found[0]["near_question"].query == Query("a2.png", "rephrase 2")
+
+
 def test_files_keep_their_cases_and_counts_are_said(tmp_path):
     """Of two files the first two cases each are searched; an identity whose answer is the target is left out."""
     cases = {task: cases_of([record(i) for i in range(3)], f"eval_{task}", task) for task in ("vqa", "caption")}

@@ -26,6 +26,7 @@ from unike_lib.probe_kinds import REACHED
 from unike_lib.types import EditCase, Probe, Query
 
 TIERS = ("near_picture", "near_question", "no_picture", "identity")
+WORDED = (*REACHED, "t_gen_far")  # kinds that ask for the edit itself
 DIGITS = 9  # of a cosine: what differs less is a tie, and goes by name
 
 Seen = Callable[[Sequence[str]], Tensor]
@@ -62,8 +63,9 @@ class Wordings:
     def __init__(self, cases: Sequence[EditCase]) -> None:
         self._above: dict[str, str] = {}
         for case in cases:
-            for kind in REACHED:
-                self._above[self(case.query(kind).prompt)] = self(case.request.prompt)
+            for probe in case.probes:
+                if probe.kind in WORDED:
+                    self._above[self(probe.query.prompt)] = self(case.request.prompt)
 
     def __call__(self, prompt: str) -> str:
         """Return the prompt that stands for all wordings of this one."""
