@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import normalize
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from bench.subjects import NaiveBackbone
@@ -21,8 +22,9 @@ from unike_lib.editing.editor import Editor
 from unike_lib.family import find_family
 from unike_lib.knowledge.encoders import Encoder, LayerEncoders
 from unike_lib.knowledge.memory import Memory
+from unike_lib.knowledge.scope import Scope
 from unike_lib.method import default_methods, methods
-from unike_lib.types import PROBE_KINDS, EditCase, EditRequest, Probe, Query
+from unike_lib.types import PROBE_KINDS, TASKS, EditCase, EditRequest, Probe, Query
 
 BACKBONES = {"blip2-opt-2.7b": "blip2", "minigpt4-vicuna-7b": "minigpt4"}
 MOST = 64  # sessions at once
@@ -126,6 +128,15 @@ class RandomSources(EditorSources):
 
     def memory(self, h_pos: str, encoders: Mapping[int, Encoder] | None = None) -> Memory:
         return random_memory(self.stage)
+
+    def scope(self) -> Scope:
+        last, width = len(self.stage.backbone.decoder.layers) - 1, self.stage.backbone.width
+        tensors = {"chosen": torch.tensor(last), "edited": torch.tensor(self.stage.backbone.layers)}
+        cut = {"threshold": torch.tensor(0.85), "temperature": torch.tensor(0.025), "overlaps": torch.tensor(False)}
+        for task in TASKS:
+            parts = {"keys": normalize(torch.randn(150, width), dim=1)} | cut
+            tensors |= {f"raw.{last}.{task}.{name}": value for name, value in parts.items()}
+        return Scope(Path(), tensors)
 
     def method_split(self) -> list[EditCase]:
         return list(self.stage.cases)

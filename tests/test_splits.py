@@ -108,6 +108,7 @@ OF_METHOD = {
     "fine-tune": set(),
     "t-patcher": {"pool"},
     "unike": {"pool"},
+    "unike-scope": {"pool", "dev"},  # development edits choose the layer of its scope
     "mend": {"method", "dev"},
     "ke": {"method", "dev"},
     "serac": {"method", "dev"},
