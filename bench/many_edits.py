@@ -1,6 +1,6 @@
 """What many edits in one session cost behind the semantic scope: questions asked, and one more edit made.
 
-A row runs the neurons of the edit that it means alone, and an edit is made as if it were the first; the twin is the same
+A row runs the neurons of the edit that it means alone, and an edit is made as if it were the first; the twin is that
 session without a scope, whose rows run all neurons.
 """
 

@@ -81,14 +81,16 @@ def answer_logits(
         keep: keep keys and values. Without, and without `answers`, rows that the cache remembers are run faster.
     """
     asked = queries if edit is None else edit.before(queries)
+    reads = () if edit is None else edit.reads_unedited
+    unedited = prompt_states(backbone, queries, reads) if reads else None
     depth = len(backbone.decoder.layers)
     first = depth if edit is None or edit.first_layer is None else edit.first_layer
     if keep or answers is not None:
         prepared = backbone.prepare_with_cache(asked, first, answers)
     else:
         prepared = backbone.prepare(asked, min(first, depth - 1))
-    if edit is not None and edit.reads_unedited:
-        prepared = prepared.with_unedited(prompt_states(backbone, queries, edit.reads_unedited))
+    if unedited is not None:
+        prepared = prepared.with_unedited(unedited)
     where, trace = _read(prepared.batch, everywhere), Trace(states=False)
     logits = backbone.forward(prepared, edit, where, trace)
     notes = {name: torch.stack(list(by_layer.values())).mean(0) for name, by_layer in trace.notes.items()}
