@@ -17,7 +17,8 @@ PAPER_TABLES = {
     for file in sorted((Path(__file__).parents[1] / "reporting" / "paper").glob("table*.csv"))
 }
 NAME = r"[a-z0-9][a-z0-9-]*"  # `_` stands before a criterion in a file's name
-TAKEN = {"diagnostics", "positive_control", "qualitative", "report", "retention", "tuning"}  # other files of results/
+# Other files of results/.
+TAKEN = {"diagnostics", "judge", "positive_control", "qualitative", "report", "retention", "scope", "tuning"}
 
 
 def tasks_of(name: str) -> tuple[str, ...]:

@@ -40,7 +40,10 @@ METHOD = Method(
     entries={
         "unike-scope": Entry(
             "Not the paper's: UniKE behind the late state of the unedited model, edits as memory entries.",
-            given("tuned", by_backbone={"minigpt4-smol": {"steps": 20, "learning_rate": 1.0e-2}}),
+            given(
+                "tuned",
+                by_backbone={"minigpt4-smol": {"steps": 20, "learning_rate": 1.0e-2, "memory_weight": 0.01}},
+            ),
         ),
         "unike-scope-neurons": variant("unike-scope", "Neurons alone behind the scope.", given("ours", latent=False)),
         "unike-scope-latent": variant(

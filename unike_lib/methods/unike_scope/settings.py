@@ -19,7 +19,7 @@ class UnikeScopeMethod(ScopeSettings, UnikeMethod):
         original=Original("UniKE 3.2", "pool", equation=True, needs=("latent",)),
     )
     edit_alpha: Fraction = setting(0.1, "Inclusion of an edit's memory entry where its share is 1.", "ours")
-    memory_weight: float = memory_weight_setting(0.003)
+    memory_weight: float = memory_weight_setting(0.0003)
     steps: Count = setting(30, "Optimiser steps per edit.", "tuned")
     learning_rate: Positive = setting(3.0e-2, "Adam learning rate.", "tuned")
 
