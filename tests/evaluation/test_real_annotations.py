@@ -32,8 +32,8 @@ FOUND = ("near_picture", "near_question", "no_picture")
 REAL = {
     "VLKEB": (HERE / "vlkeb/eval_edit_onehop.json", "vlkeb_onehop", "vqa", slice(0, 6), {"near_picture": 2}),
     "E-VQA": (SHARED / "mmedit/vqa_eval.json", "mmedit", "vqa", slice(72, 76), {"near_question": 2}),
-    "E-IC": (SHARED / "mmedit/caption_eval_edit.json", "mmedit", "caption", slice(0, 3), {}),
-    "VLKEB, one edit": (SHARED / "formats/vlkeb/eval.first40.json", "vlkeb", "vqa", slice(1, 4), {}),
+    "E-IC": (SHARED / "mmedit/caption_eval_edit.json", "mmedit", "caption", slice(0, 2), {}),
+    "VLKEB, one edit": (SHARED / "formats/vlkeb/eval.first40.json", "vlkeb", "vqa", slice(1, 3), {}),
 }
 
 
@@ -89,7 +89,7 @@ def test_every_tier_is_asked_or_left_out_and_counted(tmp_path, tiny, name, monke
         assert case.query("no_picture").prompt == record["src"] and case.query("no_picture").image is None
 
     monkeypatch.setattr(tiny.backbone, "images", VisualStore(tmp_path / "eval.safetensors"))
-    editor = FineTune(tiny.backbone, FineTuneMethod(method="fine-tune", steps=12, learning_rate=0.03))
+    editor = FineTune(tiny.backbone, FineTuneMethod(method="fine-tune", steps=4, learning_rate=0.03))
     scores = run_edits(tiny.backbone, editor, {1: cases}, answer_before(tiny.backbone, cases, SETTINGS), SETTINGS)
     found = write_tables(tmp_path, {"ft": scores}, SETTINGS, task, notes=notes)
     of_kind = found.records.groupby("kind")
