@@ -89,7 +89,7 @@ def test_every_tier_is_asked_or_left_out_and_counted(tmp_path, tiny, name, monke
         assert case.query("no_picture").prompt == record["src"] and case.query("no_picture").image is None
 
     monkeypatch.setattr(tiny.backbone, "images", VisualStore(tmp_path / "eval.safetensors"))
-    editor = FineTune(tiny.backbone, FineTuneMethod(method="fine-tune", steps=4, learning_rate=0.03))
+    editor = FineTune(tiny.backbone, FineTuneMethod(method="fine-tune", steps=6, learning_rate=0.3))
     scores = run_edits(tiny.backbone, editor, {1: cases}, answer_before(tiny.backbone, cases, SETTINGS), SETTINGS)
     found = write_tables(tmp_path, {"ft": scores}, SETTINGS, task, notes=notes)
     of_kind = found.records.groupby("kind")
