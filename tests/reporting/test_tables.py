@@ -11,10 +11,12 @@ from naive_intervals import interval
 
 from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.config.tables import TableConfig
+from unike_lib.criterion import find_criterion
 from unike_lib.family import families
 from unike_lib.io import write_table as write_parquet
 from unike_lib.method import methods, paper_row, row_title
 from unike_lib.probe_kinds import KINDS, can_name_kind
+from unike_lib.reporting.cells import cell_table
 from unike_lib.reporting.contrasts import paired_differences
 from unike_lib.reporting.markdown import cell, markdown_table
 from unike_lib.reporting.paper_numbers import paper_table, short_title
@@ -354,3 +356,21 @@ def test_a_further_kind_is_a_column_where_records_have_it(asked, tmp_path, cells
     assert f"VQA {title} |" not in plain["markdown"].read_text() and kind not in before
     others = {*after.columns} - {*KINDS, kind}
     assert len(others) > 20 and not any(map(can_name_kind, others))  # no kind may be called as they are
+
+
+def test_a_session_in_which_no_edit_is_asked_a_kind_has_no_number_of_it(config):
+    """Two tiers of the same edits in one file, alone and in sessions of two: some are asked alone only."""
+    entry = TableConfig(title="x", backbones=["left"], methods=["unike"], tasks=["vqa"], ks=[1, 2])
+    run = table_parts(with_tables(config, mine=entry), "mine")
+    records = pd.concat([make_records(("left", "vqa", "unike"), edits=4, k=k) for k in (1, 2)]).assign(file="f")
+    extra = records[records["kind"] == "rel"].assign(kind="near_picture")
+    alone, beside = extra[extra["k"] == 1], extra[(extra["k"] == 2) & (extra["case"] == "vqa-1")]
+    never = alone.assign(kind="near_question", token=0.25)
+    table, _ = cell_table(
+        {"mine": pd.concat([records, alone.assign(token=0.5), beside.assign(token=1.0), never])},
+        find_criterion("token"),
+        {"left": {}},
+        run._replace(readers=()),
+    )
+    assert table["near_picture"].tolist() == [50.0, 100.0] and table["near_picture_edits"].tolist() == [4, 1]
+    assert table["near_question"].tolist()[0] == 25.0 and table["near_question"].isna().tolist() == [False, True]

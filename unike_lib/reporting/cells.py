@@ -77,7 +77,8 @@ def _table(
     if run.entry.paper is not None:
         table = table.merge(_paper_rows(run.entry.paper, table, run), on=ROW, how="left")
     for kind in further_kinds(set(records["kind"]), PROBE_KINDS):
-        cases = records.loc[records["kind"] == kind, ["file", *EDIT]].drop_duplicates()
+        # With K: of a session, other edits may take a question away that is asked of an edit alone.
+        cases = records.loc[records["kind"] == kind, ["file", "k", *EDIT]].drop_duplicates()
         asked = score_table(records.merge(cases), criterion, run.statistics, {kind: (kind,)}, ROW)
         asked = asked.drop(columns=["failed", "clusters", "independent"]).rename(columns={"edits": f"{kind}_edits"})
         table = table.merge(asked, on=ROW, how="left")
