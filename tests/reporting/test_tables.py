@@ -370,7 +370,7 @@ def test_a_session_in_which_no_edit_is_asked_a_kind_has_no_number_of_it(config):
         {"mine": pd.concat([records, alone.assign(token=0.5), beside.assign(token=1.0), never])},
         find_criterion("token"),
         {"left": {}},
-        run._replace(readers=()),
+        run.model_copy(update={"readers": ()}),
     )
     assert table["near_picture"].tolist() == [50.0, 100.0] and table["near_picture_edits"].tolist() == [4, 1]
     assert table["near_question"].tolist()[0] == 25.0 and table["near_question"].isna().tolist() == [False, True]
