@@ -122,8 +122,10 @@ def test_a_missing_number_is_an_error_that_names_it(folder, file, keys):
     wanted = (table["table"] == "cross" if file == "leads" else table["table"] == "rivals") & (table["k"] == 20)
     wanted &= (table["task"] == "vqa") & (table["backbone"] == SMOL) & (table[keys[-1]] == "t-patcher")
     table[~wanted].to_csv(folder / f"{file}.csv", index=False)
-    with pytest.raises(InputError, match=rf"{file}\.csv: 0 rows with .*(rivals|cross).*task vqa.*k 20.*t-patcher"):
+    with pytest.raises(InputError, match=rf"{file}\.csv: 0 rows with ") as raised:
         page_text(TEMPLATE.read_text(encoding="utf-8"), Numbers(folder))
+    for word in (f"table {'cross' if file == 'leads' else 'rivals'}", "task vqa", "k 20", f"{keys[-1]} t-patcher"):
+        assert word in str(raised.value)
 
 
 def test_an_empty_number_is_an_error_that_names_its_column(folder):

@@ -270,7 +270,9 @@ class Numbers:
     def later(self, text: str, criterion: str) -> Claim:
         """Judge a claim of `LATER`: held in a cell where UniKE leads all that it must."""
         table, seconds, column = LATER[text]
-        rows = self.paper_rows("leads", table, criterion) if self.has(table) else pd.DataFrame(columns=["first"])
+        rows = (
+            self.paper_rows("leads", table, criterion) if self.has(table) else pd.DataFrame(columns=["first", "second"])
+        )
         rows = rows[rows["first"] == "unike"]
         rows = rows if seconds is None else rows[rows["second"].isin(seconds)]
         held, evidence = [], []

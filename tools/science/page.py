@@ -23,4 +23,4 @@ def page_text(template: str, numbers: Numbers) -> str:
 def typed_numbers(template: str) -> list[str]:
     """Return the results-like numbers (a decimal point or a percent sign) that stand outside of expressions."""
     words = EXPRESSION.sub("", template)
-    return re.findall(r"(?<![\w.])[+-]?\d+(?:\.\d+)?%|(?<![\w.(])[+-]?\d*\.\d+", words)
+    return re.findall(r"(?<![\w.])[+-]?\d+(?:\.\d+)?%|(?<![\w.])[+-]?\d*\.\d+", words)
