@@ -4,6 +4,7 @@
 # make examples             each example's command (a method, a benchmark ... in a user's own files)
 # make slurm | slurm-test    what a SLURM cluster needs (docs/cluster.md); the smoke run's Table 1 from a throw-away one
 # make bench                 ratios against naive twins, and how cost grows (results/bench.md)
+# make science               the runs behind docs/science.md (hours), then the page with their numbers
 # make rehearsal             the paper's run at full size on noise and random weights, in .rehearsal/: 20 GB of memory,
 #                            12 GB of disk; MMEDIT=folder takes MMEdit's annotations, REHEARSAL=--tiny a tiny backbone
 # make config                writes config.yaml, config.schema.json and docs/settings.md from the settings' classes
@@ -29,9 +30,10 @@ READY := $(VENV)/.ready
 # What bench/ measures editing on.
 MEASURED = $(addprefix results/stages/,visual/blip2-nano/dev.safetensors \
 	$(addprefix knowledge/blip2-nano/,ffn_inputs.parquet encoders.safetensors memory.safetensors))
+tables = $(foreach name,$(1),results/$(name).csv results/$(name)_edits.csv)
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
-.PHONY: all smoke examples bench rehearsal config test fault-test check slurm slurm-test clean FORCE
+.PHONY: all smoke examples bench science rehearsal config test fault-test check slurm slurm-test clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -54,6 +56,14 @@ examples: smoke
 bench: $(READY)
 	$(SNAKEMAKE) $(SNAKEMAKE_ARGS) -- $(MEASURED)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m bench
+
+science: $(READY)
+	$(SNAKEMAKE) --config preset=science $(SNAKEMAKE_ARGS) -- $(call tables,rivals cross) results/scope.csv
+	$(SNAKEMAKE) --config preset=science,trained $(SNAKEMAKE_ARGS) -- $(call tables,trained in-context)
+	$(SNAKEMAKE) --config preset=science,parts $(SNAKEMAKE_ARGS) -- $(call tables,parts mixed)
+	$(SNAKEMAKE) --config preset=science,ablations $(SNAKEMAKE_ARGS) -- $(call tables,ablations)
+	$(SNAKEMAKE) --config preset=science,hundred $(SNAKEMAKE_ARGS) -- $(call tables,hundred)
+	$(VENV)/bin/python -m tools.write_science --results results --commit "$$(git describe --always --dirty)"
 
 rehearsal: $(READY)
 	$(VENV)/bin/python -m tools.rehearsal prepare .rehearsal $(REHEARSAL) $(if $(MMEDIT),--annotations $(MMEDIT))

@@ -89,14 +89,14 @@ def claim_reliable(table: pd.DataFrame) -> Claim:
     """
     held, evidence = [], []
     for name, rows in _cells(table):
-        signs = [_sign(row, "rel", RELIABLE) for row in rows_of(rows)]
+        signs = [sign(row, "rel", RELIABLE) for row in rows_of(rows)]
         held.append(_most(signs))
         lists = [[row for row, sign in zip(rows_of(rows), signs, strict=True) if sign == wanted] for wanted in (-1, 0)]
         below, open_ = (", ".join(f"{_title(row['method'])} {number(row, 'rel')}" for row in part) for part in lists)
         text = f"{signs.count(1)} of {len(rows)} methods clearly reach {RELIABLE:g}%"
         text += (f"; clearly below: {below}" if below else "") + (f"; cannot be told: {open_}" if open_ else "")
         evidence.append(f"{name}: {text}: {WORDS[held[-1]]}.")
-    return Claim("Most methods reach a desirable reliability (4.2, i).", _verdict(held), tuple(evidence))
+    return Claim("Most methods reach a desirable reliability (4.2, i).", verdict_of(held), tuple(evidence))
 
 
 def claim_below(table: pd.DataFrame, methods: Sequence[str], name: str, order: tuple[str, str]) -> Claim:
@@ -108,13 +108,13 @@ def claim_below(table: pd.DataFrame, methods: Sequence[str], name: str, order: t
     held, evidence = [], []
     for cell, rows in _cells(table[table["method"].isin(methods)]):
         for row in rows_of(rows):
-            held.append(_sign(row, "gap") * (1 if weak == "locality" else -1))
+            held.append(sign(row, "gap") * (1 if weak == "locality" else -1))
             difference = f"generality minus locality {number(row, 'gap', signed=True)}"
             evidence.append(f"{cell}, {_title(row['method'])}: {difference}: {WORDS[held[-1]]}.")
     title = (
         f"{name.capitalize()} methods have good {strong} but weak {weak} (4.2, {'ii' if weak[0] == 'g' else 'iii'})."
     )
-    return Claim(title, _verdict(held), tuple(evidence))
+    return Claim(title, verdict_of(held), tuple(evidence))
 
 
 def claim_balanced(differences: pd.DataFrame) -> Claim:
@@ -124,11 +124,11 @@ def claim_balanced(differences: pd.DataFrame) -> Claim:
     """
     held, evidence = [], []
     for cell, rows in _cells(differences):
-        held.append(min(_sign(row, "lowest") for row in rows_of(rows)))
+        held.append(min(sign(row, "lowest") for row in rows_of(rows)))
         listed = ", ".join(f"{_title(row['second'])} {number(row, 'lowest', signed=True)}" for row in rows_of(rows))
         ours = f"lowest aim of {_title(rows['first'].iloc[0])} minus that of"
         evidence.append(f"{cell}: {ours} {listed}: {WORDS[held[-1]]}.")
-    return Claim("UniKE balances all three aims (4.2, iv).", _verdict(held), tuple(evidence))
+    return Claim("UniKE balances all three aims (4.2, iv).", verdict_of(held), tuple(evidence))
 
 
 def claim_decline(differences: pd.DataFrame) -> Claim:
@@ -148,12 +148,12 @@ def claim_decline(differences: pd.DataFrame) -> Claim:
             continue
         of_k = {k: rows[rows["k"] == k].set_index("second") for k in (wide.columns.min(), wide.columns.max())}
         leads = [_growth(*(of_k[k].loc[other] for k in of_k)) | {"second": other} for other in wide.index]
-        held.append(_most([_sign(lead, "growth") for lead in leads]))
+        held.append(_most([sign(lead, "growth") for lead in leads]))
         listed = ", ".join(f"{_title(lead['second'])} {number(lead, 'growth', signed=True)}" for lead in leads)
         ks = " to ".join(map(str, of_k))
         ours = f"the mean aim falls by more than that of {_title(rows['first'].iloc[0])}"
         evidence.append(f"{cell}, K = {ks}: {ours} (points): {listed}: {WORDS[held[-1]]}.")
-    return Claim("UniKE declines less than others as sessions grow (4.3).", _verdict(held), tuple(evidence))
+    return Claim("UniKE declines less than others as sessions grow (4.3).", verdict_of(held), tuple(evidence))
 
 
 def _growth(before: Any, after: Any) -> dict[str, float]:
@@ -186,12 +186,12 @@ def order_differences(table: pd.DataFrame, differences: pd.DataFrame) -> list[st
                 continue
             difference = paired.get((*setting, high["method"], low["method"]))
             reverse = paired.get((*setting, low["method"], high["method"]))
-            sign = _sign(difference, kind) - _sign(reverse, kind)
+            order = sign(difference, kind) - sign(reverse, kind)
             if difference is None and reverse is None:
-                sign = int(high[f"{kind}_low"] > low[f"{kind}_high"]) - int(high[f"{kind}_high"] < low[f"{kind}_low"])
+                order = int(high[f"{kind}_low"] > low[f"{kind}_high"]) - int(high[f"{kind}_high"] < low[f"{kind}_low"])
             for group in ["all", "of UniKE"][: 1 + (difference is not None or reverse is not None)]:
-                counts[group][1 - sign] += 1
-            if sign < 0:
+                counts[group][1 - order] += 1
+            if order < 0:
                 turned.append(_turned(kind, high, low))
         if sum(counts["all"]):
             same, unclear, other = counts["all"]
@@ -206,7 +206,7 @@ def order_differences(table: pd.DataFrame, differences: pd.DataFrame) -> list[st
     return sentences
 
 
-def _sign(row: Row | None, name: str, against: float = 0) -> int:
+def sign(row: Row | None, name: str, against: float = 0) -> int:
     """Return 1 or -1 if an interval lies above or below a number; 0 if it includes it, or there is none."""
     if row is None:
         return 0
@@ -280,7 +280,7 @@ def _setting_title(setting: Any) -> str:
     return _cell_title(setting[:2]) + (f", K = {setting[2]}" if setting[2] > 1 else "")
 
 
-def _verdict(held: Sequence[int]) -> str:
+def verdict_of(held: Sequence[int]) -> str:
     """Return the verdict over all comparisons: a word where they agree, else how many say what."""
     if not held:
         return OPEN

@@ -13,6 +13,7 @@ from unike_lib.io import atomic_path
 from unike_lib.reporting.claims import not_counted, order_differences, paper_claims, ranking_changes
 from unike_lib.reporting.control_table import Verdict, verdicts
 from unike_lib.reporting.departures import table_departures
+from unike_lib.reporting.front import front_sentences
 from unike_lib.reporting.html_tables import plain_table, shown_differences, shown_table
 from unike_lib.reporting.markdown import rows_of
 from unike_lib.reporting.pages import file_address, render_page
@@ -109,7 +110,7 @@ def write_report(sources: ReportSources, out: Path, run: ReportParts, notes: Seq
 def _in_words(tables: Mapping[str, pd.DataFrame], run: ReportParts) -> dict[str, Any]:
     """Return what the tables say: the paper's claims, order against the paper's, order between criteria.
 
-    `claims`: each claim by criterion; `order` and `changes`: sentences by table.
+    `front`: a few sentences; `claims`: each claim by criterion; `order` and `changes`: sentences by table.
     """
     cells = [each for each in run.tables.values() if each.entry.settings]
     first = next((each for each in cells if not each.entry.several), cells[0])  # most claims are about one-step editing
@@ -128,6 +129,7 @@ def _in_words(tables: Mapping[str, pd.DataFrame], run: ReportParts) -> dict[str,
         edited = [table[~table["method"].isin(each.unedited)] for table in both]
         changes.append((each.entry.title, ranking_changes(*edited)))
     return {
+        "front": front_sentences([_differences(tables, each.name, MAIN[0]) for each in cells]),
         "claims": [dict(zip(MAIN, both, strict=True)) for both in zip(*by_criterion, strict=True)],
         "uncounted": not_counted([tables[each.name] for each in cells]),
         "order": orders,

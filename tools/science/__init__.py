@@ -1,0 +1,1 @@
+"""docs/science.md: numbers of a run, and the page that is rendered from them."""
