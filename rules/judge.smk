@@ -4,16 +4,13 @@ JUDGED = f"{STAGES}/judge/{{table}}.parquet"
 
 
 def judge_files():
-    """The judge as an input: each file of the user's folder, so that another file or time judges again; or the folder
-    that a rule makes.
-    """
+    """The judge as an input: the user's folder, or the one that a rule makes."""
     folder = CONFIG.judge.folder
     if folder.startswith(f"{STAGES}/"):
         return [folder]
     if not os.path.isfile(f"{folder}/config.json"):
         raise WorkflowError(f"judge.folder: {folder}: expected a folder with config.json, weights and tokenizer")
-    files = (file for file in Path(folder).iterdir() if file.is_file() and not file.name.startswith("."))
-    return sorted(map(str, files))
+    return [ancient(folder)]
 
 
 def judged_backbones(wildcards):
@@ -48,6 +45,9 @@ if CONFIG.judge.folder is not None:
             judge=unmarked(CONFIG.judge, "batch_size", "device"),
         params:
             code=lib("judge_answers", data=TEXT_QUESTIONS),
+            files=lambda wildcards: files_below(
+                CONFIG.judge.folder, *user_questions(CONFIG.tables[wildcards.table].backbones)
+            ),
             asked=lambda wildcards: [parts[:2] for parts in judged_backbones(wildcards)],
             judge=fields(CONFIG.judge, "folder", "prompt", "dtype"),
         message:
