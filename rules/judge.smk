@@ -4,13 +4,16 @@ JUDGED = f"{STAGES}/judge/{{table}}.parquet"
 
 
 def judge_files():
-    """The judge as an input: the user's folder, or the one that a rule makes."""
+    """The judge as an input: each file of the user's folder, so that another file or time judges again; or the folder
+    that a rule makes.
+    """
     folder = CONFIG.judge.folder
     if folder.startswith(f"{STAGES}/"):
         return [folder]
     if not os.path.isfile(f"{folder}/config.json"):
         raise WorkflowError(f"judge.folder: {folder}: expected a folder with config.json, weights and tokenizer")
-    return [ancient(folder)]
+    files = (file for file in Path(folder).iterdir() if file.is_file() and not file.name.startswith("."))
+    return sorted(map(str, files))
 
 
 def judged_backbones(wildcards):

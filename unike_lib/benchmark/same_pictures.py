@@ -3,12 +3,13 @@
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import TypeVar
 
-from unike_lib.benchmark.images import image_names, image_path
-from unike_lib.types import EditCase, EditRequest, InputError, Query
+from unike_lib.benchmark.images import image_names
+from unike_lib.types import EditCase, EditRequest, Query
 
 Asked = TypeVar("Asked", Query, EditRequest)
 
@@ -20,16 +21,16 @@ def one_name_each(cases: Iterable[EditCase], roots: Sequence[str]) -> Callable[[
 
     Args:
         cases: all that are compared with each other.
-        roots: the image folders, as in `image_path`.
+        roots: the image folders; a name leads to the first that has it.
     """
 
     @cache
     def file(name: str) -> tuple[int, int] | str:
-        try:
-            status = os.stat(image_path(roots, name))
-        except (OSError, InputError):
-            return posixpath.normpath(name)
-        return status.st_dev, status.st_ino
+        for root in roots:
+            with suppress(OSError, ValueError):
+                status = os.stat(os.path.join(root, name))
+                return status.st_dev, status.st_ino
+        return posixpath.normpath(name)
 
     first: dict[tuple[int, int] | str, str] = {}
     names: dict[str, str] = {}
