@@ -162,6 +162,7 @@ rule convert_backbone:
     params:
         code=lib("convert_backbone"),
         backbone=backbone_fields("family", "original", "image_size"),
+        files=lambda wildcards: files_below(*original_files(wildcards)),
     message:
         "Convert the original checkpoint of {wildcards.backbone}."
     script:
@@ -185,6 +186,8 @@ rule visual:
         **runs_backbone(STATES),
     params:
         code=lib("extract_visual"),
+        files=files_of_backbone,
+        pictures=pictures,
         folder=backbone_folder,
         image_roots=IMAGE_ROOTS,
         backbone=backbone_fields("family", "dtype", "image_size"),

@@ -78,6 +78,7 @@ else:
         params:
             code=lib("list_missing_images"),
             dialect=DIALECT,
+            pictures=pictures,
             benchmark=fields(CONFIG.benchmark),
         message:
             "List the pictures that the benchmark files name and that are missing."
@@ -104,6 +105,7 @@ else:
         params:
             code=lib("prepare_benchmark"),
             dialect=DIALECT,
+            pictures=pictures,
             benchmark=fields(CONFIG.benchmark),
             seed=CONFIG.seed,
         message:

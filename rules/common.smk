@@ -9,11 +9,13 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from unike_lib.benchmark.file_state import state_of_benchmark
 from unike_lib.config.benchmark import FORMATS
 from unike_lib.code_digest import code_digest, entry_digest
 from unike_lib.config.run import load_config
 from unike_lib.criterion import CRITERIA, find_criteria
 from unike_lib.family import FAMILIES
+from unike_lib.file_state import state_of
 from unike_lib.method import METHODS, method_of, resolve_method
 from unike_lib.io import fingerprint_of
 from unike_lib.registry import entry_file
@@ -50,7 +52,8 @@ except InputError as error:
 EMBEDDED = CONFIG.benchmark.embedded
 TASKS = CONFIG.benchmark.tasks
 IMAGE_ROOTS = [BENCHMARK] if EMBEDDED else CONFIG.benchmark.image_roots
-IMAGES = f"{BENCHMARK}/images" if EMBEDDED else IMAGE_ROOTS
+# A user's folders must be there; what of them counts, and when it changes, says a parameter (`files_below`, `pictures`).
+IMAGES = f"{BENCHMARK}/images" if EMBEDDED else [ancient(root) for root in IMAGE_ROOTS]
 # Of a user's benchmark: questions beyond it from which triplets are collected too, and what is left out of its files.
 POOL_SOURCES = [f"{BENCHMARK}/pool_sources.jsonl"] * bool(CONFIG.benchmark.triplet_sources)
 COUNTS = [] if EMBEDDED else [f"{BENCHMARK}/counts.json"]
@@ -132,10 +135,33 @@ def family_digest(family):
     return entry_digest(entry_file(family, *FAMILIES))
 
 
+@cache
+def files_below(*paths):
+    """A parameter: what a user's files, or all files below his folders, look like, so that a change runs again what reads
+    them; nothing of what rules make."""
+    users = [path for path in paths if not path.startswith(f"{STAGES}/")]
+    return state_of(users) if users else None
+
+
+def pictures(wildcards):
+    """A parameter: what the files of a user's benchmark and the pictures that they name look like."""
+    return benchmark_state()
+
+
+@cache
+def benchmark_state():
+    return None if EMBEDDED else state_of_benchmark(CONFIG.benchmark)
+
+
+def files_of_backbone(wildcards):
+    """A parameter: what the files of the job's backbone look like, if it is a user's, and his file of questions for it."""
+    return files_below(*backbone_files(wildcards), *text_questions(wildcards))
+
+
 def opens_backbone(*names):
     """Params of a rule that opens the job's backbone: where it lies, what shapes its answers, and more of its fields."""
     of_model = backbone_fields("family", "dtype", "image_size", "vqa_prompt", *names)
-    return {"folder": backbone_folder, "backbone": of_model, "layout": layout}
+    return {"folder": backbone_folder, "backbone": of_model, "layout": layout, "files": files_of_backbone}
 
 
 def runs_backbone(mem_mb, *names):
@@ -217,14 +243,16 @@ def backbone_files(wildcards):
     """The job's backbone as an input: its folder; nothing if it is named by a hub id."""
     folder = backbone_folder(wildcards)
     # A folder below the stages may belong to another backbone made here, whose other layers are edited.
-    return [folder] if folder.startswith(f"{STAGES}/") or os.path.isdir(folder) else []
+    if folder.startswith(f"{STAGES}/"):
+        return [folder]
+    return [ancient(folder)] if os.path.isdir(folder) else []
 
 
 def original_files(wildcards):
     """The files of the job's original checkpoint; of its language model, what is no hub id."""
     files = CONFIG.backbones[wildcards.backbone].original.model_dump()
     language_model = files.pop("language_model")
-    return [*filter(None, files.values()), *([language_model] if os.path.isdir(language_model) else [])]
+    return [*filter(None, files.values()), *([ancient(language_model)] if os.path.isdir(language_model) else [])]
 
 
 def text_questions(wildcards):

@@ -48,6 +48,9 @@ if CONFIG.judge.folder is not None:
             judge=unmarked(CONFIG.judge, "batch_size", "device"),
         params:
             code=lib("judge_answers", data=TEXT_QUESTIONS),
+            files=lambda wildcards: files_below(
+                CONFIG.judge.folder, *user_questions(CONFIG.tables[wildcards.table].backbones)
+            ),
             asked=lambda wildcards: [parts[:2] for parts in judged_backbones(wildcards)],
             judge=fields(CONFIG.judge, "folder", "prompt", "dtype"),
         message:

@@ -26,6 +26,7 @@ if EMBEDDED and RETAINED:
             **runs_backbone(STATES),
         params:
             code=lib("see_retention"),
+            files=files_of_backbone,
             folder=backbone_folder,
             image_roots=IMAGE_ROOTS,
             backbone=backbone_fields("family", "dtype", "image_size"),

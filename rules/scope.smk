@@ -32,6 +32,8 @@ rule scope_visual:
         **runs_backbone(STATES),
     params:
         code=lib("see_scope"),
+        files=files_of_backbone,
+        pictures=pictures,
         folder=backbone_folder,
         image_roots=IMAGE_ROOTS,
         backbone=backbone_fields("family", "dtype", "image_size"),

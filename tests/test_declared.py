@@ -27,7 +27,8 @@ from unike_lib.table_parts import ReportParts, TableParts
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "workflow_scripts").glob("*.py"))
-DIGESTS = {"code", "room", "dialect", "layout", "criteria"}  # of code: they run a job again, no script reads them
+# Of code and of users' files: they run a job again, no script reads them.
+DIGESTS = {"code", "room", "dialect", "layout", "criteria", "files", "pictures"}
 SECTIONS = {
     "positive_control": PositiveControlConfig,
     "backbone": BackboneConfig,

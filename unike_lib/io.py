@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 FINGERPRINT = "fingerprint"
+MARK = "/"  # between the fingerprint of a job and that of its backbone
 DECIMALS = 4  # of numbers in CSV files
 DISK_FULL = os.strerror(errno.ENOSPC)
 WHOLE_BYTES, BLOCKS, BLOCK_BYTES = 256 * 2**20, 64, 2**20
@@ -86,6 +87,33 @@ def fingerprint_of(*parts: Any) -> str:
         else:
             digest.update(json.dumps(part, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
+
+
+def marked(fingerprint: str, backbone: str) -> str:
+    """Return the fingerprint of something that was made with a backbone, given that of the backbone; "": with none."""
+    return f"{fingerprint}{MARK}{backbone}" if backbone else fingerprint
+
+
+def backbone_mark(path: Path) -> str:
+    """Return the fingerprint of the backbone that a file of tensors or a table was made with; "": of none."""
+    if path.suffix not in (".parquet", ".safetensors"):
+        return ""
+    try:
+        entry = _table_entry(path) if path.suffix == ".parquet" else _tensors_entry(path)
+    except Exception:  # Missing, or damaged bytes that make a reader raise nearly anything: whoever reads it says so.
+        return ""
+    return without_checksum(entry).partition(MARK)[2]
+
+
+def _table_entry(path: Path) -> str:
+    return (pq.read_schema(path).metadata or {}).get(FINGERPRINT.encode(), b"").decode()
+
+
+def _tensors_entry(path: Path) -> str:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return str((file.metadata() or {}).get(FINGERPRINT, ""))
 
 
 def file_digest(path: Path) -> str:

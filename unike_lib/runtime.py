@@ -16,7 +16,7 @@ from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.base import MethodSection, Section, UndeclaredError
 from unike_lib.config.evaluation import EvaluationConfig, StatisticsConfig
 from unike_lib.gpu_slot import hold_gpu
-from unike_lib.io import fingerprint_of
+from unike_lib.io import backbone_mark, fingerprint_of, marked
 from unike_lib.method import find_method
 from unike_lib.types import InputError
 
@@ -75,12 +75,26 @@ class Job:
     def fingerprint(self) -> str:
         """The fingerprint of what the job makes: its rule, its parameters (code included), what its inputs contain.
 
-        Inputs named `images` are left out: a user's picture folder may be too large to be read for every job.
+        Inputs named `images` are left out: a user's picture folder may be too large to be read for every job; so is
+        what `files` look like. Behind it stands that of the backbone, where the rule opens one.
         """
-        images = self._job.input.get("images", ())
-        left_out = {images} if isinstance(images, str) else set(images)
+        left_out = {*self._files("images"), *(self._files("backbone") if self._backbone_mark else ())}
         inputs = (Path(path) for path in self._job.input if path not in left_out)
-        return fingerprint_of(self.rule, dict(self.params), *inputs)
+        params = {name: value for name, value in self.params.items() if name != "files"}
+        return marked(fingerprint_of(self.rule, params, *inputs), self._backbone_mark)
+
+    @cached_property
+    def _backbone_mark(self) -> str:
+        """The fingerprint of the job's backbone: what its folder contains, or its hub id, and how it is opened."""
+        if "backbone" not in self.inputs or "folder" not in self.params:
+            return ""
+        fields = {name: self.params.backbone.get(name) for name in ("family", "dtype", "image_size")}
+        return fingerprint_of(fields, *([Path(each) for each in self._files("backbone")] or [self.params.folder]))
+
+    def _files(self, name: str) -> Sequence[str]:
+        """Return the inputs of a name."""
+        files = self._job.input.get(name, ())
+        return [files] if isinstance(files, str) else list(files)
 
     def section(self, name: str, kind: type[SectionType]) -> SectionType:
         """Return a section of the configuration with the fields that the rule declares; see `Section.declared`."""
@@ -94,7 +108,14 @@ class Job:
 
     @property
     def backbone(self) -> BackboneConfig:
-        """The job's backbone."""
+        """The job's backbone; raise InputError if an input was made with another than its folder holds now."""
+        for path in map(Path, self._job.input):
+            found = backbone_mark(path)
+            if found and self._backbone_mark not in ("", found):
+                raise InputError(
+                    f"{path}: made with another backbone than {self.params.folder} holds (its fingerprint was {found}, "
+                    f"is {self._backbone_mark}); delete it, so that it is made anew"
+                )
         return self.section("backbone", BackboneConfig)
 
     @property

@@ -169,6 +169,16 @@ def counted(folder, name):
     return json.loads((folder / "counts.json").read_text())[name]
 
 
+def locality_notes(folder):
+    return [note for note in counts_notes(folder / "counts.json") if "share a locality" in note or "share loc" in note]
+
+
+def edited_by(raw, task):
+    """How many evaluated records of a task have a picture that training records edit."""
+    trained = {record[key] for part, _ in raw.values() for record in part for key in ("image", "image_rephrase")}
+    return sum(not trained.isdisjoint({one["image"], one["image_rephrase"]}) for one in raw[task][1])
+
+
 def naive_counts(evaluated, others):
     """Kind -> split -> how many evaluated records share so with any record of the split."""
     found = {
@@ -195,13 +205,14 @@ def test_what_files_share_stays_and_is_counted_and_said(tmp_path, raw, caplog):
     kept = map(plain_record, kept)
     assert sorted(map(json.dumps, kept)) == sorted(json.dumps(record) for part in others.values() for record in part)
     assert sum(map(len, others.values())) < 2 * TRAINED
-    notes = counts_notes(out / "counts.json")
+    notes = locality_notes(out)
     assert len(notes) == len(TASKS)
     for task, note in zip(TASKS, notes, strict=True):
         name = MMEDIT_FILES[task].eval
         expected = naive_counts(raw[task][1], others)
         assert all(number for parts in expected.values() for number in parts.values()), expected
-        assert counted(out, name) == {"records": 24, "missing": 0, "evaluated": 0, "kept": 24, "shared": expected}
+        counts = {"records": 24, "missing": 0, "evaluated": 0, "kept": 24, "shared": expected}
+        assert counted(out, name) == counts | {"shared_edits": {"fact": 0, "edited": edited_by(raw, task)}}
         for kind, clause in CLAUSES.items():
             assert f"{clause} " + ", ".join(f"{split} ({expected[kind][split]})" for split in LEARNED) in note
         assert f"Of the 24 edits of {name}" in note and "benchmark.strict_locality: true" in note
@@ -221,7 +232,7 @@ def test_strict_splits_lose_the_records_that_share_and_no_others(loose, strict, 
         alone[split] |= {kind for kinds in sharing if len(kinds) == 1 for kind in kinds}
         left_out[task] += len(before) - len(after)
     assert alone == {split: set(KINDS) for split in LEARNED}  # so that each kind alone was seen to count
-    for task, note in zip(TASKS, counts_notes(strict / "counts.json"), strict=True):
+    for task, note in zip(TASKS, locality_notes(strict), strict=True):
         file = MMEDIT_FILES[task].train
         assert counted(strict, file)["locality"] == left_out[task] > 0
         assert f"Of the 240 records of {file}, {left_out[task]} are left out" in note and "strict_locality" in note

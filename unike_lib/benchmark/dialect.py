@@ -82,11 +82,12 @@ class Table:
 
     A record may have an `id` (text) and `facts` (list of text), too, and `aliases` (list of text): other answers that
     are as right as the edit's. Questions with the edit's answer are other wordings of it, and are put to the model as
-    it is; others are questions, unless they bring MMEdit's wording.
+    it is; others are questions, unless they bring MMEdit's wording. A record without facts rests on one: `fact`.
     """
 
     asks: tuple[Ask, ...]
     further: tuple[Further, ...] = ()
+    fact: Callable[[EditRequest], str] = lambda request: f"{request.image} {request.prompt}"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -137,7 +138,7 @@ class Table:
                 query = Query(text[ask.image], query.prompt, query.answer, style)
             probes.append(Probe(ask.kind, query, ask.must, aliases if ask.answer == own.answer else ()))
         probes += [probe for further in self.further for probe in further.probes(record)]
-        facts = record.get("facts", [f"{request.image} {request.prompt}"])
+        facts = record.get("facts", [self.fact(request)])
         return EditCase(request, tuple(probes), tuple(facts))
 
 

@@ -1,8 +1,8 @@
 """What splits share and must not: facts, edited pictures, and locality probes of the evaluation.
 
-Checked for the embedded benchmark and for users' data. A fact or an edited picture in two splits is always an error.
-Locality probes of the evaluation that are met in other splits are an error in strict splits, and counted where a user's
-files hold them themselves (MMEdit's do).
+Checked for the embedded benchmark and for users' data. A fact or an edited picture in two splits is an error, and so is
+a locality probe of the evaluation that another split has. What a user's evaluation files themselves share with his
+training files (MMEdit's and VLKEB's do) is counted, and an error only where it was to be left out.
 """
 
 from collections import defaultdict
@@ -20,6 +20,7 @@ EDITED_KINDS = ("rel", "m_gen")  # the probes whose pictures an edit is about: i
 Role = Literal["fact", "edited", "asked", "t_loc", "m_loc", "probed"]
 Footprint = tuple[Role, str | tuple[str | None, str]]
 Sharing = Literal["t_loc", "m_loc", "edited", "probed"]
+EDITS: tuple[Role, ...] = ("fact", "edited")  # what an edit is about: in one split only
 # How an edit shares a locality probe with another split: what of the edit, what of the other split.
 SHARING: Mapping[Sharing, tuple[Role, Role]] = {
     "t_loc": ("t_loc", "asked"),
@@ -49,6 +50,11 @@ class Leak:
     def locality(self) -> bool:
         """Whether it is a locality probe, or the image of one, that is shared."""
         return self.kind not in (LEAK_KINDS["fact"], LEAK_KINDS["image"])
+
+    @property
+    def of_files(self) -> bool:
+        """Whether it is shared with the evaluation alone, whose files a user brings."""
+        return len({split for split, _ in self.places} - set(EVALUATED)) < 2
 
     def __str__(self) -> str:
         return f"{self.kind} {self.value} is in " + ", ".join(f"{s} (record {record})" for s, record in self.places)
@@ -86,6 +92,29 @@ def traces(case: EditCase) -> Iterator[Footprint]:
             yield "m_loc", question_of(probe.query)
             if probe.query.image is not None:
                 yield "probed", probe.query.image
+
+
+def edits_of(case: EditCase) -> set[Footprint]:
+    """Return the facts and pictures that a case edits."""
+    return {trace for trace in traces(case) if trace[0] in EDITS}
+
+
+def edit_groups(cases: Sequence[EditCase]) -> list[int]:
+    """Return for each case the first that it is joined with: both edit a fact or picture, or others link them."""
+    parents = list(range(len(cases)))
+    first: dict[Footprint, int] = {}
+
+    def root(place: int) -> int:
+        while parents[place] != place:
+            parents[place] = parents[parents[place]]
+            place = parents[place]
+        return place
+
+    for place, case in enumerate(cases):
+        for trace in edits_of(case):
+            low, high = sorted((root(first.setdefault(trace, place)), root(place)))
+            parents[high] = low
+    return [root(place) for place in range(len(cases))]
 
 
 def index_of(cases: Iterable[EditCase]) -> dict[Footprint, str]:
@@ -160,13 +189,15 @@ def _shown(value: str | tuple[str | None, str]) -> str:
     return repr(text) if image is None else f"{text!r} about {image!r}"
 
 
-def check_leaks(splits: Mapping[str, Sequence[EditCase]], locality: bool = False) -> None:
+def check_leaks(splits: Mapping[str, Sequence[EditCase]], locality: bool = False, edits: bool = True) -> None:
     """Raise InputError, with a count and the first ten leaks, if splits share a fact or an edited image.
 
     Args:
         splits: as in `find_leaks`.
         locality: raise for shared locality probes of the evaluation, too.
+        edits: raise for facts and images that another split shares with the evaluation, too.
     """
-    leaks = [leak for leak in find_leaks(splits) if locality or not leak.locality]
+    found = find_leaks(splits)
+    leaks = [leak for leak in found if (locality if leak.locality else edits or not leak.of_files)]
     if leaks:
         raise InputError(f"benchmark: {len(leaks)} leaks between splits: " + "; ".join(map(str, leaks[:LEAKS_SHOWN])))

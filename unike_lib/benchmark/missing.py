@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unike_lib.benchmark.images import image_path
+from unike_lib.benchmark.shared_edits import SHARED_EDITS, dropped_sentence, shared_edits_sentence
 from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, left_out_sentence, shared_sentence
 from unike_lib.benchmark.user_files import read_user_files
 from unike_lib.config.benchmark import BenchmarkConfig
@@ -101,6 +102,9 @@ def counts_notes(path: Path) -> list[str]:
         if count["missing"]:
             reason = "because images are missing"
             sentences.append(f"Of the {count['records']} records of {file}, {count['missing']} are left out {reason}.")
+        sentences.append(dropped_sentence(file, count))
+        if SHARED_EDITS in count:
+            sentences.append(shared_edits_sentence(file, count["kept"], count[SHARED_EDITS]))
         if count.get(LEFT_OUT):
             sentences.append(left_out_sentence(file, count["records"], count[LEFT_OUT]))
         if SHARED in count:

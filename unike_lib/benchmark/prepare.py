@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unike_lib.benchmark.cases import write_cases
-from unike_lib.benchmark.leaks import check_leaks, edited_images, index_of, question_of, shares_evaluated
+from unike_lib.benchmark.leaks import check_leaks, edit_groups, edited_images, index_of, question_of, shares_evaluated
 from unike_lib.benchmark.missing import missing_of_case, require_images
+from unike_lib.benchmark.same_pictures import one_name_each
+from unike_lib.benchmark.shared_edits import SHARED_EDITS, count_shared_edits, keep_unshared
 from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, count_shared, shared_sentence
 from unike_lib.benchmark.triplet_sources import write_triplet_source
 from unike_lib.benchmark.user_files import UserFile, numbered, read_source_file, read_user_file
@@ -25,12 +27,12 @@ COUNTS_FILE, SOURCES_FILE = "counts.json", "pool_sources.jsonl"
 def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
     """Write {pool,method,dev,eval}_{task}.json into `folder` from a user's files; counts.json says what is left out.
 
-    The training files are divided by image, so that no picture is in two splits, and training records whose picture
-    is also edited in the evaluation files are left out, as are questions of the triplet sources about a picture that
-    any split but the pool edits. With `missing: skip`, so are records with missing images; with `strict_locality`, so
-    are records outside the evaluation that share a locality probe with it. Otherwise such sharing is counted: MMEdit's
-    train files hold most locality probes of its evaluation. Nothing is written before every record and image has been
-    checked.
+    The training files are divided by what their records edit: those joined by a picture, rephrased ones included, or
+    by a fact land in one split. What they share with the evaluation files is counted, and left out as `shared_edits`
+    says (pictures) and `strict_locality` (locality probes): MMEdit's train files hold most locality probes of its
+    evaluation, VLKEB's many of its facts. Questions of the triplet sources about a picture that any split but the pool
+    edits are left out; with `missing: skip`, so are records with missing images. Nothing is written before every record
+    and image has been checked.
 
     Raises:
         InputError: a file is missing or malformed, images are missing, a split comes out empty, or splits leak.
@@ -40,12 +42,15 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> 
     sources = [read_source_file(name) for name in config.triplet_sources]
     files = [*train.values(), *evaluated.values(), *sources]
     _leave_out_missing(files, config)
+    name = one_name_each([case for file in files for case in file.cases], config.image_roots)
+    for file in files:
+        file.cases = list(map(name, file.cases))
     parts = _divide(train, evaluated, config, seed)
     splits = {split: [case for task in config.tasks for case in parts[split, task]] for split in SPLITS}
     _keep_new_questions(sources, splits, config)
     _require_splits(parts, config)
     splits["pool"] += [case for file in sources for case in file.cases]
-    check_leaks(splits, locality=config.strict_locality)
+    check_leaks(splits, locality=config.strict_locality, edits=config.shared_edits == "drop")
     _count_shared(list(evaluated.values()), splits)
     for (split, task), cases in parts.items():
         unnamed, name = (evaluated if split == "eval" else train)[task].unnamed, f"{split}_{task}"
@@ -63,16 +68,26 @@ def _divide(
     """Return the cases of every split and task; training files keep only what the evaluation leaves them."""
     parts: dict[tuple[str, Task], list[EditCase]] = defaultdict(list)
     cases = [case for file in evaluated.values() for case in file.cases]
-    edited = edited_images(cases)
-    for file in train.values():
-        file.keep([case for case in file.cases if edited.isdisjoint(edited_images([case]))], "evaluated")
+    learned = [case for file in train.values() for case in file.cases]
+    for file in evaluated.values():
+        file.counts[SHARED_EDITS] = count_shared_edits(file.cases, learned)
+    keep_unshared(list(train.values()), cases, config.shared_edits)
     if config.strict_locality:
         _keep_strict(list(train.values()), cases)
-    for task, file in train.items():
-        for case in file.cases:
-            parts[split_of(str(case.request.image), seed), task].append(case)
-        parts["eval", task] = evaluated[task].cases
+    trained = [(task, case) for task, file in train.items() for case in file.cases]
+    for (task, case), image in zip(trained, split_keys([case for _, case in trained]), strict=True):
+        parts[split_of(image, seed), task].append(case)
+    for task, file in evaluated.items():
+        parts["eval", task] = file.cases
     return parts
+
+
+def split_keys(cases: Sequence[EditCase]) -> list[str]:
+    """Return for each case what its split is drawn by: the first edited image, by name, of its group."""
+    groups, keys = edit_groups(cases), dict[int, str]()
+    for group, case in zip(groups, cases, strict=True):
+        keys[group] = min(keys.get(group, str(case.request.image)), str(case.request.image))
+    return [keys[group] for group in groups]
 
 
 def _keep_strict(files: Sequence[UserFile], evaluated: Sequence[EditCase]) -> None:
@@ -94,7 +109,7 @@ def _count_shared(evaluated: Sequence[UserFile], splits: dict[str, list[EditCase
 
 
 def split_of(image: str, seed: int) -> str:
-    """Draw a training record's split by its edited image, so all records of a picture land together."""
+    """Draw a training record's split by an edited image, the same for all records that must land together."""
     draw = random.Random(f"{seed} {image}").random()
     for split, share in SHARES.items():
         if draw < share:

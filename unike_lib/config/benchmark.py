@@ -49,6 +49,12 @@ class BenchmarkConfig(Section):
         "Leave out of all training what shares a locality probe with the evaluation; false: keep and count it.",
         "ours",
     )
+    shared_edits: Literal["keep", "drop_pictures", "drop"] = setting(
+        "drop_pictures",
+        "What the training files edit that the evaluation edits, too, is counted and said; drop_pictures leaves out of "
+        "all training what shares a picture, drop what shares a fact, too.",
+        "ours",
+    )
     triplet_sources: tuple[str, ...] = setting(
         (), "JSONL files (image, question, answer) whose questions join the pool for triplets.", "ours"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from unike_lib.criterion import Criterion, find_criteria
-from unike_lib.io import read_table
+from unike_lib.io import backbone_mark, read_table
 from unike_lib.records import CELL, EDIT, right_after, scored_early
 from unike_lib.types import PROBE_KINDS, InputError
 
@@ -33,15 +33,17 @@ def load_records(
         beside: further columns to read, such as texts.
 
     Raises:
-        InputError: no files; a column, probe kind or score missing; mixed session lengths; an edit scored twice with
-            one seed, or methods of a cell scored on different edits or seeds. The message names the file.
+        InputError: no files; files of one backbone with other weights; a column, probe kind or score missing; mixed
+            session lengths; an edit scored twice with one seed, or methods of a cell scored on different edits or
+            seeds. The message names the file.
     """
     if not paths:
         raise InputError("records: no files given, expected at least one Parquet file of records")
     scored = find_criteria(criteria)
     scores = [*(each.name for each in scored), *map(right_after, scored_early(scored))]
     columns = list(dict.fromkeys([*COLUMNS, *scores, *extra, *beside]))
-    tables = [_read_one(Path(path), columns, scored) for path in sorted(paths, key=str)]
+    marks: dict[str, tuple[str, Path]] = {}
+    tables = [_read_one(Path(path), columns, scored, marks) for path in sorted(paths, key=str)]
     records = pd.concat(tables, ignore_index=True)
     if records.empty:
         raise InputError(f"{paths[0]}: no records, expected at least one edit in {len(paths)} files")
@@ -53,14 +55,29 @@ def load_records(
     return records
 
 
-def _read_one(path: Path, columns: list[str], criteria: Sequence[Criterion]) -> pd.DataFrame:
+def _read_one(
+    path: Path, columns: list[str], criteria: Sequence[Criterion], marks: dict[str, tuple[str, Path]]
+) -> pd.DataFrame:
     records = read_table(path)
     missing = [column for column in columns if column not in records]
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}; expected a file of records")
+    _check_backbone(path, records, marks)
     _check_kinds(path, records)
     _check_scores(path, records, criteria)
     return records[columns].assign(file=str(path))
+
+
+def _check_backbone(path: Path, records: pd.DataFrame, marks: dict[str, tuple[str, Path]]) -> None:
+    """Compare the backbone's fingerprint with that of the first file of the same backbone, kept in `marks`."""
+    mark = backbone_mark(path)
+    for backbone in records["backbone"].unique() if mark else ():
+        first, other = marks.setdefault(backbone, (mark, path))
+        if mark != first:
+            raise InputError(
+                f"{path}: {backbone} had other weights or settings than in {other} (its fingerprint is {mark}, not "
+                f"{first}); delete the older file, so that it is made anew"
+            )
 
 
 def _check_kinds(path: Path, records: pd.DataFrame) -> None:

@@ -1,5 +1,7 @@
 """VLKEB's files: MMEdit's keys with questions of one to four hops, and no others."""
 
+from dataclasses import replace
+
 import pytest
 from mmedit_records import read, record, write
 
@@ -22,7 +24,8 @@ def test_questions_of_all_hops_are_asked_about_the_edited_picture(tmp_path):
         ("portability_4", "a0.png", "q4", "a4"),
     ]
     assert len(second.probes) == 5 and [probe.kind for probe in third.probes[5:]] == ["portability_4"]
-    assert [first, second, third] == read(path)
+    assert (first.facts, third.facts) == (("src 0 alt 0",), ("src 2 alt 2",))  # whatever picture shows it
+    assert [replace(each, facts=()) for each in (first, second, third)] == [replace(e, facts=()) for e in read(path)]
 
 
 @pytest.mark.parametrize("entry", [port(1, "comp"), {"port_q": "a", "port_a": "b"}])

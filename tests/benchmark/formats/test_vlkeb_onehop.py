@@ -39,8 +39,8 @@ def test_a_record_is_two_edits_and_a_question_about_the_picture(tmp_path):
     assert first.requests == (first.request, second) and first.request.image == "a0.png"
     assert first.query("portability") == Query("a0.png", "which city ?", "Rome.")
     assert [probe.kind for probe in first.probes] == ["rel", "t_gen", "m_gen", "t_loc", "m_loc", "portability"]
-    assert first.facts == ("a0.png src 0", "where is 0 ?")
-    assert (plain.then, len(plain.probes), plain.facts) == ((), 5, ("a1.png src 1",))
+    assert first.facts == ("src 0 alt 0", "where is 0 ?")
+    assert (plain.then, len(plain.probes), plain.facts) == ((), 5, ("src 1 alt 1",))
     (told,) = read(write(tmp_path / "f.json", [onehop() | {"facts": ["mine"]}]), dialect=DIALECT)
     assert told.facts == ("mine",) and told.then == (second,)
 

@@ -39,7 +39,8 @@ class Ports:
             return [f"record {index}: field 'port_new': expected a list, found {shown(record, 'port_new')}"]
         return [
             f"record {index}: field 'port_new': entry {number}: expected port_type{' ' * bool(self.types)}"
-            f"{' or '.join(self.types)}, and Q&A with Question and Answer, all non-empty texts, found {entry!r}"
+            f"{' or '.join(self.types)}, and Q&A with Question and Answer, all non-empty texts (entries with "
+            f"port_edit_q are read by benchmark.format: vlkeb_onehop), found {entry!r}"
             for number, entry in enumerate(entries)
             if not isinstance(entry, dict)
             or not all(isinstance(part, str) and part.strip() for part in _parts(entry))

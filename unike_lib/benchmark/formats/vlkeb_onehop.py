@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from unike_lib.benchmark.dialect import Dialect, Record, Source, Table, read_records, shown, text_problems
-from unike_lib.benchmark.formats import mmedit
+from unike_lib.benchmark.formats import mmedit, vlkeb
 from unike_lib.types import EditCase, EditRequest, Probe, Query
 
 KEYS = ("port_edit_q", "port_edit_a", "port_q", "port_a")
@@ -36,7 +36,7 @@ class OneHop:
             yield Probe("portability", query)
 
 
-TABLE = Table(mmedit.ASKS, (OneHop(),))
+TABLE = Table(mmedit.ASKS, (OneHop(),), vlkeb.fact_of)
 
 
 def read(source: Source) -> Iterator[EditCase]:
