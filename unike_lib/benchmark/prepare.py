@@ -42,9 +42,9 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> 
     sources = [read_source_file(name) for name in config.triplet_sources]
     files = [*train.values(), *evaluated.values(), *sources]
     _leave_out_missing(files, config)
-    name = one_name_each([case for file in files for case in file.cases], config.image_roots)
+    renamed = one_name_each([case for file in files for case in file.cases], config.image_roots)
     for file in files:
-        file.cases = list(map(name, file.cases))
+        file.cases = list(map(renamed, file.cases))
     parts = _divide(train, evaluated, config, seed)
     splits = {split: [case for task in config.tasks for case in parts[split, task]] for split in SPLITS}
     _keep_new_questions(sources, splits, config)

@@ -51,8 +51,8 @@ class BenchmarkConfig(Section):
     )
     shared_edits: Literal["keep", "drop_pictures", "drop"] = setting(
         "drop_pictures",
-        "What the training files edit that the evaluation edits, too, is counted and said; drop_pictures leaves out of "
-        "all training what shares a picture, drop what shares a fact, too.",
+        "Edits that the evaluation shares are counted and said; drop_pictures leaves out of all training those of a "
+        "shared picture, drop those of a shared fact, too.",
         "ours",
     )
     triplet_sources: tuple[str, ...] = setting(
