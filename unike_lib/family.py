@@ -81,6 +81,8 @@ class Family:
     `text_config.model_type` that fits; `image_settings` override the saved settings of the image processor, so that
     every picture gives the same number of visual tokens.
 
+    `marks`: parts of the layout that are one token each in the tokenizers of such models.
+
     `square`: where a tower takes pictures of any shape (Qwen2-VL), the side in pixels of the square that they are
     resized to; the visual tokens then lie on a square grid, whose rows and columns are their rotary positions.
 
@@ -95,6 +97,7 @@ class Family:
     head: str = "lm_head"
     decoders: Mapping[str, DecoderLayout] = field(default_factory=lambda: DECODERS)
     image_settings: Mapping[str, Any] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
     square: int | None = None
     q_former: bool = False
     any_size: bool = False

@@ -191,7 +191,7 @@ BROKEN = {
     "no tensors": ({"projection": "empty.pth"}, "empty.pth: a checkpoint without tensors"),
     "no projection": ({"projection": None}, "2 entries missing: llama_proj.bias, llama_proj.weight"),
     "no vision": ({"vision": None}, "no entry 'visual_encoder.patch_embed.proj.weight'; expected original.vision"),
-    "no model": ({"language_model": "empty"}, "empty: no readable model and tokenizer"),
+    "no model": ({"language_model": "empty"}, "empty/config.json: no such file"),
 }
 
 

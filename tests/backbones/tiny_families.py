@@ -93,7 +93,7 @@ def text_config(tokenizer, kind: str) -> dict:
     return {
         "model_type": kind, "vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 24,
         "num_hidden_layers": LAYERS, "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3,
-        "max_position_embeddings": 128, **{f"{name}_token_id": value for name, value in ids.items()},
+        "max_position_embeddings": 256, **{f"{name}_token_id": value for name, value in ids.items()},
     }  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def image_mark(name: str) -> str:
     return "<|image_pad|>" if name == "qwen2-vl" else "<image>"
 
 
-def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0):
+def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0, **text_fields):
     torch.manual_seed(seed)
     image_token = tokenizer.convert_tokens_to_ids(image_mark(name))
     vision = {
@@ -123,7 +123,7 @@ def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0):
         kind, config = {
             "smolvlm2": (SmolVLMForConditionalGeneration, SmolVLMConfig),
         }.get(name, (Idefics3ForConditionalGeneration, Idefics3Config))
-    text_settings = text_config(tokenizer, text)
+    text_settings = text_config(tokenizer, text) | text_fields
     if name == "qwen2-vl":
         rotary = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [0, 1, 1]}
         text_settings |= {"rope_parameters": rotary}
@@ -179,10 +179,10 @@ def picture(name: str) -> Image.Image:
     return Image.fromarray(pixels.numpy())
 
 
-def tiny_family(name: str, text: str = "llama") -> SimpleNamespace:
+def tiny_family(name: str, text: str = "llama", **text_fields) -> SimpleNamespace:
     """A backbone over a tiny model, with the model's own processor beside it."""
     tokenizer = tokenizer_of(name)
-    model, processor = tiny_model(name, tokenizer, text), processor_of(name, tokenizer)
+    model, processor = tiny_model(name, tokenizer, text, **text_fields), processor_of(name, tokenizer)
     known = name.rstrip("2")
     family = replace(find_family(known), form=input_form(known, tokenizer))
 

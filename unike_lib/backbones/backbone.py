@@ -21,7 +21,7 @@ from unike_lib.backbones.edit import Edit, PassContext, Trace
 from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.oom import oom_as_input_error
-from unike_lib.backbones.positions import grid_positions
+from unike_lib.backbones.positions import check_lengths, grid_positions
 from unike_lib.family import Family
 from unike_lib.types import InputError, Query
 
@@ -118,7 +118,7 @@ class Backbone:
             answers: token ids that take the place of the queries' own answers.
 
         Raises:
-            InputError: a query has no tokens or an image is unknown.
+            InputError: a query has no tokens, or more than the model has positions, or an image is unknown.
         """
         own = [self.form.answer_prefix + query.answer if query.answer else "" for query in queries]
         texts = [self._texts(query) for query in queries]
@@ -139,6 +139,7 @@ class Backbone:
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         device, positions = self.device, None
         counts = [0 if query.image is None else len(visual[query.image]) for query in queries]
+        check_lengths(self.decoder.limit, queries, lengths.tolist(), counts if self.on_grid else ())
         starts = [len(before_image) + self.form.start_token_with_image for before_image, *_ in parts]
         if self.on_grid:
             grids = [grid_positions(*span, padded.shape[1]) for span in zip(starts, counts, strict=True)]

@@ -1,5 +1,6 @@
 """Checkpoints as others saved them: read without running their code, and laid into a model entry by entry; our own."""
 
+import pickle
 import shutil
 import tempfile
 import zipfile
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unike_lib.backbones.folder import check_kind
 from unike_lib.io import write_checksums
 from unike_lib.types import InputError
 
@@ -27,14 +29,23 @@ def read_checkpoint(path: Path) -> Tensors:
     Raises:
         InputError: the file is missing, broken, holds more than data, or holds no tensors.
     """
+    check_kind(path)
     try:
         whole = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except MemoryError:
+        raise
+    except pickle.UnpicklingError:  # torch's own message advises to run the code that may be inside
+        reason = "half a file, no file of torch's, or one with more inside than tensors; download it again"
+        raise InputError(f"{path}: not a readable checkpoint ({reason})") from None
     except Exception as error:  # of many kinds, all with one meaning here
-        raise InputError(f"{path}: not a readable checkpoint ({str(error).strip().splitlines()[0]})") from None
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a readable checkpoint ({reason})") from None
+    if not isinstance(whole, dict):
+        raise InputError(f"{path}: a checkpoint without tensors by name (found a {type(whole).__name__})")
     for name in WRAPPERS:
-        if isinstance(whole, dict) and isinstance(whole.get(name), dict):
+        if isinstance(whole.get(name), dict):
             whole = whole[name]
-    tensors = {str(name): value for name, value in dict(whole).items() if isinstance(value, Tensor)}
+    tensors = {str(name): value for name, value in whole.items() if isinstance(value, Tensor)}
     if not tensors:
         raise InputError(f"{path}: a checkpoint without tensors")
     return tensors
@@ -55,7 +66,7 @@ def assign(model: nn.Module, tensors: Tensors, source: str, called: Callable[[st
     wanted = model.state_dict()
     shapes = [(called(n), tensors[n].shape, wanted[n].shape) for n in wanted.keys() & tensors.keys()]
     missing = map(called, wanted.keys() - tensors.keys())
-    _refuse(source, missing, tensors.keys() - wanted.keys(), shapes)
+    refuse_entries(source, missing, tensors.keys() - wanted.keys(), shapes)
     model.load_state_dict(tensors, assign=True)
 
 
@@ -68,7 +79,7 @@ def load_whole(kind: Any, folder: str | Path, **settings: Any) -> Any:
         InputError: names missing, unexpected and mis-shaped entries, all in one message.
     """
     model, report = kind.from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True, **settings)
-    _refuse(str(folder), report["missing_keys"], report["unexpected_keys"], report["mismatched_keys"])
+    refuse_entries(str(folder), report["missing_keys"], report["unexpected_keys"], report["mismatched_keys"])
     return model
 
 
@@ -88,7 +99,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
         folder.rename(out)
 
 
-def _refuse(
+def refuse_entries(
     source: str, missing: Iterable[str], unexpected: Iterable[str], shapes: Iterable[tuple[str, Any, Any]]
 ) -> None:
     """Raise InputError if entries are missing or unexpected, or a shape found is not the right one."""

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Blip2Config, Blip2
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from unike_lib.backbones.checkpoint import Tensors, assign, read_checkpoint, whole_folder
+from unike_lib.backbones.folder import check_folder, check_tokenizer_files, opening
 from unike_lib.backbones.positions import resize_positions
 from unike_lib.backbones.tokenizer import starts_texts
 from unike_lib.config.backbones import BackboneConfig, OriginalConfig
@@ -119,7 +120,9 @@ def convert_original(config: BackboneConfig, out: Path, geometry: Geometry = EVA
         tensors[entry] = resize_positions(tensors[entry].float(), side)
     with torch.device("meta"):
         model: Any = Blip2ForConditionalGeneration(model_config(tensors, names, language.config, geometry))
-    found = from_original(tensors, model.state_dict(), names, geometry)
+    wanted = model.state_dict()
+    _check_projection(config.original, names, tensors, wanted["language_projection.weight"].shape)
+    found = from_original(tensors, wanted, names, geometry)
     assign(model, found, config.original.qformer, lambda name: original_name(name, names))
     model.tie_weights()
     model.generation_config = language.generation_config
@@ -127,6 +130,16 @@ def convert_original(config: BackboneConfig, out: Path, geometry: Geometry = EVA
     side = model.config.vision_config.image_size
     processor = BlipImageProcessorPil(size={"height": side, "width": side})
     _save(out, model, tokenizer, processor)
+
+
+def _check_projection(files: OriginalConfig, names: OriginalNames, tensors: Tensors, wanted: torch.Size) -> None:
+    """Raise InputError if the projection is one into another language model; names its own file."""
+    entry = f"{names.projection}.weight"
+    if entry in tensors and tensors[entry].shape != wanted:
+        raise InputError(
+            f"{files.projection or files.qformer}: {entry} {tuple(tensors[entry].shape)} instead of {tuple(wanted)}: "
+            f"made for another language model than original.language_model ({files.language_model})"
+        )
 
 
 def read_original(files: OriginalConfig) -> Tensors:
@@ -180,33 +193,36 @@ def model_config(tensors: Tensors, names: OriginalNames, text: Any, geometry: Ge
         InputError: an entry that tells a size is not there.
     """
 
-    def shape(name: str) -> torch.Size:
+    def shape(name: str, axes: int) -> torch.Size:
+        field = "vision" if name.startswith("visual_encoder.") else "qformer"
         if name not in tensors:
-            field = "vision" if name.startswith("visual_encoder.") else "qformer"
             raise InputError(f"original checkpoint: no entry {name!r}; expected original.{field} to bring it")
+        if tensors[name].ndim != axes:
+            found = tuple(tensors[name].shape)
+            raise InputError(f"original.{field}: entry {name!r}: expected {axes} axes, found the shape {found}")
         return tensors[name].shape
 
     block, layer = "visual_encoder.blocks.0", "Qformer.bert.encoder.layer"
-    width, _, _, patch = shape("visual_encoder.patch_embed.proj.weight")
+    width, _, _, patch = shape("visual_encoder.patch_embed.proj.weight", 4)
     vision = {
         "hidden_size": width,
-        "intermediate_size": shape(f"{block}.mlp.fc1.weight")[0],
+        "intermediate_size": shape(f"{block}.mlp.fc1.weight", 2)[0],
         "num_hidden_layers": geometry.vision_layers,
         "num_attention_heads": geometry.vision_heads,
-        "image_size": round((shape("visual_encoder.pos_embed")[1] - 1) ** 0.5) * patch,
+        "image_size": round((shape("visual_encoder.pos_embed", 3)[1] - 1) ** 0.5) * patch,
         "patch_size": patch,
         "post_layernorm_eps": POST_NORM_EPS,
     }
     depth = {int(name.removeprefix(f"{layer}.").split(".")[0]) for name in tensors if name.startswith(f"{layer}.")}
     qformer = {
-        "hidden_size": shape("query_tokens")[2],
-        "intermediate_size": shape(f"{layer}.0.intermediate_query.dense.weight")[0],
+        "hidden_size": shape("query_tokens", 3)[2],
+        "intermediate_size": shape(f"{layer}.0.intermediate_query.dense.weight", 2)[0],
         "num_hidden_layers": len(depth),
         "num_attention_heads": geometry.qformer_heads,
         "encoder_hidden_size": width,
         "cross_attention_frequency": 2,
     }
-    queries = shape("query_tokens")[1]
+    queries = shape("query_tokens", 3)[1]
     text = {name: value for name, value in text.to_dict().items() if not name.startswith("_")}
     return Blip2Config(vision_config=vision, qformer_config=qformer, text_config=text, num_query_tokens=queries)
 
@@ -218,12 +234,11 @@ def _language(files: OriginalConfig, names: OriginalNames, geometry: Geometry) -
         InputError: one of them is unreadable, or they do not fit each other, the original's wrapper or its start token.
     """
     folder = files.language_model
-    try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"original.language_model: {folder}: no readable model and tokenizer ({reason})") from None
+    check_folder(folder)
+    check_tokenizer_files(folder)
+    with opening(f"original.language_model: {folder}", "model and tokenizer"):
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     embeddings: Any = model.get_input_embeddings()
     rows = embeddings.weight.shape[0]
     if len(tokenizer) > rows:

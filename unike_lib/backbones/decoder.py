@@ -9,13 +9,14 @@ Example:
     >>> decoder.logits(decoder.finish(hidden))                   # doctest: +SKIP
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.masking_utils import create_causal_mask
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from unike_lib.backbones.edit import Edit, PassContext, Rotation
@@ -24,13 +25,14 @@ from unike_lib.types import InputError
 
 # What an edit adds to the output of a matrix, given the matrix's name and its input; None: nothing.
 Change = Callable[[str, Tensor], Tensor | None]
+WINDOWED = "windowed"  # among masks: the one of layers with a sliding window, where rows are longer
 
 
 class DecoderLayer:
     """One frozen layer, taken apart: norm, attention, norm, FFN."""
 
-    def __init__(self, index: int, module: nn.Module, names: DecoderLayout) -> None:
-        self.index = index
+    def __init__(self, index: int, module: nn.Module, names: DecoderLayout, window: int | None = None) -> None:
+        self.index, self.window = index, window
         self.module = module
         self.names = names
         self.attention: Any = module.get_submodule(names.attention)
@@ -58,7 +60,10 @@ class DecoderLayer:
         """Return x = h + a, the states between attention and FFN, [row, token, d]."""
         inputs = self.attention_input(hidden)
         hidden = hidden.to(inputs.device)  # of this layer, where a model lies on several cards
-        attended = self.attention(hidden_states=inputs, **masks)[0]
+        own = {name: mask for name, mask in masks.items() if name != WINDOWED}
+        if self.window is not None and WINDOWED in masks:
+            own["attention_mask"] = masks[WINDOWED]
+        attended = self.attention(hidden_states=inputs, **own)[0]
         if edit is not None and context is not None:
             context.rotation = masks.get("position_embeddings")
             attended = edit.attention(self, inputs, attended, context)
@@ -150,7 +155,11 @@ class Decoder:
         if not getattr(config, "do_layer_norm_before", True):
             raise InputError("decoder: post-norm OPT (opt-350m) is not supported; use a pre-norm model")
         self.names = layouts[config.model_type]
-        self.layers = [DecoderLayer(i, module, self.names) for i, module in enumerate(self.stack.layers)]
+        self.limit = _position_limit(config)
+        windows = [_window(config, module.get_submodule(self.names.attention)) for module in self.stack.layers]
+        self.window = next((window for window in windows if window is not None), None)
+        modules = zip(self.stack.layers, windows, strict=True)
+        self.layers = [DecoderLayer(i, module, self.names, window) for i, (module, window) in enumerate(modules)]
 
     def start(self, embeddings: Tensor, positions: Tensor | None = None) -> Tensor:
         """Return the states entering layer 0 [row, token, d] from input embeddings; OPT adds its positions here.
@@ -161,7 +170,8 @@ class Decoder:
             return embeddings
         if positions is None:
             positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
-        embedded = self.stack.embed_positions(None, position_ids=positions)
+        # Padding may lie behind the last position; real tokens do not (`positions.check_lengths`).
+        embedded = self.stack.embed_positions(None, position_ids=positions.clamp(max=self.limit - 1))
         if self.stack.project_in is not None:
             embeddings = self.stack.project_in(embeddings)
         return embeddings + embedded.to(embeddings)
@@ -194,11 +204,24 @@ class Decoder:
             lowest = torch.finfo(hidden.dtype).min
             mask = torch.zeros_like(sees, dtype=hidden.dtype).masked_fill(~sees, lowest)[:, None]
         masks: dict[str, Any] = {"attention_mask": mask}
+        keys = hidden.shape[1] if sees is None else sees.shape[2]
+        if self.window is not None and keys > self.window:
+            masks[WINDOWED] = self._windowed(hidden, sees, self.window)
         if not self.names.learned_positions:
             if positions is None:
                 positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
             masks["position_embeddings"] = self.stack.rotary_emb(hidden, position_ids=positions)
         return masks
+
+    def _windowed(self, hidden: Tensor, sees: Tensor | None, window: int) -> Any:
+        """Return the mask of layers in which a token attends to itself and `window` - 1 tokens before it."""
+        if sees is None:
+            return create_sliding_window_causal_mask(
+                config=self.stack.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None
+            )
+        # Counted in tokens that are seen: among kept keys, padding and wrong guesses lie between them.
+        near = sees & (sees.flip(-1).cumsum(-1).flip(-1) <= window)
+        return torch.zeros_like(near, dtype=hidden.dtype).masked_fill(~near, torch.finfo(hidden.dtype).min)[:, None]
 
     def finish(self, hidden: Tensor) -> Tensor:
         """Apply the final norm (and OPT's output projection) to states that left the last layer."""
@@ -211,3 +234,21 @@ class Decoder:
     def logits(self, finished: Tensor) -> Tensor:
         """Return vocabulary logits [..., vocabulary] in float32."""
         return self.head(finished).float().to(finished.device)
+
+
+def _position_limit(config: Any) -> int:
+    """Return how many positions a decoder has, stretched ones included; a model that says none has no limit."""
+    most = getattr(config, "max_position_embeddings", None)
+    if most is None:
+        return sys.maxsize
+    rotary = getattr(config, "rope_parameters", None) or {}
+    trained = rotary.get("original_max_position_embeddings") or most
+    return max(int(most), int(trained * (rotary.get("factor") or 1)))
+
+
+def _window(config: Any, attention: Any) -> int | None:
+    """Return how many tokens a layer attends to, itself included; None: all before it."""
+    if hasattr(attention, "sliding_window"):  # Qwen2 says it by layer
+        window: int | None = attention.sliding_window
+        return window
+    return config.sliding_window if config.model_type == "mistral" else None

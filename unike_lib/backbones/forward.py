@@ -18,6 +18,7 @@ from torch import Tensor
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED, Answers, Batch
 from unike_lib.backbones.edit import SessionEdit, Trace
+from unike_lib.backbones.finite import refuse_unfinite
 from unike_lib.backbones.kv_cache import KVCache
 from unike_lib.backbones.prompt_states import prompt_states
 from unike_lib.types import Query
@@ -79,6 +80,9 @@ def answer_logits(
         answers: token ids that take the place of the queries' own answers.
         everywhere: read all real positions, not only those from the last prompt token on; of all rows or of some.
         keep: keep keys and values. Without, and without `answers`, rows that the cache remembers are run faster.
+
+    Raises:
+        InputError: the unedited model's logits are not numbers.
     """
     asked = queries if edit is None else edit.before(queries)
     reads = () if edit is None else edit.reads_unedited
@@ -96,6 +100,7 @@ def answer_logits(
     notes = {name: torch.stack(list(by_layer.values())).mean(0) for name, by_layer in trace.notes.items()}
     found = AnswerLogits(prepared.batch, where, logits, notes, prepared.past)
     if edit is None:
+        refuse_unfinite(backbone, queries, found.batch, found.finite.tolist())
         return found
     return replace(found, logits=edit.after(queries, found.answer_ids, where.sum(1).tolist(), logits))
 

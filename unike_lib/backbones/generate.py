@@ -9,6 +9,7 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.edit import SessionEdit
 from unike_lib.backbones.forward import AnswerLogits, answer_logits
 from unike_lib.backbones.kv_cache import forward_with_cache
+from unike_lib.backbones.positions import check_lengths
 from unike_lib.types import Query
 
 
@@ -66,6 +67,10 @@ class _Writing:
         agrees = not self._done[row] and draft[: len(written)] == written
         return draft[len(written) : self._limit - 1] if agrees else []
 
+    def tokens(self, row: int) -> int:
+        """Return how many tokens the row's answer has with its guess; 0: it is finished."""
+        return 0 if self._done[row] else len(self.answers[row]) + len(self.guess(row))
+
     def take(self, rows: Sequence[int], guesses: Sequence[Sequence[int]], along: Sequence[Sequence[int]]) -> None:
         """Go on with the greedy tokens after what is written and after each token of a guess, for each row."""
         for row, guess, predicted in zip(rows, guesses, along, strict=True):
@@ -95,7 +100,10 @@ def _behind_past(
     counts = torch.tensor([len(answer) for answer in writing.answers], device=device)
     # The last token written is the model's own, and not among the keys yet; what the draft had there was wrong.
     past.mask &= torch.arange(past.mask.shape[1], device=device) < (asked.batch.last_prompt + counts)[:, None]
+    prompts = (asked.batch.last_prompt + 1 - past.saved).tolist()
     while writing.sessions:
+        lengths = [prompts[row] + writing.tokens(row) for row in writing.rows]
+        check_lengths(backbone.decoder.limit, [queries[row] for row in writing.rows], lengths)
         edit = None if edit is None else edit.select([sessions.index(session) for session in writing.sessions])
         past.select(torch.tensor([rows.index(row) for row in writing.rows], device=device))
         rows, sessions = writing.rows, writing.sessions

@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.checkpoint import load_whole
-from unike_lib.backbones.positions import SquareProcessor, fit_image_size
+from unike_lib.backbones.folder import check_folder, check_tokenizer_files, opening
+from unike_lib.backbones.folder_config import check_config, read_config
+from unike_lib.backbones.layout import check_layout
+from unike_lib.backbones.positions import SquareProcessor, check_processor, fit_image_size
 from unike_lib.backbones.speed.onednn_linear import pack, packing_helps
 from unike_lib.backbones.speed.state_cache import StateCache
 from unike_lib.backbones.speed.upcast_linear import multiplies_slowly, widen
 from unike_lib.backbones.tokenizer import answer_prefix
-from unike_lib.backbones.tower import load_blip2
+from unike_lib.backbones.tower import blip2_class, load_blip2
 from unike_lib.backbones.visual import VisualStore
+from unike_lib.backbones.weights import check_depths, check_weights, weight_shapes
 from unike_lib.checksum import check_listed
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.family import InputForm, find_family
@@ -39,17 +42,16 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
             f"device: {config.device}: PyTorch {torch.__version__} sees no GPU here; set the backbone's device to cpu, "
             f"or install a build of PyTorch for this machine's CUDA"
         )
+    check_folder(folder)
     check_listed(Path(folder))
-    model_type = check_architecture(folder, config.family)
+    model_type = check_fit(folder, config.family)
     load = load_blip2 if model_type == "blip-2" else partial(load_whole, AutoModelForImageTextToText)
     placing = {"device_map": "auto"} if config.device == "auto" else {}
     if placing and importlib.util.find_spec("accelerate") is None:
         raise InputError("device: auto: expected the package accelerate (the extra 'cards' of pyproject.toml)")
-    try:
+    with opening(folder, "model"):
         # Loaded in its dtype rather than cast to it: a cast would also round the rotary frequencies.
         model: Any = load(folder, dtype=getattr(torch, config.dtype), **placing)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise _unreadable(folder, "model", error) from None
     if config.image_size is not None and find_family(config.family).square is None:
         fit_image_size(model, config.image_size)
     if multiplies_slowly(getattr(torch, config.dtype), config.device):
@@ -58,45 +60,67 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def check_architecture(folder: str | Path, family: str) -> str:
-    """Return `model_type` of config.json.
+def check_fit(folder: str | Path, family: str) -> str:
+    """Return `model_type` of config.json, once config and weights fit the family and each other.
+
+    Nothing large is allocated: weights are compared by their names and shapes.
 
     Raises:
-        InputError: config.json is missing or broken, or names an architecture that is not the family's.
+        InputError: config.json is missing or broken, names an architecture that is not the family's, or the weights are
+            not those of the model that it describes.
     """
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise _unreadable(folder, "model", error) from None
-    known = find_family(family)
-    expected = {"model_type": known.model_types, "text_config.model_type": tuple(known.decoders)}
-    found = {"model_type": config.model_type}
-    if config.model_type in expected["model_type"]:
-        found["text_config.model_type"] = config.text_config.model_type
-    for name, value in found.items():
-        if value not in expected[name]:
-            one = " or ".join(map(repr, expected[name]))
-            raise InputError(f"{folder}: config.json: field '{name}': family '{family}' expects {one}, found {value!r}")
-    return str(config.model_type)
+    known, written = find_family(family), read_config(folder)
+    check_config(folder, written, known)
+    shapes = weight_shapes(folder)
+    check_depths(folder, written, shapes)
+    with opening(folder, "model"):
+        config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    found = config.text_config.model_type
+    if found not in known.decoders:
+        one = " or ".join(map(repr, known.decoders))
+        raise InputError(
+            f"{folder}: config.json: field 'text_config.model_type': family '{family}' expects {one}, found {found!r}"
+        )
+    _check_vision_layers(folder, config)
+    model_type = str(config.model_type)
+    if shapes is not None:
+        kind = blip2_class(written) if model_type == "blip-2" else AutoModelForImageTextToText
+        check_weights(folder, kind, config, shapes)
+    return model_type
+
+
+def _check_vision_layers(folder: str | Path, config: Any) -> None:
+    """Raise InputError if LLaVA is to read a layer that its tower has not."""
+    vision, chosen = getattr(config, "vision_config", None), getattr(config, "vision_feature_layer", 0)
+    depth = getattr(vision, "num_hidden_layers", None)
+    for layer in chosen if isinstance(chosen, list) else [chosen]:
+        if depth is not None and not (isinstance(layer, int) and -depth - 1 <= layer <= depth):
+            raise InputError(
+                f"{folder}: config.json: field 'vision_feature_layer': expected a layer of the tower's {depth}, found "
+                f"{layer!r}"
+            )
 
 
 def load_processor(folder: str | Path, config: BackboneConfig) -> Any:
     """Return the image processor (resizing and normalising with Pillow; no torchvision).
 
     Raises:
-        InputError: the folder has no readable preprocessor_config.json.
+        InputError: the folder has no usable preprocessor_config.json, or one that changes the size of pictures.
     """
     family = find_family(config.family)
     settings, size = dict(family.image_settings), config.image_size or family.square
     if family.square is not None and size is not None:
-        settings["size"] = {"shortest_edge": size**2, "longest_edge": size**2}  # in pixels: the area
+        # In pixels: the area. Folders save it under other names, too, which would win.
+        settings["size"] = {"shortest_edge": size**2, "longest_edge": size**2}
+        settings |= {"min_pixels": size**2, "max_pixels": size**2}
     elif size is not None:
         settings["size"] = {"height": size, "width": size}
-    try:
-        processor: Any = AutoImageProcessor.from_pretrained(folder, backend="pil", **settings)
-    except (OSError, ValueError) as error:
-        raise _unreadable(folder, "image processor", error) from None
-    return processor if family.square is None or size is None else SquareProcessor(processor, size)
+    with opening(folder, "image processor"):
+        processor: Any = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False, **settings)
+    if family.square is not None and size is not None:
+        processor = SquareProcessor(processor, size)
+    check_processor(folder, processor, size)
+    return processor
 
 
 def load_backbone(
@@ -108,13 +132,13 @@ def load_backbone(
         InputError: as `load_model`, or the folder has no readable tokenizer, or another model's.
     """
     model = load_model(folder, config)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise _unreadable(folder, "tokenizer", error) from None
+    check_tokenizer_files(folder)
+    with opening(folder, "tokenizer"):
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise InputError(f"{folder}: tokenizer of {len(tokenizer)} tokens, but the model has embeddings of {rows}")
+    check_layout(folder, find_family(config.family), tokenizer)
     family = replace(find_family(config.family), form=input_form(config.family, tokenizer))
     layers = None if config.layers == "last_four" else config.layers
     backbone = Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
@@ -147,7 +171,3 @@ def input_form(family: str, tokenizer: Any) -> InputForm:
     form = find_family(family).form
     after_space = form.with_image[-1].isspace()
     return replace(form, answer_prefix="" if after_space else answer_prefix(tokenizer))
-
-
-def _unreadable(folder: str | Path, what: str, error: Exception) -> InputError:
-    return InputError(f"{folder}: no readable {what} ({str(error).strip().splitlines()[0]})")

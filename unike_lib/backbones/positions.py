@@ -2,17 +2,23 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from PIL.Image import Image, Resampling
+from PIL import Image
+from PIL.Image import Resampling
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from unike_lib.types import InputError
+from unike_lib.backbones.folder import opening
+from unike_lib.types import InputError, Query
 
 # Towers with one learned position per patch; others take pictures of several sizes.
 FIXED_SIZE = ("blip-2", "llava")
+# What image processors save, and what can make pictures of another size than `image_size` says.
+LIMITS = ("do_resize", "size", "do_center_crop", "crop_size", "min_pixels", "max_pixels", "max_image_size")
+NAMED = 60  # letters of a question that a message shows
 
 
 def resize_positions(positions: Tensor, side: int) -> Tensor:
@@ -45,6 +51,56 @@ def grid_positions(before: int, tokens: int, length: int) -> Tensor:
     )
     positions[:, before + tokens :] -= tokens - side
     return positions
+
+
+def check_lengths(limit: int, queries: Sequence[Query], lengths: Sequence[int], visual: Sequence[int] = ()) -> None:
+    """Refuse rows with more tokens than a model has positions, before they are run.
+
+    Args:
+        limit: positions of the model.
+        queries: what the rows ask.
+        lengths: tokens of each row.
+        visual: visual tokens of each row that lie on a grid, and take as many positions as one of its sides.
+
+    Raises:
+        InputError: names the first such question, how many positions it needs, and the limit.
+    """
+    for row, (query, tokens) in enumerate(zip(queries, lengths, strict=True)):
+        needed = tokens - visual[row] + math.isqrt(visual[row]) if visual else tokens
+        if needed > limit:
+            raise InputError(
+                f"{name_query(query)}: a row of {tokens} tokens needs {needed} positions, but the model has {limit}; "
+                "expected a shorter question, answer or context"
+            )
+
+
+def name_query(query: Query) -> str:
+    """Return what a message calls a question."""
+    shown = query.prompt if len(query.prompt) <= NAMED else query.prompt[:NAMED] + "..."
+    image = "" if query.image is None else f" about image {query.image!r}"
+    return f"question {shown!r}{image}" + (
+        f" behind a context of {len(query.context)} letters" if query.context else ""
+    )
+
+
+def check_processor(folder: str | Path, processor: Any, size: int | None) -> None:
+    """Try an image processor on a picture: it works, and what it saved does not change `size`, the side in pixels.
+
+    Raises:
+        InputError: names the folder, and the saved limits where its pictures have another size.
+    """
+    side = size or 64
+    with opening(folder, "image processor"):
+        found = processor(images=[Image.new("RGB", (2 * side, side))], return_tensors="pt")
+        inner = getattr(processor, "processor", processor)
+        grid = found["image_grid_thw"][0, 1:] * inner.patch_size if "image_grid_thw" in found else None
+        sides = tuple(found["pixel_values"].shape[-2:]) if grid is None else tuple(grid.tolist())
+    if size is not None and sides != (size, size):
+        saved = ", ".join(f"{name} {getattr(inner, name)}" for name in LIMITS if getattr(inner, name, None) is not None)
+        raise InputError(
+            f"{folder}: preprocessor_config.json: image_size is {size}, but pictures become {sides[0]} x {sides[1]} "
+            f"pixels; expected no other limit there, found {saved}"
+        )
 
 
 def fit_image_size(model: Any, size: int) -> None:
@@ -96,7 +152,7 @@ class SquareProcessor:
             raise InputError(f"image_size: expected a multiple of {unit}, which gives one visual token, found {side}")
         self.processor, self.side = processor, side
 
-    def __call__(self, images: Sequence[Image], **settings: Any) -> Any:
+    def __call__(self, images: Sequence[Image.Image], **settings: Any) -> Any:
         """Return what the processor makes of the pictures after they are resized to squares."""
         squares = [image.convert("RGB").resize((self.side, self.side), Resampling.BICUBIC) for image in images]
         return self.processor(images=squares, **settings)

@@ -232,6 +232,11 @@ def tower_config(shape: TowerShape, qformer: dict[str, Any], text: dict[str, Any
     return Blip2Config(**entries)
 
 
+def blip2_class(config: Mapping[str, Any]) -> type[Blip2ForConditionalGeneration]:
+    """Return the class of a model whose config.json this is: with the tiled tower if it names one, else HF's."""
+    return Blip2WithTower if "vision_tower" in config else Blip2ForConditionalGeneration
+
+
 def load_blip2(folder: str | Path, dtype: torch.dtype = torch.float32, **placing: Any) -> Blip2ForConditionalGeneration:
     """Load a `save_pretrained` folder or hub id: with the tiled tower if its config.json names one, else HF's class.
 
@@ -242,9 +247,8 @@ def load_blip2(folder: str | Path, dtype: torch.dtype = torch.float32, **placing
         InputError: the folder has no readable config.json.
     """
     folder = Path(folder) if Path(folder).exists() else folder
-    has_tower = isinstance(folder, Path) and "vision_tower" in read_json(folder / "config.json")
-    kind = Blip2WithTower if has_tower else Blip2ForConditionalGeneration
-    model = load_whole(kind, folder, dtype=dtype, **placing).eval()
+    written = read_json(folder / "config.json") if isinstance(folder, Path) else {}
+    model = load_whole(blip2_class(written), folder, dtype=dtype, **placing).eval()
     if eps := getattr(model.config.vision_config, "post_layernorm_eps", None):
         model.vision_model.post_layernorm.eps = eps
     return model

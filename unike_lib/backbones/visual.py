@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
+from unike_lib.backbones.folder import opening
 from unike_lib.backbones.positions import check_pixels
 from unike_lib.checksum import check_content
 from unike_lib.io import write_tensors
@@ -49,9 +50,12 @@ def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
     """Return the projected visual tokens [image, token, d] of pictures.
 
     Raises:
-        InputError: the image processor cuts a picture into several tiles, or their size is not the model's.
+        InputError: the image processor cuts a picture into several tiles, or their size is not the model's, or the
+            tower does not work, or gives what is no number.
     """
-    inputs = processor(images=list(images), return_tensors="pt")
+    folder = getattr(model, "name_or_path", "backbone")
+    with opening(folder, "image processor"):
+        inputs = processor(images=list(images), return_tensors="pt")
     pixels = inputs["pixel_values"]
     # Qwen2-VL's patches of all pictures follow each other, with the grid of each beside them.
     grids = {"image_grid_thw": inputs["image_grid_thw"]} if "image_grid_thw" in inputs else {}
@@ -61,9 +65,13 @@ def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
     check_pixels(model, pixels)
     parameter = next(model.parameters())
     grids = {name: grid.to(parameter.device) for name, grid in grids.items()}
-    found = model.get_image_features(pixels.to(parameter.device, parameter.dtype), **grids).pooler_output
+    with opening(folder, "vision tower"):
+        found = model.get_image_features(pixels.to(parameter.device, parameter.dtype), **grids).pooler_output
     # Families return one tensor, or a list with an entry a sample, in which pictures follow each other.
     tokens = found if isinstance(found, Tensor) else torch.cat(list(found))
+    if not tokens.isfinite().all():
+        dtype = str(tokens.dtype).removeprefix("torch.")
+        raise InputError(f"{folder}: visual tokens are not numbers (NaN or infinite) in {dtype}")
     return tokens.reshape(len(images), -1, tokens.shape[-1])
 
 

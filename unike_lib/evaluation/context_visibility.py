@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED, Batch
 from unike_lib.backbones.decoder import Decoder
+from unike_lib.backbones.positions import check_lengths
 from unike_lib.types import Query
 
 SEPARATOR = ".\n"  # word-level tokenizers drop the newline, byte-level ones end the line as texts do
@@ -40,6 +41,8 @@ def behind(backbone: Backbone, demonstrations: Sequence[Query], queries: Sequenc
             before, after = first.positions[:, row, :start], second.positions[:, row, :end]
             free = before.max() + 1 + torch.arange(len(ids) + 1, device=before.device)
             positions.append(torch.cat([before, free[:-1].expand(3, -1), after + free[-1]], 1).T)
+    places = [int(each.max()) + 1 for each in positions] or (context + second.lengths).tolist()
+    check_lengths(backbone.decoder.limit, queries, places)
     pad = torch.nn.utils.rnn.pad_sequence
     batch = Batch(
         pad(rows, batch_first=True),

@@ -15,7 +15,8 @@ def tiled_once(name: str, start: str) -> Family:
     )
     # Released checkpoints name either type: SmolVLM-256M is an idefics3, SmolVLM2-256M a smolvlm.
     types, settings = ("idefics3", "smolvlm"), {"do_image_splitting": False}
-    return Family(name, form, types, decoder="model.text_model", image_settings=settings)
+    marks = (start, "<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
+    return Family(name, form, types, decoder="model.text_model", image_settings=settings, marks=marks)
 
 
 FAMILY = tiled_once("idefics3", start="<|begin_of_text|>")

@@ -17,6 +17,7 @@ FAMILY = Family(
     ),
     model_types=("qwen2_vl", "qwen2_5_vl"),
     decoders={"qwen2_vl_text": LLAMA, "qwen2_5_vl_text": LLAMA},
+    marks=("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
     any_size=True,
     square=364,
 )

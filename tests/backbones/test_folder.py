@@ -1,0 +1,252 @@
+"""Folders of other people that cannot be opened: one line in our words, before anything large is allocated."""
+
+import json
+import logging
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_families import LLAVA_TEMPLATE, picture, processor_of, tiny_model, tokenizer_of
+from tiny_models import tiny_model as tiny_blip2
+from transformers import LlavaConfig
+from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+from unike_lib.backbones import load as load_module
+from unike_lib.backbones.checkpoint import read_checkpoint
+from unike_lib.backbones.folder import opening
+from unike_lib.backbones.load import load_backbone, load_model, load_processor
+from unike_lib.backbones.positions import resize_positions
+from unike_lib.backbones.visual import embed_images
+from unike_lib.config.backbones import BackboneConfig
+from unike_lib.types import InputError
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 13\n"
+HTML = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>"
+LLAVA = BackboneConfig(family="llava", folder="x")
+
+
+def save(name, folder):
+    tokenizer = tokenizer_of(name)
+    for part in (tiny_model(name, tokenizer), tokenizer, processor_of(name, tokenizer).image_processor):
+        part.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return save("llava", tmp_path_factory.mktemp("good"))
+
+
+@pytest.fixture
+def folder(good, tmp_path):
+    return shutil.copytree(good, tmp_path / "model")
+
+
+def change_config(folder, change):
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def refusal(call):
+    with pytest.raises(InputError) as error:
+        call()
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value)
+
+
+def refused(folder, config=LLAVA):
+    return refusal(lambda: load_backbone(folder, config, lambda names: None))
+
+
+def text(**values):
+    return lambda config: config["text_config"].update(values)
+
+
+FIELDS = {
+    "bitsandbytes": (lambda c: c.update(quantization_config={"load_in_4bit": True}), "quantization_config"),
+    "awq": (lambda c: c.update(quantization_config={"quant_method": "awq", "bits": 4}), "quantization_config"),
+    "text for a number": (text(hidden_size="16"), "text_config.hidden_size"),
+    "text for another": (text(max_position_embeddings="many"), "max_position_embeddings"),
+    "a negative number": (text(num_attention_heads=-4), "text_config.num_attention_heads"),
+    "activation": (text(hidden_act="foo"), "text_config.hidden_act"),
+    "the tower's activation": (lambda c: c["vision_config"].update(hidden_act="foo"), "vision_config.hidden_act"),
+    "rotary kind": (text(rope_scaling={"type": "foo", "factor": 2}), "text_config.rope_scaling.rope_type"),
+    "rotary number": (text(rope_parameters=3), "text_config.rope_parameters"),
+    "attention": (lambda c: c.update(attn_implementation="flash_attention_2"), "attn_implementation"),
+    "another decoder": (text(model_type="foo"), "text_config.model_type"),
+    "another tower": (lambda c: c["vision_config"].update(model_type="foo"), "vision_config.model_type"),
+    "no text_config": (lambda c: c.pop("text_config"), "text_config"),
+    "text_config a list": (lambda c: c.update(text_config=[1]), "text_config"),
+    "too many layers": (text(num_hidden_layers=10**9), "text_config.num_hidden_layers"),
+    "a layer of the tower": (lambda c: c.update(vision_feature_layer=-9), "vision_feature_layer"),
+}
+
+
+@pytest.mark.parametrize(("change", "field"), FIELDS.values(), ids=FIELDS)
+def test_a_field_that_does_not_fit_is_named_with_its_folder(folder, change, field):
+    change_config(folder, change)
+    found = refused(folder)
+    assert str(folder) in found and f"field '{field}'" in found
+
+
+def only_sentencepiece(folder):
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    (folder / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>")
+
+
+def half(folder):
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+
+
+def parts_that_are_not_there(folder):
+    (folder / "model.safetensors").unlink()
+    index = {"weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+FILES = {
+    "git lfs": (lambda f: (f / "model.safetensors").write_text(LFS), "model.safetensors: a Git LFS pointer"),
+    "git lfs tokenizer": (lambda f: (f / "tokenizer.json").write_text(LFS), "tokenizer.json: a Git LFS pointer"),
+    "web page": (lambda f: (f / "config.json").write_text(HTML), "config.json: a web page"),
+    "empty": (lambda f: (f / "tokenizer.json").write_text(""), "tokenizer.json: an empty file"),
+    "half": (half, "model.safetensors: half a file"),
+    "parts": (parts_that_are_not_there, "names files that are not there: model-00002-of-00002.safetensors"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "no weights: expected model.safetensors or"),
+    "adapter": (lambda f: (f / "adapter_config.json").write_text("{}"), "adapter_config.json: an adapter beside"),
+    "sentencepiece": (only_sentencepiece, "tokenizer.json: no such file, only tokenizer.model"),
+    "tokenizer": (lambda f: (f / "tokenizer.json").write_text('{"model": 3}'), "no readable tokenizer ("),
+}
+
+
+@pytest.mark.parametrize(("spoil", "words"), FILES.values(), ids=FILES)
+def test_a_file_that_is_not_what_its_name_says_is_named(folder, spoil, words):
+    spoil(folder)
+    found = refused(folder)
+    assert str(folder) in found and words in found
+
+
+def test_what_is_no_folder_is_said(good, tmp_path):
+    assert "config.json: a file; expected a folder" in refused(good / "config.json")
+    assert "no such folder, and no hub id" in refused(tmp_path / "nowhere")
+    assert "config.json: no such file" in refused(tmp_path)
+
+
+def test_a_config_of_a_large_model_costs_nothing(folder, monkeypatch):
+    """LLaVA's defaults are a 7B model: names and shapes are compared before anything is loaded."""
+    monkeypatch.setattr(load_module, "load_whole", lambda *_, **__: pytest.fail("loaded"))
+    (folder / "config.json").write_text(json.dumps(LlavaConfig().to_dict()))
+    found = refused(folder)
+    assert "entries missing" in found and "entries of another shape" in found and "instead of (4096" in found
+
+
+def test_torchs_own_files_are_compared_without_being_read(folder, monkeypatch):
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(tensors, folder / "pytorch_model.bin")
+    load_backbone(folder, LLAVA, lambda names: None)
+    tensors.pop(next(name for name in tensors if name.endswith("lm_head.weight")))
+    torch.save(tensors, folder / "pytorch_model.bin")
+    monkeypatch.setattr(load_module, "load_whole", lambda *_, **__: pytest.fail("loaded"))
+    assert "1 entry missing: lm_head.weight" in refused(folder)
+
+
+def test_weights_that_are_tied_or_under_their_new_names_are_right(folder):
+    """LLaVA is saved under its names of 2023; its own are today's; tied heads are not saved."""
+    today = tiny_model("llava", tokenizer_of("llava")).state_dict()
+    assert today.keys() != load_file(folder / "model.safetensors").keys()
+    save_file(today, folder / "model.safetensors", metadata={"format": "pt"})
+    load_model(folder, LLAVA)
+    del today["lm_head.weight"]
+    save_file(today, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "1 entry missing: lm_head.weight" in refused(folder)
+    change_config(folder, lambda config: config.update(tie_word_embeddings=True))
+    load_model(folder, LLAVA)
+
+
+def test_only_what_libraries_raise_becomes_a_line():
+    def full():
+        raise MemoryError
+
+    for call, kind in ((full, MemoryError), (lambda: resize_positions(None, 3), TypeError)):
+        with pytest.raises(kind), opening("folder", "model"):
+            call()
+    with pytest.raises(KeyboardInterrupt), opening("folder", "model"):
+        raise KeyboardInterrupt
+    with pytest.raises(InputError, match=r"^folder: no readable model \(KeyError: 'a'\)$"), opening("folder", "model"):
+        raise KeyError("a")
+    with pytest.raises(InputError, match=r"^folder: no readable model \(OSError\)$"), opening("folder", "model"):
+        raise OSError
+
+
+def test_marks_of_the_layout_must_be_tokens(tmp_path):
+    folder = save("smolvlm", tmp_path / "model")
+    config = BackboneConfig(family="smolvlm", folder="x")
+    load_backbone(folder, config, lambda names: None)
+    file = folder / "tokenizer.json"
+    file.write_text(file.read_text().replace("<global-img>", "<other-mark>"))
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(settings.read_text().replace("<global-img>", "<other-mark>"))
+    assert "no token '<global-img>', which the layout of family 'smolvlm' has" in refused(folder, config)
+
+
+def test_a_start_token_that_is_not_there_is_named(folder):
+    settings = folder / "tokenizer_config.json"
+    values = json.loads(settings.read_text())
+    settings.write_text(json.dumps({name: value for name, value in values.items() if name != "bos_token"}))
+    assert "field 'bos_token': family 'llava' starts its texts with it" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (LLAVA_TEMPLATE, []),
+        (LLAVA_TEMPLATE.replace("ASSISTANT:", "GPT:"), ["GPT:"]),
+        ("{{ nothing.of.this }}", ["cannot be used"]),
+    ],
+)
+def test_another_chat_template_is_said_once(folder, caplog, template, said):
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    with caplog.at_level(logging.WARNING, "unike_lib"):
+        for _ in range(2):
+            load_backbone(folder, LLAVA, lambda names: None)
+    lines = [line.getMessage() for line in caplog.records]
+    assert len(lines) == len(said)
+    assert all(word in line and str(folder) in line for word, line in zip(said, lines, strict=True))
+
+
+def test_limits_that_a_processor_saved_do_not_change_the_size(tmp_path):
+    folder = save("qwen2-vl", tmp_path / "qwen")
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"min_pixels": 64, "max_pixels": 256}))
+    processor = load_processor(folder, BackboneConfig(family="qwen2-vl", folder="x", image_size=48))
+    assert processor(images=[picture("one")], return_tensors="pt")["image_grid_thw"].tolist() == [[1, 12, 12]]
+    tiny_blip2("blip2").save_pretrained(tmp_path / "blip2")
+    BlipImageProcessorPil(size={"height": 8, "width": 8}, do_resize=False).save_pretrained(tmp_path / "blip2")
+    config = BackboneConfig(family="blip2", folder="x", image_size=16)
+    found = refusal(lambda: load_processor(tmp_path / "blip2", config))
+    assert "image_size is 16, but pictures become 16 x 32" in found and "do_resize False" in found
+
+
+def test_a_processor_that_cannot_work_is_named(folder):
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"image_mean": [0.5, 0.5]}))
+    found = refusal(lambda: load_processor(folder, LLAVA))
+    assert found.startswith(f"{folder}: no readable image processor (")
+
+
+def test_visual_tokens_that_are_no_numbers_are_named(good):
+    model = load_model(good, LLAVA)
+    model.model.multi_modal_projector.linear_1.weight.data.fill_(float("nan"))
+    found = refusal(lambda: embed_images(model, load_processor(good, LLAVA), [picture("one")]))
+    assert str(good) in found and "visual tokens are not numbers" in found and "float32" in found
+
+
+@pytest.mark.parametrize(("content", "words"), [(LFS, "a Git LFS pointer"), (HTML, "a web page"), ("x" * 99, "half a")])
+def test_an_original_checkpoint_that_is_none_is_named(tmp_path, content, words):
+    (tmp_path / "eva.pth").write_text(content)
+    found = refusal(lambda: read_checkpoint(tmp_path / "eva.pth"))
+    assert "eva.pth: " in found and words in found and "weights_only" not in found

@@ -1,0 +1,129 @@
+"""A folder that somebody else made, before and while it is opened: whatever is wrong with it is said in one line.
+
+`check_folder` looks at what kind of files it holds; `opening` is the one place that turns what a library raises on a
+folder into an `InputError`.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import cached_file
+
+from unike_lib.backbones.oom import CPU_MESSAGE
+from unike_lib.types import InputError
+
+LIBRARIES = ("safetensors", "tokenizers", "_pickle", "pickle", "zipfile", "huggingface_hub", "transformers", "torch")
+HEAD = 512  # bytes of a file that tell what it is
+FIELD = re.compile(r"[Ff]ield '([\w.]+)'")
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@contextmanager
+def opening(folder: str | Path, what: str) -> Iterator[None]:
+    """Say in one line what a library raises while something is read from a folder.
+
+    Raises:
+        InputError: the folder, what was being read, and the library's first line.
+        Exception: no memory was left, or the fault is our own code's: those stay what they are.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # of any kind: a config's values reach every line of a library
+        if isinstance(error, torch.OutOfMemoryError) or CPU_MESSAGE in str(error):
+            raise InputError(f"{folder}: out of memory at its {what}: take a dtype of half the size") from None
+        if _is_ours(error):
+            raise
+        raise InputError(_said(folder, what, error)) from None
+
+
+def _is_ours(error: Exception) -> bool:
+    """Tell whether an error was raised by a line of this library, and not by what another library's class means."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    raised = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    known = isinstance(error, OSError) or type(error).__module__.split(".")[0] in LIBRARIES
+    return raised.split(".")[0] == "unike_lib" and not known
+
+
+def _said(folder: str | Path, what: str, error: Exception) -> str:
+    """Return one line: the folder, the field of config.json where the library names one, and its first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    field = FIELD.search(str(error))
+    if field is not None and "Validation" in type(error).__name__ + lines[0]:
+        return f"{folder}: config.json: field '{field[1]}': not what is expected there ({lines[-1]})"
+    plain = isinstance(error, OSError | ValueError | RuntimeError)
+    return f"{folder}: no readable {what} ({lines[0] if plain else f'{type(error).__name__}: {lines[0]}'})"
+
+
+def find_file(folder: str | Path, name: str) -> Path | None:
+    """Return a file of a folder, or of a hub id (then it is downloaded); None: there is none."""
+    if Path(folder).is_dir():
+        path = Path(folder) / name
+        return path if path.is_file() else None
+    settings: dict[str, Any] = {"_raise_exceptions_for_missing_entries": False}
+    found = cached_file(str(folder), name, **settings)
+    return None if found is None else Path(found)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Refuse what is no folder of a model, by the kind of the files that it holds; a hub id is not looked into.
+
+    Raises:
+        InputError: names the folder or file, and what was expected.
+    """
+    path = Path(folder)
+    if path.is_file():
+        raise InputError(f"{folder}: a file; expected a folder made by save_pretrained")
+    if not path.is_dir():
+        if not HUB_ID.fullmatch(str(folder)):
+            raise InputError(f"{folder}: no such folder, and no hub id (owner/name)")
+        return
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path / 'config.json'}: no such file; expected a folder made by save_pretrained")
+    if (path / "adapter_config.json").exists():
+        raise InputError(
+            f"{path / 'adapter_config.json'}: an adapter beside the model, which would be left out; expected a folder "
+            "with the adapter merged into the weights (merge_and_unload), or without this file"
+        )
+    for file in sorted(path.iterdir()):
+        if file.suffix in {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}:
+            check_kind(file)
+
+
+def check_kind(file: Path) -> None:
+    """Refuse a file that stands in another's place: a Git LFS pointer, a web page, nothing at all.
+
+    Raises:
+        InputError: names the file and what it is.
+    """
+    if not file.is_file():
+        return
+    with opening(file, "file"), file.open("rb") as stream:
+        head = stream.read(HEAD).lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        raise InputError(f"{file}: a Git LFS pointer, not the file itself; get it with `git lfs pull`")
+    if head.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        raise InputError(f"{file}: a web page, not the file itself; download the file again")
+    if not head and file.suffix in {".json", ".safetensors", ".bin", ".pth", ".model"}:
+        raise InputError(f"{file}: an empty file; download it again")
+
+
+def check_tokenizer_files(folder: str | Path) -> None:
+    """Refuse a folder that has a sentencepiece model alone.
+
+    Raises:
+        InputError: names the file that is expected.
+    """
+    path = Path(folder)
+    if (path / "tokenizer.model").is_file() and not (path / "tokenizer.json").is_file():
+        raise InputError(
+            f"{path / 'tokenizer.json'}: no such file, only tokenizer.model; expected a fast tokenizer: convert it "
+            "once (AutoTokenizer.from_pretrained(...).save_pretrained(...), with sentencepiece installed)"
+        )
