@@ -154,8 +154,8 @@ def benchmark_state():
 
 
 def files_of_backbone(wildcards):
-    """A parameter: what the files of the job's backbone look like, if it is a user's, and his file of questions for it."""
-    return files_below(*backbone_files(wildcards), *text_questions(wildcards))
+    """A parameter: what the files of the job's backbone look like, if it is a user's."""
+    return files_below(*backbone_files(wildcards))
 
 
 def opens_backbone(*names):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from unike_lib.backbones.oom import CPU_MESSAGE
 from unike_lib.types import InputError

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.initialization import no_init_weights
@@ -120,7 +119,7 @@ def check_weights(folder: str | Path, kind: Any, config: Any, shapes: Shapes) ->
         _compare(folder, model, shapes)
 
 
-def _compare(folder: str | Path, model: nn.Module | Any, shapes: Shapes) -> None:
+def _compare(folder: str | Path, model: Any, shapes: Shapes) -> None:
     """Go through transformers' own steps, with shapes in the place of weights."""
     wanted = model.state_dict()
     rules = get_model_conversion_mapping(model)
