@@ -63,7 +63,8 @@ def faults_of_call(called, given):
         found.append(f"calls {called}")
     if called == "torch.load" and given.get("weights_only") != "True":
         found.append("calls torch.load without weights_only=True")
-    found += [f"passes {name}" for name in ("trust_remote_code", "allow_pickle") if name in given]
+    switches = ("trust_remote_code", "allow_pickle")
+    found += [f"passes {name}" for name in switches if given.get(name, "False") != "False"]
     if given.get("shell", "False") != "False":
         found.append("passes shell")
     return found

@@ -66,6 +66,7 @@ def _built(family: str, seed: int, **text) -> tuple[Blip2ForConditionalGeneratio
     opt = {"model_type": "opt", "ffn_dim": 32, "word_embed_proj_dim": WIDTH, "dropout": 0.0, "init_std": 0.3}
     llama = {
         "model_type": "llama", "intermediate_size": 24, "num_key_value_heads": 2, "initializer_range": 0.3,
+        "max_position_embeddings": 128,
     }  # fmt: skip
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     config = Blip2Config(

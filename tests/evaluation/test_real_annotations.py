@@ -30,7 +30,7 @@ FOUND = ("near_picture", "near_question", "no_picture")
 # File, dialect, task, records, and how many probes of which tier have the target as their right answer: two edits name
 # the same actor in two pictures; two ask about one picture, and no is the right answer to both.
 REAL = {
-    "VLKEB": (HERE / "vlkeb/eval_edit_onehop.json", "vlkeb_onehop", "vqa", slice(0, 6), {"near_picture": 2}),
+    "VLKEB": (HERE / "vlkeb/eval_edit_onehop.json", "vlkeb_onehop", "vqa", slice(0, 6), {}),
     "E-VQA": (SHARED / "mmedit/vqa_eval.json", "mmedit", "vqa", slice(72, 76), {"near_question": 2}),
     "E-IC": (SHARED / "mmedit/caption_eval_edit.json", "mmedit", "caption", slice(0, 2), {}),
     "VLKEB, one edit": (SHARED / "formats/vlkeb/eval.first40.json", "vlkeb", "vqa", slice(1, 3), {}),

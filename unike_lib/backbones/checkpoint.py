@@ -1,6 +1,5 @@
 """Checkpoints as others saved them: read without running their code, and laid into a model entry by entry; our own."""
 
-import pickle
 import shutil
 import tempfile
 import zipfile
@@ -34,11 +33,10 @@ def read_checkpoint(path: Path) -> Tensors:
         whole = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except MemoryError:
         raise
-    except pickle.UnpicklingError:  # torch's own message advises to run the code that may be inside
-        reason = "half a file, no file of torch's, or one with more inside than tensors; download it again"
-        raise InputError(f"{path}: not a readable checkpoint ({reason})") from None
     except Exception as error:  # of many kinds, all with one meaning here
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if type(error).__name__ == "UnpicklingError":  # torch's own message advises to run the code that may be inside
+            reason = "half a file, no file of torch's, or one with more inside than tensors; download it again"
         raise InputError(f"{path}: not a readable checkpoint ({reason})") from None
     if not isinstance(whole, dict):
         raise InputError(f"{path}: a checkpoint without tensors by name (found a {type(whole).__name__})")

@@ -84,7 +84,7 @@ def wheel(original, tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     writer = gguf.GGUFWriter(folder / "tiny.gguf", "llama")
     writer.add_block_count(3)
-    writer.add_context_length(64)
+    writer.add_context_length(128)
     writer.add_embedding_length(32)
     writer.add_feed_forward_length(48)
     writer.add_head_count(4)

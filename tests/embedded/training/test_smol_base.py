@@ -19,7 +19,7 @@ def test_the_folder_is_the_model_in_the_wheel(base, original):
     ids = torch.arange(40)[None]
     torch.testing.assert_close(loaded(ids).logits, original(ids).logits)
     assert loaded.config.tie_word_embeddings
-    assert loaded.config.max_position_embeddings == 64
+    assert loaded.config.max_position_embeddings == 128
     listed = [line.split()[1] for line in (base / "checksums.sha256").read_text().splitlines()]
     assert sorted([*listed, "checksums.sha256"]) == sorted(path.name for path in base.iterdir())
 
