@@ -11,19 +11,21 @@ from unike_lib.backbones.generate import generate
 from unike_lib.evaluation.context_visibility import behind
 from unike_lib.types import InputError, Query
 
-POSITIONS = 64  # of the tiny models
+POSITIONS = 64  # of the tiny OPT
+LIMITS = {"blip2": POSITIONS, "minigpt4": 128}
 
 
-@pytest.mark.parametrize("family", ["blip2", "minigpt4"])
+@pytest.mark.parametrize("family", LIMITS)
 def test_a_row_beyond_the_positions_is_named(make_backbone, family):
     backbone = make_backbone(family)
     asked = [QUERIES[0], Query("image-1", "what is this ? " * 40, "hot dog")]
-    with pytest.raises(InputError, match=r"question 'what is this \?.*image 'image-1'.* tokens.*but the model has 64"):
+    limit = f"but the model has {LIMITS[family]}"
+    with pytest.raises(InputError, match=rf"question 'what is this \?.*image 'image-1'.* tokens.*{limit}"):
         backbone.encode(asked)
-    with pytest.raises(InputError, match="behind a context of 360 letters"):
-        backbone.encode([Query(None, "what is this ?", "dog", context="red cat " * 45)])
-    half = [Query(None, " ".join(["cat"] * 40), "dog")]
-    with pytest.raises(InputError, match="but the model has 64"):
+    with pytest.raises(InputError, match="behind a context of 720 letters"):
+        backbone.encode([Query(None, "what is this ?", "dog", context="red cat " * 90)])
+    half = [Query(None, " ".join(["cat"] * (LIMITS[family] - 24)), "dog")]
+    with pytest.raises(InputError, match=limit):
         behind(backbone, half, half)
 
 

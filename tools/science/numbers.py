@@ -104,10 +104,8 @@ class Numbers:
 
     def edits(self, backbone: str, table: str = "rivals") -> str:
         """Say how many edits a backbone has by task."""
-        rows = self.rows("scores", table=table, backbone=backbone, method="unike")
-        return " and ".join(
-            f"{edits} ({TASK_TITLES[task]})" for task, edits in {**rows.set_index("task")["edits"]}.items()
-        )
+        rows = self.rows("scores", table=table, backbone=backbone, method="unike").drop_duplicates("task")
+        return " and ".join(f"{row['edits']} ({TASK_TITLES[row['task']]})" for row in rows_of(rows))
 
     def methods(self, table: str) -> list[str]:
         """Return a table's editing methods, in its order."""
