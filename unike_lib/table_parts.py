@@ -89,7 +89,10 @@ def report_parts(config: Config) -> ReportParts:
         backbones=shown,
         embedded=tuple(name for name in shown if config.backbones[name].folder is None),
         methods=config.methods,
-        kinds={name: method_of(config.methods, name).kind for name in config.methods},
+        kinds={
+            name: method_of(config.methods, name).kind if paper_row(config.methods, name) else "other"
+            for name in config.methods
+        },
         tuning=config.tuning,
         statistics=config.statistics,
         settings=tuple(setting_rows(config.model_dump(mode="json"))),

@@ -186,6 +186,18 @@ def test_methods_without_long_sessions_do_not_hinder_the_comparison():
     assert claim_decline(found).verdict == "holds" and "IKE" not in claim_decline(found).evidence[0]
 
 
+def test_no_claim_is_about_a_method_that_the_paper_has_not():
+    """One of ours that is worse than all at reliability, and far ahead of UniKE, changes no claim."""
+    kinds = {"fine-tune": "fine-tuning", "t-patcher": "intrinsic", "unike": "unified", "mine": "other"}
+    rows = {"fine-tune": [90] * 5, "t-patcher": [90, 60, 60, 95, 95], "unike": [95] * 5}
+    with_ours = table(rows | {"mine": [10] * 5})
+    led = {"fine-tune": 5, "t-patcher": 9}
+    asked = [table(rows)], [leads(led).assign(mean=1, mean_low=0.5, mean_high=1.5)]
+    beside = [with_ours], [leads(led | {"mine": -40}).assign(mean=1, mean_low=0.5, mean_high=1.5)]
+    assert paper_claims(*beside, kinds) == paper_claims(*asked, kinds)
+    assert paper_claims(*beside, kinds | {"mine": "unified"}) != paper_claims(*asked, kinds)
+
+
 def test_rows_that_say_nothing_of_their_method_are_left_out_and_named():
     left = table({"unike": [95, 90, 90, 85, 85], "t-patcher": [99, 70, 70, 99, 99]})
     right = table({"unike": [20] * 5, "t-patcher": [99, 70, 70, 99, 99]}, task="caption")

@@ -50,8 +50,11 @@ def paper_claims(
         tables: the first tells about one-step editing; others may tell about longer sessions. All by one criterion.
         differences: of each table, UniKE (`first`) minus each other method (`second`), by the same criterion; may be
             empty.
-        kinds: method variant -> its class in the paper (4.1), see `Method`.
+        kinds: method variant -> its class in the paper (4.1), see `Method`; no claim is about those of class "other".
     """
+    beside = [name for name, kind in kinds.items() if kind == "other"]
+    tables = [table[~table["method"].isin(beside)] for table in tables]
+    differences = [rows if rows.empty else rows[~rows["second"].isin(beside)] for rows in differences]
     first = tables[0][tables[0]["control_passed"] & (tables[0]["k"] == 1)]
     compared = [_control_passed(rows, table) for rows, table in zip(differences, tables, strict=True)]
     of_kind = {kind: [name for name in kinds if kinds[name] == kind] for kind in kinds.values()}

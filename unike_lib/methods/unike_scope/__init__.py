@@ -31,7 +31,7 @@ def reading(settings: UnikeScopeMethod) -> str:
 METHOD = Method(
     name="unike-scope",
     title="UniKE, late scope",
-    kind="unified",
+    kind="other",  # not the paper's
     settings=UnikeScopeMethod,
     build="unike_lib.methods.unike_scope.editor:build",
     needs=needs,
