@@ -3,17 +3,14 @@
 JUDGED = f"{STAGES}/judge/{{table}}.parquet"
 
 
-def judge_files():
-    """The judge as an input: each file of the user's folder, so that another file or time judges again; or the folder
-    that a rule makes.
-    """
+def judge_folder():
+    """The judge as an input: the folder that a rule makes, or the user's, of which `files` says what it looks like."""
     folder = CONFIG.judge.folder
     if folder.startswith(f"{STAGES}/"):
-        return [folder]
+        return folder
     if not os.path.isfile(f"{folder}/config.json"):
         raise WorkflowError(f"judge.folder: {folder}: expected a folder with config.json, weights and tokenizer")
-    files = (file for file in Path(folder).iterdir() if file.is_file() and not file.name.startswith("."))
-    return sorted(map(str, files))
+    return ancient(folder)
 
 
 def judged_backbones(wildcards):
@@ -34,7 +31,7 @@ if CONFIG.judge.folder is not None:
             records=lambda wildcards: records_of(wildcards.table),
             cases=lambda wildcards: [file for *_, file in judged_backbones(wildcards)],
             questions=lambda wildcards: user_questions(CONFIG.tables[wildcards.table].backbones),
-            model=judge_files(),
+            model=judge_folder(),
         output:
             verdicts=JUDGED,
         log:

@@ -14,13 +14,14 @@ from unike_lib.benchmark.file_state import state_of_benchmark
 from unike_lib.config.benchmark import BenchmarkConfig
 
 TARGETS = ("results/table1.csv", "results/missing_images.csv")
+JUDGED = ("results/stages/judge/table1.parquet",)
 FILES = {"vqa": {"train": "train.json", "eval": "eval.json"}, "caption": None}
 OLD = time.time() - 10**8
 
 
-def planned(folder, *arguments):
+def planned(folder, targets=TARGETS):
     """Return the outputs of the jobs that a dry run plans, by rule."""
-    status, text = snakemake(folder, "-n", "--configfile", folder / "mine.yaml", *arguments, "--", *TARGETS)
+    status, text = snakemake(folder, "-n", "--configfile", folder / "mine.yaml", "--", *targets)
     assert status == 0, text
     jobs = {}
     for rule, output in re.findall(r"^rule (\w+):\n(?: +input: .*\n)? +output: (.+)$", text, re.MULTILINE):
@@ -47,17 +48,24 @@ def finished(tmp_path_factory):
             put(folder / "images" / each["image_rephrase"], old=True)
     for name in ("one", "two"):
         put(folder / name / "model.safetensors", "weights", old=True)
+    for name in ("config.json", "model.safetensors"):
+        put(folder / "judge" / name, "judge", old=True)
     tables = {f"table{number}": {"backbones": ["one", "two"], "tasks": ["vqa"]} for number in (1, 2, 4)}
     settings = {
         "benchmark": {"annotations": "files", "images": "images", "missing": "skip", "files": FILES},
         "backbones": {name: {"family": "llava", "folder": name} for name in ("one", "two")},
+        "judge": {"folder": "judge"},
         "tables": tables | {"table1": tables["table1"] | {"methods": ["base"]}, "table3": None, "table5": None},
         "figures": {"backbones": ["one"], "tasks": ["vqa"], "sweeps": {"frontier": {"backbones": None}}},
     }
     put(folder / "mine.yaml", yaml.safe_dump(settings))
-    for output in [name for names in planned(folder).values() for each in names for name in each.split(", ")]:
+    for output in [
+        name for names in planned(folder, TARGETS + JUDGED).values() for each in names for name in each.split(", ")
+    ]:
         put(folder / output)
-    status, text = snakemake(folder, "--touch", "--forceall", "--configfile", folder / "mine.yaml", "--", *TARGETS)
+    status, text = snakemake(
+        folder, "--touch", "--forceall", "--configfile", folder / "mine.yaml", "--", *TARGETS, *JUDGED
+    )
     assert status == 0, text
     return folder
 
@@ -91,6 +99,14 @@ def test_other_weights_run_again_all_of_their_backbone_and_nothing_of_another(fi
     assert not {"missing_images", "benchmark"} & jobs.keys()
     outputs = [output for outputs in jobs.values() for output in outputs if "/stages/" in output]
     assert outputs and all("/two/" in output or "/two_" in output for output in outputs)
+
+
+def test_another_judge_judges_again_and_edits_nothing(finished):
+    assert planned(finished, JUDGED) == {}
+    put(finished / "judge" / "model.safetensors", "another judge", old=True)
+    jobs = planned(finished, JUDGED)
+    put(finished / "judge" / "model.safetensors", "judge", old=True)
+    assert jobs == {"judge_answers": list(JUDGED)}
 
 
 def test_a_state_goes_by_every_file_that_records_name(tmp_path):

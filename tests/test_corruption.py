@@ -274,7 +274,8 @@ def test_a_damaged_saved_model_is_refused(tmp_path):
         with pytest.raises(InputError, match=rf"{file.name}: damaged after it was written"):
             load_model(tmp_path, config)
         file.unlink()
-        with pytest.raises(InputError, match=rf"{file.name}: (cannot be read|no such file)"):
+        gone = "no such file" if file.name == "config.json" else "cannot be read"
+        with pytest.raises(InputError, match=f"{file.name}: {gone}"):
             load_model(tmp_path, config)
         file.write_bytes(content)
     text = (tmp_path / LIST).read_text()

@@ -30,6 +30,7 @@ NETWORK = {
     *("telnetlib", "xmlrpc", "websocket", "websockets", "paramiko", "huggingface_hub", "datasets", "boto3"),
 }
 NAMES = {"eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load", "yaml.full_load"}
+SWITCHES = {"trust_remote_code", "allow_pickle"}
 CALLED = {"read_pickle", "to_pickle", "hf_hub_download", "snapshot_download", "load_url"}
 DOWNLOADS = "unike_lib/embedded/training/smol_wheel.py"
 # pip; nvidia-smi; and the benchmarks, which start Python.
@@ -50,6 +51,12 @@ def faults(text):
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         names = [name for name in names if name != "urllib.parse"]  # opens no connection
         found += [f"imports {name}" for name in names if name.split(".")[0] in UNSAFE | NETWORK | {"subprocess"}]
+        if isinstance(node, ast.Dict):  # what is passed on as **settings
+            pairs = [
+                (ast.unparse(key).strip("'\""), value) for key, value in zip(node.keys, node.values, strict=True) if key
+            ]
+            switched = [name for name, value in pairs if name in SWITCHES and ast.unparse(value) != "False"]
+            found += [f"passes {name}" for name in switched]
         if isinstance(node, ast.Call):
             given = {word.arg: ast.unparse(word.value) for word in node.keywords}
             found += faults_of_call(ast.unparse(node.func), given)
@@ -63,8 +70,7 @@ def faults_of_call(called, given):
         found.append(f"calls {called}")
     if called == "torch.load" and given.get("weights_only") != "True":
         found.append("calls torch.load without weights_only=True")
-    switches = ("trust_remote_code", "allow_pickle")
-    found += [f"passes {name}" for name in switches if given.get(name, "False") != "False"]
+    found += [f"passes {name}" for name in ("trust_remote_code", "allow_pickle") if name in given]
     if given.get("shell", "False") != "False":
         found.append("passes shell")
     return found
@@ -87,6 +93,7 @@ def test_no_file_runs_code_from_data_or_opens_a_connection(file):
         "torch.load(path)",
         "torch.load(path, weights_only=False)",
         "AutoModel.from_pretrained(x, trust_remote_code=True)",
+        "settings = {'trust_remote_code': True}",
         "np.load(path, allow_pickle=True)",
         "eval(text)",
         "os.system('x')",

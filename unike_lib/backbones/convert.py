@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Blip2Config, Blip2
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from unike_lib.backbones.checkpoint import Tensors, assign, read_checkpoint, whole_folder
-from unike_lib.backbones.folder import check_folder, check_tokenizer_files, opening
+from unike_lib.backbones.folder import NO_CODE, check_folder, check_tokenizer_files, opening
 from unike_lib.backbones.positions import resize_positions
 from unike_lib.backbones.tokenizer import starts_texts
 from unike_lib.config.backbones import BackboneConfig, OriginalConfig
@@ -237,8 +237,8 @@ def _language(files: OriginalConfig, names: OriginalNames, geometry: Geometry) -
     check_folder(folder)
     check_tokenizer_files(folder)
     with opening(f"original.language_model: {folder}", "model and tokenizer"):
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=False)
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", **NO_CODE)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, **NO_CODE)
     embeddings: Any = model.get_input_embeddings()
     rows = embeddings.weight.shape[0]
     if len(tokenizer) > rows:

@@ -17,6 +17,7 @@ from unike_lib.backbones.oom import CPU_MESSAGE
 from unike_lib.types import InputError
 
 LIBRARIES = ("safetensors", "tokenizers", "_pickle", "pickle", "zipfile", "huggingface_hub", "transformers", "torch")
+NO_CODE = {"trust_remote_code": False}  # a folder's own code is never run, and nobody is asked whether it may
 HEAD = 512  # bytes of a file that tell what it is
 FIELD = re.compile(r"[Ff]ield '([\w.]+)'")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextTo
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.checkpoint import load_whole
-from unike_lib.backbones.folder import check_folder, check_tokenizer_files, opening
+from unike_lib.backbones.folder import NO_CODE, check_folder, check_tokenizer_files, opening
 from unike_lib.backbones.folder_config import check_config, read_config
 from unike_lib.backbones.layout import check_layout
 from unike_lib.backbones.positions import SquareProcessor, check_processor, fit_image_size
@@ -74,7 +74,7 @@ def check_fit(folder: str | Path, family: str) -> str:
     shapes = weight_shapes(folder)
     check_depths(folder, written, shapes)
     with opening(folder, "model"):
-        config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config: Any = AutoConfig.from_pretrained(folder, **NO_CODE)
     found = config.text_config.model_type
     if found not in known.decoders:
         one = " or ".join(map(repr, known.decoders))
@@ -116,7 +116,7 @@ def load_processor(folder: str | Path, config: BackboneConfig) -> Any:
     elif size is not None:
         settings["size"] = {"height": size, "width": size}
     with opening(folder, "image processor"):
-        processor: Any = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False, **settings)
+        processor: Any = AutoImageProcessor.from_pretrained(folder, backend="pil", **NO_CODE, **settings)
     if family.square is not None and size is not None:
         processor = SquareProcessor(processor, size)
     check_processor(folder, processor, size)
@@ -134,7 +134,7 @@ def load_backbone(
     model = load_model(folder, config)
     check_tokenizer_files(folder)
     with opening(folder, "tokenizer"):
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, **NO_CODE)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise InputError(f"{folder}: tokenizer of {len(tokenizer)} tokens, but the model has embeddings of {rows}")

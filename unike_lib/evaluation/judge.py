@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unike_lib.backbones.checkpoint import load_whole
+from unike_lib.backbones.folder import NO_CODE, check_folder, opening
 from unike_lib.checksum import check_listed
 from unike_lib.config.judge import JudgeConfig
 from unike_lib.io import check_fields, read_table
@@ -106,16 +106,15 @@ def open_judge(settings: JudgeConfig) -> Judge:
     """
     if settings.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"judge.device: {settings.device}: PyTorch {torch.__version__} sees no GPU here")
-    folder = Path(str(settings.folder))
-    check_listed(folder)
-    local = {"local_files_only": True, "trust_remote_code": False}
+    folder, local = Path(str(settings.folder)), {"local_files_only": True, **NO_CODE}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **local)
-        model = load_whole(AutoModelForCausalLM, folder, dtype=getattr(torch, settings.dtype), **local)
+        check_folder(folder)
+        check_listed(folder)
+        with opening(folder, "causal model"):
+            tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+            model = load_whole(AutoModelForCausalLM, folder, dtype=getattr(torch, settings.dtype), **local)
     except InputError as error:
         raise InputError(f"judge.folder: {error}") from None
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise InputError(f"judge.folder: {folder}: no readable causal model ({' '.join(str(error).split())})") from None
     return Judge(model.to(settings.device).eval().requires_grad_(False), tokenizer, settings)
 
 
