@@ -18,9 +18,9 @@ from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.scope import ScopeSpace
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
-from unike_lib.methods.fine_tune.weight_changes import WeightChanges
+from unike_lib.methods.fine_tune.weight_changes import WeightChanges, WeightChangesPerEdit
 from unike_lib.methods.shared.neurons import NEURON_AXIS, ExtraNeurons, Neurons
-from unike_lib.methods.shared.per_edit import GivenShares, WeightChangesPerEdit
+from unike_lib.methods.shared.per_edit import GivenShares
 from unike_lib.methods.shared.semantic_scope import LEAST, SemanticScope
 from unike_lib.methods.t_patcher.settings import TPatcherMethod
 from unike_lib.methods.unike_scope.editor import EditEntries

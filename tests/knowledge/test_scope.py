@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_models import LAYERS, QUERIES
 
+from unike_lib.backbones.prompt_states import prompt_states
 from unike_lib.io import write_tensors
 from unike_lib.knowledge import scope_map
 from unike_lib.knowledge.scope import load_scope
@@ -22,7 +23,7 @@ from unike_lib.knowledge.scope_choice import (
     write_scope,
 )
 from unike_lib.knowledge.scope_map import contrast_of, contrastive_loss, train_map
-from unike_lib.knowledge.scope_states import Asked, ScopeStates, extract_scope_states, read_scope_states, states_of
+from unike_lib.knowledge.scope_states import Asked, ScopeStates, extract_scope_states, read_scope_states
 from unike_lib.knowledge.scope_table import scope_rows, write_development_rows, write_scope_table
 from unike_lib.reporting.scope_figure import draw_scope
 from unike_lib.types import InputError
@@ -41,7 +42,7 @@ def test_auc_counts_pairs_in_the_right_order_ties_half():
 
 def test_states_are_the_models_own_at_the_last_prompt_token(backbone):
     """Each question by itself, through Hugging Face's forward, without its answer."""
-    found = states_of(backbone, QUERIES)
+    found = prompt_states(backbone, QUERIES, range(len(backbone.decoder.layers)))
     assert found.shape == (len(QUERIES), LAYERS, backbone.width)
     model = backbone.model.language_model
     stack = next(module for module in model.modules() if hasattr(module, "layers"))
@@ -69,7 +70,7 @@ def test_each_question_is_run_once_and_nothing_behind_the_last_layer(tmp_path, b
     assert read.edited == backbone.layers and read.relations == ("a", "b") and read.asked[-1].relation == ""
     for each in read.asked:
         case = next(case for case in cases if case.request.id == each.case)
-        own = states_of(backbone, [case.query(each.kind)])[0]
+        own = prompt_states(backbone, [case.query(each.kind)], range(len(backbone.decoder.layers)))[0]
         torch.testing.assert_close(read.states[each.question], own, atol=1e-5, rtol=1e-5)
 
 

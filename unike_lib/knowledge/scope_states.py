@@ -84,14 +84,6 @@ class ScopeStates:
         return keys, questions
 
 
-@torch.no_grad()
-def states_of(backbone: "Backbone", queries: Sequence[Query]) -> Tensor:
-    """Return s = LN1(h) of every layer at the last prompt token, [row, layer, d]; nothing behind is run."""
-    from unike_lib.backbones.prompt_states import prompt_states
-
-    return prompt_states(backbone, queries, range(len(backbone.decoder.layers)))
-
-
 def extract_scope_states(
     backbone: "Backbone",
     cases_by_name: Mapping[str, Sequence[EditCase]],
@@ -110,17 +102,19 @@ def extract_scope_states(
         fingerprint: of what made it.
         whole: of so many edits of each split and task all kinds are asked, of the others `rel` alone; None: of all.
     """
-    numbers: dict[Query, int] = {}
+    from unike_lib.backbones.prompt_states import prompt_states  # who only reads states needs no backbone
+
+    layers, numbers = range(len(backbone.decoder.layers)), dict[Query, int]()
     asked = [
         Asked(numbers.setdefault(query, len(numbers)), split, case.request.task, case.request.id, kind, relation(case))
         for split, cases in cases_by_name.items()
         for case, kind, query in _questions(cases, kinds, whole)
     ]
     order = sorted(numbers, key=lambda query: (query.image is None, len(query.prompt), str(query)))
-    states = torch.empty(len(order), len(backbone.decoder.layers), backbone.width)
+    states = torch.empty(len(order), len(layers), backbone.width)
     for start in tqdm(range(0, len(order), ROWS), desc="scope states", unit="batch"):
         queries = order[start : start + ROWS]
-        states[[numbers[query] for query in queries]] = states_of(backbone, queries).float().cpu()
+        states[[numbers[query] for query in queries]] = prompt_states(backbone, queries, layers).float().cpu()
     index = {"edited": list(backbone.layers), "asked": [asdict(each) for each in asked]}
     packed = torch.tensor(list(json.dumps(index).encode()), dtype=torch.uint8)
     write_tensors(out, {"states": states, INDEX: packed}, fingerprint)

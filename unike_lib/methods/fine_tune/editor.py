@@ -13,8 +13,7 @@ from unike_lib.editing.editor import Editor, EditResult, answer_loss, request_tr
 from unike_lib.editing.optimise import descend, failures
 from unike_lib.editing.patch import Part, Patch
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
-from unike_lib.methods.fine_tune.weight_changes import WeightChanges
-from unike_lib.methods.shared.per_edit import WeightChangesPerEdit
+from unike_lib.methods.fine_tune.weight_changes import WeightChanges, WeightChangesPerEdit
 from unike_lib.methods.shared.semantic_scope import behind_scope
 from unike_lib.types import EditRequest
 

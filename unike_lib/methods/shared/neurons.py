@@ -129,7 +129,7 @@ class ExtraNeurons(PerEdit):
         """Return the FFN output with that of the extra neurons, as far as rows are in scope."""
         if layer.index not in self.layers:
             return outputs
-        group, shares = self.layers[layer.index], self.shares(layer.index, context)
+        group, shares = self.layers[layer.index], context.shares_at(layer.index)
         if shares is None:
             return outputs + group.output(layer, inputs)
         if shares.shape[1] == 1:

@@ -126,13 +126,20 @@ class Unike:
         return EditResult(previous.append(neurons.detached()).revert(finite, before), failures(finite))
 
     @torch.no_grad()
-    def _own_slots(self, shift: LatentShift, trunk: Prepared) -> dict[int, Slots]:
-        """Return the edits as memory entries of their own: states of the unedited backbone, as the memory holds."""
+    def unedited_states(self, trunk: Prepared) -> dict[int, dict[str, Tensor]]:
+        """Return what the unedited backbone makes of edits, by layer and column [session, d], as the memory holds."""
         trace = Trace()
         self.trainer.backbone.forward(trunk, where=torch.zeros_like(trunk.batch.mask), trace=trace)
-        slots = {}
+        return {
+            layer: states_of_answers(trunk.batch, trace.attention_inputs[layer])
+            for layer in self.trainer.backbone.layers
+        }
+
+    def _own_slots(self, shift: LatentShift, trunk: Prepared) -> dict[int, Slots]:
+        """Return the edits as memory entries of their own."""
+        slots, of_layers = {}, self.unedited_states(trunk)
         for layer in shift.memory.layers:
-            states = states_of_answers(trunk.batch, trace.attention_inputs[layer])
+            states = of_layers[layer]
             keys, values = states["h_sem"], states[VALUE_COLUMNS[self.settings.h_pos]]
             if self.settings.memory_keys == "encoded":
                 keys = shift.encoders[layer](values.float())

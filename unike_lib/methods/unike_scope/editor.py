@@ -8,11 +8,10 @@ from torch import Tensor
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.decoder import DecoderLayer
-from unike_lib.backbones.edit import PassContext, Trace
+from unike_lib.backbones.edit import PassContext
 from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import Editor, EditResult, request_trunk
 from unike_lib.editing.patch import Patch
-from unike_lib.knowledge.extraction import states_of_answers
 from unike_lib.knowledge.states import VALUE_COLUMNS
 from unike_lib.methods.shared.per_edit import PerEdit, meant
 from unike_lib.methods.shared.semantic_scope import behind_scope
@@ -78,7 +77,7 @@ class EditEntries(PerEdit):
         """Return the attention outputs [row, token, d], shifted in rows that an edit means."""
         if layer.index not in self.layers:
             return outputs
-        width, shares = len(inputs) // len(self.live), self.shares(layer.index, context)
+        width, shares = len(inputs) // len(self.live), context.shares_at(layer.index)
         if shares is None or shares.shape[1] == 1:
             live, entries = (each.repeat_interleave(width, 0) for each in (self.live, self.layers[layer.index]))
             far = live.any(1).float() if shares is None else shares[:, 0] * live.any(1)
@@ -112,16 +111,9 @@ class StoringUnike:
         ok = torch.tensor([failure is None for failure in outcome.failures], device=device)
         return EditResult(outcome.patch.revert(ok, previous), outcome.failures)
 
-    @torch.no_grad()
     def _entries(self, requests: Sequence[EditRequest]) -> EditEntries:
-        """Return the states of requests with their targets in the unedited model, as the pool's memory holds them."""
-        backbone, trace = self.unike.trainer.backbone, Trace()
-        trunk = request_trunk(backbone, requests)
-        backbone.forward(trunk, where=torch.zeros_like(trunk.batch.mask), trace=trace)
-        column = VALUE_COLUMNS[self.h_pos]
-        states = {
-            layer: states_of_answers(trunk.batch, trace.attention_inputs[layer])[column][:, None]
-            for layer in backbone.layers
-        }
+        """Return the states of requests with their targets, as the pool's memory holds them."""
+        backbone, column = self.unike.trainer.backbone, VALUE_COLUMNS[self.h_pos]
+        states = self.unike.unedited_states(request_trunk(backbone, requests))
         live = torch.ones(len(requests), 1, dtype=torch.bool, device=backbone.device)
-        return EditEntries(self.alpha, states, live)
+        return EditEntries(self.alpha, {layer: each[column][:, None] for layer, each in states.items()}, live)
