@@ -10,6 +10,7 @@ from tiny_models import make_case, tiny_images
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.no_cache import NoCache
+from unike_lib.backbones.prompt_states import prompt_states
 from unike_lib.backbones.speed.state_cache import StateCache, cache_states, cached_depths
 from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.editing.patch import Patch
@@ -84,6 +85,27 @@ def test_replies_and_answers_are_those_of_a_whole_pass(windowed, kept, ran, wher
     assert taken.greedy == whole.greedy
     if keep:
         assert generate(windowed, rows, taken.answer_ids, patch, 5, taken) == answers
+
+
+def test_states_of_prompts_are_hugging_faces_and_are_not_run_again(windowed, kept, ran):
+    """Behind its own norm, with any answer or none; a question that is not kept is run, once."""
+    windowed.cache = kept
+    asked = [*QUESTIONS, replace(QUESTIONS[2], answer=None), replace(QUESTIONS[0], answer="blue")]
+    del ran[:]
+    found = prompt_states(windowed, asked, (4, 2))
+    assert not ran
+    for row, query in zip(found, asked, strict=True):
+        embeddings = windowed.encode([replace(query, answer=None)]).embeddings
+        every = windowed.model.language_model(inputs_embeds=embeddings, output_hidden_states=True).hidden_states
+        for state, layer in zip(row, (4, 2), strict=True):
+            module = windowed.decoder.layers[layer].module
+            norm = getattr(module, "input_layernorm", None) or module.self_attn_layer_norm
+            torch.testing.assert_close(state, norm(every[layer][0, -1]), **CLOSE)
+    new = [Query("c.png", "what is this ?"), Query("c.png", "what is this ?", "cat")]
+    once, again = prompt_states(windowed, new, (2,)), ran.copy()
+    assert torch.equal(once[0], once[1]) and again == [0, 1]
+    prompt_states(windowed, new, (2,))
+    assert ran == again
 
 
 @pytest.mark.parametrize(("first", "left"), [(1, []), (2, [1]), (3, []), (5, [])])
