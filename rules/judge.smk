@@ -10,8 +10,6 @@ def judge_files():
     folder = CONFIG.judge.folder
     if folder.startswith(f"{STAGES}/"):
         return [folder]
-    if not os.path.isfile(f"{folder}/config.json"):
-        raise WorkflowError(f"judge.folder: {folder}: expected a folder with config.json, weights and tokenizer")
     files = (file for file in Path(folder).iterdir() if file.is_file() and not file.name.startswith("."))
     return sorted(map(str, files))
 
