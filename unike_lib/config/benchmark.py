@@ -1,5 +1,6 @@
 """The part of the configuration that says which benchmark is edited: the embedded one, or a user's files."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -66,6 +67,11 @@ class BenchmarkConfig(Section):
     def embedded(self) -> bool:
         """Whether the benchmark is the embedded one."""
         return self.annotations is None
+
+    @property
+    def title(self) -> str | None:
+        """What tables and pages call the user's benchmark: the name of its folder; None: the embedded one."""
+        return None if self.annotations is None else Path(self.annotations).resolve().name or self.annotations
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from unike_lib.backbones.checkpoint import load_whole
 from unike_lib.checksum import check_listed
 from unike_lib.config.judge import JudgeConfig
-from unike_lib.io import check_fields, read_table
+from unike_lib.io import check_fields, first_line, read_table
 from unike_lib.records import CELL, EDIT
 from unike_lib.types import InputError, Probe
 
@@ -115,7 +115,7 @@ def open_judge(settings: JudgeConfig) -> Judge:
     except InputError as error:
         raise InputError(f"judge.folder: {error}") from None
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise InputError(f"judge.folder: {folder}: no readable causal model ({' '.join(str(error).split())})") from None
+        raise InputError(f"judge.folder: {folder}: no readable causal model ({first_line(error)})") from None
     return Judge(model.to(settings.device).eval().requires_grad_(False), tokenizer, settings)
 
 

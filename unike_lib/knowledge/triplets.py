@@ -51,7 +51,7 @@ def collect_triplets(
     places = {case.request.id: place for place, case in enumerate(cases)}
     order = random.Random(f"triplets {seed}").sample(cases, len(cases))
     triplets: list[Triplet] = []
-    asked = cut = 0
+    asked = cut = right = empty = 0
     for start in tqdm(range(0, len(order), ROWS), desc="triplets", unit="batch"):
         if len(triplets) >= limit:
             break
@@ -66,16 +66,18 @@ def collect_triplets(
                 cut += 1
                 continue
             query, answer = case.request.query, backbone.text(ids)
-            wrong = normalise_answer(answer) not in ("", normalise_answer(case.request.target))
-            if wrong and len(triplets) < limit:
+            said = normalise_answer(answer)
+            empty += not said
+            right += (same := said == normalise_answer(case.request.target) != "")
+            if said and not same and len(triplets) < limit:
                 request = case.request
                 triplets.append(Triplet(request.id, query.image, query.prompt, query.style, request.target, answer))
     told = f"{cut} of {asked} answers do not end within {max_new_tokens} tokens"
     log.info("%d triplets from a pool of %d questions; left out: %s", len(triplets), len(cases), told)
     if not triplets:
         raise InputError(
-            f"triplets: none of the {len(cases)} pool questions is answered wrongly, and {told} "
-            "(evaluation.max_new_tokens); expected at least one wrong answer"
+            f"triplets: none of the {len(cases)} pool questions is answered wrongly, expected at least one: "
+            f"{right} are answered right, {empty} with nothing, and {told} (evaluation.max_new_tokens)"
         )
     return sorted(triplets, key=lambda triplet: places[triplet.id])
 
