@@ -51,7 +51,7 @@ def collect_triplets(
     places = {case.request.id: place for place, case in enumerate(cases)}
     order = random.Random(f"triplets {seed}").sample(cases, len(cases))
     triplets: list[Triplet] = []
-    asked = cut = right = empty = 0
+    asked = cut = empty = 0
     for start in tqdm(range(0, len(order), ROWS), desc="triplets", unit="batch"):
         if len(triplets) >= limit:
             break
@@ -66,10 +66,9 @@ def collect_triplets(
                 cut += 1
                 continue
             query, answer = case.request.query, backbone.text(ids)
-            said = normalise_answer(answer)
-            empty += not said
-            right += (same := said == normalise_answer(case.request.target) != "")
-            if said and not same and len(triplets) < limit:
+            empty += normalise_answer(answer) == ""
+            wrong = normalise_answer(answer) not in ("", normalise_answer(case.request.target))
+            if wrong and len(triplets) < limit:
                 request = case.request
                 triplets.append(Triplet(request.id, query.image, query.prompt, query.style, request.target, answer))
     told = f"{cut} of {asked} answers do not end within {max_new_tokens} tokens"
@@ -77,7 +76,7 @@ def collect_triplets(
     if not triplets:
         raise InputError(
             f"triplets: none of the {len(cases)} pool questions is answered wrongly, expected at least one: "
-            f"{right} are answered right, {empty} with nothing, and {told} (evaluation.max_new_tokens)"
+            f"{asked - cut - empty} are answered right, {empty} with nothing, and {told} (evaluation.max_new_tokens)"
         )
     return sorted(triplets, key=lambda triplet: places[triplet.id])
 
