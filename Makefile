@@ -25,6 +25,13 @@ FAULT_TARGET ?= all
 MMEDIT ?=
 REHEARSAL ?=
 
+# Caches (Snakemake, matplotlib, Hugging Face) lie below the home folder; here where that cannot be written.
+CACHE := $(shell home="$${XDG_CACHE_HOME:-$$HOME/.cache}"; mkdir -p "$$home" 2>/dev/null && test -w "$$home" || echo here)
+ifeq ($(CACHE),here)
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+export MPLCONFIGDIR := $(CURDIR)/.snakemake/cache/matplotlib
+endif
+
 VENV := .venv
 READY := $(VENV)/.ready
 # What bench/ measures editing on.
@@ -66,7 +73,7 @@ science: $(READY)
 	$(VENV)/bin/python -m tools.write_science --results results --commit "$$(git describe --always --dirty)"
 
 rehearsal: $(READY)
-	$(VENV)/bin/python -m tools.rehearsal prepare .rehearsal $(REHEARSAL) $(if $(MMEDIT),--annotations $(MMEDIT))
+	$(VENV)/bin/python -m tools.rehearsal prepare .rehearsal $(REHEARSAL) $(if $(MMEDIT),--annotations '$(MMEDIT)')
 	$(VENV)/bin/snakemake --workflow-profile profiles/local --cores 2 --directory .rehearsal \
 		--config preset=paper,rehearsal $(SNAKEMAKE_ARGS)
 	$(VENV)/bin/python -m tools.rehearsal costs .rehearsal

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+import sys
 import time
 from functools import cache
 from pathlib import Path
@@ -28,6 +30,9 @@ STARTED = time.time()
 # again, a tenth of a long job's time.
 for variable in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
     os.environ.setdefault(variable, str(4 * 10**9))
+# Snakemake writes the interpreter's path into shell commands as it is, and this folder's may have a space.
+if os.path.exists(sys.executable):
+    sys.executable = shlex.quote(sys.executable)
 STAGES = "results/stages"
 BENCHMARK = f"{STAGES}/benchmark"
 PRESETS = sorted(file.stem for file in Path(workflow.basedir, "presets").glob("*.yaml"))
@@ -45,7 +50,7 @@ config.pop("preset", None)
 SOURCES = [os.path.relpath(file, workflow.basedir) for file in reversed(workflow.configfiles)]
 
 try:
-    CONFIG = load_config(config, " + ".join(SOURCES))
+    CONFIG = load_config(config, " + ".join(SOURCES), files=True)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

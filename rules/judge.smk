@@ -8,8 +8,6 @@ def judge_folder():
     folder = CONFIG.judge.folder
     if folder.startswith(f"{STAGES}/"):
         return folder
-    if not os.path.isfile(f"{folder}/config.json"):
-        raise WorkflowError(f"judge.folder: {folder}: expected a folder with config.json, weights and tokenizer")
     return ancient(folder)
 
 

@@ -1,7 +1,5 @@
 # LAVIS, in an environment of its own, beside our BLIP-2: the same files must give the same logits. Not part of rule all.
 
-import sys
-
 LAVIS = f"{STAGES}/parity"
 
 
@@ -22,7 +20,7 @@ rule lavis_environment:
     message:
         "Install LAVIS in an environment of its own."
     shell:
-        "({params.python} -m venv --clear {params.folder} && {params.folder}/bin/python -m pip install -r {input}) > {log} 2>&1"
+        "({params.python} -m venv --clear {params.folder} && {params.folder}/bin/python -m pip install -r {input:q}) > {log} 2>&1"
 
 
 rule lavis_reference:
@@ -39,7 +37,7 @@ rule lavis_reference:
     message:
         "Ask LAVIS's own BLIP-2."
     shell:
-        "{LAVIS}/environment/bin/python {input.program} {output} > {log} 2>&1"
+        "{LAVIS}/environment/bin/python {input.program:q} {output} > {log} 2>&1"
 
 
 rule parity_lavis:

@@ -38,15 +38,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` and rename it into place when the block ends without an error.
 
     Raises:
-        InputError: the disk is full; what `path` held before is still there.
+        InputError: the folder cannot be written, or the disk is full; what `path` held before is still there.
     """
     path = Path(path)
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _beside(path)
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
@@ -58,6 +55,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Make an empty file beside a path, and the folders above it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise InputError(
+            f"{path}: not written: no file can be made in {path.parent} ({error.strerror}); expected a folder that can "
+            "be written"
+        ) from None
+    os.close(handle)
+    return Path(name)
 
 
 @contextmanager
@@ -75,7 +88,13 @@ def reading(path: str | Path, form: str) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except Exception as error:  # Damaged bytes make a reader raise nearly anything.
-        raise InputError(f"{path}: not a readable {form} ({' '.join(str(error).split())})") from None
+        raise InputError(f"{path}: not a readable {form} ({first_line(error)})") from None
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what a library says of an error, at most 200 characters; or its class."""
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    return said[0].strip()[:200]
 
 
 def fingerprint_of(*parts: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from unike_lib.config.base import Entry, MethodSection
+from unike_lib.config.problems import ProblemsError, field_problems
 from unike_lib.registry import find_entries, find_entry
 from unike_lib.types import InputError
 
@@ -168,9 +169,9 @@ def resolve_method(
     if parent is not None:
         settings = {**_on_backbone(parent, entries[parent], backbone), **settings}
     try:
-        return kind.model_validate({**settings, **(overrides or {})})
+        return kind.model_validate(values := {**settings, **(overrides or {})})
     except ValidationError as error:
-        raise ValueError(f"methods.{name}: {_first_problem(error)}") from None
+        raise ProblemsError([f"methods.{name}: {each}" for each in field_problems(error, values)]) from None
 
 
 def _on_backbone(name: str, entry: dict[str, Any], backbone: str | None) -> dict[str, Any]:
@@ -180,9 +181,3 @@ def _on_backbone(name: str, entry: dict[str, Any], backbone: str | None) -> dict
     if not isinstance(changes, dict) or not all(isinstance(each, dict) for each in changes.values()):
         raise ValueError(f"methods.{name}: by_backbone: expected {{backbone: {{field: value}}}}, found {changes!r}")
     return {**own, **changes.get(backbone, {})}
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    field = ".".join(map(str, problem["loc"]))
-    return f"{field}: {problem['msg']}" if field else problem["msg"]

@@ -65,7 +65,7 @@ def load_entry(address: str, kind: type[Any] = object) -> Any:
         InputError: no such file, it cannot be imported, it has no such name, or what has it is not of the kind.
     """
     path, _, attribute = address.rpartition(":")
-    module = _module_of(Path(path).resolve(), address)
+    module = _module_of(Path(path).expanduser().resolve(), address)
     if not hasattr(module, attribute):
         raise InputError(f"{address}: {path} has no {attribute!r}")
     return _checked(getattr(module, attribute), address, kind)
@@ -74,7 +74,7 @@ def load_entry(address: str, kind: type[Any] = object) -> Any:
 def entry_file(name: str, package: str, attribute: str, group: str = "") -> Path:
     """Return the file that brings an entry, named as in `find_entry`; raise InputError if there is no such entry."""
     if ".py:" in name:
-        return Path(name.rpartition(":")[0])
+        return Path(name.rpartition(":")[0]).expanduser()
     find_entry(name, package, attribute, group)
     found = {entry.name: place for place, entry in [*_of_package(package, attribute), *_of_group(group)]}
     return Path(str(sys.modules[found[name].partition(":")[0]].__file__))

@@ -18,7 +18,8 @@ class TableParts(Section):
     named, by method variant; paper_rows: the paper's row of each variant that has one; families: by backbone; unedited:
     method variants that edit nothing; readers: those that read a latent memory; departures: backbone, method and what
     departs from the originals, of each row that departs; readings: what the methods' rooms say of how rows are read;
-    cut: greedy answers end after so many tokens, None: there are none; criteria: by which it is scored.
+    cut: greedy answers end after so many tokens, None: there are none; criteria: by which it is scored; benchmark: what
+    the user's is called, None: the embedded one.
     """
 
     name: str
@@ -34,19 +35,22 @@ class TableParts(Section):
     criteria: tuple[str, ...]
     readings: tuple[str, ...]
     seeds: tuple[int, ...]
+    benchmark: str | None
     statistics: StatisticsConfig
 
 
 class ReportParts(Section):
     """What the report reads.
 
-    tables: by name; backbones: all that are shown; embedded: those of them that are trained here; methods: the entries
-    of all variants; kinds: their classes; settings: every one with its source, to be printed (`setting_rows`).
+    tables: by name; backbones: all that are shown; embedded: those of them that are trained here; benchmark: as in
+    `TableParts`; methods: the entries of all variants; kinds: their classes; settings: every one with its source, to be
+    printed (`setting_rows`).
     """
 
     tables: dict[str, TableParts]
     backbones: tuple[str, ...]
     embedded: tuple[str, ...]
+    benchmark: str | None
     methods: dict[str, dict[str, Any]]
     kinds: dict[str, Kind]
     tuning: TuningConfig
@@ -77,6 +81,7 @@ def table_parts(config: Config, name: str) -> TableParts:
         criteria=config.evaluation.criteria,
         readings=tuple(dict.fromkeys(filter(None, readings))),
         seeds=config.seeds,
+        benchmark=config.benchmark.title,
         statistics=config.statistics,
     )
 
@@ -87,7 +92,8 @@ def report_parts(config: Config) -> ReportParts:
     return ReportParts(
         tables={name: table_parts(config, name) for name in config.tables},
         backbones=shown,
-        embedded=tuple(name for name in shown if config.backbones[name].folder is None),
+        embedded=tuple(name for name in shown if config.backbones[name].made_here),
+        benchmark=config.benchmark.title,
         methods=config.methods,
         kinds={
             name: method_of(config.methods, name).kind if paper_row(config.methods, name) else "other"

@@ -237,4 +237,4 @@ def test_a_judge_is_asked_in_a_stage_of_its_own(folder, tmp_path):
     assert len(blocks) == 4 and str(folder) in blocks[0]
     assert "results/judge.md" in text.split("rule judge:")[1]
     status, text = snakemake(tmp_path, "-n", "--config", "judge={folder: nowhere}")
-    assert status != 0 and "judge.folder: nowhere: expected a folder with config.json" in text
+    assert status != 0 and "judge.folder: nowhere: no such folder" in text

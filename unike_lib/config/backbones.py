@@ -1,11 +1,15 @@
 """The configuration's part about backbones: family, origin, and how they are run."""
 
 import math
+from collections.abc import Iterator
+from string import Formatter
 from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, field_validator, model_validator
 
 from unike_lib.config.base import Count, Entry, Original, Section, given, setting
+from unike_lib.config.paths import UserPath
+from unike_lib.config.problems import raise_problems
 from unike_lib.family import FAMILIES, find_family
 from unike_lib.registry import EntryName
 
@@ -13,10 +17,18 @@ from unike_lib.registry import EntryName
 class OriginalConfig(Section):
     """Files of an original checkpoint, converted once into a `save_pretrained` folder."""
 
-    qformer: str = setting(..., "BLIP-2's file (.pth): Q-Former, layer norm, projection; or all of LAVIS's model.")
-    vision: str | None = setting(None, "EVA-ViT-g's file (eva_vit_g.pth); null: inside `qformer`.", "ours")
-    projection: str | None = setting(None, "MiniGPT-4's file with llama_proj; null: inside `qformer`.", "ours")
-    language_model: str = setting(..., "Folder or hub id of the language model (OPT-2.7B, Vicuna-7B v0).")
+    qformer: Annotated[str, UserPath("file")] = setting(
+        ..., "BLIP-2's file (.pth): Q-Former, layer norm, projection; or all of LAVIS's model."
+    )
+    vision: Annotated[str | None, UserPath("file")] = setting(
+        None, "EVA-ViT-g's file (eva_vit_g.pth); null: inside `qformer`.", "ours"
+    )
+    projection: Annotated[str | None, UserPath("file")] = setting(
+        None, "MiniGPT-4's file with llama_proj; null: inside `qformer`.", "ours"
+    )
+    language_model: Annotated[str, UserPath("model")] = setting(
+        ..., "Folder or hub id of the language model (OPT-2.7B, Vicuna-7B v0)."
+    )
 
 
 class BackboneConfig(Section):
@@ -25,7 +37,9 @@ class BackboneConfig(Section):
     family: Annotated[str, EntryName(*FAMILIES)] = setting(
         ..., "Architecture and input layout; embedded backbones are blip2 or minigpt4; or path/to/file.py:FAMILY."
     )
-    folder: str | None = setting(None, "Folder made by save_pretrained, or hub id; null: trained here.", "ours")
+    folder: Annotated[str | None, UserPath("model")] = setting(
+        None, "Folder made by save_pretrained, or hub id; null: trained here.", "ours"
+    )
     language_model: Literal["smollm2-135m"] | None = setting(
         None, "Where folder is null: the pretrained model to build on (90 MB); null: a tiny one from scratch.", "ours"
     )
@@ -38,11 +52,13 @@ class BackboneConfig(Section):
         "ours",
         original=Original("MMEdit", 364),
     )
-    layers: Literal["last_four"] | tuple[int, ...] = setting(
-        "last_four", "Edited layers, E.", original=Original("UniKE 4.1", equation=True)
+    layers: Literal["last_four"] | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = setting(
+        "last_four",
+        "Edited layers, E, one after another: [20, 21, 22, 23].",
+        original=Original("UniKE 4.1", equation=True),
     )
     vqa_prompt: str = setting("Question: {} Short answer:", "Template around a VQA question.", "MMEdit")
-    text_locality: str | None = setting(
+    text_locality: Annotated[str | None, UserPath("file", ("general",))] = setting(
         None,
         "Questions without a picture (T-Loc): null: the benchmark's; general: plain facts; or a JSON file.",
         "ours",
@@ -79,26 +95,43 @@ class BackboneConfig(Section):
 
     @model_validator(mode="after")
     def _one_origin(self) -> "BackboneConfig":
+        raise_problems(self._misfits())
+        return self
+
+    def _misfits(self) -> Iterator[str]:
+        """Yield what does not fit together."""
         named = [name for name in ("folder", "language_model", "original") if getattr(self, name) is not None]
         if "original" in named and len(named) > 1:
-            raise ValueError(f"{named[0]}: expected null, because original names the files of a checkpoint to convert")
+            yield f"{named[0]}: expected null, because original names the files of a checkpoint to convert"
         family = find_family(self.family)
         q_former = family.q_former
         if self.original is not None and not q_former:
-            raise ValueError(
-                f"original: expected null, because {self.family} is not converted: name a folder or hub id"
-            )
-        if self.folder is None and not q_former:
-            raise ValueError(f"folder: expected a folder or hub id, because no {self.family} backbone is trained here")
+            yield f"original: expected null, because {self.family} is not converted: name a folder or hub id"
+        elif self.folder is None and not q_former:
+            yield f"folder: expected a folder or hub id, because no {self.family} backbone is trained here"
         if self.image_size is not None and (self.made_here or not family.any_size):
-            raise ValueError("image_size: expected null: it is for checkpoints of BLIP-2, MiniGPT-4 and Qwen2-VL")
-        return self
+            yield "image_size: expected null: it is for checkpoints of BLIP-2, MiniGPT-4 and Qwen2-VL"
 
-    @model_validator(mode="after")
-    def _one_slot(self) -> "BackboneConfig":
-        if self.vqa_prompt.count("{}") != 1:
-            raise ValueError("vqa_prompt: expected exactly one {} for the question")
-        return self
+    @field_validator("layers")
+    @classmethod
+    def _one_after_another(cls, layers: str | tuple[int, ...]) -> str | tuple[int, ...]:
+        if not isinstance(layers, str) and layers != tuple(range(layers[0], layers[0] + len(layers))):
+            raise ValueError(
+                f"expected layers one after another, each once, such as [20, 21, 22, 23]; found {[*layers]}"
+            )
+        return layers
+
+    @field_validator("vqa_prompt")
+    @classmethod
+    def _one_slot(cls, prompt: str) -> str:
+        expected = "expected exactly one {} for the question, and other braces doubled"
+        try:
+            parts = [part[1:] for part in Formatter().parse(prompt) if part[1] is not None]
+        except ValueError as error:
+            raise ValueError(f"{expected}; found {prompt!r} ({error})") from None
+        if parts != [("", "", None)]:
+            raise ValueError(f"{expected}; found {prompt!r}")
+        return prompt
 
 
 _LAPTOP = given("ours", "minutes on a laptop; presets/full.yaml: 800", max_triplets=300) | given(

@@ -11,12 +11,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PrivateAttr, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PrivateAttr,
+    TypeAdapter,
+)
 from pydantic_core import CoreSchema, core_schema
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _once(values: Any) -> Any:
+    """Refuse a value that stands twice in a list."""
+    twice = [value for index, value in enumerate(values or ()) if value in values[:index]]
+    if twice:
+        raise ValueError(f"expected each once; {', '.join(map(setting_text, dict.fromkeys(twice)))} is there twice")
+    return values
+
+
+# Annotates a list without repetitions.
+Once = AfterValidator(_once)
 
 # Where a value can come from, and what that means.
 SOURCES = {

@@ -1,22 +1,27 @@
 """The part of the configuration that says which benchmark is edited: the embedded one, or a user's files."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from unike_lib.config.base import Removable, Section, setting
+from unike_lib.config.base import Once, Removable, Section, setting
+from unike_lib.config.paths import UserPath
+from unike_lib.config.problems import raise_problems
 from unike_lib.registry import EntryName
 from unike_lib.types import TASKS, Task
 
 # Where dialects are found: package, name of the entry, entry points of other packages (`registry.find_entry`).
 FORMATS = ("unike_lib.benchmark.formats", "DIALECT", "unike.formats")
 
+NO_BRACES = r"^[^{}]+$"  # Snakemake would take them for wildcards
+
 
 class FilesConfig(Section):
     """The two files of a task."""
 
-    train: str = setting(..., "Edits that are divided into pool, method and development edits.", min_length=1)
-    eval: str = setting(..., "Edits that are evaluated.", min_length=1)
+    train: str = setting(..., "Edits that are divided into pool, method and development edits.", pattern=NO_BRACES)
+    eval: str = setting(..., "Edits that are evaluated.", pattern=NO_BRACES)
 
 
 MMEDIT_FILES: dict[Task, FilesConfig] = {
@@ -28,9 +33,13 @@ MMEDIT_FILES: dict[Task, FilesConfig] = {
 class BenchmarkConfig(Section):
     """The benchmark: the embedded one, or a folder of files in a dialect that is known."""
 
-    annotations: str | None = setting(None, "Folder of a benchmark's files; null: the embedded benchmark.", "ours")
-    images: str | None = setting(None, "Folder that image paths in those files start from.", "ours")
-    rephrased_images: str | None = setting(
+    annotations: Annotated[str | None, UserPath("folder")] = setting(
+        None, "Folder of a benchmark's files; null: the embedded benchmark.", "ours"
+    )
+    images: Annotated[str | None, UserPath("folder")] = setting(
+        None, "Folder that image paths in those files start from.", "ours"
+    )
+    rephrased_images: Annotated[str | None, UserPath("folder")] = setting(
         None, "Folder that paths of rephrased images start from; null: the same.", "ours"
     )
     format: Annotated[str, EntryName(*FORMATS)] = setting(
@@ -55,7 +64,7 @@ class BenchmarkConfig(Section):
         "shared picture, drop those of a shared fact, too.",
         "ours",
     )
-    triplet_sources: tuple[str, ...] = setting(
+    triplet_sources: Annotated[tuple[str, ...], Once, UserPath("file")] = setting(
         (), "JSONL files (image, question, answer) whose questions join the pool for triplets.", "ours"
     )
     concepts: int = setting(160, "Pictured concepts of the embedded benchmark.", "ours", ge=12)
@@ -64,6 +73,11 @@ class BenchmarkConfig(Section):
     def embedded(self) -> bool:
         """Whether the benchmark is the embedded one."""
         return self.annotations is None
+
+    @property
+    def title(self) -> str | None:
+        """What tables and pages call the user's benchmark: the name of its folder; None: the embedded one."""
+        return None if self.annotations is None else Path(self.annotations).resolve().name or self.annotations
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -77,8 +91,10 @@ class BenchmarkConfig(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> "BenchmarkConfig":
+        problems = []
         if (self.annotations is None) != (self.images is None):
-            raise ValueError("annotations, images: name both folders, or neither")
+            problems.append("annotations, images: name both folders, or neither")
         if self.embedded and (self.triplet_sources or self.rephrased_images):
-            raise ValueError("triplet_sources, rephrased_images: only for a benchmark of your own (annotations)")
+            problems.append("triplet_sources, rephrased_images: only for a benchmark of your own (annotations)")
+        raise_problems(problems)
         return self

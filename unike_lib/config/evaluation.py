@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import field_validator
 
-from unike_lib.config.base import Count, Fraction, Section, setting
+from unike_lib.config.base import Count, Fraction, Once, Section, setting
 from unike_lib.config.figures import Value
 from unike_lib.criterion import CRITERIA, find_criteria
 from unike_lib.method import default_grids
@@ -57,13 +57,15 @@ class PositiveControlConfig(Section):
 
     method: str = setting("unike", "UniKE variant whose memory, attention and top_k are tested.", "ours")
     items: int = setting(20, "Development edits per task behind the verdict.", "ours", "presets/full.yaml: 40", ge=2)
-    alphas: tuple[Fraction, ...] = setting((0.1, 0.2, 0.4, 0.6, 0.8), "Fixed shares of h_know.", "ours", min_length=1)
+    alphas: Annotated[tuple[Fraction, ...], Once] = setting(
+        (0.1, 0.2, 0.4, 0.6, 0.8), "Fixed shares of h_know.", "ours", min_length=1
+    )
     visible_points: int = setting(5, "Layers from which on a context becomes visible, in the scan.", "ours", ge=2)
     window_items: int = setting(
         20, "Other development edits per task, in the scans over layers; no fact, no picture is in both.", "ours", ge=2
     )
     window_step: Count = setting(2, "Layers between the starts of two windows of four.", "ours")
-    window_alphas: tuple[Fraction, ...] = setting(
+    window_alphas: Annotated[tuple[Fraction, ...], Once] = setting(
         (0.2, 0.4), "Fixed shares of h_know in the windows.", "ours", min_length=1
     )
 
@@ -80,7 +82,7 @@ class TuningConfig(Section):
     edits: Count = setting(
         40, "Development edits per task and trial; they stop the training of MEND, KE and SERAC too.", "ours"
     )
-    grids: dict[str, dict[str, tuple[Value, ...]]] = setting(
+    grids: dict[str, dict[str, Annotated[tuple[Value, ...], Once]]] = setting(
         default_grids(),
         "Values tried per method and field; where editors are trained, one per value of the first field.",
         "ours",

@@ -5,14 +5,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from unike_lib.config.base import Count, Entry, Given, Positive, Removable, Section, entries, given, setting
+from unike_lib.config.base import Count, Entry, Given, Once, Positive, Removable, Section, entries, given, setting
+from unike_lib.config.problems import raise_problems
 from unike_lib.types import TASKS, Task
 
 Value = float | int | bool | str | None
 Point = dict[str, Value]
 # Names that other figures of results/figures/ have.
-TAKEN = {"fig2a", "fig5a", "forgetting", "qualitative", "contact_sheet", "encoder_losses", "retention"}
-Grid = Annotated[dict[str, Annotated[tuple[Value, ...], Field(min_length=1)]], Removable()]
+TAKEN = {
+    "fig2a",
+    "fig5a",
+    "forgetting",
+    "qualitative",
+    "contact_sheet",
+    "encoder_losses",
+    "retention",
+    "joint",
+    "scope",
+}
+Grid = Annotated[dict[str, Annotated[tuple[Value, ...], Field(min_length=1), Once]], Removable()]
 
 
 class SweepConfig(Section):
@@ -26,8 +37,8 @@ class SweepConfig(Section):
     vary: Annotated[dict[str, Grid], Removable(), Field(min_length=1)] = setting(
         ..., "Method, field, values; null takes an entry away."
     )
-    backbones: tuple[str, ...] | None = setting(None, "Null: those of all figures.", "ours")
-    tasks: tuple[Task, ...] | None = setting(None, "Null: those of all figures.", "ours")
+    backbones: Annotated[tuple[str, ...] | None, Once] = setting(None, "Null: those of all figures.", "ours")
+    tasks: Annotated[tuple[Task, ...] | None, Once] = setting(None, "Null: those of all figures.", "ours")
     edits: Count | None = setting(None, "Evaluation edits per point; null: as in all figures.", "ours")
 
     def points(self, method: str) -> list[Point]:
@@ -90,16 +101,16 @@ class SpacesConfig(Section):
 class FiguresConfig(Section):
     """What the figures and pages show, and of which backbones."""
 
-    backbones: tuple[str, ...] = setting(
+    backbones: Annotated[tuple[str, ...], Once] = setting(
         ("minigpt4-smol",),
         "Backbones, a row of panels each.",
         "ours",
         "it passes the positive control on VQA, those trained from scratch do not",
         min_length=1,
     )
-    tasks: tuple[Task, ...] = setting(TASKS, "Tasks, a panel each.", "paper", min_length=1)
+    tasks: Annotated[tuple[Task, ...], Once] = setting(TASKS, "Tasks, a panel each.", "paper", min_length=1)
     edits: Count | None = setting(20, "Evaluation edits per point of a sweep; null: all.", "ours")
-    fig2a: tuple[str, ...] = setting(
+    fig2a: Annotated[tuple[str, ...], Once] = setting(
         ("t-patcher", "ike", "intrin-ike", "unike"),
         "Methods as they are, generality against locality.",
         "paper",
@@ -115,10 +126,12 @@ class FiguresConfig(Section):
     @field_validator("sweeps")
     @classmethod
     def _names_are_files(cls, sweeps: dict[str, SweepConfig]) -> dict[str, SweepConfig]:
-        for name in sweeps:
-            if name in TAKEN or not re.fullmatch(r"[a-z0-9][a-z0-9_-]*(?<!_mmedit)", name):
-                rule = f"small letters, digits, - and _; no _mmedit at the end; not {sorted(TAKEN)}"
-                raise ValueError(f"{name!r} cannot name a figure: {rule}")
+        rule = f"small letters, digits, - and _; no _mmedit at the end; not {sorted(TAKEN)}"
+        raise_problems(
+            f"{name!r} cannot name a figure: {rule}"
+            for name in sweeps
+            if name in TAKEN or not re.fullmatch(r"[a-z0-9][a-z0-9_-]*(?<!_mmedit)", name)
+        )
         return sweeps
 
     def sweep(self, name: str) -> SweepConfig:

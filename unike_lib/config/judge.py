@@ -1,11 +1,12 @@
 """A part of the configuration: a language model that judges, from texts alone, whether an answer is right."""
 
 from string import Formatter
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import field_validator
 
 from unike_lib.config.base import Count, Section, setting
+from unike_lib.config.paths import UserPath
 
 PLACES = ("question", "answers", "given")
 PROMPT = (
@@ -17,7 +18,7 @@ PROMPT = (
 class JudgeConfig(Section):
     """A local causal language model that judges the records' texts; off by default, and no edit runs again."""
 
-    folder: str | None = setting(
+    folder: Annotated[str | None, UserPath("folder")] = setting(
         None, "Folder of a causal language model and its tokenizer (save_pretrained); null: no judge.", "ours"
     )
     prompt: str = setting(

@@ -1,18 +1,20 @@
 """A part of the configuration: what many edits in one session cost the rest of a backbone's knowledge."""
 
-from unike_lib.config.base import Count, Section, setting
+from typing import Annotated
+
+from unike_lib.config.base import Count, Once, Section, setting
 
 
 class RetentionConfig(Section):
     """What a session of many edits costs the rest; of the embedded benchmark, whose backbones know what was taught."""
 
-    backbones: tuple[str, ...] | None = setting(
+    backbones: Annotated[tuple[str, ...] | None, Once] = setting(
         None, "Backbones, a row of panels each; null: those of the first table.", "ours"
     )
-    methods: tuple[str, ...] | None = setting(
+    methods: Annotated[tuple[str, ...] | None, Once] = setting(
         None, "Methods, a line each; null: those of the first table of longer sessions.", "ours"
     )
-    ks: tuple[Count, ...] = setting(
+    ks: Annotated[tuple[Count, ...], Once] = setting(
         (1, 10, 50),
         "Numbers of edits after which everything is asked; one session, half VQA and half captions, has them all.",
         "ours",

@@ -3,21 +3,32 @@
 The defaults are the default run: `Config()` is what config.yaml says, and `load_config` lays a user's values over it.
 """
 
-from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from unike_lib.config.across import cross_problems, moved, path_problems
 from unike_lib.config.backbones import BACKBONES, BackboneConfig
-from unike_lib.config.base import About, Count, Entry, Fraction, Positive, Removable, Section, entries, setting
+from unike_lib.config.base import (
+    About,
+    Count,
+    Entry,
+    Fraction,
+    Positive,
+    Removable,
+    Section,
+    entries,
+    setting,
+)
 from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.config.evaluation import EvaluationConfig, PositiveControlConfig, StatisticsConfig, TuningConfig
 from unike_lib.config.figures import FiguresConfig
 from unike_lib.config.judge import JudgeConfig
 from unike_lib.config.knowledge import KnowledgeConfig
+from unike_lib.config.problems import apart_from_gaps, checked, problem_list, raise_problems
 from unike_lib.config.retention import RetentionConfig
 from unike_lib.config.tables import TABLES, TableConfig, made_tables
-from unike_lib.method import default_entries, default_methods, method_of, resolve_method
+from unike_lib.method import default_entries, default_methods
 from unike_lib.types import TASKS, InputError
 
 
@@ -124,13 +135,7 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _sections_have_moved(cls, values: Any) -> Any:
-        if "admission" in dict(values):
-            raise ValueError("admission: this section has a new name: write positive_control: {...}")
-        benchmark = dict(values).get("benchmark")
-        if isinstance(benchmark, dict) and "hops" in benchmark:
-            raise ValueError("benchmark.hops: this setting is gone, leave it out: all hops are asked in one run")
-        for name in TABLES.values.keys() & dict(values):
-            raise ValueError(f"{name}: tables are entries of `tables`: write tables: {{{name}: ...}}")
+        raise_problems(moved(dict(values)).values())
         return values
 
     @field_validator("tables")
@@ -146,95 +151,36 @@ class Config(Section):
         return seeds
 
     @model_validator(mode="after")
-    def _names_exist(self) -> "Config":
-        for place, names in self.shown.items():
-            _require(f"{place}.backbones: unknown backbone", names, self.backbones)
-        for name, table in self.tables.items():
-            _require(f"tables.{name}.methods: unknown method", table.methods, self.methods)
-        _require("tuning.grids: unknown method", self.tuning.grids, self.methods)
-        _require("retention.backbones: unknown backbone", self.retention.backbones or (), self.backbones)
-        _require("retention.methods: unknown method", self.retention.methods or (), self.methods)
-        _require("figures.fig2a: unknown method", self.figures.fig2a, self.methods)
-        for name, sweep in self.figures.sweeps.items():
-            _require(f"figures.sweeps.{name}.vary: unknown method", sweep.vary, self.methods)
-        return self
-
-    @model_validator(mode="after")
-    def _tasks_exist(self) -> "Config":
-        asked = {f"tables.{name}": table.single_tasks for name, table in self.tables.items()}
-        asked["figures"] = self.figures.tasks
-        for name, sweep in self.figures.sweeps.items():
-            asked[f"figures.sweeps.{name}"] = sweep.tasks or ()
-        for place, tasks in asked.items():
-            _require(f"{place}.tasks: benchmark.files has no task", tasks, self.benchmark.tasks)
-        return self
-
-    @model_validator(mode="after")
-    def _positive_control_tests_unike(self) -> "Config":
-        name = self.positive_control.method
-        _require("positive_control.method: unknown method", [name], self.methods)
-        if resolve_method(self.methods, name).method != "unike":
-            raise ValueError(f"positive_control.method: expected a variant of unike, not {name!r}")
-        return self
-
-    @model_validator(mode="after")
-    def _judge_has_answers(self) -> "Config":
-        written = self.evaluation.generate and "normalised" in self.evaluation.criteria
-        if self.judge.folder is not None and not written:
-            raise ValueError("judge.folder: expected null, or evaluation.generate and the criterion normalised")
-        return self
-
-    @model_validator(mode="after")
-    def _backbones_fit_the_benchmark(self) -> "Config":
-        made = [name for name, backbone in self.backbones.items() if backbone.made_here]
-        asked = {place: [name for name in names if name in made] for place, names in self.shown.items()}
-        asked = {place: names for place, names in asked.items() if names}
-        if not self.benchmark.embedded and asked:
-            first = next(iter(asked.values()))[0]
-            places = ", ".join(f"{place} ({', '.join(names)})" for place, names in asked.items())
-            raise ValueError(
-                f"backbones.{first}.folder: expected a folder or hub id, because backbones trained here know the "
-                f"embedded benchmark only, benchmark.annotations names another, and such backbones are in {places}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _methods_resolve(self) -> "Config":
-        for name, entry in self.methods.items():
-            for backbone in (None, *self.backbones):
-                resolve_method(self.methods, name, backbone)
-            _require(f"methods.{name}.by_backbone: unknown backbone", entry.get("by_backbone", {}), self.backbones)
-        for place, vary in {f"figures.sweeps.{name}.vary": s.vary for name, s in self.figures.sweeps.items()}.items():
-            for name, grid in vary.items():
-                method = method_of(self.methods, name)
-                if method.train is not None:
-                    problem = f"{place}.{name}: a sweep does not train editors anew (tuning.grids does); field"
-                    _require(problem, grid, method.editing_alone)
-        grids = [self.tuning.grids, *(sweep.vary for sweep in self.figures.sweeps.values())]
-        for name, grid in (each for entry in grids for each in entry.items()):
-            for field, values in grid.items():
-                for value in values:
-                    resolve_method(self.methods, name, overrides={field: value})
+    def _fits_together(self, info: ValidationInfo) -> "Config":
+        """Check across sections, unless the context says that this comes later."""
+        if not info.context:
+            raise_problems(cross_problems(self))
         return self
 
 
-def _require(problem: str, names: Iterable[str], known: Iterable[str]) -> None:
-    for name in names:
-        if name not in set(known):
-            raise ValueError(f"{problem} {name!r}; known: {sorted(known)}")
-
-
-def load_config(values: dict[str, Any], source: str = "config.yaml") -> Config:
+def load_config(values: dict[str, Any], source: str = "config.yaml", files: bool = False) -> Config:
     """Validate a configuration: the default run with these values over it, as Snakemake lays one file over another.
+
+    Args:
+        values: what differs from the default run.
+        source: where they come from.
+        files: look for the files and folders that they name, too.
 
     Raises:
         InputError: names the source, the field and what was expected, for every problem found.
     """
-    try:
-        return Config.model_validate(laid_over(default_values(), values))
-    except ValidationError as error:
-        problems = [_problem(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
-        raise InputError(f"{source}: " + "; ".join(problems)) from None
+    default, gone = default_values(), moved(values)
+    values = laid_over(default, values)
+    for *path, last in gone:
+        (values[path[0]] if path else values).pop(last)
+    config, found, gaps = checked(lambda each: Config.model_validate(each, context={"alone": True}), values, default)
+    problems = [*gone.values(), *found]
+    if config is not None:
+        later = [*cross_problems(config), *(path_problems(config) if files else ())]
+        problems += apart_from_gaps(dict.fromkeys(later), gaps)
+    if config is None or problems:
+        raise InputError(f"{source}: {problem_list(problems)}")
+    return config
 
 
 def default_values() -> dict[str, Any]:
@@ -247,9 +193,3 @@ def laid_over(base: Any, values: Any) -> Any:
     if not isinstance(base, dict) or not isinstance(values, dict):
         return values
     return base | {name: laid_over(base.get(name), value) for name, value in values.items()}
-
-
-def _problem(place: str, message: str) -> str:
-    """Return "field: what is wrong" in one line; checks across fields name their field themselves."""
-    problem = f"{place}: {message}" if place else message.removeprefix("Value error, ")
-    return " ".join(problem.splitlines())

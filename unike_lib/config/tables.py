@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from unike_lib.config.base import Count, Entry, Given, Removable, Section, given, setting
+from unike_lib.config.base import Count, Entry, Given, Once, Removable, Section, given, setting
+from unike_lib.config.problems import raise_problems
 from unike_lib.types import TASKS, Task
 
 CROSS = "cross"
@@ -30,12 +31,12 @@ class TableConfig(Section):
     """A table: a cell per backbone, task, number of edits and method; or averages over the cells of other tables."""
 
     title: str = setting(..., "Heading on pages.", min_length=1)
-    backbones: tuple[str, ...] = setting((), "Backbones that have rows.", "ours")
-    methods: tuple[str, ...] = setting((), "Methods that have rows: entries of `methods`.", "ours")
-    tasks: tuple[Literal[Task, "cross"], ...] = setting(
+    backbones: Annotated[tuple[str, ...], Once] = setting((), "Backbones that have rows.", "ours")
+    methods: Annotated[tuple[str, ...], Once] = setting((), "Methods that have rows: entries of `methods`.", "ours")
+    tasks: Annotated[tuple[Literal[Task, "cross"], ...], Once] = setting(
         TASKS, "Tasks whose edits are in the table; cross: half of a session's edits are VQA, half captions.", "paper"
     )
-    ks: tuple[Count, ...] = setting(
+    ks: Annotated[tuple[Count, ...], Once] = setting(
         (1,), "Edits per session, made one after another before all are scored; 1: one-step editing.", "paper"
     )
     averages: Annotated[dict[str, str], Removable()] = setting(
@@ -61,13 +62,15 @@ class TableConfig(Section):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         rows = (self.backbones, self.methods, self.tasks, self.ks) if not self.averages else ()
+        problems = []
         if not all(rows) or (self.averages and (self.backbones or self.methods)):
-            raise ValueError("expected backbones, methods, tasks and ks, or averages of other tables")
+            problems.append("expected backbones, methods, tasks and ks, or averages of other tables")
         if any(task == CROSS and k % 2 for task, k in self.settings):
-            raise ValueError(f"ks: expected even numbers, because half of a {CROSS} session is VQA; found {self.ks}")
+            problems.append(f"ks: expected even numbers, because half of a {CROSS} session is VQA; found {self.ks}")
         known = [name for name, columns in PAPER_TABLES.items() if ("setting" in columns) == bool(self.averages)]
         if self.paper is not None and self.paper not in known:
-            raise ValueError(f"paper: expected one of {', '.join(known)}, or null; found {self.paper!r}")
+            problems.append(f"paper: expected one of {', '.join(known)}, or null; found {self.paper!r}")
+        raise_problems(problems)
         return self
 
     @model_serializer(mode="wrap")
@@ -83,18 +86,21 @@ def made_tables(tables: dict[str, TableConfig], tasks: Collection[str]) -> dict[
     Raises:
         ValueError: a name that no file can have, averages of what is no table with cells, or no table with cells.
     """
-    for name in tables:
-        if name in TAKEN or not re.fullmatch(NAME, name):
-            raise ValueError(f"{name!r} cannot name a table: small letters, digits and -; not {sorted(TAKEN)}")
+    problems = [
+        f"{name!r} cannot name a table: small letters, digits and -; not {sorted(TAKEN)}"
+        for name in tables
+        if name in TAKEN or not re.fullmatch(NAME, name)
+    ]
     if len(tasks) < len(TASKS):
         tables = {name: table for name, table in tables.items() if CROSS not in table.tasks}
     cells = [name for name, table in tables.items() if table.settings]
     for name, table in tables.items():
         for other in table.averages.values():
             if other not in cells:
-                raise ValueError(f"{name}.averages: no table with cells {other!r}; known: {cells}")
+                problems.append(f"{name}.averages: no table with cells {other!r}; known: {cells}")
     if not cells:
-        raise ValueError("expected at least one table with cells")
+        problems.append("expected at least one table with cells")
+    raise_problems(problems)
     return tables
 
 

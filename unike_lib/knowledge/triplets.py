@@ -51,7 +51,7 @@ def collect_triplets(
     places = {case.request.id: place for place, case in enumerate(cases)}
     order = random.Random(f"triplets {seed}").sample(cases, len(cases))
     triplets: list[Triplet] = []
-    asked = cut = 0
+    asked = cut = empty = 0
     for start in tqdm(range(0, len(order), ROWS), desc="triplets", unit="batch"):
         if len(triplets) >= limit:
             break
@@ -66,6 +66,7 @@ def collect_triplets(
                 cut += 1
                 continue
             query, answer = case.request.query, backbone.text(ids)
+            empty += normalise_answer(answer) == ""
             wrong = normalise_answer(answer) not in ("", normalise_answer(case.request.target))
             if wrong and len(triplets) < limit:
                 request = case.request
@@ -74,8 +75,8 @@ def collect_triplets(
     log.info("%d triplets from a pool of %d questions; left out: %s", len(triplets), len(cases), told)
     if not triplets:
         raise InputError(
-            f"triplets: none of the {len(cases)} pool questions is answered wrongly, and {told} "
-            "(evaluation.max_new_tokens); expected at least one wrong answer"
+            f"triplets: none of the {len(cases)} pool questions is answered wrongly, expected at least one: "
+            f"{asked - cut - empty} are answered right, {empty} with nothing, and {told} (evaluation.max_new_tokens)"
         )
     return sorted(triplets, key=lambda triplet: places[triplet.id])
 

@@ -92,6 +92,7 @@ def write_report(sources: ReportSources, out: Path, run: ReportParts, notes: Seq
         control=control,
         doubted=doubted(control),
         embedded=run.embedded,
+        benchmark=run.benchmark,
         figures=_figures(sources.figures),
         diagnostics=plain_table(_percent(pd.read_csv(sources.diagnostics))),
         checks=plain_table(_joined(sources.checks)),

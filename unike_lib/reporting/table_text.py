@@ -21,9 +21,16 @@ METRIC_TITLES = {kind: kind_title(kind) for kind in PROBE_KINDS}
 TASK_TITLES = {"vqa": "VQA", "caption": "caption", CROSS: "cross-task"}
 REFERENCE = "unike"
 INTRODUCTION = """\
-In percent, with {confidence} intervals over {intervals}. {paper}Embedded backbones are small and their benchmark is \
-our own: **levels are not comparable with the paper's**, only the pattern between methods is. A failed edit leaves the \
-model unedited and is scored so; an answer whose logits are not finite has failed too, and scores 0."""
+In percent, with {confidence} intervals over {intervals}. {paper}{levels}, only the pattern between methods is. A \
+failed edit leaves the model unedited and is scored so; an answer whose logits are not finite has failed too, and \
+scores 0."""
+EMBEDDED_LEVELS = (
+    "Embedded backbones are small and their benchmark is our own: **levels are not comparable with the paper's**"
+)
+USERS_LEVELS = (
+    "The edits are those of `{benchmark}`: **levels are not comparable with the paper's** unless benchmark and "
+    "backbone are the paper's"
+)
 PAPER_ROWS = "Rows in italics are the paper's, for the backbone that ours stands in for. "
 EDIT_INTERVALS = "edits (those that share a fact count together; the choice of seed and backbone is not in them)"
 SESSION_INTERVALS = (
@@ -110,7 +117,9 @@ def cell_page(
 def _introduction(run: TableParts) -> list[str]:
     intervals = SESSION_INTERVALS if run.entry.several else EDIT_INTERVALS
     paper = PAPER_ROWS if run.entry.paper else ""
-    parts = [INTRODUCTION.format(confidence=confidence_text(run.statistics), intervals=intervals, paper=paper)]
+    levels = EMBEDDED_LEVELS if run.benchmark is None else USERS_LEVELS.format(benchmark=run.benchmark)
+    confidence = confidence_text(run.statistics)
+    parts = [INTRODUCTION.format(confidence=confidence, intervals=intervals, paper=paper, levels=levels)]
     if run.entry.several:
         parts.append(SESSIONS)
     if CROSS in run.entry.tasks:

@@ -1,8 +1,9 @@
 """Settings of IKE, and of what goes in front of a question."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from unike_lib.config.base import MethodSection, Original, setting
+from unike_lib.config.paths import UserPath
 
 
 class ContextSettings(MethodSection):
@@ -11,7 +12,7 @@ class ContextSettings(MethodSection):
     demonstrations: int = setting(
         6, "Demonstrations before the new fact.", "tuned", original=Original("MMEdit", 32), ge=0
     )
-    retriever: str = setting(
+    retriever: Annotated[str, UserPath("folder", ("backbone", "minilm"))] = setting(
         "backbone",
         "What finds similar edits: backbone (its token embeddings), minilm (all-MiniLM-L6-v2, of the extra 'ike'), or "
         "a folder with such a model.",

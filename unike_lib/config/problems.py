@@ -1,0 +1,140 @@
+"""All problems of a configuration in one list: those of single settings, and those across sections beside them.
+
+A wrong setting hides the checks that need it. So it is taken out, as if it had not been given, and the rest is checked
+again; what would then be said of the gap itself is left out.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+SHOWN = 20  # problems in a message
+Place = tuple[Any, ...]
+
+
+class ProblemsError(ValueError):
+    """Several problems at once, each "field: what was expected"."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+def raise_problems(problems: Iterable[str]) -> None:
+    """Raise ProblemsError if there are problems, each of them once."""
+    found = tuple(dict.fromkeys(problems))
+    if found:
+        raise ProblemsError(found)
+
+
+def problems_of(check: Callable[[], Any]) -> tuple[str, ...]:
+    """Return the problems that a check raises: those of a ProblemsError, or the text of another ValueError."""
+    try:
+        check()
+    except ProblemsError as error:
+        return error.problems
+    except ValueError as error:
+        return (str(error),)
+    return ()
+
+
+def problem_list(problems: Sequence[str]) -> str:
+    """Return problems as one line: the first ones, and how many more there are."""
+    more = [f"and {len(problems) - SHOWN} more"] * (len(problems) > SHOWN)
+    return "; ".join([*problems[:SHOWN], *more])
+
+
+def field_problems(error: ValidationError, values: Any) -> list[str]:
+    """Return what pydantic found in values, each "field: what was expected"."""
+    found: dict[str, list[str]] = {}
+    for each in error.errors():
+        # Behind the field, pydantic names the parts of its type.
+        place = each["loc"] if each["type"] == "missing" else _within(values, each["loc"])
+        own = (each.get("ctx") or {}).get("error")
+        texts = own.problems if isinstance(own, ProblemsError) else (each["msg"],)
+        said = found.setdefault(".".join(map(str, place)), [])
+        said += [text for text in texts if text not in said]
+    problems = []
+    for field, texts in found.items():
+        joined = [" or ".join(texts)] if all(text.startswith("Input should") for text in texts) else texts
+        problems += [f"{field}: {text}" if field else text.removeprefix("Value error, ") for text in joined]
+    return [" ".join(problem.splitlines()) for problem in problems]
+
+
+def checked(validate: Callable[[Any], Any], values: Any, default: Any) -> tuple[Any, list[str], list[str]]:
+    """Validate values, in rounds: what is wrong is taken out, until the rest is valid.
+
+    Args:
+        validate: returns the result; raises ValidationError.
+        values: as YAML has them.
+        default: values that stand in for wrong ones.
+
+    Returns:
+        The result, or None; all problems; the places that were taken out.
+    """
+    values, problems, gaps = copy.deepcopy(values), list[str](), list[str]()
+    while True:
+        try:
+            return validate(values), problems, gaps
+        except ValidationError as error:
+            problems += apart_from_gaps(field_problems(error, values), gaps)
+            places = {_within(values, each["loc"], Mapping) for each in error.errors()}
+            places -= (mended := {place for place in places if _without_repetitions(values, place)})
+            taken = [place for place in sorted(places, key=len, reverse=True) if _take(values, place, default)]
+        if not taken and not mended:
+            return None, problems, gaps
+        gaps += [".".join(map(str, place)) for place in taken]
+
+
+def apart_from_gaps(problems: Iterable[str], gaps: Sequence[str]) -> list[str]:
+    """Return the problems that do not come from what was taken out."""
+    return [problem for problem in problems if not any(_of_gap(problem, gap) for gap in gaps)]
+
+
+def _of_gap(problem: str, gap: str) -> bool:
+    """Whether a problem is one of a gap's own place, of a name that stood there, or of the section around it."""
+    section, _, name = gap.rpartition(".")
+    place, _, said = problem.partition(": ")
+    named = f"unknown {section.removesuffix('s')} {name!r}" in problem
+    return place == gap or place.startswith(f"{gap}.") or named or (place == section and name in said)
+
+
+def _within(values: Any, place: Place, kinds: Any = (Mapping, Sequence)) -> Place:
+    """Return the part of a place that is in the values, through these kinds of holders."""
+    for index, key in enumerate(place):
+        if not isinstance(values, kinds) or isinstance(values, str):
+            return place[:index]
+        if key not in values if isinstance(values, Mapping) else not isinstance(key, int) or key >= len(values):
+            return place[:index]
+        values = values[key]
+    return place
+
+
+def _without_repetitions(values: Any, place: Place) -> bool:
+    """Leave each value of the list at a place once; return whether that changed it."""
+    for key in place:
+        values = values[key]
+    once = [each for index, each in enumerate(values) if each not in values[:index]] if isinstance(values, list) else []
+    changed = isinstance(values, list) and len(once) < len(values)
+    if changed:
+        values[:] = once
+    return changed
+
+
+def _take(values: Any, place: Place, default: Any) -> bool:
+    """Take out what is at a place, for the default where it is another; return whether something changed."""
+    if not place or _within(values, place) != place:
+        return False
+    *path, last = place
+    for key in path:
+        values = values[key]
+    has = _within(default, place) == place
+    for key in place if has else ():
+        default = default[key]
+    if has and repr(default) != repr(values[last]):
+        values[last] = copy.deepcopy(default)
+    else:
+        del values[last]
+    return True
