@@ -187,6 +187,7 @@ rule visual:
         code=lib("extract_visual"),
         folder=backbone_folder,
         image_roots=IMAGE_ROOTS,
+        pictures=CONFIG.benchmark.pictures,
         backbone=backbone_fields("family", "dtype", "image_size"),
         layout=layout,
         edits=pictured_edits,

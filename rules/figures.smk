@@ -116,6 +116,7 @@ if ONE_STEP:
         params:
             code=lib("write_qualitative", data=["reporting/*.mplstyle", "reporting/templates/*", *TEXT_QUESTIONS]),
             image_roots=IMAGE_ROOTS,
+            pictures=CONFIG.benchmark.pictures,
             text_locality={name: CONFIG.backbones[name].text_locality for name in CONFIG.tables[ONE_STEP].backbones},
             tasks=CONFIG.tables[ONE_STEP].tasks,
             methods=CONFIG.tables[ONE_STEP].methods,

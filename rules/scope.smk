@@ -34,6 +34,7 @@ rule scope_visual:
         code=lib("see_scope"),
         folder=backbone_folder,
         image_roots=IMAGE_ROOTS,
+        pictures=CONFIG.benchmark.pictures,
         backbone=backbone_fields("family", "dtype", "image_size"),
         layout=layout,
         edits=CONFIG.knowledge.scope.edits,

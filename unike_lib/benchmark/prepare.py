@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unike_lib.benchmark.cases import write_cases
 from unike_lib.benchmark.leaks import check_leaks, edited_images, index_of, question_of, shares_evaluated
-from unike_lib.benchmark.missing import missing_of_case, require_images
+from unike_lib.benchmark.missing import MISSING, PICTURES, UNREADABLE, check_images, count_pictures, require_images
 from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, count_shared, shared_sentence
 from unike_lib.benchmark.triplet_sources import write_triplet_source
 from unike_lib.benchmark.user_files import UserFile, numbered, read_source_file, read_user_file
@@ -22,12 +22,12 @@ SPLITS = (*SHARES, "eval")
 COUNTS_FILE, SOURCES_FILE = "counts.json", "pool_sources.jsonl"
 
 
-def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
+def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int, threads: int = 1) -> None:
     """Write {pool,method,dev,eval}_{task}.json into `folder` from a user's files; counts.json says what is left out.
 
     The training files are divided by image, so that no picture is in two splits, and training records whose picture
     is also edited in the evaluation files are left out, as are questions of the triplet sources about a picture that
-    any split but the pool edits. With `missing: skip`, so are records with missing images; with `strict_locality`, so
+    any split but the pool edits. With `missing: skip`, so are records whose images are missing or unreadable; with `strict_locality`, so
     are records outside the evaluation that share a locality probe with it. Otherwise such sharing is counted: MMEdit's
     train files hold most locality probes of its evaluation. Nothing is written before every record and image has been
     checked.
@@ -39,7 +39,7 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> 
     evaluated = {task: read_user_file(task, "eval", config) for task in config.tasks}
     sources = [read_source_file(name) for name in config.triplet_sources]
     files = [*train.values(), *evaluated.values(), *sources]
-    _leave_out_missing(files, config)
+    _leave_out_missing(files, config, threads)
     parts = _divide(train, evaluated, config, seed)
     splits = {split: [case for task in config.tasks for case in parts[split, task]] for split in SPLITS}
     _keep_new_questions(sources, splits, config)
@@ -103,13 +103,17 @@ def split_of(image: str, seed: int) -> str:
     return split
 
 
-def _leave_out_missing(files: Sequence[UserFile], config: BenchmarkConfig) -> None:
-    missing = [[m for case in f.cases for m in missing_of_case(case, f.name, config, f.pictures)] for f in files]
+def _leave_out_missing(files: Sequence[UserFile], config: BenchmarkConfig, threads: int) -> None:
+    found = check_images(files, config, threads)
     if config.missing == "error":
-        require_images([image for images in missing for image in images])
-    for file, images in zip(files, missing, strict=True):
-        gone = {image.record for image in images}
-        file.keep([case for case in file.cases if case.request.id not in gone], "missing")
+        require_images(image for images in found for image in images)
+    for file, images in zip(files, found, strict=True):
+        for reason in (MISSING, UNREADABLE):
+            gone = {image.record for image in images if image.reason == reason}
+            if gone:
+                file.keep([case for case in file.cases if case.request.id not in gone], reason)
+        pictures = count_pictures(images, config.pictures)
+        file.counts |= {PICTURES: pictures} if pictures else {}
 
 
 def _keep_new_questions(
