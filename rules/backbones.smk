@@ -168,9 +168,38 @@ rule convert_backbone:
         "../workflow_scripts/convert_backbone.py"
 
 
+if not EMBEDDED:
+
+    # Before any work of a backbone: whether its tokenizer can take the texts of the benchmark.
+    rule texts:
+        input:
+            cases=[file for split in SPLITS for file in cases_of(split)],
+            sources=POOL_SOURCES,
+            questions=text_questions,
+            backbone=backbone_files,
+        output:
+            counts=f"{STAGES}/texts/{{backbone}}.json",
+        log:
+            "logs/texts/{backbone}.log",
+        benchmark:
+            f"{STAGES}/benchmarks/texts/{{backbone}}.tsv"
+        threads: CONFIG.threads
+        resources:
+            mem_mb=TABLES,
+        params:
+            code=lib("check_texts", data=TEXT_QUESTIONS),
+            folder=backbone_folder,
+            backbone=backbone_fields("text_locality"),
+        message:
+            "Check that {wildcards.backbone} can be asked the texts of the benchmark."
+        script:
+            "../workflow_scripts/check_texts.py"
+
+
 rule visual:
     input:
         cases=cases_of("{{split}}"),
+        texts=checked_texts,
         sources=lambda wildcards: POOL_SOURCES if wildcards.split == "pool" else [],
         images=IMAGES,
         backbone=backbone_files,

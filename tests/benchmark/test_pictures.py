@@ -105,9 +105,10 @@ def test_palettes_cmyk_grey_and_black_and_white_work(tmp_path):
         picture.convert(mode).save(tmp_path / f"{mode}.{ending}")
         faithful, plain, beside = both(tmp_path / f"{mode}.{ending}")
         assert (faithful == plain).all() and faithful.shape == CORNERS.shape and beside == ()
-    assert (both(tmp_path / "CMYK.tiff")[0] == CORNERS).all() and (both(tmp_path / "P.png")[0] == CORNERS).all()
+    assert (both(tmp_path / "CMYK.tiff")[0] == CORNERS).all()
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_metadata_beside_sound_pixels_is_no_damaged_picture(tmp_path):
     Image.fromarray(CORNERS).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     assert load_image([tmp_path], "a.jpg").size == (2, 3)

@@ -99,6 +99,14 @@ def load_processor(folder: str | Path, config: BackboneConfig) -> Any:
     return processor if family.square is None or size is None else SquareProcessor(processor, size)
 
 
+def load_tokenizer(folder: str | Path) -> Any:
+    """Return the tokenizer; raise InputError if the folder has none that can be read."""
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, "tokenizer", error) from None
+
+
 def load_backbone(
     folder: str | Path, config: BackboneConfig, images: Callable[[Sequence[str]], Tensor], frozen: Sequence[Path] = ()
 ) -> Backbone:
@@ -108,10 +116,7 @@ def load_backbone(
         InputError: as `load_model`, or the folder has no readable tokenizer, or another model's.
     """
     model = load_model(folder, config)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise _unreadable(folder, "tokenizer", error) from None
+    tokenizer = load_tokenizer(folder)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise InputError(f"{folder}: tokenizer of {len(tokenizer)} tokens, but the model has embeddings of {rows}")

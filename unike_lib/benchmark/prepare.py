@@ -27,10 +27,10 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int, thr
 
     The training files are divided by image, so that no picture is in two splits, and training records whose picture
     is also edited in the evaluation files are left out, as are questions of the triplet sources about a picture that
-    any split but the pool edits. With `missing: skip`, so are records whose images are missing or unreadable; with `strict_locality`, so
-    are records outside the evaluation that share a locality probe with it. Otherwise such sharing is counted: MMEdit's
-    train files hold most locality probes of its evaluation. Nothing is written before every record and image has been
-    checked.
+    any split but the pool edits. With `missing: skip`, so are records whose images are missing or unreadable; with
+    `strict_locality`, so are records outside the evaluation that share a locality probe with it. Otherwise such sharing
+    is counted: MMEdit's train files hold most locality probes of its evaluation. Nothing is written before every record
+    and image has been checked.
 
     Raises:
         InputError: a file is missing or malformed, images are missing, a split comes out empty, or splits leak.

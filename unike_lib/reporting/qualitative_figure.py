@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from PIL.Image import Image
 
 from unike_lib.io import atomic_path
-from unike_lib.reporting.plotting import NO_DATES, STYLE
+from unike_lib.reporting.plotting import NO_DATES, STYLE, write_drawn
 from unike_lib.reporting.qualitative import KIND_TITLES, Example, speaker_title, verdict_word
 from unike_lib.reporting.table_text import TASK_TITLES
 
@@ -130,7 +130,7 @@ def draw_qualitative(examples: Sequence[Example], load: Callable[[str], Image], 
         for block in blocks:
             block.draw(sheet)
         with atomic_path(out) as temporary:
-            sheet.figure.savefig(temporary, format="png", metadata=NO_DATES["png"])
+            write_drawn(sheet.figure, temporary, out, format="png", metadata=NO_DATES["png"])
 
 
 def _questions(example: Example) -> list[list[str]]:
