@@ -69,7 +69,7 @@ def _said(tokenizer: Any, text: str, met: Sequence[int]) -> str:
 
 def _unknown_words(tokenizer: Any, text: str) -> list[str]:
     """Return the words, as blanks part them, that have unknown tokens."""
-    words = dict.fromkeys(text.split())
+    words = dict.fromkeys(text.split(" "))
     rows = (tokenizer(word, add_special_tokens=False)["input_ids"] for word in words)
     return [repr(word) for word, ids in zip(words, rows, strict=True) if tokenizer.unk_token_id in ids]
 

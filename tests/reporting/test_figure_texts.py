@@ -24,7 +24,7 @@ def drawn(path, text):
 
 
 def test_dollar_signs_are_no_mathematics(tmp_path):
-    """One title with pairs of them takes a font's letters, so that it is as wide as with another sign in their place."""
+    """A title with pairs of them is as wide as with another sign of that width in their place."""
     widths = [drawn(tmp_path / "a.png", text).get_window_extent().width for text in ("$xx$ $yy$", "5xx5 5yy5")]
     assert widths[0] == pytest.approx(widths[1], abs=1)
     drawn(tmp_path / "b.png", STRANGE)
