@@ -31,7 +31,6 @@ def test_known_texts_are_counted():
         ("rephrase", "what is gray ?", r"t_gen: question 'what is gray \?': words .* \('gray'\)"),
         ("loc_ans", "circle gray", r"t_loc: answer 'circle gray': words .* \('circle', 'gray'\)"),
         ("src", "<s> what is this ?", r"request: question '<s> what is this \?': '<s>' is a special token"),
-        ("alt", "red\u2028?\u2028cat", r"request: answer .*: words .* \('red.u2028\?.u2028cat'\)"),
         ("m_loc_q", "what is <unk> ?", r"m_loc: question 'what is <unk> \?': '<unk>' is a special token"),
     ],
 )
