@@ -48,8 +48,8 @@ def _draw_cell(figure: Figure, case: EditCase, root: Path, box: tuple[float, flo
         axes.imshow(load_image([root], str(queries[kind].image)), aspect="equal")
         axes.set_title(title, fontsize=6.5, pad=2)
         axes.set_axis_off()
-    place, look = (left + 0.02 * width, bottom + 0.47 * height), {"fontsize": 6.5, "va": "top", "parse_math": False}
-    figure.text(*place, _describe(case, queries), **look)
+    x, y = left + 0.02 * width, bottom + 0.47 * height
+    figure.text(x, y, _describe(case, queries), fontsize=6.5, va="top", parse_math=False)
 
 
 def _describe(case: EditCase, queries: dict[str, Query]) -> str:
