@@ -169,9 +169,39 @@ rule convert_backbone:
         "../workflow_scripts/convert_backbone.py"
 
 
+if not EMBEDDED:
+
+    # Before any work of a backbone: whether its tokenizer can take the texts of the benchmark.
+    rule texts:
+        input:
+            cases=[file for split in SPLITS for file in cases_of(split)],
+            sources=POOL_SOURCES,
+            questions=text_questions,
+            backbone=backbone_files,
+        output:
+            counts=f"{STAGES}/texts/{{backbone}}.json",
+        log:
+            "logs/texts/{backbone}.log",
+        benchmark:
+            f"{STAGES}/benchmarks/texts/{{backbone}}.tsv"
+        threads: CONFIG.threads
+        resources:
+            mem_mb=TABLES,
+        params:
+            code=lib("check_texts", data=TEXT_QUESTIONS),
+            files=files_of_backbone,
+            folder=backbone_folder,
+            backbone=backbone_fields("text_locality"),
+        message:
+            "Check that {wildcards.backbone} can be asked the texts of the benchmark."
+        script:
+            "../workflow_scripts/check_texts.py"
+
+
 rule visual:
     input:
         cases=cases_of("{{split}}"),
+        texts=checked_texts,
         sources=lambda wildcards: POOL_SOURCES if wildcards.split == "pool" else [],
         images=IMAGES,
         backbone=backbone_files,
@@ -187,9 +217,10 @@ rule visual:
     params:
         code=lib("extract_visual"),
         files=files_of_backbone,
-        pictures=pictures,
+        picture_files=pictures,
         folder=backbone_folder,
         image_roots=IMAGE_ROOTS,
+        pictures=CONFIG.benchmark.pictures,
         backbone=backbone_fields("family", "dtype", "image_size"),
         layout=layout,
         edits=pictured_edits,

@@ -78,7 +78,7 @@ else:
         params:
             code=lib("list_missing_images"),
             dialect=DIALECT,
-            pictures=pictures,
+            picture_files=pictures,
             benchmark=fields(CONFIG.benchmark),
         message:
             "List the pictures that the benchmark files name and that are missing."
@@ -105,7 +105,7 @@ else:
         params:
             code=lib("prepare_benchmark"),
             dialect=DIALECT,
-            pictures=pictures,
+            picture_files=pictures,
             benchmark=fields(CONFIG.benchmark),
             seed=CONFIG.seed,
         message:

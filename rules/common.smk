@@ -266,6 +266,11 @@ def text_questions(wildcards):
     return [] if source in (None, "general") else [source]
 
 
+def checked_texts(wildcards):
+    """Of a user's benchmark: the file that says that the job's backbone can be asked its texts."""
+    return [] if EMBEDDED else [f"{STAGES}/texts/{wildcards.backbone}.json"]
+
+
 # What a rule that asks a backbone all probes reads besides the edits.
 ASKED = {"backbone": backbone_files, "questions": text_questions}
 # Sessions of a batch change results by rounding at most.

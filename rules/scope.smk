@@ -33,9 +33,10 @@ rule scope_visual:
     params:
         code=lib("see_scope"),
         files=files_of_backbone,
-        pictures=pictures,
+        picture_files=pictures,
         folder=backbone_folder,
         image_roots=IMAGE_ROOTS,
+        pictures=CONFIG.benchmark.pictures,
         backbone=backbone_fields("family", "dtype", "image_size"),
         layout=layout,
         edits=CONFIG.knowledge.scope.edits,

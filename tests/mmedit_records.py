@@ -11,6 +11,13 @@ from unike_lib.benchmark.formats.mmedit import TABLE
 FIELDS = ("src", "rephrase", "alt", "image", "image_rephrase", "loc", "loc_ans", "m_loc", "m_loc_q", "m_loc_a")
 
 
+# A black picture of one pixel: the smallest that is whole.
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d494844520000000100000001080200000090"
+    "7753de0000000c49444154789c63606060000000040001f61738550000000049454e44ae426082"
+)
+
+
 def record(index=0, **changes):
     values = {field: f"{field} {index}" for field in FIELDS}
     images = {"image": f"a{index}.png", "image_rephrase": f"b{index}.png", "m_loc": "near.png"}

@@ -98,7 +98,7 @@ def test_other_weights_run_again_all_of_their_backbone_and_nothing_of_another(fi
     assert {"visual", "base_answers", "records", "triplets", "states", "positive_control", "table"} <= jobs.keys()
     assert not {"missing_images", "benchmark"} & jobs.keys()
     outputs = [output for outputs in jobs.values() for output in outputs if "/stages/" in output]
-    assert outputs and all("/two/" in output or "/two_" in output for output in outputs)
+    assert outputs and all(any(f"/two{end}" in output for end in "/_.") for output in outputs)
 
 
 def test_another_judge_judges_again_and_edits_nothing(finished):

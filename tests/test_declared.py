@@ -28,7 +28,7 @@ from unike_lib.table_parts import ReportParts, TableParts
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "workflow_scripts").glob("*.py"))
 # Of code and of users' files: they run a job again, no script reads them.
-DIGESTS = {"code", "room", "dialect", "layout", "criteria", "files", "pictures"}
+DIGESTS = {"code", "room", "dialect", "layout", "criteria", "files", "picture_files"}
 SECTIONS = {
     "positive_control": PositiveControlConfig,
     "backbone": BackboneConfig,

@@ -143,7 +143,7 @@ def test_layers_triplets_and_states_are_settings_of_a_row_too(run, default):
     row = {"method": "unike", **ORIGINAL["unike"]}
     (layers,) = departures(run(row, backbone={"layers": (20, 21, 22, 23)}), "row", "b")
     assert layers.text == "layers 20 to 23 (UniKE 4.1: last_four)" and layers.equation
-    assert departures(run(row, backbone={"layers": (3, 5)}), "row", "b")[0].value == "3, 5"
+    assert departures(run(row, backbone={"layers": (3, 4)}), "row", "b")[0].value == "3 to 4"
     few = departures(run(row, backbone={"max_triplets": 300}), "row", "b")
     assert [departure.text for departure in few] == ["max_triplets 300 (UniKE D.3: 15000 or more)"]
     for name, parts in (("intrin-latent-ike", {"zeta": "off"}), ("only-latent-ike", {"intrinsic": False})):

@@ -14,7 +14,7 @@ from tiny_models import tiny_images, tiny_model, tiny_tokenizer
 from unike_lib.backbones.load import load_backbone
 from unike_lib.benchmark.formats.mmedit import DIALECT
 from unike_lib.benchmark.images import image_path, load_image
-from unike_lib.benchmark.missing import missing_of_case, require_images
+from unike_lib.benchmark.missing import images_of_case, require_images
 from unike_lib.code_digest import imported_names
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.benchmark import BenchmarkConfig
@@ -157,7 +157,7 @@ def test_images_cannot_lie_outside_the_image_folder(tmp_path, field, name):
     (root / "links").symlink_to(tmp_path)
     name = name.format(outside=outside)
     for refused in (
-        lambda: missing_of_case(*case_naming(tmp_path, root, name, field)),
+        lambda: images_of_case(*case_naming(tmp_path, root, name, field)),
         lambda: load_image([root], name),
         lambda: image_path([root], name),
     ):
@@ -169,6 +169,6 @@ def test_images_cannot_lie_outside_the_image_folder(tmp_path, field, name):
 def test_names_that_no_file_can_have_are_one_error(tmp_path, name):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(InputError, match="image"):
-        require_images(missing_of_case(*case_naming(tmp_path, tmp_path, name)))
+        require_images(images_of_case(*case_naming(tmp_path, tmp_path, name)))
     with pytest.raises(InputError, match="image"):
         load_image([tmp_path], name)

@@ -122,7 +122,7 @@ PICTURES = {"tower_features", "visual", "scope_visual", "retention_visual", "con
 # Scripts that give the benchmark's folder, not a file, to the library.
 GIVE_FOLDER = {"draw_contact_sheet", "extract_tower_features", "pretrain", "train_smol"}
 # Not part of the embedded benchmark's DAG: converting and comparing checkpoints, checking a user's files.
-ELSEWHERE = {"convert_backbone", "missing_images", "lavis_environment", "lavis_reference", "parity_lavis"}
+ELSEWHERE = {"convert_backbone", "missing_images", "texts", "lavis_environment", "lavis_reference", "parity_lavis"}
 EVALUATION = {rule for rule in OPENS if "eval" in OPENS[rule] | KNOWS_BESIDES.get(rule, set())}
 
 EDITING = ("records", "retention_records", "sweep_records", "tuning_trials")

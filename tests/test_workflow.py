@@ -366,7 +366,7 @@ def test_a_users_benchmark_is_planned_with_its_report_of_missing_images(tmp_path
         planned(text)["benchmark"] == 1 and not {"contact_sheet", "pretrain", "missing_images"} & planned(text).keys()
     )
     reads = {rule for rule, files in re.findall(r"rule (\w+):\n +input: (.+)\n", text) if "pool_sources" in files}
-    assert reads == {"visual", "triplets"}
+    assert reads == {"texts", "visual", "triplets"}
     reads = {rule for rule, files in re.findall(r"rule (\w+):\n +input: (.+)\n", text) if "counts.json" in files}
     assert reads == {"table", "report_page"}
     status, text = snakemake(tmp_path, "-n", "--configfile", tmp_path / "mine.yaml", "--", "results/missing_images.csv")

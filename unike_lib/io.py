@@ -180,7 +180,7 @@ def read_json(path: str | Path) -> Any:
     try:
         content = Path(path).read_bytes()
         check_listed(Path(path).parent, only=Path(path).name)
-        return json.loads(content.decode("utf-8"))
+        return json.loads(content.decode("utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:

@@ -17,6 +17,6 @@ with Stage(snakemake) as job:
     # Of the pool only the questions themselves are asked; of other splits, every probe.
     pool = job.wildcards.split == "pool"
     names = [case.request.image for case in cases] if pool else image_names(cases)
-    load = partial(load_image, job.params.image_roots)
+    load = partial(load_image, job.params.image_roots, pictures=job.params.pictures)
     model, processor = load_model(folder, settings), load_processor(folder, settings)
     extract_visual(model, processor, names, load, job.outputs.tokens, job.fingerprint)

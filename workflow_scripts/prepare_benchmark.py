@@ -7,4 +7,4 @@ with Stage(snakemake) as job:
     from unike_lib.config.benchmark import BenchmarkConfig
 
     folder = job.outputs.checksums.parent
-    prepare_user_benchmark(folder, job.section("benchmark", BenchmarkConfig), job.params.seed)
+    prepare_user_benchmark(folder, job.section("benchmark", BenchmarkConfig), job.params.seed, job.threads)

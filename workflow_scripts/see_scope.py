@@ -12,6 +12,6 @@ with Stage(snakemake) as job:
 
     folder, settings = job.params.folder, job.backbone
     names = image_names(read_files(job.inputs.cases, most=job.params.edits))
-    load = partial(load_image, job.params.image_roots)
+    load = partial(load_image, job.params.image_roots, pictures=job.params.pictures)
     model, processor = load_model(folder, settings), load_processor(folder, settings)
     extract_visual(model, processor, names, load, job.outputs.tokens, job.fingerprint)

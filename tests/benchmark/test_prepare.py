@@ -5,7 +5,7 @@ import logging
 
 import pandas as pd
 import pytest
-from mmedit_records import cases_of, record, records_in
+from mmedit_records import PIXEL, cases_of, record, records_in
 from pydantic import ValidationError
 
 from unike_lib.benchmark.cases import read_cases
@@ -34,7 +34,7 @@ def user_folder(tmp_path, shared_image=False, **settings):
             (annotations / name).write_text(json.dumps(records))
             for item in records:
                 for field in IMAGE_FIELDS:
-                    (images / item[field]).touch()
+                    (images / item[field]).write_bytes(PIXEL)
     return BenchmarkConfig(annotations=str(annotations), images=str(images), **settings)
 
 
@@ -115,7 +115,7 @@ def test_records_without_their_images_are_left_out_loudly_when_asked(tmp_path, c
 
 def test_nothing_missing_gives_a_report_with_a_header_only(tmp_path):
     write_missing_images(user_folder(tmp_path), tmp_path / "missing.csv")
-    assert (tmp_path / "missing.csv").read_text() == "file,record,field,image,path\n"
+    assert (tmp_path / "missing.csv").read_text() == "file,record,field,image,path,problem\n"
 
 
 def test_rephrased_images_may_lie_elsewhere_but_names_must_be_clear(tmp_path):
@@ -124,7 +124,7 @@ def test_rephrased_images_may_lie_elsewhere_but_names_must_be_clear(tmp_path):
     for number in range(4 * RECORDS):
         (tmp_path / "images" / f"b{number}.png").rename(tmp_path / "rephrased" / f"b{number}.png")
     prepare_user_benchmark(tmp_path / "out", config, seed=0)
-    (tmp_path / "images" / "b3.png").touch()
+    (tmp_path / "images" / "b3.png").write_bytes(PIXEL)
     with pytest.raises(InputError, match=r"record vqa_train-3: field 'image_rephrase': 'b3.png' is below .* and "):
         prepare_user_benchmark(tmp_path / "again", config, seed=0)
 
@@ -173,7 +173,7 @@ def test_triplet_sources_join_the_pool_without_leaks(tmp_path):
     ]
     source = write_lines(tmp_path / "extra.jsonl", lines)
     for number in range(2):
-        (tmp_path / "images" / f"more{number}.png").touch()
+        (tmp_path / "images" / f"more{number}.png").write_bytes(PIXEL)
     config = config.model_copy(update={"triplet_sources": (str(source),)})
     prepare_user_benchmark(tmp_path / "out", config, seed=0)
     kept = read_triplet_source(tmp_path / "out" / "pool_sources.jsonl")

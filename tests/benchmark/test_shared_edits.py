@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from mmedit_records import record
+from mmedit_records import PIXEL, record
 
 from unike_lib.benchmark import prepare
 from unike_lib.benchmark.cases import read_cases
@@ -30,7 +30,7 @@ def prepared(folder, train, evaluated, **settings):
                 path = folder / "images" / each[key]
                 if not path.is_symlink():
                     Path(os.path.normpath(path)).parent.mkdir(parents=True, exist_ok=True)
-                    Path(os.path.normpath(path)).touch()
+                    Path(os.path.normpath(path)).write_bytes(PIXEL)
     settings = {"files": ONE_TASK} | settings
     config = BenchmarkConfig(annotations=str(folder), images=str(folder / "images"), **settings)
     prepare_user_benchmark(folder / "out", config, 0)
@@ -109,8 +109,8 @@ def test_a_picture_is_the_same_however_it_is_written(tmp_path):
 
 
 def test_pictures_that_are_not_there_are_told_apart_by_plain_names(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "missing_of_case", lambda *_: [])
-    monkeypatch.setattr(Path, "touch", lambda _: None)
+    monkeypatch.setattr(prepare, "check_images", lambda files, *_: [[] for _ in files])
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: None)
     train = [record(i, image=f"b/{i}.png") for i in range(40)]
     splits = prepared(tmp_path, [*train, record(50, image="./b//7.png")], [record(100)])
     assert all(len(found) == 1 for found in split_by(splits, lambda case: case.request.image).values())

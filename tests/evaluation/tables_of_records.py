@@ -44,6 +44,7 @@ def write_tables(folder, scores, settings, task="vqa", ks=(1,), notes=()):
         unedited=(),
         readers=(),
         departures=(),
+        benchmark=None,
         cut=settings.max_new_tokens,
         criteria=settings.criteria,
         readings=(),

@@ -12,7 +12,7 @@ from mmedit_records import FIELDS, read, record, write_stage
 
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.dialect import find_dialect
-from unike_lib.benchmark.missing import missing_of_case, require_images
+from unike_lib.benchmark.missing import images_of_case, require_images
 from unike_lib.benchmark.text_questions import read_text_questions
 from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.config.run import Config, load_config
@@ -73,7 +73,7 @@ def test_records_are_valid_or_refused(tmp_path, dialect, records):
         assert all(probe.query.prompt.strip() and probe.query.answer.strip() for c in cases for probe in c.probes)
         config = BenchmarkConfig(annotations=str(tmp_path), images=str(tmp_path))
         pictures = find_dialect(dialect).pictures
-        missing = lambda: [each for case in cases for each in missing_of_case(case, "eval_vqa.json", config, pictures)]  # noqa: E731
+        missing = lambda: [each for case in cases for each in images_of_case(case, "eval_vqa.json", config, pictures)]  # noqa: E731
         one_line_or_valid(lambda: require_images(missing()), "image")
     one_line_or_valid(lambda: read_text_questions(str(path)), "eval_vqa.json")
 

@@ -1,12 +1,14 @@
 """Examples of edits: what is chosen, what counts as right, and that the page holds everything itself."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 from made_up_records import METHODS, make_records
 from PIL import Image
 
+from unike_lib.benchmark.images import load_image
 from unike_lib.reporting.qualitative import BEFORE, Answer, choose_examples, verdict_word, write_qualitative_page
 from unike_lib.reporting.qualitative_figure import Block, Sheet, draw_qualitative
 from unike_lib.types import PROBE_KINDS, EditCase, EditRequest, InputError, Probe, Query
@@ -107,7 +109,7 @@ def test_words_say_what_colours_say():
 
 
 def test_the_page_holds_its_pictures_and_escapes_text(examples, images):
-    write_qualitative_page(examples, [images], images / "page.html")
+    write_qualitative_page(examples, partial(load_image, [images]), images / "page.html")
     page = (images / "page.html").read_text()
     addresses = re.findall(r'src="([^"]+)"', page)
     assert len(addresses) == 2 * 4 and all(address.startswith("data:image/png;base64,") for address in addresses)
@@ -117,11 +119,11 @@ def test_the_page_holds_its_pictures_and_escapes_text(examples, images):
 
 
 def test_the_picture_has_room_for_what_it_writes(examples, images):
-    draw_qualitative(examples, [images], images / "figure.png")
-    draw_qualitative(examples, [images], images / "again.out")
+    draw_qualitative(examples, partial(load_image, [images]), images / "figure.png")
+    draw_qualitative(examples, partial(load_image, [images]), images / "again.out")
     assert (images / "figure.png").read_bytes() == (images / "again.out").read_bytes()
     sheet = Sheet(10.0)
-    block = Block.load(examples[0], [images])
+    block = Block.load(examples[0], partial(load_image, [images]))
     block.draw(sheet)
     assert 10.0 - sheet.top == pytest.approx(block.height)
     assert block.picture_height == pytest.approx(0.85 * 200 / 300)

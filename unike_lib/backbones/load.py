@@ -123,6 +123,13 @@ def load_processor(folder: str | Path, config: BackboneConfig) -> Any:
     return processor
 
 
+def load_tokenizer(folder: str | Path) -> Any:
+    """Return the tokenizer; raise InputError if the folder has none that can be read."""
+    check_tokenizer_files(folder)
+    with opening(folder, "tokenizer"):
+        return AutoTokenizer.from_pretrained(folder, **NO_CODE)
+
+
 def load_backbone(
     folder: str | Path, config: BackboneConfig, images: Callable[[Sequence[str]], Tensor], frozen: Sequence[Path] = ()
 ) -> Backbone:
@@ -132,9 +139,7 @@ def load_backbone(
         InputError: as `load_model`, or the folder has no readable tokenizer, or another model's.
     """
     model = load_model(folder, config)
-    check_tokenizer_files(folder)
-    with opening(folder, "tokenizer"):
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, **NO_CODE)
+    tokenizer = load_tokenizer(folder)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise InputError(f"{folder}: tokenizer of {len(tokenizer)} tokens, but the model has embeddings of {rows}")

@@ -162,13 +162,13 @@ def read_records(path: Path) -> list[Any]:
 
 
 def read_lines(path: Path) -> list[tuple[int, Any]]:
-    """Read JSONL: the values of lines that are not blank, with the lines' numbers from 1.
+    """Read JSONL: the values of lines that are not blank, with the lines' numbers from 1; only "\\n" ends a line.
 
     Raises:
         InputError: a missing file, or a line that is not JSON; names file and line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:

@@ -1,12 +1,30 @@
-"""The pictures of edit cases: their names, where they lie, and how they are opened."""
+"""The pictures of edit cases: their names, where they lie, and the one way in which they are opened.
+
+A file says more than its pixels: how the camera was held, more than 8 bits, what shows through. The reading `faithful`
+heeds it, `plain` is MMEdit's bare `convert("RGB")`. Of 8-bit RGB pictures without orientation both make the same.
+"""
 
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from unike_lib.config.benchmark import PictureReading
 from unike_lib.types import EditCase, InputError
+
+ORIENTATION = 0x0112  # the EXIF tag
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+TURNED, SCALED, LAID = "turned", "scaled", "laid"  # what `beside_pixels` finds
 
 
 def image_names(cases: Iterable[EditCase]) -> list[str]:
@@ -38,18 +56,79 @@ def _below(root: Path, name: str) -> Path:
     return path
 
 
-def load_image(roots: Sequence[str | Path], name: str) -> Image.Image:
-    """Open an image as RGB; raise InputError, naming the file, if it is missing or broken.
+def load_image(roots: Sequence[str | Path], name: str, pictures: PictureReading = "faithful") -> Image.Image:
+    """Open an image by its name as RGB; see `open_image`."""
+    return open_image(image_path(roots, name), pictures)[0]
+
+
+def open_image(path: Path, pictures: PictureReading = "faithful") -> tuple[Image.Image, tuple[str, ...]]:
+    """Open an image as RGB; also return what the file says beside its pixels, as `beside_pixels` does.
 
     Its checksums are verified first where its format has them (PNG): decoding alone does not look at all of them.
+
+    Raises:
+        InputError: the file is missing or broken; names it.
     """
-    path = image_path(roots, name)
     try:
         with Image.open(path) as image:
             image.verify()
         with Image.open(path) as image:
-            return image.convert("RGB")
+            image.load()
+            return (faithful if pictures == "faithful" else _plain)(image), beside_pixels(image)
     except FileNotFoundError:
         raise InputError(f"{path}: no such image") from None
     except Exception as error:  # Damaged bytes make Pillow's readers raise nearly anything.
-        raise InputError(f"{path}: not a readable image ({error})") from None
+        raise InputError(f"{path}: not a readable image ({' '.join(str(error).split())})") from None
+
+
+def beside_pixels(image: Image.Image) -> tuple[str, ...]:
+    """Say what of a picture `faithful` heeds and `plain` does not: "turned", "scaled", "laid" (on white)."""
+    scaled = image.mode.split(";")[0] in ("I", "F")
+    found = {TURNED: _orientation(image) in UPRIGHT, SCALED: scaled, LAID: image.has_transparency_data}
+    return tuple(name for name, there in found.items() if there)
+
+
+def faithful(image: Image.Image) -> Image.Image:
+    """Return a picture as 8-bit RGB, upright, scaled from more bits, transparency laid on white.
+
+    Reading: a transparent pixel's own colour is what nobody sees; pages and viewers show white there.
+    """
+    turn = UPRIGHT.get(_orientation(image))
+    see_through = image.has_transparency_data
+    if image.mode.split(";")[0] in ("I", "F"):
+        image, see_through = _scaled(image, image.info.get("transparency")), False
+    if see_through:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
+    return image if turn is None else image.transpose(turn)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    return image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) where there is none that can be read."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # Damaged metadata beside sound pixels.
+        return 1
+
+
+def _scaled(image: Image.Image, transparent: int | None) -> Image.Image:
+    """Return a picture of one channel of more than 8 bits as 8-bit grey; values that stand for "transparent" are white.
+
+    Reading: integers within 16 bits have 65535 as white, floats within 0 to 1 have 1, floats within 0 to 255 have 255;
+    others are spread from their least to their greatest value. What is no number is black.
+    """
+    values = np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    tops = (1.0, 255.0) if image.mode == "F" else (65535.0,)
+    top = next((top for top in tops if low >= 0 and high <= top), None)
+    if top is None:
+        values, top = values - low, (high - low) or 1.0
+    grey = np.rint(values * (255 / top)).astype(np.uint8)
+    if isinstance(transparent, int):
+        grey[np.asarray(image) == transparent] = 255
+    return Image.fromarray(grey)

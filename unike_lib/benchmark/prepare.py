@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unike_lib.benchmark.cases import write_cases
 from unike_lib.benchmark.leaks import check_leaks, edit_groups, edited_images, index_of, question_of, shares_evaluated
-from unike_lib.benchmark.missing import missing_of_case, require_images
+from unike_lib.benchmark.missing import MISSING, PICTURES, UNREADABLE, check_images, count_pictures, require_images
 from unike_lib.benchmark.same_pictures import one_name_each
 from unike_lib.benchmark.shared_edits import SHARED_EDITS, count_shared_edits, keep_unshared
 from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, count_shared, shared_sentence
@@ -24,15 +24,15 @@ SPLITS = (*SHARES, "eval")
 COUNTS_FILE, SOURCES_FILE = "counts.json", "pool_sources.jsonl"
 
 
-def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> None:
+def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int, threads: int = 1) -> None:
     """Write {pool,method,dev,eval}_{task}.json into `folder` from a user's files; counts.json says what is left out.
 
     The training files are divided by what their records edit: those joined by a picture, rephrased ones included, or
     by a fact land in one split. What they share with the evaluation files is counted, and left out as `shared_edits`
     says (pictures) and `strict_locality` (locality probes): MMEdit's train files hold most locality probes of its
     evaluation, VLKEB's many of its facts. Questions of the triplet sources about a picture that any split but the pool
-    edits are left out; with `missing: skip`, so are records with missing images. Nothing is written before every record
-    and image has been checked.
+    edits are left out; with `missing: skip`, so are records whose images are missing or unreadable. Nothing is written
+    before every record and image has been checked.
 
     Raises:
         InputError: a file is missing or malformed, images are missing, a split comes out empty, or splits leak.
@@ -41,7 +41,7 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int) -> 
     evaluated = {task: read_user_file(task, "eval", config) for task in config.tasks}
     sources = [read_source_file(name) for name in config.triplet_sources]
     files = [*train.values(), *evaluated.values(), *sources]
-    _leave_out_missing(files, config)
+    _leave_out_missing(files, config, threads)
     renamed = one_name_each([case for file in files for case in file.cases], config.image_roots)
     for file in files:
         file.cases = list(map(renamed, file.cases))
@@ -118,13 +118,17 @@ def split_of(image: str, seed: int) -> str:
     return split
 
 
-def _leave_out_missing(files: Sequence[UserFile], config: BenchmarkConfig) -> None:
-    missing = [[m for case in f.cases for m in missing_of_case(case, f.name, config, f.pictures)] for f in files]
+def _leave_out_missing(files: Sequence[UserFile], config: BenchmarkConfig, threads: int) -> None:
+    found = check_images(files, config, threads)
     if config.missing == "error":
-        require_images([image for images in missing for image in images])
-    for file, images in zip(files, missing, strict=True):
-        gone = {image.record for image in images}
-        file.keep([case for case in file.cases if case.request.id not in gone], "missing")
+        require_images(image for images in found for image in images)
+    for file, images in zip(files, found, strict=True):
+        for reason in (MISSING, UNREADABLE):
+            gone = {image.record for image in images if image.reason == reason}
+            if gone:
+                file.keep([case for case in file.cases if case.request.id not in gone], reason)
+        pictures = count_pictures(images, config.pictures)
+        file.counts |= {PICTURES: pictures} if pictures else {}
 
 
 def _keep_new_questions(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unike_lib.benchmark.dialect import read_lines
+from unike_lib.benchmark.dialect import is_text, read_lines
 from unike_lib.io import atomic_path
 from unike_lib.types import TASKS, EditCase, EditRequest, InputError, Probe
 
@@ -34,7 +34,8 @@ def write_triplet_source(path: Path, cases: Iterable[EditCase]) -> None:
     """Write questions in the form that `read_triplet_source` reads."""
     with atomic_path(path) as temporary:
         requests = [case.request for case in cases]
-        temporary.write_text("".join(json.dumps(_line(request), ensure_ascii=False) + "\n" for request in requests))
+        lines = [json.dumps(_line(request), ensure_ascii=False) + "\n" for request in requests]
+        temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def _line(request: EditRequest) -> dict[str, str]:
@@ -47,7 +48,7 @@ def _case(path: Path, number: int, record: Any) -> EditCase:
         raise InputError(f"{path}: line {number}: expected an object, found {type(record).__name__}")
     values = {"id": f"{path.stem}-{number}", "task": "vqa", **record}
     for name in ("id", *FIELDS):
-        if not isinstance(values.get(name), str) or not values[name].strip():
+        if not is_text(values.get(name)):
             raise InputError(f"{path}: line {number}: field '{name}': expected non-empty text")
     if values["task"] not in TASKS:
         raise InputError(

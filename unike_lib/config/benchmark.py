@@ -11,6 +11,7 @@ from unike_lib.config.problems import raise_problems
 from unike_lib.registry import EntryName
 from unike_lib.types import TASKS, Task
 
+PictureReading = Literal["faithful", "plain"]
 # Where dialects are found: package, name of the entry, entry points of other packages (`registry.find_entry`).
 FORMATS = ("unike_lib.benchmark.formats", "DIALECT", "unike.formats")
 
@@ -51,7 +52,15 @@ class BenchmarkConfig(Section):
         "MMEdit",
     )
     missing: Literal["error", "skip"] = setting(
-        "error", "Where images are missing: error refuses to run, skip leaves out the records that need them.", "ours"
+        "error",
+        "Where images are missing or cannot be read: error refuses to run, skip leaves out the records that need them.",
+        "ours",
+    )
+    pictures: PictureReading = setting(
+        "faithful",
+        "How pictures are read. faithful: upright, scaled from more than 8 bits, transparency laid on white; plain: "
+        "MMEdit's bare conversion to RGB, to compare with its numbers.",
+        "ours",
     )
     strict_locality: bool = setting(
         False,

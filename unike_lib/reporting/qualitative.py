@@ -1,15 +1,15 @@
 """Examples: what the backbone said before an edit and after it, method by method (Fig. 5b, 7)."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL.Image import Image
 
 from unike_lib.benchmark.answers import normalise_answer
-from unike_lib.benchmark.images import load_image
 from unike_lib.io import atomic_path, read_table
 from unike_lib.probe_kinds import LOCALITY
 from unike_lib.records import CELL
@@ -141,12 +141,12 @@ def speaker_title(method: str) -> str:
     return "before the edit" if method == BEFORE else short_title(method)
 
 
-def write_qualitative_page(examples: Sequence[Example], images: Sequence[Path], out: Path) -> None:
-    """Write the examples as one self-contained HTML page; `images` are the folders that image names start from."""
+def write_qualitative_page(examples: Sequence[Example], load: Callable[[str], Image], out: Path) -> None:
+    """Write the examples as one self-contained HTML page; `load` opens an image by its name."""
     names = {asked.image for example in examples for asked in example.asked if asked.image is not None}
     pictures = {}
     for name in sorted(names):
-        picture = load_image(images, name)
+        picture = load(name)
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
         pictures[name] = picture_address(picture)
     page = render_page(

@@ -1,7 +1,7 @@
 """Examples as a picture for print: a block an edit, a column a question, a row who answers."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL.Image import Image
 
-from unike_lib.benchmark.images import load_image
 from unike_lib.io import atomic_path
-from unike_lib.reporting.plotting import NO_DATES, STYLE
+from unike_lib.reporting.plotting import NO_DATES, STYLE, write_drawn
 from unike_lib.reporting.qualitative import KIND_TITLES, Example, speaker_title, verdict_word
 from unike_lib.reporting.table_text import TASK_TITLES
 
@@ -68,10 +67,10 @@ class Block:
     pictures: tuple[Image | None, ...]
 
     @classmethod
-    def load(cls, example: Example, images: Sequence[Path]) -> "Block":
+    def load(cls, example: Example, load: Callable[[str], Image]) -> "Block":
         """Open the pictures that the example asks about."""
         names = [asked.image for asked in example.asked]
-        return cls(example, tuple(None if name is None else load_image(images, name) for name in names))
+        return cls(example, tuple(None if name is None else load(name) for name in names))
 
     @property
     def picture_height(self) -> float:
@@ -121,17 +120,17 @@ class Block:
         sheet.down(LINE * (1 + max(map(len, texts))) + GAP)
 
 
-def draw_qualitative(examples: Sequence[Example], images: Sequence[Path], out: Path) -> None:
-    """Draw the first example of every backbone and task as PNG; `images` are where image names start from."""
+def draw_qualitative(examples: Sequence[Example], load: Callable[[str], Image], out: Path) -> None:
+    """Draw the first example of every backbone and task as PNG; `load` opens an image by its name."""
     firsts = list({(example.backbone, example.task): example for example in reversed(examples)}.values())[::-1]
-    blocks = [Block.load(example, images) for example in firsts]
+    blocks = [Block.load(example, load) for example in firsts]
     with style.context(STYLE, after_reset=True):
         sheet = Sheet(2 * GAP + sum(block.height for block in blocks))
         sheet.down(GAP)
         for block in blocks:
             block.draw(sheet)
         with atomic_path(out) as temporary:
-            sheet.figure.savefig(temporary, format="png", metadata=NO_DATES["png"])
+            write_drawn(sheet.figure, temporary, out, format="png", metadata=NO_DATES["png"])
 
 
 def _questions(example: Example) -> list[list[str]]:

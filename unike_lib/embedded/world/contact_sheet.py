@@ -48,7 +48,8 @@ def _draw_cell(figure: Figure, case: EditCase, root: Path, box: tuple[float, flo
         axes.imshow(load_image([root], str(queries[kind].image)), aspect="equal")
         axes.set_title(title, fontsize=6.5, pad=2)
         axes.set_axis_off()
-    figure.text(left + 0.02 * width, bottom + 0.47 * height, _describe(case, queries), fontsize=6.5, va="top")
+    x, y = left + 0.02 * width, bottom + 0.47 * height
+    figure.text(x, y, _describe(case, queries), fontsize=6.5, va="top", parse_math=False)
 
 
 def _describe(case: EditCase, queries: dict[str, Query]) -> str:
@@ -59,4 +60,4 @@ def _describe(case: EditCase, queries: dict[str, Query]) -> str:
         f"picture locality:  {queries['m_loc'].prompt}  =  {queries['m_loc'].answer}",
     ]
     filled = [textwrap.fill(line, LINE_LETTERS, subsequent_indent="    ", max_lines=2) for line in lines]
-    return "\n".join(filled).replace("$", r"\$")
+    return "\n".join(filled)
