@@ -70,7 +70,7 @@ def _unknown(problem: str, names: Iterable[str], known: Iterable[str]) -> Iterat
 def _names(config: "Config") -> Iterator[str]:
     """Backbones and methods that tables, figures and searches name."""
     retention, figures = config.retention, config.figures
-    backbones = {**config.shown, "retention": retention.backbones or ()}
+    backbones: dict[str, Iterable[str]] = {**config.shown, "retention": retention.backbones or ()}
     for place, names in backbones.items():
         yield from _unknown(f"{place}.backbones: unknown backbone", names, config.backbones)
     methods: dict[str, Iterable[str]] = {f"tables.{name}.methods": each.methods for name, each in config.tables.items()}

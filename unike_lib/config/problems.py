@@ -53,7 +53,7 @@ def field_problems(error: ValidationError, values: Any) -> list[str]:
         # Behind the field, pydantic names the parts of its type.
         place = each["loc"] if each["type"] == "missing" else _within(values, each["loc"])
         own = (each.get("ctx") or {}).get("error")
-        texts = own.problems if isinstance(own, ProblemsError) else (each["msg"],)
+        texts: Sequence[str] = own.problems if isinstance(own, ProblemsError) else (each["msg"],)
         said = found.setdefault(".".join(map(str, place)), [])
         said += [text for text in texts if text not in said]
     problems = []
