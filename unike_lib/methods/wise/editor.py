@@ -17,9 +17,8 @@ from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import EditResult, edit_loss, request_trunk
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Patch, by_session
-from unike_lib.methods.fine_tune.weight_changes import WeightChanges
 from unike_lib.methods.wise.formulas import dense, distances, margin_loss
-from unike_lib.methods.wise.memories import SideMemories
+from unike_lib.methods.wise.memories import OpenMemory, SideMemories
 from unike_lib.methods.wise.settings import WiseMethod
 from unike_lib.types import EditCase, EditRequest, InputError, Query
 
@@ -176,7 +175,7 @@ class Wise:
         for _ in range(chosen.steps):
             values.requires_grad_(True)
             change = dense(values, places, shape)
-            inside = Patch(len(known), (WeightChanges({self.layer.index: {self.layer.names.down: change}}),))
+            inside = Patch(len(known), (OpenMemory(self.layer, change),))
             d_in, d_out = own.distances(change, self.layer), others.distances(change, self.layer)
             losses = edit_loss(self.backbone, trunk, inside)
             losses = losses + margin_loss(d_in, d_out, chosen.alpha, chosen.beta, chosen.gamma)

@@ -17,6 +17,32 @@ ROOM = 10**8  # numbers of whole matrices that are made at a time
 
 
 @dataclass(frozen=True)
+class OpenMemory(Part):
+    """One memory of each session while an edit is made: all tokens take it, and no other acts.
+
+    layer: whose down-projection; change: S - W, [session, out, in].
+    """
+
+    layer: DecoderLayer
+    change: Tensor
+
+    @property
+    def first_layer(self) -> int:
+        """The layer of the matrix."""
+        return self.layer.index
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the change."""
+        return {"change": self.change}
+
+    def weight(self, layer: int, name: str, inputs: Tensor, context: PassContext) -> Tensor | None:
+        """Return what the memory adds to the matrix's output."""
+        if layer != self.layer.index or name != self.layer.names.down:
+            return None
+        return by_session(inputs, self.change.transpose(1, 2))
+
+
+@dataclass(frozen=True)
 class SideMemories(Part):
     """Copies of one layer's down-projection, of which only some entries have moved; each row takes one or none.
 

@@ -15,7 +15,7 @@ class WiseMethod(TargetMethod):
 
     layer: int | None = setting(
         None,
-        "Layer of the matrix, from the end: -5 is the fifth last; null: the first edited one. Never the last.",
+        "Layer of the matrix, from the end: -5 is the fifth last; null: the first edited one; never the last.",
         "ours",
         original=Original(RELEASED, -5),
         le=-2,
