@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from taught import taught_losses
+from test_half_precision import in_dtype
 from tiny_models import QUERIES, make_case
 
 from unike_lib.backbones.forward import answer_logits
@@ -278,3 +279,17 @@ def test_a_merge_by_hand():
     changes = torch.tensor([[[4.0, -1.0, 2.0, 0.0]], [[-1.2, -3.0, 1.0, 0.0]], [[-1.5, 2.0, 0.5, 0.0]]])
     torch.testing.assert_close(ties(changes, 1.0, 4), torch.tensor([[4.0, -2.0, 3.5 / 3, 0.0]]))
     torch.testing.assert_close(ties(changes, 0.5, 4), torch.tensor([[4.0, -3.0, 2.0, 0.0]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_backbone_in_half_precision_is_edited_in_single(make_backbone, dtype):
+    """The memory is in float32, and near to that of a backbone in float32."""
+    editors = [editor_of(each) for each in (make_backbone("minigpt4"), in_dtype(make_backbone("minigpt4"), dtype))]
+    outcomes = [editor.edit(REQUESTS, editor.start(2)) for editor in editors]
+    assert outcomes[1].failures == (None, None)
+    single, half = (outcome.patch.part(SideMemories) for outcome in outcomes)
+    assert half.values[0].dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(half.values[0], single.values[0]).min() > 0.95
+    torch.testing.assert_close(half.smallest, single.smallest, atol=0.3, rtol=0)
+    said = [answer_logits(e.backbone, QUERIES * 2, o.patch).logits for e, o in zip(editors, outcomes, strict=True)]
+    assert (said[0].argmax(1) == said[1].argmax(1)).float().mean() > 0.8

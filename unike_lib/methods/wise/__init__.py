@@ -21,7 +21,7 @@ from unike_lib.methods.wise.settings import WiseMethod
 METHOD = Method(
     name="wise",
     title="WISE",
-    kind="intrinsic",
+    kind="other",  # not in the paper
     settings=WiseMethod,
     build="unike_lib.methods.wise.editor:build",
     needs=("method_split",),
