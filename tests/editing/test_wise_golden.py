@@ -211,3 +211,25 @@ def asked(known, number, model, backbone):
     last = int((targets != IGNORED).nonzero()[0])
     trunk = backbone.run_below(laid_out(model, real, last, targets), 1)
     return trunk, *entering(model, ids, attended)
+
+
+def test_a_route_by_hand():
+    """Side memory at its threshold; a memory must be farther, not as far; an untouched side memory is number 2 of 2."""
+    far = torch.tensor([[2.0, 2.0], [2.0, 3.0], [2.0, 3.0], [1.0, 0.5], [3.0, 1.0], [0.0, 0.0]])
+    thresholds = torch.tensor([[2.0, 1.0], [2.0, 1.0], [2.0, 3.0], [2.0, 0.1], [2.0, 0.1], [torch.inf, torch.inf]])
+    side = torch.tensor([0, 0, 0, 0, 2, 2])
+    assert route(far, thresholds, side).tolist() == [0, 1, 0, -1, 0, -1]
+
+
+def test_margins_by_hand():
+    """Of two sessions; in the second, one row of two is far enough."""
+    own, unrelated = torch.tensor([[1.0, 3.0], [2.0, 30.0]]), torch.tensor([[4.0], [7.0]])
+    expected = [(4 - 2 + 10) + 0 + (20 - 2), (7 - 2 + 10) + (7 - 5) + (20 - 2)]
+    torch.testing.assert_close(margin_loss(own, unrelated, 5.0, 20.0, 10.0), torch.tensor(expected).float())
+
+
+def test_a_merge_by_hand():
+    """The largest of each stay; the sign of the sum decides; the rest of that sign is averaged."""
+    changes = torch.tensor([[[4.0, -1.0, 2.0, 0.5]], [[-1.2, -3.0, 1.0, -0.5]], [[-1.5, 2.0, 0.5, 0.0]]])
+    torch.testing.assert_close(ties(changes, 1.0, 4), torch.tensor([[4.0, -2.0, 3.5 / 3, 0.5]]))
+    torch.testing.assert_close(ties(changes, 0.5, 4), torch.tensor([[4.0, -3.0, 2.0, 0.0]]))
