@@ -132,7 +132,7 @@ class DecoderLayer:
 
 
 class Decoder:
-    """A causal pre-norm language model, opened for layer-wise runs.
+    """A causal pre-norm language model, opened to be run layer by layer.
 
     `head` is the projection onto the vocabulary, which `language_model` may have, too; `layouts` are those of the
     decoders that are known, by `model_type`.

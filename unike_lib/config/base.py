@@ -49,6 +49,7 @@ SOURCES = {
     "MEND": "Mitchell et al. 2022",
     "De Cao et al.": "KE, 2021",
     "SERAC": "Mitchell et al. 2022",
+    "WISE": "Wang et al. 2024, as EasyEdit ships it",
     "tuned": "chosen on development edits, as docs/science.md tells",
     "ours": "a choice of this project",
 }
