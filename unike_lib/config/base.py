@@ -28,6 +28,8 @@ SOURCES = {
     "MEND": "Mitchell et al. 2022",
     "De Cao et al.": "KE, 2021",
     "SERAC": "Mitchell et al. 2022",
+    "EasyEdit": "the code of zjunlp/EasyEdit, commit 14cea82",
+    "MemEIC": "the code of MemEIC (NeurIPS 2025), commit d7563bc",
     "tuned": "chosen on development edits, as docs/science.md tells",
     "ours": "a choice of this project",
 }
