@@ -253,7 +253,7 @@ def shown(value: Any) -> str:
         return f"{value:g}"
     if not isinstance(value, tuple):
         return setting_text(value)
-    if len(value) > 1 and value == tuple(range(value[0], value[-1] + 1)):
+    if len(value) > 1 and isinstance(value[0], int) and value == tuple(range(value[0], value[-1] + 1)):
         return f"{value[0]} to {value[-1]}"
     return ", ".join(map(setting_text, value))
 
