@@ -107,7 +107,8 @@ def default_methods() -> dict[str, dict[str, Any]]:
     """Return the entries of the default run: methods with all of their settings, and variants of them."""
     found = {}
     for method in methods().values():
-        fields = {name: info.default for name, info in method.settings.model_fields.items() if name != "method"}
+        own = {name: info.default for name, info in method.settings.model_fields.items() if name != "method"}
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}  # as in YAML
         for name, entry in method.entries.items():
             found[name] = entry.plain if "like" in entry.values else {"method": method.name, **fields, **entry.plain}
     return found

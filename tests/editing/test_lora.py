@@ -168,14 +168,10 @@ def test_the_first_factors_are_those_of_peft_and_of_the_session(backbone):
     drawn = {place: a for place, (a, _) in editor.first_factors(REQUESTS[:2], Patch(2)).items()}
     for a in drawn.values():
         bound = a.shape[2] ** -0.5
-        assert (
-            a.abs().max() <= bound and abs(float(a.std()) - bound / 3**0.5) < 0.1 * bound and abs(a.mean()) < bound / 5
-        )
-    flat = torch.stack([a[:, 0, :WIDTH].flatten() for a in drawn.values()])
-    assert len(torch.unique(flat, dim=0)) == len(drawn) and not torch.equal(
-        drawn[5, "fc1" if (5, "fc1") in drawn else "mlp.up_proj"][0],
-        drawn[5, "fc1" if (5, "fc1") in drawn else "mlp.up_proj"][1],
-    )
+        assert a.abs().max() <= bound and abs(a.mean()) < bound / 5
+        torch.testing.assert_close(float(a.detach().std()), bound / 3**0.5, atol=0, rtol=0.1)
+        assert not torch.equal(a[0], a[1])
+    assert len(torch.unique(torch.stack([a[0, 0, :WIDTH] for a in drawn.values()]), dim=0)) == len(drawn)
     again = Lora(backbone, editor.settings, 1).first_factors(REQUESTS[:1], Patch(1))
     assert all(not torch.equal(again[place][0][0], a[0]) for place, a in drawn.items())
     start = Patch(2, (editor.part(editor.first_factors(REQUESTS[:2], Patch(2))),))

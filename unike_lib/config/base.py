@@ -100,7 +100,7 @@ class Original:
     def has(self, value: Any) -> bool:
         """Whether a setting has the original's value."""
         if self.last is None:
-            return bool(value == self.value)
+            return bool((tuple(value) if isinstance(value, list) else value) == self.value)
         return bool(self.value <= value <= self.last)
 
     @property

@@ -27,7 +27,7 @@ METHOD = Method(
             "LoRA as EasyEdit ships it for multimodal models: queries and values of all layers, five steps of SGD.",
             given(
                 "EasyEdit",
-                matrices=("q", "v"),
+                matrices=["q", "v"],
                 layers="all",
                 dropout=0.1,
                 optimiser="sgd",

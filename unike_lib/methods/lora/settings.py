@@ -14,6 +14,9 @@ class LoraMethod(ScopeSettings, TargetMethod):
 
     rests_on: ClassVar = {"backbone": {"layers": ()}}
 
+    teach_end: bool = setting(
+        True, "Learn that the answer ends after the target, too.", "ours", original=Original("EasyEdit", False)
+    )
     rank: Count = setting(8, "Rank of the factors, r.", original=Original("EasyEdit"))
     alpha: Positive = setting(32.0, "The change is alpha / rank times B A.", original=Original("EasyEdit"))
     dropout: Annotated[float, Field(ge=0, lt=1)] = setting(
