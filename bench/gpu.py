@@ -68,7 +68,7 @@ def floor_seconds(stage: Stage, method: str, count: int, rates: tuple[float, flo
     backbone, steps = stage.backbone, stage.scale.steps
     manifest, settings = methods()[method], settings_of(stage, method)
     first = manifest.first_layer(settings)
-    edited = len(backbone.layers) if first is None else -first
+    edited = len(backbone.layers) if first is None else min(-first, len(backbone.decoder.layers))
     passes = 1 if manifest.train else steps
     layer = sum(parameter.numel() for parameter in backbone.decoder.layers[0].module.parameters())
     head = backbone.decoder.head.weight.numel()

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.fine_tune.weight_changes import WeightChanges
 from unike_lib.methods.ike.contexts import Contexts
+from unike_lib.methods.lora.factors import LoraFactors
 from unike_lib.methods.serac.counterfactual import CounterfactualMix
 from unike_lib.methods.shared.low_rank import LowRankChanges
 from unike_lib.methods.shared.neurons import ExtraNeurons
@@ -38,6 +39,7 @@ def _layers(kind):
 
 
 neurons_of, changes_of, factors_of = map(_layers, (ExtraNeurons, WeightChanges, LowRankChanges))
+trained_factors_of = _layers(LoraFactors)
 
 
 def slots_of(patch):

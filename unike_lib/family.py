@@ -47,6 +47,12 @@ class DecoderLayout:
         """The two matrices that weight editing touches: OPT fc1, fc2; Llama up, down."""
         return self.up, self.down
 
+    @property
+    def attention_matrices(self) -> dict[str, str]:
+        """The matrices of attention, by what they make: queries, keys, values, output."""
+        names = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": self.output}
+        return {kind: f"{self.attention}.{name}" for kind, name in names.items()}
+
 
 OPT = DecoderLayout(
     attention_norm="self_attn_layer_norm",

@@ -23,6 +23,7 @@ from unike_lib.types import InputError
 Function = str | Callable[..., Any]
 # Where methods are found: package, name of the manifest, entry points of other packages (`registry.find_entry`).
 METHODS = ("unike_lib.methods", "METHOD", "unike.methods")
+EVERY_LAYER = -10_000  # of `Method.first_layer`: no decoder has more layers
 Kind = Literal["unedited", "fine-tuning", "intrinsic", "external", "unified", "other"]
 
 
@@ -36,7 +37,7 @@ class Method:
     needs: what edits read besides the backbone, or a function of the settings that says so: "ffn_inputs", "encoders",
     "memory" (files of the backbone's knowledge), "method_split" (edits to train on or to show).
     first_layer: of the settings: the first layer that an edit acts in. None: the backbone's first edited one; -3: the
-    third from the end; 0: none. Frozen states are kept where edits begin.
+    third from the end (EVERY_LAYER: the first of all); 0: none. Frozen states are kept where edits begin.
     reading: of the settings: a sentence on how numbers of a row are read where the originals leave it open, or None.
     search: setting -> values that the search on development edits tries; entries: variants in the default run.
     """
@@ -107,7 +108,8 @@ def default_methods() -> dict[str, dict[str, Any]]:
     """Return the entries of the default run: methods with all of their settings, and variants of them."""
     found = {}
     for method in methods().values():
-        fields = {name: info.default for name, info in method.settings.model_fields.items() if name != "method"}
+        own = {name: info.default for name, info in method.settings.model_fields.items() if name != "method"}
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}  # as in YAML
         for name, entry in method.entries.items():
             found[name] = entry.plain if "like" in entry.values else {"method": method.name, **fields, **entry.plain}
     return found

@@ -19,6 +19,7 @@ from unike_lib.editing.patch import Patch
 from unike_lib.knowledge.scope import ScopeSpace
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
 from unike_lib.methods.fine_tune.weight_changes import WeightChanges, WeightChangesPerEdit
+from unike_lib.methods.lora.settings import LoraMethod
 from unike_lib.methods.shared.neurons import NEURON_AXIS, ExtraNeurons, Neurons
 from unike_lib.methods.shared.per_edit import GivenShares
 from unike_lib.methods.shared.semantic_scope import LEAST, SemanticScope
@@ -224,6 +225,7 @@ METHODS = {
     "memory of both": lambda: UnikeScopeMethod(method="unike-scope", **FAST, top_k=3, memory_of="both"),
     "h_sem of each layer": lambda: TPatcherMethod(method="t-patcher", scope="semantic", semantic_state="paper", **FAST),
     "no rivals": lambda: TPatcherMethod(method="t-patcher", scope="semantic", rivals="none", **FAST),
+    "lora": lambda: LoraMethod(method="lora", scope="semantic", steps=2, learning_rate=0.05),
     "one gate": lambda: TPatcherMethod(method="t-patcher", scope="semantic", gate="any", **FAST),
 }
 

@@ -10,7 +10,8 @@ Example:
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
 
@@ -63,13 +64,34 @@ class DecoderLayer:
         own = {name: mask for name, mask in masks.items() if name != WINDOWED}
         if self.window is not None and WINDOWED in masks:
             own["attention_mask"] = masks[WINDOWED]
-        attended = self.attention(hidden_states=inputs, **own)[0]
-        if edit is not None and context is not None:
+        if edit is None or context is None:
+            attended = self.attention(hidden_states=inputs, **own)[0]
+        else:
+            with self._changed(lambda name, entering: edit.weight(self.index, name, entering, context)):
+                attended = self.attention(hidden_states=inputs, **own)[0]
             context.rotation = masks.get("position_embeddings")
             attended = edit.attention(self, inputs, attended, context)
         if context is not None and context.trace is not None and context.trace.states:
             context.trace.attention_inputs[self.index] = inputs
         return hidden + attended
+
+    @contextmanager
+    def _changed(self, change: Change) -> Iterator[None]:
+        """Let the attention's matrices have what `change` adds to their outputs, meanwhile."""
+
+        def add(name: str, inputs: Tensor, outputs: Tensor) -> Tensor:
+            added = change(name, inputs)
+            return outputs if added is None else outputs + added
+
+        handles = [
+            self.part(name).register_forward_hook(lambda _, given, outputs, name=name: add(name, given[0], outputs))
+            for name in self.names.attention_matrices.values()
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def through_ffn(self, hidden: Tensor, edit: Edit | None, context: PassContext | None) -> Tensor:
         """Return the layer's output [row, token, d] from the states between attention and FFN."""

@@ -50,6 +50,8 @@ SOURCES = {
     "De Cao et al.": "KE, 2021",
     "SERAC": "Mitchell et al. 2022",
     "WISE": "Wang et al. 2024, as EasyEdit ships it",
+    "EasyEdit": "the code of zjunlp/EasyEdit, commit 14cea82",
+    "MemEIC": "the code of MemEIC (NeurIPS 2025), commit d7563bc",
     "tuned": "chosen on development edits, as docs/science.md tells",
     "ours": "a choice of this project",
 }
@@ -120,7 +122,7 @@ class Original:
     def has(self, value: Any) -> bool:
         """Whether a setting has the original's value."""
         if self.last is None:
-            return bool(value == self.value)
+            return bool((tuple(value) if isinstance(value, list) else value) == self.value)
         return bool(self.value <= value <= self.last)
 
     @property
@@ -273,7 +275,7 @@ def shown(value: Any) -> str:
         return f"{value:g}"
     if not isinstance(value, tuple):
         return setting_text(value)
-    if len(value) > 1 and value == tuple(range(value[0], value[-1] + 1)):
+    if len(value) > 1 and isinstance(value[0], int) and value == tuple(range(value[0], value[-1] + 1)):
         return f"{value[0]} to {value[-1]}"
     return ", ".join(map(setting_text, value))
 

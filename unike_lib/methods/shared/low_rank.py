@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ class LowRankChanges(Part):
         return {(layer, name): factors for layer, named in self.layers.items() for name, factors in named.items()}
 
     @classmethod
-    def of(cls, matrices: Mapping[tuple[int, str], LowRank]) -> "LowRankChanges":
+    def of(cls, matrices: Mapping[tuple[int, str], LowRank]) -> Self:
         """Return the part with such factors."""
         layers: dict[int, dict[str, LowRank]] = {}
         for (layer, name), factors in matrices.items():
@@ -92,14 +93,14 @@ class LowRankChanges(Part):
         found = self.matrices.items()
         return {f"{layer}.{name}.{side}": part for (layer, name), each in found for side, part in vars(each).items()}
 
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "LowRankChanges":
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
         """Return the changes that such tensors hold."""
         sides: dict[tuple[int, str], dict[str, Tensor]] = {}
         for place, value in tensors.items():
             layer, rest = place.split(".", 1)
             name, side = rest.rsplit(".", 1)
             sides.setdefault((int(layer), name), {})[side] = value
-        return LowRankChanges.of({place: LowRank(**parts) for place, parts in sides.items()})
+        return self.of({place: LowRank(**parts) for place, parts in sides.items()})
 
     def append(self, more: "LowRankChanges") -> "LowRankChanges":
         """Return the sums of both changes: ranks add up."""
