@@ -109,7 +109,7 @@ def test_a_room_says_what_its_editor_reads_and_where_it_begins(edits):
         method = method_of(default_methods(), name)
         assert set(method.needs_of(each.settings)) == vars(each.sources).get("read", set()), name
         first = method.first_layer(each.settings)
-        assert each.both.first_layer == begins.get(first, LAYERS + (first or 0)), name
+        assert each.both.first_layer == begins.get(first, max(0, LAYERS + (first or 0))), name
         assert (method.reading(each.settings) is None) == (
             method.name != "unike-scope"
             and (method.name != "unike" or not (each.settings.intrinsic and each.settings.latent))

@@ -28,6 +28,8 @@ SOURCES = {
     "MEND": "Mitchell et al. 2022",
     "De Cao et al.": "KE, 2021",
     "SERAC": "Mitchell et al. 2022",
+    "M-ORE": "ICML 2026",
+    "ScopeEdit": "2026, arXiv 2607.01978",
     "tuned": "chosen on development edits, as docs/science.md tells",
     "ours": "a choice of this project",
 }
