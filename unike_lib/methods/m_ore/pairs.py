@@ -53,7 +53,7 @@ class Pairs(Part):
             layer, rest = name.split(".", 1)
             matrix, side = rest.rsplit(".", 1)
             sides[side][int(layer), matrix] = value
-        return replace(self, **sides)
+        return replace(self, outputs=sides["outputs"], used=sides["used"])
 
     def append(self, more: "Pairs") -> "Pairs":
         """Return the pairs after further edits, which were made on top of these and hold them."""
