@@ -9,11 +9,12 @@ from m_ore_twin import RANK, Golden, Twin, projector
 from test_half_precision import in_dtype
 from test_patch import through_a_file
 from test_sequences import BROKEN, SEQUENCES, assert_answers_like, edited, patched_logits, requests_at, seeing_broken
+from tiny_models import LAYERS as DEPTH
 
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.method import default_methods, resolve_method
-from unike_lib.methods.m_ore.pairs import Pairs, orthogonal_bases
+from unike_lib.methods.m_ore.pairs import Pairs, drawn_bases
 from unike_lib.methods.m_ore.settings import MoreMethod
 from unike_lib.methods.m_ore.writing import claimed, gate
 from unike_lib.types import EditRequest, InputError, Query
@@ -29,7 +30,7 @@ SCOPE = {
 }
 KINDS = {
     "m-ore": SHORT,
-    "predicting": SHORT | {"key_tokens": "predicting", "teach_end": False},
+    "predicting": SHORT | {"key_tokens": "predicting", "teach_end": False, "layers": 99},
     "scope-edit": SHORT | SCOPE,
 }
 
@@ -99,7 +100,8 @@ def test_three_edits_of_two_sessions_equal_a_loop_and_changed_weights(family, ma
     editor = m_ore(backbone, **KINDS[kind])
     patch = edited(editor, cases)
     pairs = patch.part(Pairs)
-    assert patch.first_layer == 2 and len(pairs.bases) == 2 * LAYERS
+    layers = min(KINDS[kind]["layers"], DEPTH)  # as many as there are
+    assert patch.first_layer == DEPTH - layers and len(pairs.bases) == 2 * layers
     for session, order in enumerate(SEQUENCES):
         twin = Twin(make_backbone(family), editor)
         for number in order:
@@ -134,8 +136,6 @@ def test_only_the_strongest_layers_are_written(backbone, cases):
     pairs = patch.part(Pairs)
     touched = {layer for (layer, _), value in pairs.outputs.items() if (value != 0).any()}
     assert len(touched) == 2 == len({layer for (layer, _), value in pairs.used.items() if (value != 0).any()})
-    everywhere = m_ore(backbone, **SHORT | {"layers": 99}).edit([cases[0].request], patch.without(Pairs)).patch
-    assert everywhere.first_layer == 0  # as many layers as there are
 
 
 def test_what_is_written_after_an_edit_spares_its_code(make_backbone, cases):
@@ -178,11 +178,15 @@ def test_pairs_come_back_from_a_file_and_are_edited_on(make_backbone, cases, tmp
 
 def test_bases_have_orthogonal_rows_and_are_those_of_the_seed():
     places = {(0, "up"): 16, (0, "down"): 32}
-    bases = orthogonal_bases(places, 6, 3)
+    bases = drawn_bases(places, 6, "orthogonal", 3)
     for place, width in places.items():
         torch.testing.assert_close(bases[place] @ bases[place].T, torch.eye(6), atol=1e-5, rtol=0)
-        assert bases[place].shape == (6, width) and torch.equal(bases[place], orthogonal_bases(places, 6, 3)[place])
-    assert not torch.equal(bases[0, "up"], orthogonal_bases(places, 6, 4)[0, "up"])
+        assert bases[place].shape == (6, width) and torch.equal(
+            bases[place], drawn_bases(places, 6, "orthogonal", 3)[place]
+        )
+    wide = drawn_bases({(0, "up"): 500}, 300, "xavier", 3)[0, "up"]
+    torch.testing.assert_close(wide.std(), torch.tensor((2 / 800) ** 0.5), atol=0, rtol=0.01)
+    assert not torch.equal(bases[0, "up"], drawn_bases(places, 6, "orthogonal", 4)[0, "up"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -200,13 +204,18 @@ def test_pairs_of_a_model_in_half_precision_are_in_float32(make_backbone, cases,
     assert (said - expected).abs().mean() < 0.2
 
 
-def test_shipped_values_are_a_variant():
-    shipped, plain = (resolve_method(default_methods(), name) for name in ("m-ore-shipped", "m-ore"))
-    assert (shipped.rank, shipped.scale, shipped.top_k, shipped.learning_rate, shipped.damping) == (512, 2, 7, 0.1, 1)
-    assert (shipped.layers, shipped.steps, shipped.split, shipped.teach_end) == (12, 5, "none", False)
-    scope = resolve_method(default_methods(), "scope-edit", None, {"rank": 512})
-    assert (scope.shared_rank, scope.shared_layers, scope.gate_threshold, scope.gate_slope) == (64, 6, 0.2, 10)
-    assert plain.shared_rank == 0
+def test_shipped_values_are_variants():
+    more, scope, plain = (
+        resolve_method(default_methods(), f"{name}") for name in ("m-ore-shipped", "scope-edit-shipped", "m-ore")
+    )
+    for shipped in (more, scope):
+        assert (shipped.rank, shipped.scale, shipped.top_k, shipped.learning_rate) == (512, 2, 7, 0.1)
+        assert (shipped.layers, shipped.steps, shipped.key_tokens, shipped.teach_end) == (12, 5, "target", False)
+    assert (more.split, more.shared_rank, more.damping, more.basis) == ("none", 0, 2000, "xavier")
+    assert (scope.split, scope.shared_rank, scope.damping, scope.basis) == ("scope", 64, 1, "orthogonal")
+    assert (scope.shared_layers, scope.shared_learning_rate, scope.shared_damping) == (6, 1, 1)
+    assert (scope.gate_threshold, scope.gate_slope) == (0.2, 10)
+    assert (plain.rank, plain.split) == (32, "none")
 
 
 def test_layers_on_several_devices_are_refused(backbone, monkeypatch):

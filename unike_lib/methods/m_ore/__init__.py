@@ -16,6 +16,8 @@ Readings:
 - P is folded with the edit's own target alone. The original can fold in unrelated texts too; that is off as shipped.
 - Rows are padded behind the answer, so target tokens are counted from the prompt's end; the original counts them from
   the row's end and takes padding for tokens where there is some.
+- With lambda 2000, as M-ORE's own file has it, P stays close to I: earlier edits are hardly spared. The default is 1,
+  as ScopeEdit's files have it.
 - No dropout: it would make an edit random. No layer norm of codes, which one file of the original has.
 """
 
@@ -23,7 +25,10 @@ from unike_lib.config.base import Entry, Original, as_original, given, variant
 from unike_lib.method import Method
 from unike_lib.methods.m_ore.settings import MoreMethod
 
-SHIPPED = as_original(rank=Original("M-ORE", 512), teach_end=Original("MMEdit", False))
+END = Original("MMEdit", False)
+SHIPPED = as_original(
+    rank=Original("M-ORE", 512), basis=Original("M-ORE", "xavier"), damping=Original("M-ORE", 2000.0), teach_end=END
+)
 
 METHOD = Method(
     name="m-ore",
@@ -35,11 +40,16 @@ METHOD = Method(
     search={"learning_rate": [0.1, 0.3, 1.0], "steps": [5, 10, 20]},
     entries={
         "m-ore": Entry("Low-rank pairs beside the last FFNs; one factor moves, where earlier edits left room."),
-        "m-ore-shipped": variant("m-ore", "M-ORE with the rank that its authors ship.", SHIPPED),
+        "m-ore-shipped": variant("m-ore", "M-ORE with the values of its authors' file for LLaVA.", SHIPPED),
         "scope-edit": variant(
             "m-ore",
             "ScopeEdit: a part of the ranks is shared, and written as far as text and picture agree.",
-            given("ours", split="scope"),
+            given("ScopeEdit", split="scope"),
+        ),
+        "scope-edit-shipped": variant(
+            "m-ore",
+            "ScopeEdit with the values of its authors' file for LLaVA.",
+            as_original(split=Original("ScopeEdit", "scope"), rank=Original("ScopeEdit", 512), teach_end=END),
         ),
     },
 )

@@ -13,7 +13,7 @@ from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import EditResult, answer_loss, request_trunk
 from unike_lib.editing.optimise import failures
 from unike_lib.editing.patch import Patch
-from unike_lib.methods.m_ore.pairs import Pairs, Place, orthogonal_bases
+from unike_lib.methods.m_ore.pairs import Pairs, Place, drawn_bases
 from unike_lib.methods.m_ore.settings import MoreMethod
 from unike_lib.methods.m_ore.writing import Codes, written
 from unike_lib.types import EditRequest, InputError
@@ -32,7 +32,8 @@ def build(settings: MoreMethod, backbone: Backbone, sources: EditorSources, seed
     if len(cards) > 1:
         raise InputError(f"layers: the last {settings.layers} layers lie on {', '.join(cards)}; expected one device")
     shapes = {(layer.index, name): layer.part(name).weight.shape for layer, name in chosen}
-    bases = orthogonal_bases({place: shape[1] for place, shape in shapes.items()}, settings.rank, seed)
+    widths = {place: shape[1] for place, shape in shapes.items()}
+    bases = drawn_bases(widths, settings.rank, settings.basis, seed)
     bases = {place: basis.to(backbone.device) for place, basis in bases.items()}
     return More(backbone, settings, bases, {place: shape[0] for place, shape in shapes.items()})
 

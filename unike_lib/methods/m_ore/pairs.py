@@ -77,10 +77,16 @@ class Pairs(Part):
         return (self.scale * by_session(codes, self.outputs[layer, name].transpose(1, 2))).to(inputs.dtype)
 
 
-def orthogonal_bases(widths: Mapping[Place, int], rank: int, seed: int) -> dict[Place, Tensor]:
-    """Return a random basis [rank, in] by matrix, whose rows are orthogonal as far as the width of the input goes."""
+def drawn_bases(widths: Mapping[Place, int], rank: int, kind: str, seed: int) -> dict[Place, Tensor]:
+    """Return a random basis [rank, in] by matrix.
+
+    Args:
+        widths: of the matrices' inputs.
+        rank: rows of a basis.
+        kind: "orthogonal": rows are orthogonal, as far as the width goes; "xavier": numbers of deviation
+            (2 / (rank + in))^1/2.
+        seed: of what is drawn.
+    """
     generator = torch.Generator().manual_seed(seed)
-    return {
-        place: torch.nn.init.orthogonal_(torch.empty(rank, width), generator=generator)
-        for place, width in widths.items()
-    }
+    draw = torch.nn.init.orthogonal_ if kind == "orthogonal" else torch.nn.init.xavier_normal_
+    return {place: draw(torch.empty(rank, width), generator=generator) for place, width in widths.items()}

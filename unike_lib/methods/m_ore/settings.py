@@ -13,12 +13,17 @@ class MoreMethod(TargetMethod):
         12, "Pairs stand in so many last layers, or in all that there are.", original=Original("M-ORE", equation=True)
     )
     rank: Count = setting(32, "Rank of a pair: the rows of A.", "ours", original=Original("M-ORE", 512))
+    basis: Literal["orthogonal", "xavier"] = setting(
+        "orthogonal",
+        "How A is drawn: with orthogonal rows, or as Xavier's normal numbers.",
+        original=Original("ScopeEdit"),
+    )
     scale: Positive = setting(2.0, "Factor s on what a pair adds, alpha / r.", original=Original("M-ORE"))
     top_k: Count = setting(7, "Layers that an edit writes: those of the largest gradients.", original=Original("M-ORE"))
     steps: Count = setting(5, "Gradient steps per edit, one backward pass each.", original=Original("M-ORE"))
     learning_rate: Positive = setting(0.1, "Step size eta.", original=Original("M-ORE"))
     damping: Positive = setting(
-        1.0, "lambda: how slowly the room along an edit's code shrinks.", original=Original("M-ORE", last=2000.0)
+        1.0, "lambda: how slowly the room along an edit's code shrinks.", original=Original("ScopeEdit", last=2000.0)
     )
     key_tokens: Literal["target", "predicting"] = setting(
         "target",
