@@ -52,6 +52,8 @@ SOURCES = {
     "WISE": "Wang et al. 2024, as EasyEdit ships it",
     "EasyEdit": "the code of zjunlp/EasyEdit, commit 14cea82",
     "MemEIC": "the code of MemEIC (NeurIPS 2025), commit d7563bc",
+    "M-ORE": "ICML 2026",
+    "ScopeEdit": "2026, arXiv 2607.01978",
     "tuned": "chosen on development edits, as docs/science.md tells",
     "ours": "a choice of this project",
 }
