@@ -28,6 +28,8 @@ SOURCES = {
     "MEND": "Mitchell et al. 2022",
     "De Cao et al.": "KE, 2021",
     "SERAC": "Mitchell et al. 2022",
+    "EasyEdit": "GRACE (Hartvigsen et al. 2023) as zjunlp/EasyEdit ships it",
+    "BalancEdit": "Guo et al. 2025",
     "tuned": "chosen on development edits, as docs/science.md tells",
     "ours": "a choice of this project",
 }
