@@ -23,7 +23,7 @@ from unike_lib.types import EditRequest, Query
 
 LAYER = 3
 # Edits that are added, that repeat a question with another answer, that split and that widen, in two sessions.
-SEQUENCES = ([0, 1, 5, 2, 6], [2, 4, 3, 6, 0])
+SEQUENCES = ([0, 1, 5, 2, 6], [2, 7, 6, 1, 3])
 STEPS = {"add_add_add": 3, "expand_same_label": 3, "split_other_label": 2, "add_then_split_then_expand": 2}
 
 
@@ -39,7 +39,8 @@ def grace(backbone, layer=LAYER, **settings):
 
 def requests():
     made = [make_case(i, target).request for i, target in enumerate(["hot dog", "cat", "red owl left", "blue", "owl"])]
-    return [*made, replace(made[1], target="red", id="again"), replace(made[2], prompt="what is it ?", id="near")]
+    again, near = replace(made[1], target="red", id="again"), replace(made[2], prompt="what is it ?", id="near")
+    return [*made, again, near, replace(made[0], target=made[2].target, id="wide")]
 
 
 def empty(width, out, replaces="last"):
@@ -185,6 +186,8 @@ def test_sessions_equal_edits_by_hand_in_hugging_faces_model(edited):
     backbone, patch, twins = edited
     book = patch.part(Codebook)
     asked = [*QUERIES, *(request.query for request in requests())]
+    if book.edits == 3:  # the second session's key was widened to another question
+        assert book.radii[1, 0] > 2.2 and book.live.tolist() == [[True, False, True], [True, False, False]]
     for session, twin in enumerate(twins):
         live = book.live[session]
         for part, place in (("keys", 0), ("radii", 1), ("values", 2)):

@@ -37,10 +37,10 @@ class Arrivals:
 class Codebook(Part):
     """Values in place of the output of one layer's down-projection, which is the FFN's.
 
-    keys [session, edit, in], values [session, edit, d], radii [session, edit]; slack [session, edit]: how far beyond its
-    radius a key reaches that was widened to a question, because that question's states differ by batch in their last
-    digits; answers [session, edit]: a number for each answer, the same for the same; live, bool [session, edit]: edits that added no key, or whose key was replaced,
-    have one that counts for nothing. replaces: at which tokens (`GraceMethod`).
+    keys [session, edit, in], values [session, edit, d], radii [session, edit]. slack [session, edit]: how far beyond
+    its radius a key reaches that was widened to a question, whose states differ by batch in their last digits. answers
+    [session, edit]: a number for each answer, the same for the same. live, bool [session, edit]: an edit that added no
+    key, or whose key was replaced, has one that counts for nothing. replaces: at which tokens (`GraceMethod`).
     """
 
     layer: int
