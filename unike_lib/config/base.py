@@ -54,6 +54,7 @@ SOURCES = {
     "MemEIC": "the code of MemEIC (NeurIPS 2025), commit d7563bc",
     "M-ORE": "ICML 2026",
     "ScopeEdit": "2026, arXiv 2607.01978",
+    "BalancEdit": "Guo et al. 2025",
     "tuned": "chosen on development edits, as docs/science.md tells",
     "ours": "a choice of this project",
 }

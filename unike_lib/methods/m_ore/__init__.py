@@ -37,7 +37,7 @@ METHOD = Method(
     settings=MoreMethod,
     build="unike_lib.methods.m_ore.editor:build",
     first_layer=lambda settings: -settings.layers,
-    search={"learning_rate": [0.1, 0.3, 1.0], "steps": [5, 10, 20]},
+    search={"learning_rate": [0.1, 0.3, 1.0], "steps": [5, 10, 20, 40]},
     entries={
         "m-ore": Entry("Low-rank pairs beside the last FFNs; one factor moves, where earlier edits left room."),
         "m-ore-shipped": variant("m-ore", "M-ORE with the values of its authors' file for LLaVA.", SHIPPED),
