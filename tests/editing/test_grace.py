@@ -286,3 +286,18 @@ KINDS = ("rel", "t_gen", "m_gen", "t_loc", "m_loc")
 
 def probe_on_the_left(probe):
     return replace(probe, query=replace(probe.query, prompt="on the left")) if probe.kind == "t_gen" else probe
+
+
+def test_a_widened_key_reaches_its_question_in_other_last_digits_until_it_is_split():
+    """And a question of the pool that is the edit's own is not unrelated to it."""
+    book, state = empty(2, 2), torch.tensor([[3.0, 4.0]])
+    edit = lambda x, answer: Arrivals(x, torch.tensor([answer]), torch.ones(1), torch.zeros(1, 2))  # noqa: E731
+    far = state + torch.tensor([[1.9, 0.0]])
+    for x, answer in ((state, 1), (far, 1)):
+        book, place = book.with_edits(edit(x, answer), only_shrinks=False)
+    assert place == 0 and book.chosen(far + torch.tensor([[3e-6, 0.0]])) == 0
+    assert book.chosen(far + torch.tensor([[1e-4, 0.0]])) == -1
+    book, _ = book.with_edits(edit(far + 1e-2, 2), only_shrinks=False)
+    assert book.slack.eq(0).all() and book.live.tolist() == [[True, False, True]]
+    balance = balance_module.Balance(None, LAYER, 0.0, state, torch.ones(1), torch.cat([state, far]), {})
+    torch.testing.assert_close(balance.radii([requests()[0]], state), torch.tensor([1.9]))

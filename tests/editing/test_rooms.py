@@ -44,6 +44,7 @@ IN_WEIGHTS = (ExtraNeurons, WeightChanges, LowRankChanges, LoraFactors)  # an ed
 NEEDS = ("ffn_inputs", "encoders", "memory", "method_split", "scope")
 CASES = [make_case(index, target) for index, target in enumerate(["hot dog", "cat", "red owl left", "blue"])]
 REQUESTS = [CASES[1].request, CASES[2].request]
+ASKED = [*QUERIES, *(request.query for request in REQUESTS)]  # some edits act on their own question alone
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_a_room_says_what_its_editor_reads_and_where_it_begins(edits):
 
 def said(backbone, patch, session):
     """Return what a session says to all questions, [position, vocabulary]."""
-    return answer_logits(backbone, QUERIES, patch.select([session])).logits
+    return answer_logits(backbone, ASKED, patch.select([session])).logits
 
 
 @pytest.mark.parametrize("name", methods())

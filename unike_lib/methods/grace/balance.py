@@ -2,11 +2,12 @@
 
     r = (1 - a) |k - n| + a |k - p|
 
-k is the key of the edit, a the balance. Reading: an editor sees no probe of its edit, and BalancEdit's black picture is
-no question that anybody asks, so both come of the method-training split, the pool. n is the nearest to k of the pool's
-questions, none of which is about the fact. p: the edit is taken to move as far as those of the pool's edits that are
-nearest to it do by their rephrased questions and pictures; and where the pool rephrases the very words of the edit's
-question, the edit's own picture is asked in these. |k - p| is the mean of all these.
+k is the key of the edit, a the balance. Reading: an editor sees no probe of its edit, and BalancEdit's black picture
+is no question that anybody asks, so both come of the method-training split, the pool. n is the nearest to k of the
+pool's questions, none of which is about the fact; one that the model cannot tell from the edit's own does not count.
+p: the edit is taken to move as far as those of the pool's edits that are nearest to it do by their rephrased questions
+and pictures; and where the pool rephrases the very words of the edit's question, the edit's own picture is asked in
+these. |k - p| is the mean of all these.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.methods.grace.codebook import rounding
 from unike_lib.methods.grace.keys import question_states
 from unike_lib.types import EditCase, EditRequest, Query
 
@@ -45,7 +47,8 @@ class Balance:
         """Return the radius of each request [session], given the states of its question [session, in]."""
         asked = states.float()
         near = _distances(asked, self.keys).topk(min(NEIGHBOURS, len(self.keys)), largest=False).indices
-        far = _distances(asked, self.unrelated).amin(1)
+        apart = _distances(asked, self.unrelated)
+        far = torch.where(apart > rounding(states)[:, None], apart, torch.inf).amin(1)
         rephrased = torch.stack(
             [self._rephrased(*each) for each in zip(requests, asked, self.moved[near], strict=True)]
         )
