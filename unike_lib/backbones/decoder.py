@@ -64,11 +64,12 @@ class DecoderLayer:
         own = {name: mask for name, mask in masks.items() if name != WINDOWED}
         if self.window is not None and WINDOWED in masks:
             own["attention_mask"] = masks[WINDOWED]
-        if edit is None or context is None:
-            attended = self.attention(hidden_states=inputs, **own)[0]
-        else:
+        if edit is not None and context is not None and edit.in_attention:
             with self._changed(lambda name, entering: edit.weight(self.index, name, entering, context)):
                 attended = self.attention(hidden_states=inputs, **own)[0]
+        else:
+            attended = self.attention(hidden_states=inputs, **own)[0]
+        if edit is not None and context is not None:
             context.rotation = masks.get("position_embeddings")
             attended = edit.attention(self, inputs, attended, context)
         if context is not None and context.trace is not None and context.trace.states:

@@ -100,6 +100,10 @@ class PassContext:
 class Edit(Protocol):
     """What an edit does inside a layer."""
 
+    @property
+    def in_attention(self) -> bool:
+        """Whether `weight` is asked of attention's matrices, too."""
+
     def begin(self, context: PassContext) -> None:
         """Say what holds for the whole pass, before the first layer."""
 

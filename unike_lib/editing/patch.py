@@ -49,6 +49,11 @@ class Part:
         return None
 
     @property
+    def in_attention(self) -> bool:
+        """Whether `weight` is asked of the matrices of attention, too; of those of the FFN it always is."""
+        return False
+
+    @property
     def reads_unedited(self) -> tuple[int, ...]:
         """The layers at which the part reads what the unedited model makes of a question (`PassContext.unedited`)."""
         return ()
@@ -139,6 +144,11 @@ class Patch:
     def first_layer(self) -> int | None:
         """The first layer that the patch acts in; None: it acts in none."""
         return min((part.first_layer for part in self.parts if part.first_layer is not None), default=None)
+
+    @property
+    def in_attention(self) -> bool:
+        """Whether a part changes matrices of attention."""
+        return any(part.in_attention for part in self.parts)
 
     @property
     def reads_unedited(self) -> tuple[int, ...]:

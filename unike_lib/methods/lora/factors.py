@@ -21,6 +21,11 @@ class LoraFactors(LowRankChanges):
 
     dropout: Dropout | None = None
 
+    @property
+    def in_attention(self) -> bool:
+        """Matrices of attention may have factors."""
+        return True
+
     def append(self, more: LowRankChanges) -> Self:
         """Return the factors after further edits: they are what these made of them."""
         return self.of(self.matrices | more.matrices)
@@ -45,6 +50,11 @@ class LoraFactors(LowRankChanges):
 @dataclass(frozen=True)
 class LoraFactorsPerEdit(LowRankChanges, PerEdit):
     """The same, the factors of every edit apart: [session, edit, rank, width]."""
+
+    @property
+    def in_attention(self) -> bool:
+        """Matrices of attention may have factors."""
+        return True
 
     @property
     def edits(self) -> int:
