@@ -14,6 +14,7 @@ from tiny_models import LAYERS as DEPTH
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.method import default_methods, resolve_method
+from unike_lib.methods.fine_tune.weight_changes import WeightChanges
 from unike_lib.methods.m_ore.pairs import Pairs, drawn_bases
 from unike_lib.methods.m_ore.settings import MoreMethod
 from unike_lib.methods.m_ore.writing import claimed, gate
@@ -131,6 +132,19 @@ def test_sessions_are_edited_apart_whatever_the_length_of_their_rows(make_backbo
     assert any((value[0, :, common] != 0).any() for value in outputs)
 
 
+def test_an_edit_is_made_on_top_of_whatever_else_a_session_has(make_backbone, cases):
+    backbone, other = make_backbone("blip2"), make_backbone("blip2")
+    editor, weight = m_ore(backbone, **SHORT), other.decoder.layers[4].part("fc2").weight
+    change = torch.randn(1, *weight.shape, generator=torch.Generator().manual_seed(0))
+    weight.data += change[0]
+    previous = editor.start(1).append(WeightChanges({4: {"fc2": change}}))
+    pairs = editor.edit([cases[0].request], previous).patch.part(Pairs)
+    twin = Twin(other, editor)
+    twin.edit(cases[0].request)
+    for place, expected in twin.outputs.items():
+        torch.testing.assert_close(pairs.outputs[place][0], expected, atol=1e-5, rtol=1e-4)
+
+
 def test_only_the_strongest_layers_are_written(backbone, cases):
     patch = m_ore(backbone, **SHORT | {"steps": 1}).edit([cases[0].request], m_ore(backbone, **SHORT).start(1)).patch
     pairs = patch.part(Pairs)
@@ -216,6 +230,7 @@ def test_shipped_values_are_variants():
     assert (scope.shared_layers, scope.shared_learning_rate, scope.shared_damping) == (6, 1, 1)
     assert (scope.gate_threshold, scope.gate_slope) == (0.2, 10)
     assert (plain.rank, plain.split) == (32, "none")
+    assert MoreMethod(method="m-ore", split="scope", rank=4).shared_rank == 1
 
 
 def test_layers_on_several_devices_are_refused(backbone, monkeypatch):
