@@ -36,7 +36,7 @@ class Twin:
                 half = distance / 2
                 entry[1] = min(half, radius) if only_shrinks else half
                 other[1] = min(half - 1e-5, other[1]) if only_shrinks else half - 1e-5
-        if entry not in [each for each in self.entries if each is entry]:
+        if not any(each is entry for each in self.entries):
             self.entries.append(entry)
         value = entry[2].clone().requires_grad_(True)
         optimiser = torch.optim.Adam([value], lr=self.rate)
@@ -62,6 +62,16 @@ class Twin:
         batch = self.backbone.encode([query], None if written is None else [written])
         with self.hooked(int(batch.last_prompt), value_for or self.value_for):
             return self.backbone.model.language_model(inputs_embeds=batch.embeddings).logits[0]
+
+    def written(self, query, count):
+        """Return the greedy answer as token ids."""
+        tokens = []
+        while len(tokens) < count:
+            token = int(self.logits(query, written=tokens)[-1].argmax())
+            if token in self.backbone.stop_tokens:
+                break
+            tokens.append(token)
+        return tokens
 
     @contextmanager
     def hooked(self, last, value_for):

@@ -201,17 +201,7 @@ def test_sessions_equal_edits_by_hand_in_hugging_faces_model(edited):
                 torch.testing.assert_close(ours, twin.logits(query)[-len(ours) :].detach(), atol=5e-2, rtol=0)
         answers = generate(backbone, asked[:2], [[], []], mine, 3)
         for query, answer in zip(asked[:2], answers, strict=True):
-            assert answer == written(backbone, twin, query, 3)
-
-
-def written(backbone, twin, query, count):
-    tokens = []
-    while len(tokens) < count:
-        token = int(twin.logits(query, written=tokens)[-1].argmax())
-        if token in backbone.stop_tokens:
-            break
-        tokens.append(token)
-    return tokens
+            assert answer == twin.written(query, 3)
 
 
 def test_an_edit_that_fails_leaves_its_session_as_it_was(make_backbone):
