@@ -297,6 +297,22 @@ def seen(*splits):
     return [f"{STAGES}/visual/{{backbone}}/{split}.safetensors" for split in splits]
 
 
+def asks_pictures(wildcards, grid={}):
+    """Whether edits of the job's method variant ask questions of the method-training split with their pictures; with
+    values that a sweep or a search tries, whether any of these does."""
+    tried = [{}, *({field: value} for field, values in grid.items() for value in values)]
+    names = CONFIG.methods, wildcards.method, wildcards.backbone
+    return any(method_of(*names[:2]).asks_pictures(resolve_method(*names, overrides=each)) for each in tried)
+
+
+def seen_by_edits(wildcards):
+    """What the job's backbone sees in the pictures of the questions that its edits and their probes ask."""
+    sweep = CONFIG.figures.sweeps.get(wildcards.get("sweep"))
+    grid = sweep.vary.get(wildcards.method, {}) if sweep else {}
+    splits = dict.fromkeys((wildcards.get("split", "eval"), *["method"] * asks_pictures(wildcards, grid)))
+    return expand(seen(*splits), backbone=wildcards.backbone)
+
+
 def files_of_method(wildcards):
     """What the method variant needs besides the backbone, as its room says: files of `knowledge/`, edits of the
     method-training split, a trained editor."""
@@ -333,6 +349,7 @@ def files_of_trials(wildcards):
     if files.pop("trained", None):
         files["training"] = cases_of("method")
         files["stopping"] = cases_of("dev")
+    if "training" in files or asks_pictures(wildcards, CONFIG.tuning.grids.get(wildcards.method, {})):
         splits.append("method")
     return files | {"visual": expand(seen(*splits), backbone=wildcards.backbone)}
 

@@ -59,7 +59,7 @@ rule records:
         unpack(files_of_method),
         **ASKED,
         cases=cases_of_job,
-        visual=seen("{split}"),
+        visual=seen_by_edits,
         frozen=frozen_files,
         base=of_its_tasks(f"{STAGES}/base/{{backbone}}/{{split}}_{{task}}.parquet"),
     output:
@@ -94,7 +94,7 @@ rule sweep_records:
         unpack(files_of_method),
         **ASKED,
         cases=f"{BENCHMARK}/eval_{{task}}.json",
-        visual=seen("eval"),
+        visual=seen_by_edits,
         frozen=frozen_files,
         base=f"{STAGES}/base/{{backbone}}/eval_{{task}}.parquet",
     output:

@@ -44,7 +44,10 @@ if EMBEDDED and RETAINED:
             **ASKED,
             cases=cases_of("eval"),
             taught=cases_of("taught"),
-            visual=rules.retention_visual.output.tokens,
+            visual=lambda wildcards: [
+                f"{STAGES}/retention/{wildcards.backbone}/visual.safetensors",
+                *expand(seen(*["method"] * asks_pictures(wildcards)), backbone=wildcards.backbone),
+            ],
         output:
             records=f"{STAGES}/retention/{{backbone}}/{{method}}{{cost}}.parquet",
         log:

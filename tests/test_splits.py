@@ -114,8 +114,13 @@ OF_METHOD = {
     "serac": {"method", "dev"},
     "ike": {"method"},
     "intrin-ike": {"pool", "method"},
+    "lora": set(),
+    "m-ore": set(),
+    "grace": set(),
+    "grace-balanced": {"method"},
+    "wise": {"method"},
 }
-OPENED_BY_METHOD = {"ike": {"method"}, "intrin-ike": {"method"}}
+OPENED_BY_METHOD = dict.fromkeys(("ike", "intrin-ike", "wise", "grace-balanced"), {"method"})
 OPENED_BY_TRAINING = {"mend", "ke", "serac"}  # a search trains them for each trial
 # These open pictures, which lie in one folder whatever their split.
 PICTURES = {"tower_features", "visual", "scope_visual", "retention_visual", "contact_sheet", "qualitative"}

@@ -68,6 +68,7 @@ STACKS = {
     "default": [],
     **{preset: [preset] for preset in PRESETS if preset not in OVER_SCIENCE | {"science"}},
     "rehearsal": ["paper", "rehearsal"],
+    "table6-first": ["table6", "table6-first"],
 }
 
 

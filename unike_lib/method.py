@@ -36,6 +36,7 @@ class Method:
     training does not run the backbone; editing_alone: settings that the training does not read.
     needs: what edits read besides the backbone, or a function of the settings that says so: "ffn_inputs", "encoders",
     "memory" (files of the backbone's knowledge), "method_split" (edits to train on or to show).
+    asks_pictures: of the settings: whether an edit asks the backbone questions of the method split with their pictures.
     first_layer: of the settings: the first layer that an edit acts in. None: the backbone's first edited one; -3: the
     third from the end (EVERY_LAYER: the first of all); 0: none. Frozen states are kept where edits begin.
     reading: of the settings: a sentence on how numbers of a row are read where the originals leave it open, or None.
@@ -49,6 +50,7 @@ class Method:
     kind: Kind = "other"
     needs: tuple[str, ...] | Callable[[Any], tuple[str, ...]] = ()
     first_layer: Callable[[Any], int | None] = lambda settings: None
+    asks_pictures: Callable[[Any], bool] = lambda settings: False
     train: Function | None = None
     trains_on_text: bool = False
     editing_alone: frozenset[str] = frozenset()

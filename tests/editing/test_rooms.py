@@ -16,7 +16,7 @@ import torch
 from neuron_knowledge import backbone_of, make_knowledge
 from patches import changes_of, factors_of, neurons_of, trained_factors_of
 from test_patch import bake_neurons
-from tiny_models import LAYERS, QUERIES, make_case
+from tiny_models import LAYERS, QUERIES, make_case, tiny_images
 
 import unike_lib.methods
 from unike_lib.backbones.forward import answer_logits
@@ -71,7 +71,9 @@ class Watched(EditorSources):
 
 
 class Edits(NamedTuple):
-    """A variant: settings, the patch before any edit, both edits side by side, each alone, what it read, its editor."""
+    """A variant: settings, the patch before any edit, both edits side by side, each alone, what it read, its editor; and
+    the pictures that it asked about, beside those of its edits.
+    """
 
     settings: MethodSection
     start: Patch
@@ -79,6 +81,7 @@ class Edits(NamedTuple):
     single: list[Patch]
     sources: Watched
     editor: Editor
+    pictures: set[str]
 
 
 @pytest.fixture(scope="module")
@@ -87,19 +90,22 @@ def edits(tmp_path_factory, seen):
     torch.set_num_threads(1)
     folder = make_knowledge(tmp_path_factory.mktemp("knowledge")).folder
     write_cases(folder / "method_vqa.json", "method", "vqa", CASES)
-    found, backbone = {}, backbone_of("minigpt4")
+    found, backbone, asked = {}, backbone_of("minigpt4"), []
+    backbone.images = lambda names: asked.extend(names) or tiny_images(names)
     for name in default_methods():
         method = method_of(default_methods(), name)
         own = (SMALL | BRIEF if method.train else SMALL).items()
         small = {field: value for field, value in own if field in method.settings.model_fields}
         settings = resolve_method(default_methods(), name, None, small)
         trained = train_editor(settings, backbone, CASES[:2], CASES[2:], 0)[0] if method.train else None
+        asked.clear()
         sources = Watched(folder, (folder / "method_vqa.json",), trained=trained)
         editor = build_editor(settings, backbone, sources, 0)
         both = editor.edit(REQUESTS, editor.start(2))
         single = [editor.edit([request], editor.start(1)) for request in REQUESTS]
         assert [both.failures, *(each.failures for each in single)] == [(None, None), (None,), (None,)], name
-        found[name] = Edits(settings, editor.start(1), both.patch, [each.patch for each in single], sources, editor)
+        patches, others = [each.patch for each in single], {*asked} - {request.image for request in REQUESTS}
+        found[name] = Edits(settings, editor.start(1), both.patch, patches, sources, editor, others)
     return found
 
 
@@ -110,6 +116,7 @@ def test_a_room_says_what_its_editor_reads_and_where_it_begins(edits):
     for name, each in edits.items():
         method = method_of(default_methods(), name)
         assert set(method.needs_of(each.settings)) == vars(each.sources).get("read", set()), name
+        assert method.asks_pictures(each.settings) == bool(each.pictures), name
         first = method.first_layer(each.settings)
         assert each.both.first_layer == begins.get(first, max(0, LAYERS + (first or 0))), name
         assert (method.reading(each.settings) is None) == (

@@ -25,6 +25,7 @@ METHOD = Method(
     settings=GraceMethod,
     build="unike_lib.methods.grace.editor:build",
     needs=lambda settings: ("method_split",) if settings.radius == "balanced" else (),
+    asks_pictures=lambda settings: settings.radius == "balanced",
     first_layer=lambda settings: settings.layer,
     search={"initial_radius": [0.3, 1.0, 3.0, 10.0], "steps": [20, 50, 100]},
     entries={

@@ -25,6 +25,7 @@ METHOD = Method(
     settings=WiseMethod,
     build="unike_lib.methods.wise.editor:build",
     needs=("method_split",),
+    asks_pictures=lambda settings: settings.unrelated == "both",
     first_layer=lambda settings: settings.layer,
     search={"learning_rate": [0.3, 1.0, 3.0], "steps": [10, 30], "unrelated": ["text", "both"]},
     entries={
