@@ -120,7 +120,7 @@ OF_METHOD = {
     "grace-balanced": {"method"},
     "wise": {"method"},
 }
-OPENED_BY_METHOD = dict.fromkeys(("ike", "intrin-ike", "wise", "grace-balanced"), {"method"})
+OPENED_BY_METHOD = {name: {"method"} for name in ("ike", "intrin-ike", "wise", "grace-balanced")}
 OPENED_BY_TRAINING = {"mend", "ke", "serac"}  # a search trains them for each trial
 # These open pictures, which lie in one folder whatever their split.
 PICTURES = {"tower_features", "visual", "scope_visual", "retention_visual", "contact_sheet", "qualitative"}

@@ -64,11 +64,11 @@ OF_SCIENCE = {
     "parts": ["parts"],
 }
 OVER_SCIENCE = {preset for presets in OF_SCIENCE.values() for preset in presets}
+TABLE_6 = {"table6": ["table6"], "table6-first": ["table6", "table6-first"]}
 STACKS = {
     "default": [],
-    **{preset: [preset] for preset in PRESETS if preset not in OVER_SCIENCE | {"science"}},
+    **{preset: [preset] for preset in PRESETS if preset not in OVER_SCIENCE | TABLE_6.keys() | {"science"}},
     "rehearsal": ["paper", "rehearsal"],
-    "table6-first": ["table6", "table6-first"],
 }
 
 

@@ -1,7 +1,7 @@
 """Factors of LoRA by themselves: their dropout in training, and those of many edits behind a scope."""
 
 import torch
-from test_lora import REQUESTS, here, settings
+from test_lora_edits import REQUESTS, here, settings
 from test_sequences import close, patched_logits
 from tiny_models import QUERIES
 

@@ -71,8 +71,9 @@ class Watched(EditorSources):
 
 
 class Edits(NamedTuple):
-    """A variant: settings, the patch before any edit, both edits side by side, each alone, what it read, its editor; and
-    the pictures that it asked about, beside those of its edits.
+    """A variant: settings, the patch before any edit, both edits side by side, each alone, what it read, its editor.
+
+    pictures: those that it asked about, beside those of its edits.
     """
 
     settings: MethodSection

@@ -21,7 +21,7 @@ from unike_lib.methods.grace.settings import GraceMethod
 METHOD = Method(
     name="grace",
     title="GRACE",
-    kind="intrinsic",
+    kind="other",  # not in the paper
     settings=GraceMethod,
     build="unike_lib.methods.grace.editor:build",
     needs=lambda settings: ("method_split",) if settings.radius == "balanced" else (),
