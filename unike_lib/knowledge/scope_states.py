@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REPHRASINGS = ("t_gen", "m_gen")
 NEAR_MISSES = ("m_loc", "near_picture", "near_question")
-LOCALITIES = ("t_loc", *NEAR_MISSES, "no_picture")
+LOCALITIES = ("t_loc", *NEAR_MISSES)
 SCOPE_KINDS = ("rel", *REPHRASINGS, "t_gen_far", *LOCALITIES)
 RELATION = re.compile(r"[^/]+/(\w+)")  # a fact of the embedded benchmark: "pea pod/room"
 ROWS = 64
