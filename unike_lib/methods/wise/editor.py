@@ -141,9 +141,9 @@ class Wise:
             known: what the memory added to W before, [session, entry].
             places: where, [entry].
         """
-        trunk = request_trunk(self.backbone, requests, self.layer.index, teach_end=self.settings.teach_end)
         unrelated = [query for request in requests for query in self.draw(request)]
         others = self.inputs(self.backbone.prepare(unrelated, self.layer.index))
+        trunk = request_trunk(self.backbone, requests, self.layer.index, teach_end=self.settings.teach_end)
         return self.descend(trunk, self.inputs(trunk), others, known, places)
 
     @torch.no_grad()
