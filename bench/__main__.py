@@ -7,6 +7,7 @@ to that). One thread.
 import argparse
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
@@ -46,6 +47,18 @@ def edits(options: argparse.Namespace) -> Iterator[str]:
     yield timing.markdown(scoring.measure(nano, t_patcher, SESSIONS, options.rounds, evaluation))
     for name, make in {"T-Patcher": t_patcher, "UniKE": lambda one: build_editor(unike, one, sources, 0)}.items():
         yield timing.markdown(edit_loop.measure(nano, make, name, SESSIONS, options.rounds, ">= 8x"))
+
+
+def methods(options: argparse.Namespace) -> Iterator[str]:
+    """Methods that nothing is trained for before an edit, on a backbone of an earlier run: sessions side by side."""
+    nano, config = subjects.trained(NANO, options.stages, EDITS), subjects.default_config()
+    shown = (options.stages / "benchmark" / "method_vqa.json",)
+    sources, rows = EditorSources(options.stages / "knowledge" / NANO, shown), []
+    for name in ("fine-tune", "lora", "m-ore", "wise", "grace", "unike-scope"):
+        settings = resolve_method(config.methods, name)
+        make = partial(build_editor, settings, sources=sources, seed=0)
+        rows.append(edit_loop.measure_batches(nano, make, name, SESSIONS, options.rounds, ">= 4x"))
+    yield timing.markdown(rows)
 
 
 def deep(options: argparse.Namespace) -> Iterator[str]:
@@ -97,7 +110,7 @@ def growth(options: argparse.Namespace) -> Iterator[str]:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
-    part.__name__: part for part in (edits, deep, knowledge, sessions, run, growth)
+    part.__name__: part for part in (edits, methods, deep, knowledge, sessions, run, growth)
 }
 
 

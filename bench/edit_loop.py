@@ -76,3 +76,14 @@ def measure(subject: Subject, make: MakeEditor, method: str, sessions: int, roun
         compare(what, {name: times[name] for name in (names[0], names[2])}, aim),
         compare(what, {name: times[name] for name in names[1:]}),
     ]
+
+
+def measure_batches(subject: Subject, make: MakeEditor, method: str, sessions: int, rounds: int, aim: str) -> Row:
+    """Return how much faster sessions of one edit are side by side than one at a time, nothing else being different."""
+    editor, edits = make(subject.backbone), len(subject.cases)
+    ways = {
+        "frozen part kept, one at a time": lambda: edit_all(editor, subject, 1),
+        f"{sessions} side by side": lambda: edit_all(editor, subject, sessions),
+    }
+    times = {name: [value / edits for value in values] for name, values in in_turn(ways, rounds).items()}
+    return compare(f"edit, {method}, {subject.name}", times, aim)

@@ -39,9 +39,10 @@ def test_ratios_are_taken_round_by_round():
 def test_editing_and_scoring_are_measured(subject):
     make = edit_loop.t_patcher(subject, steps=2)
     rows = edit_loop.measure(subject, make, "T-Patcher", sessions=2, rounds=1, aim=">= 8x")
+    rows.append(edit_loop.measure_batches(subject, make, "T-Patcher", sessions=2, rounds=1, aim=""))
     rows += scoring.measure(subject, make, sessions=3, rounds=1, settings=EvaluationConfig(max_new_tokens=1))
     rows += scoring.measure_kept(subject, edit_loop.fine_tune(2), "FT", 3, 1, EvaluationConfig(max_new_tokens=1))
-    assert [row.aim for row in rows] == ["", ">= 8x", "", "", ""] and all(row.ratio > 0 for row in rows)
+    assert [row.aim for row in rows] == ["", ">= 8x", "", "", "", ""] and all(row.ratio > 0 for row in rows)
     assert type(subject.backbone.cache) is NoCache
 
 
