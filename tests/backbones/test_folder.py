@@ -119,6 +119,12 @@ def no_torch_file(folder):
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Path))
 
 
+def length_in_a_list(folder):
+    """Such a tokenizer opens, and fails at its first text."""
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": []}))
+
+
 FILES = {
     "git lfs": (lambda f: (f / "model.safetensors").write_text(LFS), "model.safetensors: a Git LFS pointer"),
     "git lfs tokenizer": (lambda f: (f / "tokenizer.json").write_text(LFS), "tokenizer.json: a Git LFS pointer"),
@@ -133,6 +139,7 @@ FILES = {
     "byte order mark": (lambda f: (f / "config.json").write_text("\ufeff{}"), "config.json: starts with a byte order"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json: no such file; expected"),
     "a list": (lambda f: (f / "tokenizer_config.json").write_text("[]"), "tokenizer_config.json: expected a JSON obj"),
+    "a length": (length_in_a_list, "no readable tokenizer (TypeError"),
     "heads": (lambda f: change_config(f, text(num_attention_heads=7)), "not a multiple of the number of attention"),
     "tokenizer": (lambda f: (f / "tokenizer.json").write_text('{"model": 3}'), "no readable tokenizer ("),
 }

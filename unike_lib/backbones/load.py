@@ -128,7 +128,9 @@ def load_tokenizer(folder: str | Path) -> Any:
     """Return the tokenizer; raise InputError if the folder has none that can be read."""
     check_tokenizer_files(folder)
     with opening(folder, "tokenizer"):
-        return AutoTokenizer.from_pretrained(folder, **NO_CODE)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, **NO_CODE)
+        tokenizer("text", add_special_tokens=False)  # some that open fail at the first text
+    return tokenizer
 
 
 def load_backbone(
