@@ -2,7 +2,9 @@
 
 import json
 import logging
+import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,6 +82,9 @@ FIELDS = {
     "no text_config": (lambda c: c.pop("text_config"), "text_config"),
     "text_config a list": (lambda c: c.update(text_config=[1]), "text_config"),
     "too many layers": (text(num_hidden_layers=10**9), "text_config.num_hidden_layers"),
+    "key heads": (text(num_key_value_heads=0), "text_config.num_key_value_heads"),
+    "patches": (lambda c: c["vision_config"].update(patch_size=0), "vision_config.patch_size"),
+    "dtype": (lambda c: c.update(dtype="float7"), "dtype"),
     "a layer of the tower": (lambda c: c.update(vision_feature_layer=-9), "vision_feature_layer"),
 }
 
@@ -108,6 +113,18 @@ def parts_that_are_not_there(folder):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def no_torch_file(folder):
+    """A pickle with more inside than data; torch's own message advises to run it."""
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Path))
+
+
+def length_in_a_list(folder):
+    """Such a tokenizer opens, and fails at its first text."""
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": []}))
+
+
 FILES = {
     "git lfs": (lambda f: (f / "model.safetensors").write_text(LFS), "model.safetensors: a Git LFS pointer"),
     "git lfs tokenizer": (lambda f: (f / "tokenizer.json").write_text(LFS), "tokenizer.json: a Git LFS pointer"),
@@ -118,6 +135,12 @@ FILES = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "no weights: expected model.safetensors or"),
     "adapter": (lambda f: (f / "adapter_config.json").write_text("{}"), "adapter_config.json: an adapter beside"),
     "sentencepiece": (only_sentencepiece, "tokenizer.json: no such file, only tokenizer.model"),
+    "no torch file": (no_torch_file, "pytorch_model.bin: half a file, no file of torch's, or one with more"),
+    "byte order mark": (lambda f: (f / "config.json").write_text("\ufeff{}"), "config.json: starts with a byte order"),
+    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json: no such file; expected"),
+    "a list": (lambda f: (f / "tokenizer_config.json").write_text("[]"), "tokenizer_config.json: expected a JSON obj"),
+    "a length": (length_in_a_list, "no readable tokenizer (TypeError"),
+    "heads": (lambda f: change_config(f, text(num_attention_heads=7)), "not a multiple of the number of attention"),
     "tokenizer": (lambda f: (f / "tokenizer.json").write_text('{"model": 3}'), "no readable tokenizer ("),
 }
 
@@ -236,6 +259,8 @@ def test_a_processor_that_cannot_work_is_named(folder):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"image_mean": [0.5, 0.5]}))
     found = refusal(lambda: load_processor(folder, LLAVA))
     assert found.startswith(f"{folder}: no readable image processor (")
+    file.unlink()
+    assert f"{file}: no such file; expected" in refusal(lambda: load_processor(folder, LLAVA))
 
 
 def test_visual_tokens_that_are_no_numbers_are_named(good):

@@ -9,11 +9,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmedit_records import FIELDS, read, record, write_stage
+from PIL import Image
 
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.dialect import find_dialect
+from unike_lib.benchmark.images import open_image
 from unike_lib.benchmark.missing import images_of_case, require_images
 from unike_lib.benchmark.text_questions import read_text_questions
+from unike_lib.benchmark.triplet_sources import read_triplet_source, write_triplet_source
 from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.config.run import Config, load_config
 from unike_lib.types import InputError
@@ -61,7 +64,7 @@ def spoiled_records(draw):
     return records
 
 
-@pytest.mark.parametrize("dialect", ["mmedit", "vlkeb"])
+@pytest.mark.parametrize("dialect", ["mmedit", "vlkeb", "vlkeb_onehop"])
 @LONG
 @given(spoiled_records())
 def test_records_are_valid_or_refused(tmp_path, dialect, records):
@@ -87,6 +90,44 @@ def test_bytes_of_a_benchmark_are_valid_or_refused(tmp_path, data):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.sampled_from([len(content)] * 3 + [len(content) // 2]))])
     one_line_or_valid(lambda: read_cases(path), "eval_vqa.json")
+
+
+@LONG
+@given(st.lists(st.dictionaries(st.sampled_from(["image", "question", "answer", "id", "task"]), VALUES), max_size=3))
+def test_triplet_sources_are_valid_or_refused(tmp_path, records):
+    path = tmp_path / "mine.jsonl"
+    good = {"image": "a.png", "question": "what?", "answer": "owl"}
+    path.write_text("".join(json.dumps(good | each) + "\n" for each in records))
+    cases = one_line_or_valid(lambda: read_triplet_source(path), "mine.jsonl")
+    if cases is not None:
+        write_triplet_source(tmp_path / "own.jsonl", cases)
+        assert [case.request for case in read_triplet_source(tmp_path / "own.jsonl")] == [c.request for c in cases]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Pictures of several kinds, as bytes."""
+    folder, found = tmp_path_factory.mktemp("drawn"), []
+    for mode, ending in [("RGB", "jpg"), ("RGB", "png"), ("P", "gif"), ("RGBA", "webp"), ("I;16", "tif"), ("L", "bmp")]:
+        path = folder / f"one.{ending}"
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.effect_noise((24, 16), 80).convert(mode.replace("I;16", "I")).convert(mode).save(path, exif=exif)
+        found.append(path.read_bytes())
+    return found
+
+
+@LONG
+@given(st.data())
+def test_bytes_of_a_picture_are_valid_or_refused(tmp_path, drawn, data):
+    path = tmp_path / "a.png"  # Pillow goes by what is inside
+    content = bytearray(data.draw(st.sampled_from(drawn)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))])
+    for reading in ("faithful", "plain"):
+        found = one_line_or_valid(lambda reading=reading: open_image(path, reading), "a.png")
+        assert found is None or found[0].mode == "RGB"
 
 
 def places(value, path=()):

@@ -59,3 +59,32 @@ def test_a_spoiled_config_opens_or_is_refused(saved, tmp_path, count):
             # A setting is named where the processor's own size does not fit it, else the folder.
             assert str(folder) in str(error) or "image_size" in str(error), (before, last, holder.get(last), str(error))
             assert len(str(error).splitlines()) == 1, repr(str(error))
+
+
+SPOILED = ("preprocessor_config.json", "tokenizer_config.json", "tokenizer.json", "model.safetensors", "config.json")
+
+
+@pytest.mark.parametrize("count", [pytest.param(3), pytest.param(1000, marks=pytest.mark.fuzz)])
+def test_a_spoiled_file_opens_or_is_refused(saved, tmp_path, count):
+    family, good = saved
+    folder = shutil.copytree(good, tmp_path / "model")
+    settings, draw = BackboneConfig(family=family, folder=str(folder)), random.Random(count)
+    for _ in range(count):
+        name = draw.choice(SPOILED)
+        content = bytearray((good / name).read_bytes())
+        if name.endswith("_config.json") and draw.random() < 0.7:
+            values = json.loads(content)
+            values[draw.choice(list(values))] = draw.choice(VALUES)
+            content = bytearray(json.dumps(values).encode())
+        else:
+            for _ in range(draw.randint(1, 3)):
+                content[draw.randrange(len(content) if name != "model.safetensors" else 4000)] = draw.randrange(256)
+            content = content[: draw.choice([len(content)] * 3 + [draw.randrange(len(content))])]
+        (folder / name).write_bytes(content)
+        try:
+            load_backbone(folder, settings, lambda names: None)
+            load_processor(folder, settings)
+        except InputError as error:
+            assert str(folder) in str(error) or "image_size" in str(error), (name, str(error))
+            assert len(str(error).splitlines()) == 1, repr(str(error))
+        shutil.copy(good / name, folder / name)

@@ -1,4 +1,4 @@
-"""A checkout and a working folder whose paths have spaces: a real rule runs there."""
+"""Paths that have spaces, and a home folder that cannot be written: a real rule runs there."""
 
 import os
 import shutil
@@ -11,8 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+NOWHERE = {"HOME": "/dev/null/home", "TMPDIR": "/dev/null/temporary", "XDG_CACHE_HOME": "/dev/null/cache"}
+
+
 @pytest.mark.fuzz
-def test_a_rule_runs_in_a_checkout_whose_path_has_spaces(tmp_path):
+@pytest.mark.parametrize("variables", [{}, NOWHERE], ids=["spaces", "nothing of the user's can be written"])
+def test_a_rule_runs_where_paths_have_spaces(tmp_path, variables):
     checkout = tmp_path / "my first project"
     ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
     for name in ("rules", "workflow_scripts", "presets", "profiles", "unike_lib"):
@@ -22,7 +26,7 @@ def test_a_rule_runs_in_a_checkout_whose_path_has_spaces(tmp_path):
     (checkout / ".venv").symlink_to(sys.prefix)
     command = [str(checkout / ".venv/bin/python"), "-m", "snakemake", "--workflow-profile", "profiles/local"]
     command += ["--cores", "1", "--configfile", "presets/smoke.yaml", "--directory", "working folder"]
-    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    environment = os.environ | {"PYTHONPATH": str(checkout)} | variables
     for more in (["-n"], ["--", "results/stages/benchmark/eval_vqa.json"]):
         done = subprocess.run([*command, *more], cwd=checkout, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

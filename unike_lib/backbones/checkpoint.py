@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unike_lib.backbones.folder import check_kind
+from unike_lib.backbones.folder import NO_TENSORS, check_kind
 from unike_lib.io import write_checksums
 from unike_lib.types import InputError
 
@@ -36,7 +36,7 @@ def read_checkpoint(path: Path) -> Tensors:
     except Exception as error:  # of many kinds, all with one meaning here
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if type(error).__name__ == "UnpicklingError":  # torch's own message advises to run the code that may be inside
-            reason = "half a file, no file of torch's, or one with more inside than tensors; download it again"
+            reason = NO_TENSORS
         raise InputError(f"{path}: not a readable checkpoint ({reason})") from None
     if not isinstance(whole, dict):
         raise InputError(f"{path}: a checkpoint without tensors by name (found a {type(whole).__name__})")

@@ -4,6 +4,7 @@
 folder into an `InputError`.
 """
 
+import codecs
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,18 @@ import torch
 from transformers.utils.hub import cached_file
 
 from unike_lib.backbones.oom import CPU_MESSAGE
+from unike_lib.io import read_json
 from unike_lib.types import InputError
 
 LIBRARIES = ("safetensors", "tokenizers", "_pickle", "pickle", "zipfile", "huggingface_hub", "transformers", "torch")
 NO_CODE = {"trust_remote_code": False}  # a folder's own code is never run, and nobody is asked whether it may
 HEAD = 512  # bytes of a file that tell what it is
+SAID = 240  # letters of what a library says
 FIELD = re.compile(r"[Ff]ield '([\w.]+)'")
+NO_TENSORS = "half a file, no file of torch's, or one with more inside than tensors; download it again"
+# What a folder may have a tokenizer in.
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -59,8 +66,11 @@ def _said(folder: str | Path, what: str, error: Exception) -> str:
     field = FIELD.search(str(error))
     if field is not None and "Validation" in type(error).__name__ + lines[0]:
         return f"{folder}: config.json: field '{field[1]}': not what is expected there ({lines[-1]})"
+    if type(error).__name__ == "UnpicklingError":  # torch's own message advises to run the code that may be inside
+        return f"{folder}: no readable {what} ({NO_TENSORS})"
     plain = isinstance(error, OSError | ValueError | RuntimeError)
-    return f"{folder}: no readable {what} ({lines[0] if plain else f'{type(error).__name__}: {lines[0]}'})"
+    first = " ".join(lines[: 1 + lines[0].endswith(":")])[:SAID]
+    return f"{folder}: no readable {what} ({first if plain else f'{type(error).__name__}: {first}'})"
 
 
 def find_file(folder: str | Path, name: str) -> Path | None:
@@ -112,17 +122,45 @@ def check_kind(file: Path) -> None:
         raise InputError(f"{file}: a Git LFS pointer, not the file itself; get it with `git lfs pull`")
     if head.startswith((b"<!doctype html", b"<html", b"<?xml")):
         raise InputError(f"{file}: a web page, not the file itself; download the file again")
+    if head.startswith(codecs.BOM_UTF8) and file.suffix == ".json":
+        raise InputError(f"{file}: starts with a byte order mark, which transformers cannot read; save it without one")
     if not head and file.suffix in {".json", ".safetensors", ".bin", ".pth", ".model"}:
         raise InputError(f"{file}: an empty file; download it again")
 
 
-def check_tokenizer_files(folder: str | Path) -> None:
-    """Refuse a folder that has a sentencepiece model alone.
+def check_processor_files(folder: str | Path) -> None:
+    """Refuse a folder without the settings of an image processor.
 
     Raises:
         InputError: names the file that is expected.
     """
     path = Path(folder)
+    if path.is_dir() and not any((path / name).is_file() for name in PROCESSORS):
+        raise InputError(
+            f"{path / PROCESSORS[0]}: no such file; expected the image processor's settings beside the model"
+        )
+    for name in PROCESSORS:
+        _check_object(path / name)
+
+
+def _check_object(file: Path) -> None:
+    """Raise InputError if a file is there and holds no JSON object."""
+    if file.is_file():
+        check_kind(file)
+        if not isinstance(found := read_json(file), dict):
+            raise InputError(f"{file}: expected a JSON object, found {type(found).__name__}")
+
+
+def check_tokenizer_files(folder: str | Path) -> None:
+    """Refuse a folder that has no tokenizer, or a sentencepiece model alone.
+
+    Raises:
+        InputError: names the file that is expected.
+    """
+    path = Path(folder)
+    if path.is_dir() and not any((path / name).is_file() for name in TOKENIZERS):
+        raise InputError(f"{path / TOKENIZERS[0]}: no such file; expected the tokenizer's files beside the model")
+    _check_object(path / "tokenizer_config.json")
     if (path / "tokenizer.model").is_file() and not (path / "tokenizer.json").is_file():
         raise InputError(
             f"{path / 'tokenizer.json'}: no such file, only tokenizer.model; expected a fast tokenizer: convert it "

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import CONFIG_MAPPING
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -27,12 +28,18 @@ def _is_activation(value: Any) -> bool:
     return isinstance(value, str) and value in ACT2FN
 
 
+def _is_dtype(value: Any) -> bool:
+    return isinstance(value, str) and (value == "auto" or isinstance(getattr(torch, value, None), torch.dtype))
+
+
 COUNT = (_is_count, "a positive integer")
 ACTIVATION = (_is_activation, f"an activation that transformers knows ({', '.join(sorted(ACT2FN)[:8])} ...)")
 KERNEL = (lambda value: value in ("sdpa", "eager"), "sdpa or eager")
 # Fields wherever they stand, with what may stand there.
 EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("hidden_size", "num_attention_heads", "vocab_size", "intermediate_size"), COUNT),
+    **dict.fromkeys(("num_key_value_heads", "head_dim", "patch_size", "spatial_merge_size"), COUNT),
+    **dict.fromkeys(("dtype", "torch_dtype"), (_is_dtype, "a dtype of PyTorch's, such as float32")),
     "num_hidden_layers": (partial(_is_count, least=0), "an integer from 0 on"),
     "codebook": (partial(_is_count, least=0), "an integer from 0 on"),
     **dict.fromkeys(("hidden_act", "activation_function", "projector_hidden_act", "hidden_activation"), ACTIVATION),

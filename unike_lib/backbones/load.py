@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextTo
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.checkpoint import load_whole
-from unike_lib.backbones.folder import NO_CODE, check_folder, check_tokenizer_files, opening
+from unike_lib.backbones.folder import NO_CODE, check_folder, check_processor_files, check_tokenizer_files, opening
 from unike_lib.backbones.folder_config import check_config, read_config
 from unike_lib.backbones.layout import check_layout
 from unike_lib.backbones.positions import SquareProcessor, check_processor, fit_image_size
@@ -115,6 +115,7 @@ def load_processor(folder: str | Path, config: BackboneConfig) -> Any:
         settings |= {"min_pixels": size**2, "max_pixels": size**2}
     elif size is not None:
         settings["size"] = {"height": size, "width": size}
+    check_processor_files(folder)
     with opening(folder, "image processor"):
         processor: Any = AutoImageProcessor.from_pretrained(folder, backend="pil", **NO_CODE, **settings)
     if family.square is not None and size is not None:
@@ -127,7 +128,9 @@ def load_tokenizer(folder: str | Path) -> Any:
     """Return the tokenizer; raise InputError if the folder has none that can be read."""
     check_tokenizer_files(folder)
     with opening(folder, "tokenizer"):
-        return AutoTokenizer.from_pretrained(folder, **NO_CODE)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, **NO_CODE)
+        tokenizer("text", add_special_tokens=False)  # some that open fail at the first text
+    return tokenizer
 
 
 def load_backbone(

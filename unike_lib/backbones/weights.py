@@ -17,11 +17,12 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 from transformers.initialization import no_init_weights
 
 from unike_lib.backbones.checkpoint import refuse_entries
-from unike_lib.backbones.folder import check_kind, find_file, opening
+from unike_lib.backbones.folder import HEAD, NO_TENSORS, check_kind, find_file, opening
 from unike_lib.io import read_json
 from unike_lib.types import InputError
 
 Shapes = dict[str, tuple[int, ...]]
+MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's number at the head of its files of before 2020
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 NAMED = 3
 
@@ -36,6 +37,9 @@ def weight_shapes(folder: str | Path) -> Shapes | None:
     for file in _files(folder):
         check_kind(file)
         if file.suffix != ".safetensors" and not zipfile.is_zipfile(file):
+            with file.open("rb") as stream:
+                if MAGIC not in stream.read(HEAD):
+                    raise InputError(f"{file}: {NO_TENSORS}")
             return None  # torch files of before 2020
         shapes |= _header(file)
     return shapes
