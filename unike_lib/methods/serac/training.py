@@ -143,9 +143,8 @@ class ScopeLoss:
         return [self.models.reads(case.query(kind)) for kind in kinds]
 
     def _unite(self, names: Iterable[Reads]) -> None:
-        first, *others = sorted({self._root(name) for name in names})
-        for other in others:
-            self._same[other] = first
+        same = sorted({self._root(name) for name in names})
+        self._same |= dict.fromkeys(same[1:], same[0]) if same else {}
 
     def _root(self, name: Reads) -> Reads:
         while (other := self._same.get(name, name)) != name:

@@ -11,9 +11,20 @@ pictures of all stored edits, so that an edit's score hangs on what else is stor
 without the answer, so that an edit is at distance 0 of its own question; an edit may be without a picture.
 """
 
-from unike_lib.config.base import Entry, given, on_backbone
+from unike_lib.config.base import Entry, given, on_backbone, variant
 from unike_lib.method import Method
 from unike_lib.methods.serac_multimodal.settings import SeracMultimodalMethod
+
+SHIPPED = given(
+    "MSCKE",
+    width=768,
+    heads=12,
+    scope_layers=12,
+    counterfactual_layers=12,
+    steps=50000,
+    learning_rate=1.0e-5,
+    random_targets=0.0,
+) | given("ours", "few looks at small steps", eval_every=1000)
 
 METHOD = Method(
     name="serac-multimodal",
@@ -29,6 +40,11 @@ METHOD = Method(
         "serac-multimodal": Entry(
             "SERAC behind a scope that reads text and picture.",
             on_backbone("minigpt4-smol", given("ours", "as SERAC there", steps=1200, random_targets=0.75)),
-        )
+        ),
+        "serac-multimodal-shipped": variant(
+            "serac-multimodal",
+            "The sizes and the training of MSCKE's code, from nothing in place of CLIP and OPT-125M.",
+            SHIPPED | on_backbone("minigpt4-smol", SHIPPED),
+        ),
     },
 )

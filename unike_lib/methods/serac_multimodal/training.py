@@ -36,8 +36,8 @@ class SeeingScopeLoss(ScopeLoss):
     """As for texts alone, with the edit's rephrased picture in scope, too.
 
     Out of scope are its locality questions; and, of the edit beside it in the batch, its question, that question on the
-    edit's own picture, and the edit's question on that picture. Reading: two views mean the same if their texts do and
-    their pictures do (an edit's picture and its rephrased one); edits that share a fact are not held against each other.
+    edit's own picture, and the edit's question on that picture. Reading: two views mean the same if their texts do and their
+    pictures do (an edit's picture and its rephrased one). Edits that share a fact are not held against each other.
     """
 
     near: ClassVar[tuple[str, ...]] = (*IN_SCOPE, "m_gen")
@@ -45,8 +45,8 @@ class SeeingScopeLoss(ScopeLoss):
     def _link(self, case: EditCase) -> None:
         """Note that the texts of a case mean the same, and its pictures."""
         views = self._reads(case, self.near)
-        for half in (0, 1):
-            self._unite((half, view[half]) for view in views)
+        self._unite((0, text) for text, _ in views)
+        self._unite((1, picture) for _, picture in views if picture != NO_PICTURE)
 
     def _meaning(self, read: View) -> tuple[View, View]:
         """Return what stands for all texts, and for all pictures, that mean the same."""
