@@ -26,7 +26,7 @@ from unike_lib.types import EditRequest, InputError, Probe, Query
 GOLDEN = load_file(Path(__file__).parent / "serac_multimodal_golden.safetensors")
 # By case: of each question the picture (None: no picture), the nearest edit, and whether it is in scope.
 ASKED = {
-    "one_edit_dot": [(0, 0, True), (0, 0, True), (0, 0, False), (1, 0, False), (None, 0, False)],
+    "one_edit_dot": [(0, 0, True), (0, 0, True), (0, 0, True), (1, 0, False), (None, 0, False)],
     "three_edits_cat": [(0, 0, True), (0, 0, True), (0, 0, False), (1, 1, False), (None, 2, False)],
 }
 

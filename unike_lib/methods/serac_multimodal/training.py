@@ -36,8 +36,8 @@ class SeeingScopeLoss(ScopeLoss):
     """As for texts alone, with the edit's rephrased picture in scope, too.
 
     Out of scope are its locality questions; and, of the edit beside it in the batch, its question, that question on the
-    edit's own picture, and the edit's question on that picture. Reading: two views mean the same if their texts do and their
-    pictures do (an edit's picture and its rephrased one). Edits that share a fact are not held against each other.
+    edit's own picture, and the edit's question on that picture. Edits that share a fact are not held against each
+    other. Reading: two views mean the same if their texts do and their pictures do (an edit's and its rephrased one).
     """
 
     near: ClassVar[tuple[str, ...]] = (*IN_SCOPE, "m_gen")
