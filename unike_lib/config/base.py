@@ -55,6 +55,7 @@ SOURCES = {
     "M-ORE": "ICML 2026",
     "ScopeEdit": "2026, arXiv 2607.01978",
     "BalancEdit": "Guo et al. 2025",
+    "MSCKE": "the code of zeng-zhen/FGVEdit, commit 8cd6cd4",
     "tuned": "chosen on development edits, as docs/science.md tells",
     "ours": "a choice of this project",
 }

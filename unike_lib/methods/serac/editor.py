@@ -8,7 +8,7 @@ the same question about another picture is in scope for them. `serac_training` t
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ SCOPE, COUNTERFACTUAL = "scope", "counterfactual"
 CLASSIFIER_TOKENS = 512  # of a text that the classifier reads; what is longer loses its beginning
 REACH = 128  # positions on either side of the mark where an answer starts
 Head = tuple[list[int], list[int]]
+Reads = Any  # what a classifier reads of a question: its text; or more, as its models say (`SeracModels.reads`)
 
 
 class ScopeEncoder(nn.Module):
@@ -128,10 +129,13 @@ class CounterfactualModel(nn.Module):
 
 @dataclass(frozen=True)
 class SeracModels:
-    """Both models with the backbone's tokenizer: the `Router` of a `CounterfactualMix`."""
+    """Both models with the backbone's tokenizer: the `Router` of a `CounterfactualMix`.
+
+    A classifier that reads more than text has models of its own: `encoder`, `reads`, `stored` and `vectors` say what.
+    """
 
     backbone: Backbone
-    scope_encoder: ScopeEncoder
+    scope_encoder: nn.Module
     counterfactual: CounterfactualModel
     leak_answer: bool
     radius: float
@@ -139,7 +143,7 @@ class SeracModels:
     positions: Positions
 
     @classmethod
-    def untrained(cls, backbone: Backbone, settings: SeracMethod) -> "SeracModels":
+    def untrained(cls, backbone: Backbone, settings: SeracMethod) -> Self:
         """Return models with random weights, from torch's generator.
 
         Raises:
@@ -148,10 +152,15 @@ class SeracModels:
         if backbone.tokenizer.eos_token_id is None:
             raise InputError("serac: expected a tokenizer with an end symbol (eos_token), found none")
         vocabulary = int(backbone.decoder.head.get_parameter("weight").shape[0])
-        scope, counterfactual = ScopeEncoder(vocabulary, settings), CounterfactualModel(vocabulary, settings)
+        scope, counterfactual = cls.encoder(backbone, vocabulary, settings), CounterfactualModel(vocabulary, settings)
         device = backbone.device
         say = settings.leak_answer, settings.scope_radius, settings.mixture, settings.positions
         return cls(backbone, scope.to(device), counterfactual.to(device), *say)
+
+    @staticmethod
+    def encoder(backbone: Backbone, vocabulary: int, settings: SeracMethod) -> nn.Module:
+        """Return the scope classifier with random weights."""
+        return ScopeEncoder(vocabulary, settings)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -170,22 +179,35 @@ class SeracModels:
         """Return what the classifier reads of a question or of an edit."""
         return f"{query.prompt} {query.answer or ''}".strip() if self.leak_answer else query.prompt
 
-    def vectors(self, texts: Sequence[str]) -> Tensor:
-        """Return the classifier's vectors of texts [text, width]."""
-        tokenizer = self.backbone.tokenizer
-        return self.scope_encoder([tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts])
+    def reads(self, query: Query) -> Reads:
+        """Return what the classifier compares of a question or of an edit: its text."""
+        return self.text(query)
 
-    def distances(self, first: Sequence[str], second: Sequence[str]) -> Tensor:
-        """Return |u - v|^2 of texts side by side, [pair]; exactly 0 for equal texts."""
-        texts = sorted({*first, *second})
-        place, vectors = {text: index for index, text in enumerate(texts)}, self.vectors(texts)
-        u, v = (vectors[[place[text] for text in side]] for side in (first, second))
+    def stored(self, query: Query) -> Query:
+        """Return what is kept of an edit: all but its picture, which no model reads."""
+        return replace(query, image=None)
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of texts."""
+        tokenizer = self.backbone.tokenizer
+        return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+
+    def vectors(self, reads: Sequence[Reads]) -> Tensor:
+        """Return the classifier's vectors of what it reads, texts, [text, width]."""
+        found: Tensor = self.scope_encoder(self.token_ids(reads))
+        return found
+
+    def distances(self, first: Sequence[Reads], second: Sequence[Reads]) -> Tensor:
+        """Return |u - v|^2 of what is read side by side, [pair]; exactly 0 where that is equal."""
+        reads = sorted({*first, *second})
+        place, vectors = {each: index for index, each in enumerate(reads)}, self.vectors(reads)
+        u, v = (vectors[[place[each] for each in side]] for side in (first, second))
         return (u - v).square().sum(-1)
 
     @torch.no_grad()
     def scope(self, queries: Sequence[Query], edits: Sequence[Query]) -> Tensor:
         """Return exp(-|u - v|^2 / radius) of each query and the edit beside it, [pair]."""
-        distances = self.distances([self.text(query) for query in queries], [self.text(edit) for edit in edits])
+        distances = self.distances([self.reads(query) for query in queries], [self.reads(edit) for edit in edits])
         return (-distances / self.radius).exp()
 
     @torch.no_grad()
@@ -215,24 +237,28 @@ class SeracModels:
         return [*prompt(edit), mark, *target, end], [*prompt(query), mark]
 
 
-def load_router(settings: SeracMethod, backbone: Backbone, tensors: Mapping[str, Tensor]) -> SeracModels:
+def load_router(
+    settings: SeracMethod, backbone: Backbone, tensors: Mapping[str, Tensor], kind: type[SeracModels] = SeracModels
+) -> SeracModels:
     """Return trained models.
 
     Args:
         settings: those that the models were trained with.
         backbone: its tokenizer and vocabulary are theirs.
         tensors: from `SeracModels.tensors`.
+        kind: of models.
 
     Raises:
         InputError: the tensors are not those of such models.
     """
-    models = SeracModels.untrained(backbone, settings)
+    models = kind.untrained(backbone, settings)
     for part, model in models.parts.items():
         own = {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
         try:
             model.load_state_dict(own)
         except RuntimeError as error:
-            raise InputError(f"serac: trained models do not fit the settings ({str(error).splitlines()[-1]})") from None
+            why = str(error).splitlines()[-1]
+            raise InputError(f"{settings.method}: trained models do not fit the settings ({why})") from None
         model.eval().requires_grad_(False)
     return models
 
@@ -253,8 +279,8 @@ class Serac:
         return Patch(sessions, (self._storing([()] * sessions),))
 
     def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
-        """Store one request per session, as text."""
-        edits = [(replace(request.query, image=None),) for request in requests]
+        """Store one request per session."""
+        edits = [(self.models.stored(request.query),) for request in requests]
         return EditResult(previous.append(self._storing(edits)), (None,) * len(requests))
 
     def _storing(self, edits: Sequence[tuple[Query, ...]]) -> CounterfactualMix:

@@ -2,9 +2,10 @@
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, ClassVar, TypeVar
 
 import pandas as pd
 import torch
@@ -13,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.methods.serac.editor import COUNTERFACTUAL, SCOPE, SeracModels
+from unike_lib.methods.serac.editor import COUNTERFACTUAL, SCOPE, Reads, SeracModels
 from unike_lib.methods.serac.settings import SeracMethod
 from unike_lib.probe_kinds import LOCALITY
 from unike_lib.types import EditCase, InputError
@@ -24,6 +25,7 @@ LEAST_DISTANCE = 1.0e-4  # keeps log(1 - exp(-d)) finite where two texts have on
 CLIP = 1.0
 
 Loss = Callable[[Sequence[EditCase]], Tensor]
+Models = TypeVar("Models", bound=SeracModels)
 
 
 def train_serac(
@@ -44,13 +46,31 @@ def train_serac(
     Raises:
         InputError: fewer than two training edits, or no development edit.
     """
-    if len(cases) < 2 or not dev:
-        raise InputError(f"serac: expected training and development edits, found {len(cases)} and {len(dev)}")
+    models = seeded_models(SeracModels, settings, backbone, seed)
+    return train_models(models, ScopeLoss, settings, cases, dev, seed)
+
+
+def seeded_models(kind: type[Models], settings: SeracMethod, backbone: Backbone, seed: int) -> Models:
+    """Return models whose random weights are those of a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        models = SeracModels.untrained(backbone, settings)
+        return kind.untrained(backbone, settings)
+
+
+def train_models(
+    models: SeracModels,
+    loss_of: Callable[[Any, Sequence[EditCase]], Loss],
+    settings: SeracMethod,
+    cases: Sequence[EditCase],
+    dev: Sequence[EditCase],
+    seed: int,
+) -> tuple[dict[str, Tensor], pd.DataFrame]:
+    """Train models of a kind; `loss_of`: the scope's loss, given them and all edits; the rest as of `train_serac`."""
+    if len(cases) < 2 or not dev:
+        found = f"{len(cases)} and {len(dev)}"
+        raise InputError(f"{settings.method}: expected training and development edits, found {found}")
     losses: dict[str, tuple[Loss, Loss]] = {  # in training, and of the development edits
-        SCOPE: (ScopeLoss(models, cases), ScopeLoss(models, [*cases, *dev])),
+        SCOPE: (loss_of(models, cases), loss_of(models, [*cases, *dev])),
         COUNTERFACTUAL: (
             CounterfactualLoss(models, settings.random_targets, seed),
             CounterfactualLoss(models, 0.0, seed),
@@ -83,36 +103,53 @@ class ScopeLoss:
     pairs of them are never negatives (a locality question may be the edit's own, about another picture).
     """
 
+    near: ClassVar[tuple[str, ...]] = IN_SCOPE
+
     def __init__(self, models: SeracModels, cases: Sequence[EditCase]) -> None:
         self.models = models
-        self.meaning: dict[str, str] = {}
+        self._same: dict[Reads, Reads] = {}
         for case in cases:
-            first, *others = sorted({self._meaning(text) for text in self._texts(case, IN_SCOPE)})
-            for other in others:
-                self.meaning[other] = first
+            self._link(case)
 
     def __call__(self, cases: Sequence[EditCase]) -> Tensor:
         """Return the loss of a batch of edits, in nats."""
-        edits = [self._texts(case, ("rel",))[0] for case in cases]
-        beside = [*edits[1:], edits[0]]
-        near = [(e, text) for e, case in zip(edits, cases, strict=True) for text in self._texts(case, IN_SCOPE)]
-        far = [(e, text) for e, case in zip(edits, cases, strict=True) for text in self._texts(case, LOCALITY)]
-        far += list(zip(edits, beside, strict=True))
-        far = [(one, other) for one, other in far if self._meaning(one) != self._meaning(other)]
+        near = [(self._own(case), each) for case in cases for each in self._reads(case, self.near)]
+        far = [(one, other) for one, other in self._far(cases) if self._meaning(one) != self._meaning(other)]
         first, second = zip(*near, *far, strict=True)
         distances = self.models.distances(first, second)
         apart = distances[len(near) :].clamp(min=LEAST_DISTANCE)
         loss = distances[: len(near)].mean()
         return loss - torch.log(-torch.expm1(-apart)).mean() if far else loss
 
-    def _texts(self, case: EditCase, kinds: Sequence[str]) -> list[str]:
-        return [self.models.text(case.query(kind)) for kind in kinds]
+    def _far(self, cases: Sequence[EditCase]) -> list[tuple[Reads, Reads]]:
+        """Return pairs of an edit's question and one that is out of its scope, if it means something else."""
+        edits = [self._own(case) for case in cases]
+        beside = [*edits[1:], edits[0]]
+        far = [(self._own(case), each) for case in cases for each in self._reads(case, LOCALITY)]
+        return [*far, *zip(edits, beside, strict=True)]
 
-    def _meaning(self, text: str) -> str:
-        """Return the text that stands for all that mean the same."""
-        while (other := self.meaning.get(text, text)) != text:
-            text = other
-        return text
+    def _link(self, case: EditCase) -> None:
+        """Note what a case says means the same."""
+        self._unite(self._reads(case, self.near))
+
+    def _meaning(self, read: Reads) -> Reads:
+        """Return what stands for all that mean the same."""
+        return self._root(read)
+
+    def _own(self, case: EditCase) -> Reads:
+        return self._reads(case, ("rel",))[0]
+
+    def _reads(self, case: EditCase, kinds: Sequence[str]) -> list[Reads]:
+        return [self.models.reads(case.query(kind)) for kind in kinds]
+
+    def _unite(self, names: Iterable[Reads]) -> None:
+        same = sorted({self._root(name) for name in names})
+        self._same |= dict.fromkeys(same[1:], same[0]) if same else {}
+
+    def _root(self, name: Reads) -> Reads:
+        while (other := self._same.get(name, name)) != name:
+            name = other
+        return name
 
 
 class CounterfactualLoss:
@@ -160,10 +197,11 @@ class Trainer:
         rows: list[dict[str, object]] = []
         best, weights, total, since = float("inf"), self._weights(), 0.0, 0
         self.model.train()
-        for step in tqdm(range(1, self.settings.steps + 1), desc=f"serac {self.part}", unit="step"):
+        for step in tqdm(range(1, self.settings.steps + 1), desc=f"{self.settings.method} {self.part}", unit="step"):
             value = loss(batch())
             if not math.isfinite(float(value.detach())):
-                raise InputError(f"serac {self.part}: the loss is not finite at step {step}; lower its learning rate")
+                place = f"{self.settings.method} {self.part}"
+                raise InputError(f"{place}: the loss is not finite at step {step}; lower its learning rate")
             optimiser.zero_grad()
             value.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)

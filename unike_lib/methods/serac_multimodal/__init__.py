@@ -1,0 +1,50 @@
+"""A SERAC whose scope reads text and picture (the form of MSCKE, Zeng et al. 2024): e = [text; picture].
+
+    d_i^2 = |t_i - t|^2 + |v_i - v|^2,   s_i = exp(-c d_i^2),   the nearest edit answers if s > 0.5,
+
+with t from SERAC's text encoder and v from the backbone's own visual tokens through a linear map; c = 1 / scope_radius.
+Edits, the second model and how it has its say are SERAC's. Source: arXiv 2411.12790; zeng-zhen/FGVEdit 8cd6cd4,
+easyeditor/trainer/algs/MSCKE.py.
+
+Readings, where the released code is otherwise: the two halves are joined as they are (its `cat`; its `dot` mixes the
+pictures of all stored edits, so that an edit's score hangs on what else is stored); edit and question are both read
+without the answer, so that an edit is at distance 0 of its own question; an edit may be without a picture.
+"""
+
+from unike_lib.config.base import Entry, given, on_backbone, variant
+from unike_lib.method import Method
+from unike_lib.methods.serac_multimodal.settings import SeracMultimodalMethod
+
+SHIPPED = given(
+    "MSCKE",
+    width=768,
+    heads=12,
+    scope_layers=12,
+    counterfactual_layers=12,
+    steps=50000,
+    learning_rate=1.0e-5,
+    random_targets=0.0,
+) | given("ours", "few looks at small steps", eval_every=1000)
+
+METHOD = Method(
+    name="serac-multimodal",
+    title="SERAC, multimodal scope",
+    kind="other",  # not in the paper
+    settings=SeracMultimodalMethod,
+    build="unike_lib.methods.serac_multimodal.editor:build",
+    first_layer=lambda settings: 0,
+    train="unike_lib.methods.serac_multimodal.training:train",
+    editing_alone=frozenset({"scope_radius", "mixture", "positions"}),
+    search={"random_targets": [0.25, 0.5, 0.75], "scope_radius": [0.3, 1.0, 3.0, 10.0]},
+    entries={
+        "serac-multimodal": Entry(
+            "SERAC behind a scope that reads text and picture.",
+            on_backbone("minigpt4-smol", given("ours", "as SERAC there", steps=1200, random_targets=0.75)),
+        ),
+        "serac-multimodal-shipped": variant(
+            "serac-multimodal",
+            "The sizes and the training of MSCKE's code, from nothing in place of CLIP and OPT-125M.",
+            SHIPPED | on_backbone("minigpt4-smol", SHIPPED),
+        ),
+    },
+)
