@@ -26,6 +26,9 @@ class PictureEncoder(nn.Module):
     Reading: without a picture the vector is one of its own, which is trained (MSCKE: that of an all-zero picture).
     """
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
         self.register_buffer("centre", torch.zeros(features))
