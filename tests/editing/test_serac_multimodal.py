@@ -173,9 +173,9 @@ def test_a_feature_of_a_picture_is_read_once_and_centred_on_the_training_picture
     torch.testing.assert_close(encoder.centre, torch.tensor([2.0, 5.0, 3.0]))
     spreads = [1.0, 0.0, 19.0**0.5]
     torch.testing.assert_close(encoder.spread, torch.tensor([1.0, sum(spreads) / 30, 19.0**0.5]))
-    row = torch.tensor([4.0, 5.0, 3.0])
+    row = torch.tensor([4.0, 5.0, 3.0 + 3.0 * 19.0**0.5])
     found = encoder([row, None])
-    torch.testing.assert_close(found[0], encoder.out.weight[:, 0] * 2 + encoder.out.bias)
+    torch.testing.assert_close(found[0], encoder.out.weight @ torch.tensor([2.0, 0.0, 3.0]) + encoder.out.bias)
     assert torch.equal(found[1], encoder.none)
     encoder.fit(features[:1])  # one picture says nothing of the spread
     torch.testing.assert_close(encoder.centre, torch.tensor([2.0, 5.0, 3.0]))
