@@ -199,7 +199,7 @@ BAD = {
         {"figures": {"sweeps": {"Fig 9": {"shape": "lines", "vary": {"unike": {"top_k": [8]}}}}}},
         ["Fig 9"],
     ),
-    "seed twice": ({"seeds": [1, 1]}, ["seeds: Value error, expected every seed once"]),
+    "seed twice": ({"seeds": [1, 1]}, ["seeds: expected every seed once"]),
     "session length": ({"tables": {"table2": {"ks": [0]}}}, ["tables.table2.ks.0", "greater than or equal to 1"]),
     "odd session": ({"tables": {"table3": {"ks": [5]}}}, ["tables.table3", "ks: expected even numbers"]),
     "setting that is gone": ({"benchmark": {"hops": 2}}, ["benchmark.hops: this setting is gone", "all hops"]),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unike_lib.backbones.folder import NO_TENSORS, check_kind
-from unike_lib.io import write_checksums
+from unike_lib.io import first_line, write_checksums
 from unike_lib.types import InputError
 
 Tensors = dict[str, Tensor]
@@ -34,9 +34,8 @@ def read_checkpoint(path: Path) -> Tensors:
     except MemoryError:
         raise
     except Exception as error:  # of many kinds, all with one meaning here
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if type(error).__name__ == "UnpicklingError":  # torch's own message advises to run the code that may be inside
-            reason = NO_TENSORS
+        # Torch's own message advises to run the code that may be inside.
+        reason = NO_TENSORS if type(error).__name__ == "UnpicklingError" else first_line(error)
         raise InputError(f"{path}: not a readable checkpoint ({reason})") from None
     if not isinstance(whole, dict):
         raise InputError(f"{path}: a checkpoint without tensors by name (found a {type(whole).__name__})")

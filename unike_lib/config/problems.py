@@ -59,7 +59,8 @@ def field_problems(error: ValidationError, values: Any) -> list[str]:
     problems = []
     for field, texts in found.items():
         joined = [" or ".join(texts)] if all(text.startswith("Input should") for text in texts) else texts
-        problems += [f"{field}: {text}" if field else text.removeprefix("Value error, ") for text in joined]
+        plain = [text.removeprefix("Value error, ") for text in joined]
+        problems += [f"{field}: {text}" if field else text for text in plain]
     return [" ".join(problem.splitlines()) for problem in problems]
 
 
