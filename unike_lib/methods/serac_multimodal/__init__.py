@@ -15,16 +15,18 @@ from unike_lib.config.base import Entry, given, on_backbone, variant
 from unike_lib.method import Method
 from unike_lib.methods.serac_multimodal.settings import SeracMultimodalMethod
 
-SHIPPED = given(
-    "MSCKE",
-    width=768,
-    heads=12,
-    scope_layers=12,
-    counterfactual_layers=12,
-    steps=50000,
-    learning_rate=1.0e-5,
-    random_targets=0.0,
-) | given("ours", "few looks at small steps", eval_every=1000)
+SHIPPED = (
+    given("ours", "as wide as CLIP's text tower and OPT-125M, which MSCKE takes", width=768, heads=12)
+    | given(
+        "MSCKE",
+        scope_layers=12,
+        counterfactual_layers=12,
+        steps=50000,
+        learning_rate=1.0e-5,
+        random_targets=0.0,
+    )
+    | given("ours", "few looks at small steps", eval_every=1000)
+)
 
 METHOD = Method(
     name="serac-multimodal",
@@ -43,7 +45,7 @@ METHOD = Method(
         ),
         "serac-multimodal-shipped": variant(
             "serac-multimodal",
-            "The sizes and the training of MSCKE's code, from nothing in place of CLIP and OPT-125M.",
+            "Depth, steps and rate of MSCKE's code; from nothing in place of CLIP and OPT-125M, so not its results.",
             SHIPPED | on_backbone("minigpt4-smol", SHIPPED),
         ),
     },

@@ -27,7 +27,7 @@ METHOD = Method(
     needs=("method_split",),
     asks_pictures=lambda settings: settings.unrelated == "both",
     first_layer=lambda settings: settings.layer,
-    search={"learning_rate": [0.3, 1.0, 3.0], "steps": [10, 30], "unrelated": ["text", "both"]},
+    search={"learning_rate": [0.3, 1.0, 3.0], "steps": [5, 10, 30, 70]},
     entries={
         "wise": Entry("A side memory of one FFN matrix behind a gate of distances, masked gradient descent."),
         "wise-shipped": variant(
