@@ -297,19 +297,21 @@ def seen(*splits):
     return [f"{STAGES}/visual/{{backbone}}/{split}.safetensors" for split in splits]
 
 
-def asks_pictures(wildcards, grid={}):
-    """Whether edits of the job's method variant ask questions of the method-training split with their pictures; with
-    values that a sweep or a search tries, whether any of these does."""
-    tried = [{}, *({field: value} for field, values in grid.items() for value in values)]
-    names = CONFIG.methods, wildcards.method, wildcards.backbone
-    return any(method_of(*names[:2]).asks_pictures(resolve_method(*names, overrides=each)) for each in tried)
+def asks_pictures(method, backbone, grid=None):
+    """Whether edits of a method variant ask questions of the method-training split with their pictures; with values that
+    a sweep or a search tries, whether any of these does."""
+    tried = [{}, *({field: value} for field, values in (grid or {}).items() for value in values)]
+    asks = method_of(CONFIG.methods, method).asks_pictures
+    return any(asks(resolve_method(CONFIG.methods, method, backbone, each)) for each in tried)
 
 
 def seen_by_edits(wildcards):
     """What the job's backbone sees in the pictures of the questions that its edits and their probes ask."""
     sweep = CONFIG.figures.sweeps.get(wildcards.get("sweep"))
     grid = sweep.vary.get(wildcards.method, {}) if sweep else {}
-    splits = dict.fromkeys((wildcards.get("split", "eval"), *["method"] * asks_pictures(wildcards, grid)))
+    splits = dict.fromkeys(
+        (wildcards.get("split", "eval"), *["method"] * asks_pictures(wildcards.method, wildcards.backbone, grid))
+    )
     return expand(seen(*splits), backbone=wildcards.backbone)
 
 
@@ -349,7 +351,8 @@ def files_of_trials(wildcards):
     if files.pop("trained", None):
         files["training"] = cases_of("method")
         files["stopping"] = cases_of("dev")
-    if "training" in files or asks_pictures(wildcards, CONFIG.tuning.grids.get(wildcards.method, {})):
+    grid = CONFIG.tuning.grids.get(wildcards.method)
+    if "training" in files or asks_pictures(wildcards.method, wildcards.backbone, grid):
         splits.append("method")
     return files | {"visual": expand(seen(*splits), backbone=wildcards.backbone)}
 
@@ -367,9 +370,21 @@ def edits_of_split(wildcards):
 
 
 def pictured_edits(wildcards):
-    """Of how many edits of the split the pictures are seen: the positive control is on development edits, too."""
+    """Of how many edits of the split the pictures are seen: the positive control is on development edits, too; and edits
+    that ask about pictures of the method-training split may ask about any."""
     edits = edits_of_split(wildcards)
+    if wildcards.split == "method" and any(
+        asks_pictures(name, wildcards.backbone, grid) for name, grid in tried_methods()
+    ):
+        return None
     return max(edits, CONFIG.positive_control.candidates) if wildcards.split == "dev" else edits
+
+
+def tried_methods():
+    """The method variants that edit, each with the values that a sweep or a search tries of it."""
+    plain = [*CONFIG.figures.fig2a, *RETAINED, *(name for rows in CONFIG.tables.values() for name in rows.methods)]
+    grids = [CONFIG.tuning.grids, *(sweep.vary for sweep in CONFIG.figures.sweeps.values())]
+    return [*((name, None) for name in dict.fromkeys(plain)), *(pair for grid in grids for pair in grid.items())]
 
 
 def of_its_tasks(pattern):

@@ -46,7 +46,10 @@ if EMBEDDED and RETAINED:
             taught=cases_of("taught"),
             visual=lambda wildcards: [
                 f"{STAGES}/retention/{wildcards.backbone}/visual.safetensors",
-                *expand(seen(*["method"] * asks_pictures(wildcards)), backbone=wildcards.backbone),
+                *expand(
+                    seen(*["method"] * asks_pictures(wildcards.method, wildcards.backbone)),
+                    backbone=wildcards.backbone,
+                ),
             ],
         output:
             records=f"{STAGES}/retention/{{backbone}}/{{method}}{{cost}}.parquet",
