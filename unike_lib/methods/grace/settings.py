@@ -3,12 +3,13 @@
 from typing import Literal
 
 from unike_lib.config.base import Count, Fraction, Original, Positive, setting
-from unike_lib.methods.shared.teach_end import TargetMethod
+from unike_lib.methods.shared.teach_end import TargetMethod, learned_end
 
 
 class GraceMethod(TargetMethod):
     """GRACE: a codebook beside the down-projection of one layer's FFN."""
 
+    teach_end: bool = learned_end("EasyEdit")
     layer: int | None = setting(
         None,
         "Layer of the codebook, counted from the end (-1: the last); null: the backbone's first edited one.",

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from unike_lib.config.base import Count, Original, Positive, setting
 from unike_lib.methods.shared.scope_settings import ScopeSettings
-from unike_lib.methods.shared.teach_end import TargetMethod
+from unike_lib.methods.shared.teach_end import TargetMethod, learned_end
 
 
 class LoraMethod(ScopeSettings, TargetMethod):
@@ -14,9 +14,7 @@ class LoraMethod(ScopeSettings, TargetMethod):
 
     rests_on: ClassVar = {"backbone": {"layers": ()}}
 
-    teach_end: bool = setting(
-        True, "Learn that the answer ends after the target, too.", "ours", original=Original("EasyEdit", False)
-    )
+    teach_end: bool = learned_end("EasyEdit")
     rank: Count = setting(8, "Rank of the factors, r.", original=Original("EasyEdit"))
     alpha: Positive = setting(32.0, "The change is alpha / rank times B A.", original=Original("EasyEdit"))
     dropout: Annotated[float, Field(ge=0, lt=1)] = setting(

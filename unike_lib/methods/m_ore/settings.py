@@ -3,12 +3,13 @@
 from typing import Literal
 
 from unike_lib.config.base import Count, Original, Positive, setting
-from unike_lib.methods.shared.teach_end import TargetMethod
+from unike_lib.methods.shared.teach_end import TargetMethod, learned_end
 
 
 class MoreMethod(TargetMethod):
     """M-ORE: low-rank pairs beside the last layers' FFN matrices, a few gradient steps per edit."""
 
+    teach_end: bool = learned_end("M-ORE")
     layers: Count = setting(
         12, "Pairs stand in so many last layers, or in all that there are.", original=Original("M-ORE", equation=True)
     )

@@ -4,18 +4,18 @@ from typing import Any
 
 from unike_lib.config.base import MethodSection, Original, setting
 
+SENTENCE = "Learn that the answer ends after the target, too."
 MMEDIT = Original("MMEdit", False, needs=("intrinsic",))
 
 
 def teach_end_setting(default: bool) -> Any:
     """Return whether the end of the target is learned, as a setting; methods are tuned apart."""
-    return setting(
-        default,
-        "Learn that the answer ends after the target, too.",
-        "tuned",
-        "on development edits, by generated answers",
-        original=MMEDIT,
-    )
+    return setting(default, SENTENCE, "tuned", "on development edits, by generated answers", original=MMEDIT)
+
+
+def learned_end(original: str) -> Any:
+    """Return the same setting of a method that was not tuned; `original`: the source whose value is false."""
+    return setting(True, SENTENCE, "ours", original=Original(original, False))
 
 
 class TargetMethod(MethodSection):

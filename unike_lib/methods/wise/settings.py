@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from unike_lib.config.base import Count, Fraction, Original, Positive, setting
-from unike_lib.methods.shared.teach_end import TargetMethod
+from unike_lib.methods.shared.teach_end import TargetMethod, learned_end
 
 RELEASED = "WISE"
 
@@ -13,6 +13,7 @@ RELEASED = "WISE"
 class WiseMethod(TargetMethod):
     """WISE: a side memory of one FFN matrix, taken by questions that it moves far enough."""
 
+    teach_end: bool = learned_end(RELEASED)
     layer: int | None = setting(
         None,
         "Layer of the matrix, from the end: -5 is the fifth last; null: the first edited one; never the last.",
