@@ -15,6 +15,7 @@ import torch
 from transformers.utils.hub import cached_file
 
 from unike_lib.backbones.oom import CPU_MESSAGE
+from unike_lib.config.paths import HUB_ID
 from unike_lib.io import read_json
 from unike_lib.types import InputError
 
@@ -27,7 +28,6 @@ NO_TENSORS = "half a file, no file of torch's, or one with more inside than tens
 # What a folder may have a tokenizer in.
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @contextmanager
