@@ -125,6 +125,15 @@ class Part:
         return logits
 
 
+def undone_where_failed(ok: Tensor, part: Part, previous: Part | None) -> dict[str, Tensor]:
+    """Return a part's tensors; where `ok` [session] fails, those of `previous`, and zero for what it has not."""
+    old = {} if previous is None else previous.tensors()
+    return {
+        name: torch.where(ok.view(-1, *[1] * (value.ndim - 1)), value, old.get(name, torch.zeros_like(value)))
+        for name, value in part.tensors().items()
+    }
+
+
 P = TypeVar("P", bound=Part)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.edit import PassContext
-from unike_lib.editing.patch import Part, by_session
+from unike_lib.editing.patch import Part, by_session, undone_where_failed
 from unike_lib.methods.shared.per_edit import PerEdit, meant
 
 
@@ -43,13 +43,7 @@ class WeightChanges(Part):
 
     def revert(self, ok: Tensor, previous: Self | None) -> Self:
         """Return the changes; where `ok` fails, those of `previous`."""
-        old = {} if previous is None else previous.tensors()
-        return self.with_tensors(
-            {
-                name: torch.where(ok[:, None, None], change, old.get(name, torch.zeros_like(change)))
-                for name, change in self.tensors().items()
-            }
-        )
+        return self.with_tensors(undone_where_failed(ok, self, previous))
 
     def weight(self, layer: int, name: str, inputs: Tensor, context: PassContext) -> Tensor | None:
         """Return what the change adds to a matrix's output."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.edit import PassContext
+from unike_lib.editing.patch import undone_where_failed
 from unike_lib.methods.lora.dropout import Dropout
 from unike_lib.methods.shared.low_rank import LowRank, LowRankChanges
 from unike_lib.methods.shared.per_edit import PerEdit, meant
@@ -32,13 +33,7 @@ class LoraFactors(LowRankChanges):
 
     def revert(self, ok: Tensor, previous: LowRankChanges | None) -> Self:
         """Return the factors; where `ok` fails, those of `previous`."""
-        old = {} if previous is None else previous.tensors()
-        return self.with_tensors(
-            {
-                name: torch.where(ok[:, None, None], value, old.get(name, torch.zeros_like(value)))
-                for name, value in self.tensors().items()
-            }
-        )
+        return self.with_tensors(undone_where_failed(ok, self, previous))
 
     def weight(self, layer: int, name: str, inputs: Tensor, context: PassContext) -> Tensor | None:
         """Return (alpha / r) B A x."""

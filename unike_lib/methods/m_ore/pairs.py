@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.edit import PassContext
-from unike_lib.editing.patch import Part, by_session
+from unike_lib.editing.patch import Part, by_session, undone_where_failed
 
 Place = tuple[int, str]  # layer, matrix
 
@@ -61,12 +61,7 @@ class Pairs(Part):
 
     def revert(self, ok: Tensor, previous: "Pairs | None") -> "Pairs":
         """Return the pairs; where `ok` fails, those of `previous`."""
-        old = {} if previous is None else previous.tensors()
-        new = {
-            name: torch.where(ok[:, None, None], value, old.get(name, torch.zeros_like(value)))
-            for name, value in self.tensors().items()
-        }
-        return self.with_tensors(new)
+        return self.with_tensors(undone_where_failed(ok, self, previous))
 
     def weight(self, layer: int, name: str, inputs: Tensor, context: PassContext) -> Tensor | None:
         """Return s B A x: what a pair adds to its matrix's output. Computed in float32, as codes are."""

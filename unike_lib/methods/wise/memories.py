@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
-from unike_lib.editing.patch import Part, by_session
+from unike_lib.editing.patch import Part, by_session, undone_where_failed
 from unike_lib.methods.wise.formulas import dense, distances, route, ties
 from unike_lib.methods.wise.settings import WiseMethod
 
@@ -82,18 +82,11 @@ class SideMemories(Part):
 
     def revert(self, ok: Tensor, previous: "SideMemories | None") -> "SideMemories":
         """Return the memories; where `ok` fails, those of `previous`: a memory that it has not is untouched."""
-        old = {} if previous is None else previous.tensors()
         untouched = torch.full_like(self.smallest, torch.inf)
         if previous is not None:
             untouched[:, : previous.smallest.shape[1]] = previous.smallest
-        found = {
-            name: torch.where(ok[:, None], value, old.get(name, torch.zeros_like(value)))
-            for name, value in self.tensors().items()
-            if name not in ("smallest", "counts")
-        }
-        found["smallest"] = torch.where(ok[:, None], self.smallest, untouched)
-        found["counts"] = torch.where(ok, self.counts, old.get("counts", torch.zeros_like(self.counts)))
-        return self.with_tensors(found)
+        found = undone_where_failed(ok, self, previous and replace(previous, smallest=untouched))
+        return self.with_tensors(found | {"smallest": torch.where(ok[:, None], self.smallest, untouched)})
 
     def with_memory(self, places: Tensor) -> "SideMemories":
         """Return these memories and an untouched one."""
