@@ -188,7 +188,7 @@ def tiny_family(name: str, text: str = "llama", **text_fields) -> SimpleNamespac
 
     prepare = processor.image_processor
     if family.square is not None:
-        prepare = SquareProcessor(prepare, SIDE)
+        prepare = SquareProcessor("tiny", prepare, SIDE)
 
     def images(names):
         return embed_images(model, prepare, [picture(each) for each in names])

@@ -119,7 +119,7 @@ def load_processor(folder: str | Path, config: BackboneConfig) -> Any:
     with opening(folder, "image processor"):
         processor: Any = AutoImageProcessor.from_pretrained(folder, backend="pil", **NO_CODE, **settings)
     if family.square is not None and size is not None:
-        processor = SquareProcessor(processor, size)
+        processor = SquareProcessor(folder, processor, size)
     check_processor(folder, processor, size)
     return processor
 

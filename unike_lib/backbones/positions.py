@@ -139,15 +139,30 @@ def check_pixels(model: Any, pixels: Tensor) -> None:
         )
 
 
+def _saved_count(folder: str | Path, processor: Any, name: str) -> int:
+    """Return a field of a folder's image processor that our own code calculates with: a whole number of at least 1.
+
+    Raises:
+        InputError: it is anything else.
+    """
+    found = getattr(processor, name, None)
+    if type(found) is not int or found < 1:
+        raise InputError(
+            f"{folder}: preprocessor_config.json: field '{name}': expected a whole number of at least 1, found {found!r}"
+        )
+    return found
+
+
 class SquareProcessor:
     """An image processor for pictures of any shape, given squares.
 
     Raises:
-        InputError: the side is no multiple of what the tower merges into one visual token.
+        InputError: the folder's patches are no whole numbers, or the side is no multiple of what the tower merges into
+            one visual token.
     """
 
-    def __init__(self, processor: Any, side: int) -> None:
-        unit = processor.patch_size * processor.merge_size
+    def __init__(self, folder: str | Path, processor: Any, side: int) -> None:
+        unit = _saved_count(folder, processor, "patch_size") * _saved_count(folder, processor, "merge_size")
         if side % unit:
             raise InputError(f"image_size: expected a multiple of {unit}, which gives one visual token, found {side}")
         self.processor, self.side = processor, side
