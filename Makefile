@@ -9,6 +9,7 @@
 #                            12 GB of disk; MMEDIT=folder takes MMEdit's annotations, REHEARSAL=--tiny a tiny backbone
 # make config                writes config.yaml, config.schema.json and docs/settings.md from the settings' classes
 # make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
+# make retrain-test          the shipped weights of blip2-nano are what training gives (some minutes)
 # make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes);
 #                            FAULT_TARGET=results/table4.csv kills what makes that file alone
 #
@@ -40,7 +41,7 @@ MEASURED = $(addprefix results/stages/,visual/blip2-nano/dev.safetensors \
 tables = $(foreach name,$(1),results/$(name).csv results/$(name)_edits.csv)
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
-.PHONY: all smoke examples bench science rehearsal config test fault-test check slurm slurm-test clean FORCE
+.PHONY: all smoke examples bench science rehearsal config test retrain-test fault-test check slurm slurm-test clean FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -83,6 +84,9 @@ config: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
+
+retrain-test: $(READY)
+	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest -m retrain tests/embedded
 
 fault-test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m fuzz tests/faults

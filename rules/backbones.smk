@@ -24,9 +24,14 @@ rule tower_features:
         "../workflow_scripts/extract_tower_features.py"
 
 
+def features_to_train_on(section):
+    """The tower's features, where weights are always trained; else a job that has to train computes them itself."""
+    return [] if getattr(CONFIG, section).shipped else rules.tower_features.output.features
+
+
 rule pretrain:
     input:
-        features=rules.tower_features.output.features,
+        features=features_to_train_on("pretrain"),
         training=f"{BENCHMARK}/training.parquet",
         templates=f"{BENCHMARK}/templates.parquet",
         vocabulary=f"{BENCHMARK}/vocabulary.json",
@@ -42,13 +47,13 @@ rule pretrain:
     resources:
         mem_mb=STATES,
     params:
-        code=lib("pretrain"),
+        code=lib("pretrain", data=["embedded/training/weights/*"]),
         backbone=backbone_fields("family", "vqa_prompt"),
         layout=layout,
         pretrain=fields(CONFIG.pretrain),
         seed=CONFIG.seed,
     message:
-        "Train the small backbone {wildcards.backbone} from scratch."
+        "Train the small backbone {wildcards.backbone} from scratch, or take the weights that come with the library."
     script:
         "../workflow_scripts/pretrain.py"
 
@@ -95,7 +100,7 @@ rule smollm:
 
 rule smol_weights:
     input:
-        features=rules.tower_features.output.features,
+        features=features_to_train_on("smol"),
         training=f"{BENCHMARK}/training.parquet",
         scenes=f"{BENCHMARK}/scenes.parquet",
         base=rules.smollm.output.folder,

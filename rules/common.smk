@@ -466,9 +466,19 @@ def records_of_table(wildcards):
 
 
 def control_of_table(wildcards):
-    """Scores of the positive control of the backbones in the job's table."""
+    """Scores of the positive control of the backbones in the job's table.
+
+    Where a run is asked for tables alone, of those backbones that have them: a first table does not wait for the control.
+    """
     backbones = [name for table in cells_behind(wildcards) for name in CONFIG.tables[table].backbones]
-    return of_each_backbone("positive_control/{backbone}.parquet", dict.fromkeys(backbones))
+    files = of_each_backbone("positive_control/{backbone}.parquet", dict.fromkeys(backbones))
+    return [file for file in files if os.path.exists(file)] if tables_alone(workflow.dag_settings) else files
+
+
+def tables_alone(asked):
+    """Say whether a run is asked for files of tables alone (a job of a cluster: for its own job)."""
+    tables = re.compile(rf"results/({'|'.join(map(re.escape, CONFIG.tables))})(_\w+)?\.\w+")
+    return bool(asked.target_jobs) or bool(asked.targets) and all(map(tables.fullmatch, map(str, asked.targets)))
 
 
 def of_each_backbone(pattern, backbones=FIRST.backbones, **wildcards):

@@ -335,4 +335,4 @@ def test_the_library_finds_no_split_by_itself():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
                 assert not names.search(node.value), (file.name, node.value)
-    assert opens == {"scenes.parquet", "training.parquet", "vocabulary.json"}
+    assert opens == {"scenes.parquet", "training.parquet"}

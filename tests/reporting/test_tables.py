@@ -97,9 +97,21 @@ def test_table1_says_whose_control_is_not_passed(table1):
     assert doubted.to_numpy().tolist() == [["right", "unike"], ["right", "unike-paper"]]
 
 
-def test_table1_needs_the_control_of_its_backbones(cells, config, control, tmp_path):
-    with pytest.raises(InputError, match="no positive control of backbone right"):
-        write_result_table({"table1": cells}, control[:1], outputs(tmp_path), table_parts(config, "table1"))
+@pytest.mark.parametrize("run", [0, 1])
+def test_a_table_without_a_control_says_so(cells, table1, config, control, tmp_path, run):
+    """Where the control was not run, nobody knows whether readers' rows count; other rows and all numbers stay."""
+    write_result_table({"table1": cells}, control[:run], outputs(tmp_path), table_parts(config, "table1"))
+    table, before = (pd.read_csv(files["exact"]) for files in (outputs(tmp_path), table1))
+    unknown = table["control_passed"].isna()
+    missing = ["left", "right"][run:]
+    assert set(table.loc[unknown, "method"]) == {"unike", "unike-paper"}
+    assert list(dict.fromkeys(table.loc[unknown, "backbone"])) == missing
+    pd.testing.assert_frame_equal(table.drop(columns="control_passed"), before.drop(columns="control_passed"))
+    assert (table.loc[~unknown, "control_passed"].astype(bool) == before.loc[~unknown, "control_passed"]).all()
+    text = outputs(tmp_path)["markdown"].read_text()
+    assert f"**Positive control not run** ({', '.join(missing)}): `make results/positive_control.md`" in text
+    assert [name for name in ("left", "right") if f"- {name}: not run;" in text] == missing
+    assert "control not passed" not in text
 
 
 def test_table1_does_not_depend_on_the_order_of_files_or_rows(cells, table1, config, control, save, tmp_path):

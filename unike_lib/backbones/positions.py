@@ -147,9 +147,8 @@ def _saved_count(folder: str | Path, processor: Any, name: str) -> int:
     """
     found = getattr(processor, name, None)
     if type(found) is not int or found < 1:
-        raise InputError(
-            f"{folder}: preprocessor_config.json: field '{name}': expected a whole number of at least 1, found {found!r}"
-        )
+        field = f"{folder}: preprocessor_config.json: field '{name}'"
+        raise InputError(f"{field}: expected a whole number of at least 1, found {found!r}")
     return found
 
 

@@ -51,6 +51,7 @@ class TeachingConfig(Section):
     brief_end: Fraction = setting(0.25, "The same at the last step; linear in between.", "ours")
     text_share: Fraction = setting(0.15, "Share of rows with text-only facts.", "ours")
     end_share: Fraction = setting(0.15, "Share of answers followed by the end symbol, not by ; or a full stop.", "ours")
+    shipped: bool = setting(True, "Use the library's weights where benchmark and settings are theirs.", "ours")
 
 
 class PretrainConfig(TeachingConfig):
@@ -80,7 +81,6 @@ class SmolConfig(TeachingConfig):
     first_layer: int = setting(0, "First decoder layer with LoRA factors.", "ours", ge=0)
     last_layer: int = setting(19, "Last one; the layers above, which read the context, are kept.", "ours", ge=0)
     checkpoint: Count = setting(100, "Optimiser steps between checkpoints.", "ours")
-    shipped: bool = setting(True, "Use the library's weights where benchmark and settings are theirs.", "ours")
 
 
 class Config(Section):

@@ -10,7 +10,7 @@ from unike_lib.criterion import Criterion
 from unike_lib.io import DECIMALS
 from unike_lib.records import CELL
 from unike_lib.reporting.cells import cells_of
-from unike_lib.reporting.control_table import Verdict, tasks_not_passed
+from unike_lib.reporting.control_table import Verdict, is_known, tasks_not_passed
 from unike_lib.reporting.departures import POINTER, departure_note
 from unike_lib.reporting.intervals import independent_clusters, mean_interval
 from unike_lib.reporting.markdown import Row, cell, markdown_table, rows_of
@@ -69,17 +69,19 @@ def average_table(
     Raises:
         InputError: a cell without records, or edits that are in short sessions and not in the longest.
     """
-    settings, parts, doubted = run.entry.averages, [], []
+    settings, parts, doubted, unknown = run.entry.averages, [], [], set()
     for setting, source in settings.items():
         wanted = cells_of(source, frames[source], run)
         parts.append(_averages(setting, frames[source], wanted, criterion, run))
-        cells = wanted[CELL].itertuples(index=False, name=None)
+        cells = list(wanted[CELL].itertuples(index=False, name=None))
+        unknown |= {(setting, cell[2]) for cell in cells if not is_known(verdicts, run.readers, cell)}
         doubted += [(setting, cell[2]) for cell in cells if tasks_not_passed(verdicts, run.readers, cell)]
     averages = pd.concat(parts).round(DECIMALS)
     compared = averages["first"] == REFERENCE
     table = _with_paper(averages[~compared].drop(columns="first").rename(columns={"second": "method"}), run)
     rows = table[["setting", "method"]].itertuples(index=False, name=None)
-    return table.assign(control_not_passed=[doubted.count(row) for row in rows]), averages[compared].copy()
+    counts = [None if row in unknown else doubted.count(row) for row in rows]
+    return table.assign(control_not_passed=pd.array(counts, "Int64")), averages[compared].copy()
 
 
 def _averages(
@@ -187,7 +189,7 @@ def _cells_text(setting: str, run: TableParts) -> str:
 
 def _lines(row: Row, paper: bool, run: TableParts) -> list[list[str]]:
     title = f"{row['setting']}, {run.titles[row['method']]}"
-    if row["control_not_passed"]:
+    if pd.notna(row["control_not_passed"]) and row["control_not_passed"]:
         title += f" *(control not passed in {row['control_not_passed']} of {row['cells']} cells)*"
     lines = [[title, str(row["cells"]), str(row["edits"]), *(cell(row, aim) for aim in THREE_AIMS)]]
     if paper and pd.notna(row.get("paper_reliability")):

@@ -10,7 +10,7 @@ from unike_lib.io import DECIMALS
 from unike_lib.probe_kinds import further_kinds
 from unike_lib.records import CELL, EDIT
 from unike_lib.reporting.contrasts import aim_gap, paired_differences
-from unike_lib.reporting.control_table import Verdict, tasks_not_passed
+from unike_lib.reporting.control_table import Verdict, is_known, tasks_not_passed
 from unike_lib.reporting.paper_numbers import paper_backbone, paper_cells
 from unike_lib.reporting.records import ROW, SETTING
 from unike_lib.reporting.scores import FIVE_METRICS, PAIR, EditScores, score_table, scores_by_cell, summarise_scores
@@ -27,17 +27,19 @@ def cell_table(
     Args:
         frames: the records of its cells, by its name.
         criterion: by which edits are scored; methods are compared if it says so.
-        verdicts: of the positive control, by backbone.
+        verdicts: of the positive control, by backbone; `control_passed` is empty where it was not run.
         run: what the table reads of the configuration.
 
     Raises:
-        InputError: a cell without records, or a backbone without a positive control.
+        InputError: a cell without records.
     """
     records = frames[run.name]
     scores = scores_by_cell(records, criterion, keys=ROW)
     table = _table(records, criterion, scores, run)
-    cells = table[CELL].itertuples(index=False, name=None)
-    table["control_passed"] = [not tasks_not_passed(verdicts, run.readers, cell) for cell in cells]
+    cells = list(table[CELL].itertuples(index=False, name=None))
+    passed = [not tasks_not_passed(verdicts, run.readers, cell) for cell in cells]
+    known = [is_known(verdicts, run.readers, cell) for cell in cells]
+    table["control_passed"] = [value if sure else None for value, sure in zip(passed, known, strict=True)]
     return table, _differences(scores, run) if criterion.compares else pd.DataFrame()
 
 

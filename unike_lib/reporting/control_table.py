@@ -1,6 +1,6 @@
 """The positive control of the backbones: tables, and the verdict that every table about UniKE carries."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,20 +60,16 @@ class Verdict:
 def tasks_not_passed(found: Mapping[str, Verdict], readers: Collection[str], cell: tuple[str, str, str]) -> list[str]:
     """Return the tasks of a cell on which its numbers say nothing about the method.
 
-    They do where the method reads a latent memory and the backbone did not pass the positive control.
+    They do where the method reads a latent memory and the backbone did not pass the positive control; where that was
+    not run, nobody knows (`is_known`).
 
     Args:
         found: backbone -> verdict.
         readers: the method variants that read one.
         cell: backbone, task of a table, method variant.
-
-    Raises:
-        InputError: a backbone without a positive control.
     """
     backbone, task, method = cell
-    if backbone not in found:
-        raise InputError(f"no positive control of backbone {backbone}, which is in the table")
-    if method not in readers:
+    if method not in readers or backbone not in found:
         return []
     return [single for single in tasks_of(task) if not found[backbone].passed_on(single)]
 
@@ -203,7 +199,7 @@ def read_verdicts(scores: Sequence[Path], statistics: StatisticsConfig) -> dict[
     """
     tables = [_read_scores(path) for path in scores]
     tested = [table[(table["part"] == VERDICT) & table["layers"].isin(["none", "edited"])] for table in tables]
-    return verdicts(pd.concat([summarise(table, statistics) for table in tested], ignore_index=True))
+    return verdicts(pd.concat([summarise(table, statistics) for table in tested], ignore_index=True)) if tested else {}
 
 
 def control_text(summary: pd.DataFrame, readout: pd.DataFrame, statistics: StatisticsConfig) -> str:
@@ -224,9 +220,14 @@ def control_text(summary: pd.DataFrame, readout: pd.DataFrame, statistics: Stati
     return "\n\n".join(parts) + "\n"
 
 
-def verdict_lines(found: Mapping[str, Verdict]) -> str:
-    """Return a line a backbone."""
-    lines = []
+def is_known(found: Mapping[str, Verdict], readers: Collection[str], cell: tuple[str, str, str]) -> bool:
+    """Say whether `tasks_not_passed` can be asked: the method reads no memory, or the backbone's control was run."""
+    return cell[2] not in readers or cell[0] in found
+
+
+def verdict_lines(found: Mapping[str, Verdict], missing: Iterable[str] = ()) -> str:
+    """Return a line per backbone; `missing`: those whose control was not run."""
+    lines = [f"- {name}: not run; `make results/positive_control.md` runs it." for name in missing]
     for name, verdict in found.items():
         alone = "; ".join(f"{task} alone {_word(part)}" for task, part in verdict.tasks.items())
         lines.append(f"- {name}: {_word(verdict)}. {verdict.evidence} {alone[:1].upper()}{alone[1:]}.")

@@ -87,9 +87,10 @@ def _with_sessions(table: pd.DataFrame) -> pd.DataFrame:
 def _label(name: str, row: Row) -> str:
     if name != "method":
         return str(row[name])
-    doubted = row.get("control_not_passed", not row.get("control_passed", True))
+    passed = row.get("control_passed", True)
+    doubted = row.get("control_not_passed", pd.notna(passed) and not passed)
     cells = f" in {doubted} of {row['cells']} cells" if "control_not_passed" in row else ""
-    return short_title(row[name]) + (f" (control not passed{cells})" if doubted else "")
+    return short_title(row[name]) + (f" (control not passed{cells})" if pd.notna(doubted) and doubted else "")
 
 
 def _printed(row: Row, name: str) -> str:

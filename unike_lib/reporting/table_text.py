@@ -51,6 +51,11 @@ CONTROL_TEXT = (
     "Where a backbone does not pass, on all tasks together or on a task alone, UniKE's rows say nothing about UniKE."
 )
 
+NOT_RUN = (
+    "**Positive control not run** ({backbones}): `make results/positive_control.md`, then this table again, says "
+    "whether UniKE's rows can say anything about UniKE."
+)
+
 
 def confidence_text(statistics: StatisticsConfig) -> str:
     """Return the confidence of the intervals, "95%"."""
@@ -101,7 +106,8 @@ def cell_page(
         notes: sentences about the benchmark.
         sections: what stands before the criteria.
     """
-    verdicts = {backbone: verdicts[backbone] for backbone in run.entry.backbones}
+    missing = [backbone for backbone in run.entry.backbones if backbone not in verdicts]
+    verdicts = {backbone: verdicts[backbone] for backbone in run.entry.backbones if backbone in verdicts}
     by_name = {each.name: each for each in find_criteria(run.criteria)}
 
     def blocks(criterion: str, table: pd.DataFrame) -> Iterator[str]:
@@ -109,8 +115,9 @@ def cell_page(
             yield _block(block, by_name[criterion], verdicts, run)
 
     head = [*_introduction(run), *notes, POINTER, _counts(tables["token"], run.seeds)]
+    head += [NOT_RUN.format(backbones=", ".join(missing))] * bool(missing)
     end = [*_differences(differences, run), *departure_note(run)]
-    end += ["## Can these backbones show UniKE at all?", CONTROL_TEXT, verdict_lines(verdicts)]
+    end += ["## Can these backbones show UniKE at all?", CONTROL_TEXT, verdict_lines(verdicts, missing)]
     return page_text(run, [*head, *missing_intervals(tables["token"]), *sections], tables, blocks, end)
 
 

@@ -37,7 +37,7 @@ def write_result_table(
             each that it averages.
         control: scores of the positive control, a file per backbone. Where a backbone did not pass, rows of methods
             that read a memory are marked (column `control_passed`), and cells of averages counted
-            (`control_not_passed`).
+            (`control_not_passed`); where it was not run, these are empty and the page says so.
         outputs: criterion's name -> CSV path; `differences` -> CSV path, UniKE minus each other method on the same
             edits, by the criteria that compare; `markdown` -> Markdown path.
         run: what the table reads of the configuration.

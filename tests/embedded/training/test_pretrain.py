@@ -3,24 +3,31 @@
 import itertools
 import json
 import random
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.visual import embed_images
 from unike_lib.config.backbones import BackboneConfig
-from unike_lib.config.run import PretrainConfig
+from unike_lib.config.run import PretrainConfig, load_config
 from unike_lib.embedded.training import pretrain as stages
 from unike_lib.embedded.training import tower_features
 from unike_lib.embedded.training.language_model import LanguageTrainer, lay_out, layouts
-from unike_lib.embedded.training.pretrain import pretrain
+from unike_lib.embedded.training.pretrain import pretrain, trained_part
+from unike_lib.embedded.training.recipe import SHIPPED, Recipe
 from unike_lib.embedded.training.row_sampler import Composer, Lesson, read_lessons
 from unike_lib.embedded.training.tower_features import extract_tower_features, read_tower_features, training_scenes
 from unike_lib.embedded.training.word_tokenizer import build_tokenizer
+from unike_lib.embedded.world.benchmark import write_benchmark
+from unike_lib.embedded.world.rendering import SceneRenderer
 from unike_lib.family import InputForm, find_family
+from unike_lib.io import write_tensors
 from unike_lib.types import InputError, Query
 
 STOPS = ("</s>", ";", ".")
@@ -39,8 +46,47 @@ def folders(benchmark, features, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "PIXELS", {"height": 64, "width": 128})
         for name, family in (("first", "blip2"), ("again", "blip2"), ("llama", "minigpt4")):
-            pretrain(benchmark, features, root / name, BackboneConfig(family=family), SETTINGS, SEED)
+            pretrain(recipe_of(benchmark, features, family), root / name)
     return root
+
+
+def recipe_of(benchmark, features, family="blip2", **settings):
+    backbone, vocabulary = BackboneConfig(family=family), benchmark / "vocabulary.json"
+    return Recipe(benchmark, features, vocabulary, backbone, SETTINGS.model_copy(update=settings), SEED)
+
+
+def test_a_shipped_part_gives_the_files_that_training_gives(benchmark, features, folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "PIXELS", {"height": 64, "width": 128})
+    recipe, shipped = recipe_of(benchmark, None), tmp_path / "shipped.safetensors"
+    write_tensors(shipped, trained_part(folders / "first"), recipe.fingerprint)
+    trained = []
+    monkeypatch.setattr(stages, "train", lambda recipe, tokenizer: trained.append(recipe) or stages._assembled)
+    pretrain(recipe, tmp_path / "taken", shipped)
+    for file in (folders / "first").iterdir():
+        assert (tmp_path / "taken" / file.name).read_bytes() == file.read_bytes(), file.name
+    assert not trained
+    for other in (recipe_of(benchmark, features, "minigpt4"), recipe_of(benchmark, features, shipped=False)):
+        with pytest.raises(TypeError):  # what stands in for training gives no model
+            pretrain(other, tmp_path / "other", shipped)
+        assert trained.pop() is other
+
+
+def test_features_are_computed_where_no_file_was_named(benchmark, features, monkeypatch):
+    monkeypatch.setattr(tower_features, "COVERED_SHARE", 0.0)
+    named, computed = (recipe_of(benchmark, file).tower_features() for file in (features, None))
+    assert torch.equal(named.patches, computed.patches) and torch.equal(named.identities, computed.identities)
+    for name, value in named.basis.items():
+        assert torch.equal(value, computed.basis[name])
+
+
+def test_the_shipped_weights_fit_the_default_run(tmp_path, monkeypatch):
+    config = load_config(yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text()))
+    monkeypatch.setattr(SceneRenderer, "draw", lambda *_: SimpleNamespace(save=lambda *args, **settings: None))
+    write_benchmark(tmp_path, config.benchmark, config.seed)
+    backbone, vocabulary = config.backbones["blip2-nano"], tmp_path / "vocabulary.json"
+    recipe = Recipe(tmp_path, None, vocabulary, backbone, config.pretrain, config.seed)
+    part = recipe.shipped_part(SHIPPED / "blip2_nano.safetensors")
+    assert len(part["log"]) == config.pretrain.steps
 
 
 def test_features_are_what_the_saved_model_sees_through_its_processor(benchmark, features, folders):

@@ -17,12 +17,14 @@ from unike_lib.backbones.load import input_form, load_backbone, load_model
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.run import SmolConfig, load_config
 from unike_lib.embedded.training import pretrain as stages
+from unike_lib.embedded.training import recipe as recipes
 from unike_lib.embedded.training import smol
 from unike_lib.embedded.training.connector import ConnectorTrainer, fill_codebook, rate_at, visual_classes
 from unike_lib.embedded.training.dense_row_sampler import DenseRowSampler
 from unike_lib.embedded.training.language_model import lay_out
+from unike_lib.embedded.training.recipe import SHIPPED, Recipe
 from unike_lib.embedded.training.row_sampler import read_lessons
-from unike_lib.embedded.training.smol import SmolRecipe, assemble_smol, make_trained_part, smol_model, train_smol
+from unike_lib.embedded.training.smol import assemble_smol, make_trained_part, smol_model, train_smol
 from unike_lib.embedded.training.tower_features import read_tower_features, training_scenes
 from unike_lib.embedded.world.benchmark import write_benchmark
 from unike_lib.embedded.world.rendering import SceneRenderer
@@ -43,7 +45,7 @@ LAYERS = {"first_layer": 0, "last_layer": 1}
 
 @pytest.fixture(scope="module")
 def recipe(benchmark, features, base):
-    return SmolRecipe(benchmark, features, base, BackboneConfig(family="minigpt4"), SmolConfig(**SMALL, **LAYERS), 3)
+    return Recipe(benchmark, features, base, BackboneConfig(family="minigpt4"), SmolConfig(**SMALL, **LAYERS), 3)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def trained(training):
 
 
 def changed(recipe, **fields):
-    return SmolRecipe(**{name: fields.get(name, getattr(recipe, name)) for name in SmolRecipe.__dataclass_fields__})
+    return Recipe(**{name: fields.get(name, getattr(recipe, name)) for name in Recipe.__dataclass_fields__})
 
 
 def dense_sampler(recipe, **settings):
@@ -221,10 +223,10 @@ def test_the_shipped_weights_fit_the_default_run(tmp_path, monkeypatch):
     unseen = SimpleNamespace(save=lambda *args, **settings: None)  # pixels do not count
     monkeypatch.setattr(SceneRenderer, "draw", lambda self, scene, rng: unseen)
     write_benchmark(tmp_path, config.benchmark, config.seed)
-    monkeypatch.setattr(smol, "whole_digest", lambda path: base[path.name])
+    monkeypatch.setattr(recipes, "whole_digest", lambda path: base[path.name])
     backbone = config.backbones["minigpt4-smol"]
-    default = SmolRecipe(tmp_path, tmp_path / "features", tmp_path / "base", backbone, config.smol, config.seed)
-    assert read_tensors(smol.SHIPPED, default.fingerprint)
+    default = Recipe(tmp_path, tmp_path / "features", tmp_path / "base", backbone, config.smol, config.seed)
+    assert read_tensors(SHIPPED / "minigpt4_smol.safetensors", default.fingerprint)
 
 
 def test_the_assembled_folder_computes_what_was_trained(recipe, training, tmp_path, monkeypatch):

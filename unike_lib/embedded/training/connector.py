@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unike_lib.config.run import SmolConfig
-from unike_lib.embedded.training.language_model import LanguageTrainer, layouts
+from unike_lib.embedded.training.language_model import LOG_FIELDS, LanguageTrainer, layouts
 from unike_lib.embedded.training.qformer import attribute_labels
 from unike_lib.embedded.training.row_sampler import RowSampler
 from unike_lib.io import read_tensors, write_tensors
@@ -23,7 +23,6 @@ from unike_lib.types import InputError
 WARM_UP = 0.05
 UNNAMED_TOKENS = 2
 LAYOUTS = ("left", "right", "both")
-LOG_FIELDS = ("step", "loss", "rate")
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from transformers import Blip2ForConditionalGeneration
 from unike_lib.config.run import TeachingConfig
 from unike_lib.embedded.training.row_sampler import Composer, RowSampler, TokenRow
 
+LOG_FIELDS = ("step", "loss", "rate")
 SORTED_STEPS = 16  # batches that are drawn and sorted by length together
 
 
@@ -98,7 +99,7 @@ def train_language_model(trainer: LanguageTrainer, composer: Composer) -> pd.Dat
         optimizer.step()
         log.append((step, loss.item(), schedule.get_last_lr()[0]))
         schedule.step()
-    return pd.DataFrame(log, columns=["step", "loss", "rate"])
+    return pd.DataFrame(log, columns=list(LOG_FIELDS))
 
 
 def layouts(sampler: RowSampler, config: TeachingConfig) -> Iterator[Layout]:

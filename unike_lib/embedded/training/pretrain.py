@@ -1,6 +1,7 @@
 """Train an embedded backbone from scratch: Q-Former by classification, then projection and decoder on taught facts.
 
-The same seed gives the same weights on the same machine.
+The same seed gives the same weights on the same machine. The library ships the default run's, so by default nothing is
+trained.
 """
 
 import random
@@ -9,17 +10,18 @@ from typing import Any
 
 import pandas as pd
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import BlipImageProcessorPil, PreTrainedTokenizerFast
 
 from unike_lib.backbones.checkpoint import whole_folder
 from unike_lib.backbones.tower import Blip2WithTower, TowerShape, tower_config
-from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.run import PretrainConfig
-from unike_lib.embedded.training.language_model import LanguageTrainer, train_language_model
+from unike_lib.embedded.training.language_model import LOG_FIELDS, LanguageTrainer, train_language_model
 from unike_lib.embedded.training.qformer import ATTRIBUTES, train_qformer
+from unike_lib.embedded.training.recipe import LOG, SHIPPED, Recipe
 from unike_lib.embedded.training.row_sampler import Composer, read_lessons
-from unike_lib.embedded.training.tower_features import PIXEL_MEAN, PIXEL_STD, load_imagenet, read_tower_features
+from unike_lib.embedded.training.tower_features import BASIS, PIXEL_MEAN, PIXEL_STD, load_imagenet
 from unike_lib.embedded.training.word_tokenizer import BEGIN, END, IMAGE, PAD, build_tokenizer, stop_ids, token_id
 from unike_lib.family import find_family
 from unike_lib.io import read_json
@@ -28,31 +30,56 @@ HIDDEN, LAYERS, HEADS, FFN = 128, 8, 4, 384
 POSITIONS = 4096  # room for 32 demonstrations in context
 INITIAL_STD = 0.08  # about HIDDEN ** -0.5: with HF's 0.02 a model this narrow hardly starts to learn
 PIXELS = {"height": 128, "width": 256}
+VISION = "vision_model."
+NETWORK = VISION + "network."  # its weights come with a package
 
 
-def pretrain(
-    benchmark: Path, features: Path, out: Path, backbone: BackboneConfig, settings: PretrainConfig, seed: int
-) -> None:
-    """Train one embedded backbone and write its folder: `save_pretrained` files and training_log.csv.
+def pretrain(recipe: Recipe[PretrainConfig], out: Path, shipped: Path = SHIPPED / "blip2_nano.safetensors") -> None:
+    """Write an embedded backbone's folder: `save_pretrained` files and training_log.csv.
 
-    `write_benchmark` made the benchmark, and `extract_tower_features` the features from it. The seed is that of the
-    first weights and of all drawing.
+    Its trained part is the library's if this very recipe made that, else it is trained.
 
     Raises:
         InputError: the features belong to another benchmark, or a file is broken.
     """
-    seen = read_tower_features(features, benchmark)
-    tokenizer = build_tokenizer(read_json(benchmark / "vocabulary.json"))
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    model = assemble_model(_text_entries(backbone.family, tokenizer), tokenizer, seen.basis)
+    tokenizer = build_tokenizer(read_json(recipe.base))
+    part = recipe.shipped_part(shipped)
+    save_folder(out, *(train(recipe, tokenizer) if part is None else _assembled(recipe, tokenizer, part)))
+
+
+def _assembled(
+    recipe: Recipe[PretrainConfig], tokenizer: PreTrainedTokenizerFast, part: dict[str, Tensor]
+) -> tuple[Blip2WithTower, PreTrainedTokenizerFast, pd.DataFrame]:
+    """Return what `train` returns, from a trained part."""
+    basis = {name: part[VISION + name] for name in BASIS}
+    model = assemble_model(_text_entries(recipe.backbone.family, tokenizer), tokenizer, basis)
+    log = pd.DataFrame(part.pop(LOG).numpy(), columns=LOG_FIELDS).astype({"step": int})
+    model.load_state_dict(part, strict=False)  # all but the tower's network, and the head, which is tied
+    return model, tokenizer, log
+
+
+def trained_part(folder: Path) -> dict[str, Tensor]:
+    """Return the trained part of a folder that `pretrain` wrote: all but the tower's ImageNet weights, and the log."""
+    tensors = load_file(folder / "model.safetensors")
+    log = torch.from_numpy(pd.read_csv(folder / "training_log.csv")[list(LOG_FIELDS)].to_numpy())
+    return {name: value for name, value in tensors.items() if not name.startswith(NETWORK)} | {LOG: log}
+
+
+def train(
+    recipe: Recipe[PretrainConfig], tokenizer: PreTrainedTokenizerFast
+) -> tuple[Blip2WithTower, PreTrainedTokenizerFast, pd.DataFrame]:
+    """Return a backbone trained from scratch, its tokenizer, and the log of its language model."""
+    settings, family = recipe.settings, recipe.backbone.family
+    seen = recipe.tower_features()
+    torch.manual_seed(recipe.seed)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    model = assemble_model(_text_entries(family, tokenizer), tokenizer, seen.basis)
     outputs = train_qformer(model, seen, settings, generator)
-    lessons = read_lessons(benchmark, seen.scenes)
-    rng = random.Random(f"rows {seed}")
-    composer = Composer(lessons, tokenizer, find_family(backbone.family).form, backbone.vqa_prompt, settings, rng)
+    lessons = read_lessons(recipe.benchmark, seen.scenes)
+    rng = random.Random(f"rows {recipe.seed}")
+    composer = Composer(lessons, tokenizer, find_family(family).form, recipe.backbone.vqa_prompt, settings, rng)
     trainer = LanguageTrainer(model, outputs, token_id(tokenizer, IMAGE), settings, generator)
-    log = train_language_model(trainer, composer)
-    save_folder(out, model, tokenizer, log)
+    return model, tokenizer, train_language_model(trainer, composer)
 
 
 def assemble_model(

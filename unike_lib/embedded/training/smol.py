@@ -3,11 +3,7 @@
 The library ships the trained part for the default benchmark, so by default nothing is trained.
 """
 
-import hashlib
-import json
-import logging
 import random
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,79 +14,41 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from unike_lib.backbones.load import input_form
 from unike_lib.backbones.tower import Blip2WithTower
-from unike_lib.checksum import check_listed, whole_digest
-from unike_lib.config.backbones import BackboneConfig
+from unike_lib.checksum import check_listed
 from unike_lib.config.run import SmolConfig
 from unike_lib.embedded.training import lora
-from unike_lib.embedded.training.connector import (
-    LOG_FIELDS,
-    ConnectorTrainer,
-    fill_codebook,
-    train_connector,
-    visual_classes,
-)
+from unike_lib.embedded.training.connector import ConnectorTrainer, fill_codebook, train_connector, visual_classes
 from unike_lib.embedded.training.dense_row_sampler import DenseRowSampler
+from unike_lib.embedded.training.language_model import LOG_FIELDS
 from unike_lib.embedded.training.pretrain import assemble_model, save_folder
 from unike_lib.embedded.training.qformer import train_qformer
+from unike_lib.embedded.training.recipe import LOG, SHIPPED, TOWER, Recipe
 from unike_lib.embedded.training.row_sampler import read_lessons
-from unike_lib.embedded.training.tower_features import BASIS, read_tower_features, training_scenes
+from unike_lib.embedded.training.tower_features import BASIS
 from unike_lib.embedded.training.word_tokenizer import IMAGE, token_id
 from unike_lib.io import read_table, read_tensors, write_tensors
 from unike_lib.types import InputError
 
-SHIPPED = Path(__file__).parent / "weights" / "minigpt4_smol.safetensors"
 VISION_PARTS = ("query_tokens", "qformer.", "language_projection.")
-TOWER, FACTORS, LOG = "tower.", "lora.", "log"
-RUN_ONLY = {"shipped", "checkpoint"}  # settings that do not shape the weights
-
-logger = logging.getLogger(__name__)
+FACTORS = "lora."
 
 
-@dataclass(frozen=True)
-class SmolRecipe:
-    """What a trained part is made from: benchmark folder, tower features, base model folder, settings, seed."""
-
-    benchmark: Path
-    features: Path
-    base: Path
-    backbone: BackboneConfig
-    settings: SmolConfig
-    seed: int
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits that change with anything the weights are trained from, and are alike on all machines.
-
-        What counts: the content of training.parquet and of the training scenes, the base model's files, family,
-        question template, settings and seed. The tower's features do not: their last digits differ between machines.
-        """
-        lessons = read_table(self.benchmark / "training.parquet").to_json(orient="records")
-        scenes = training_scenes(self.benchmark).to_json(orient="records")
-        model = [whole_digest(self.base / name) for name in ("model.safetensors", "tokenizer.json")]
-        settings = self.settings.model_dump(mode="json", exclude=RUN_ONLY)
-        choices = [self.backbone.family, self.backbone.vqa_prompt, settings, self.seed]
-        return hashlib.sha256(json.dumps([lessons, scenes, model, choices], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def make_trained_part(recipe: SmolRecipe, out: Path, shipped: Path = SHIPPED) -> None:
+def make_trained_part(
+    recipe: Recipe[SmolConfig], out: Path, shipped: Path = SHIPPED / "minigpt4_smol.safetensors"
+) -> None:
     """Write tower maps, Q-Former, projection and factors: the library's if this very recipe made them, else new ones.
 
     Raises:
         InputError: the features belong to another benchmark, or a file is broken.
     """
-    if recipe.settings.shipped:
-        try:
-            tensors = read_tensors(shipped, recipe.fingerprint)
-        except InputError as error:
-            logger.info("training, because the library's weights do not fit: %s", error)
-        else:
-            logger.info("nothing to train: %s fits the benchmark and the settings", shipped.name)
-            write_tensors(out, tensors, recipe.fingerprint)
-            return
-    train_smol(recipe, out)
+    tensors = recipe.shipped_part(shipped)
+    if tensors is None:
+        train_smol(recipe, out)
+    else:
+        write_tensors(out, tensors, recipe.fingerprint)
 
 
-def train_smol(recipe: SmolRecipe, out: Path) -> None:
+def train_smol(recipe: Recipe[SmolConfig], out: Path) -> None:
     """Train the connector and the low-rank factors; write them with their training log.
 
     A killed run goes on from its last checkpoint, a hidden file beside `out`, and ends in the same bytes.
@@ -99,7 +57,7 @@ def train_smol(recipe: SmolRecipe, out: Path) -> None:
         InputError: the features belong to another benchmark, or a file is broken.
     """
     settings, fingerprint = recipe.settings, recipe.fingerprint
-    seen = read_tower_features(recipe.features, recipe.benchmark)
+    seen = recipe.tower_features()
     tokenizer: Any = AutoTokenizer.from_pretrained(recipe.base)
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -119,7 +77,9 @@ def train_smol(recipe: SmolRecipe, out: Path) -> None:
     checkpoint.unlink(missing_ok=True)
 
 
-def _row_sampler(recipe: SmolRecipe, tokenizer: PreTrainedTokenizerFast, scenes: pd.DataFrame) -> DenseRowSampler:
+def _row_sampler(
+    recipe: Recipe[SmolConfig], tokenizer: PreTrainedTokenizerFast, scenes: pd.DataFrame
+) -> DenseRowSampler:
     form, question = input_form(recipe.backbone.family, tokenizer), recipe.backbone.vqa_prompt
     rng = random.Random(f"rows {recipe.seed}")
     return DenseRowSampler(read_lessons(recipe.benchmark, scenes), tokenizer, form, question, recipe.settings, rng)
