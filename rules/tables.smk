@@ -7,7 +7,7 @@ ENDINGS = {
 
 
 def table_files(name, caption):
-    """The files of a table: one per criterion, one of differences, and one to read; side by side in Snakemake's report."""
+    """The files of a table: one per criterion, one of differences, one for papers, and one to read; side by side in Snakemake's report."""
     place = {"caption": caption, "category": "Tables", "subcategory": name}
     files = {
         criterion: report(f"results/{name}{ending}.csv", labels={"criterion": criterion, "file": "CSV"}, **place)
@@ -15,6 +15,7 @@ def table_files(name, caption):
     }
     labels = {"criterion": "both", "file": "UniKE minus others"}
     files["differences"] = report(f"results/{name}_differences.csv", labels=labels, **place)
+    files["latex"] = report(f"results/{name}.tex", labels={"criterion": "token, generated", "file": "LaTeX"}, **place)
     return files | {"markdown": report(f"results/{name}.md", labels={"criterion": "all", "file": "Markdown"}, **place)}
 
 

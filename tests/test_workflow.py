@@ -547,7 +547,7 @@ def test_the_report_groups_results_and_run_json_says_what_ran(finished):
         for name in ("categories", "results")
     )
     sizes = {part: len(files) for part, files in groups["Tables"].items()}
-    assert (sizes["table1"], sizes["diagnostics"]) == (10, 1)
+    assert (sizes["table1"], sizes["diagnostics"]) == (11, 1)
     assert len(groups["Figures"]["fig2a"]) == 2
     assert all(result["caption"] for result in shown.values())
     assert "one-step editing" in shown["results/table1.csv"]["caption"]

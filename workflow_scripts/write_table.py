@@ -16,4 +16,6 @@ with Stage(snakemake) as job:
     outputs = {name: path for name, path in job.outputs.items() if name != "protocol"}
     write_result_table(records, inputs.control, outputs, run, notes, inputs.edits)
     outputs |= {kind: path for kind in ("edits", "cost") for path in inputs[kind]}
-    write_protocol({name: path for name, path in outputs.items() if name != "markdown"}, job.outputs.protocol, run)
+    write_protocol(
+        {name: path for name, path in outputs.items() if name not in ("markdown", "latex")}, job.outputs.protocol, run
+    )

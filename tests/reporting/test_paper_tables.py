@@ -20,7 +20,9 @@ CRITERIA = ("token", "mmedit", "exact", "generated")
 
 def outputs(folder, name):
     names = (*CRITERIA, "differences")
-    return {key: folder / f"{name}_{key}.csv" for key in names} | {"markdown": folder / f"{name}.md"}
+    return {key: folder / f"{name}_{key}.csv" for key in names} | {
+        kind: folder / f"{name}.{kind}" for kind in ("markdown", "latex")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -259,3 +261,14 @@ def test_the_note_of_a_table_says_what_departs_from_the_originals(table_cells, c
     update = {"methods": changed.methods | {"ike": {"method": "ike", "demonstrations": 3}}}
     rows = table_departures(table_parts(other.model_copy(update=update), "table5"))
     assert "IKE on right: demonstrations 3 (MMEdit: 32), retriever backbone (MMEdit: minilm)." in rows
+
+
+def test_table5_in_latex(tables):
+    table = pd.read_csv(tables["table5"]["token"])
+    text = tables["table5"]["latex"].read_text()
+    assert r"Method & {Reliability} & {Generality} & {Locality} \\" in text
+    for row in table[table["method"] != "base"].to_dict("records"):
+        block = text.split(rf"\emph{{{row['setting']}}}")[1].split(r"\midrule")[0].replace(r"\bfseries ", "")
+        assert " & ".join(f"{row[aim]:.1f}" for aim in ("reliability", "generality", "locality")) + r" \\" in block
+    best = table[(table["method"] != "base") & (table["setting"] == "one-step")]["locality"].max()
+    assert rf"\bfseries {best:.1f} \\" in text

@@ -10,6 +10,7 @@ from unike_lib.io import atomic_path, write_csv
 from unike_lib.reporting.averages import average_page, average_table
 from unike_lib.reporting.cells import cell_table
 from unike_lib.reporting.control_table import read_verdicts
+from unike_lib.reporting.latex import latex_page
 from unike_lib.reporting.markdown import markdown_table, rows_of
 from unike_lib.reporting.protocol import SENTENCE
 from unike_lib.reporting.records import load_records
@@ -39,7 +40,7 @@ def write_result_table(
             that read a memory are marked (column `control_passed`), and cells of averages counted
             (`control_not_passed`); where it was not run, these are empty and the page says so.
         outputs: criterion's name -> CSV path; `differences` -> CSV path, UniKE minus each other method on the same
-            edits, by the criteria that compare; `markdown` -> Markdown path.
+            edits, by the criteria that compare; `markdown` -> Markdown path; `latex` -> LaTeX path.
         run: what the table reads of the configuration.
         notes: sentences about the benchmark, such as what is left out of it.
         edits: of a table of cells, the CSV file of its edits as a whole.
@@ -48,7 +49,7 @@ def write_result_table(
         InputError: a cell of the table without records, or an output that is no criterion; see also `load_records`.
     """
     criteria = find_criteria(run.criteria)
-    known = (*(each.name for each in criteria), "differences", "markdown")
+    known = (*(each.name for each in criteria), "differences", "markdown", "latex")
     for name in sorted(set(outputs) - set(known)):
         raise InputError(f"{run.name}: no output {name!r}; known: {', '.join(known)}")
     frames = {name: load_records(paths, ["k"], run.criteria, ["cut"]) for name, paths in records.items()}
@@ -71,6 +72,9 @@ def write_result_table(
         sections += [part for path in edits for part in whole_section(pd.read_csv(path), run)]
         with atomic_path(outputs["markdown"]) as temporary:
             temporary.write_text(page(tables, compared, verdicts, run, notes, sections), encoding="utf-8")
+    if "latex" in outputs:
+        with atomic_path(outputs["latex"]) as temporary:
+            temporary.write_text(latex_page(tables, run), encoding="utf-8")
 
 
 def write_diagnostics(tables: Sequence[Path], outputs: Mapping[str, Path]) -> None:
