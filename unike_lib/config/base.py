@@ -55,6 +55,7 @@ SOURCES = {
     "M-ORE": "ICML 2026",
     "ScopeEdit": "2026, arXiv 2607.01978",
     "BalancEdit": "Guo et al. 2025",
+    "LiveEdit": "CVPR 2025, the code at commit b46217b",
     "tuned": "chosen on development edits, as docs/science.md tells",
     "ours": "a choice of this project",
 }

@@ -34,15 +34,13 @@ class LiveEdit:
     @torch.no_grad()
     def edit(self, requests: Sequence[EditRequest], previous: Patch) -> EditResult:
         """Install one request per session; experts of earlier edits stay as they are."""
-        trunk = behind(self.backbone, request_trunk(self.backbone, requests, self.layer))
-        new = self.experts(trunk)
+        new = self.experts(*states_of(behind(self.backbone, request_trunk(self.backbone, requests, self.layer))))
         made = (new.vision, new.text, new.inputs, new.outputs)
         finite = torch.stack([each.isfinite().flatten(1).all(1) for each in made]).all(0)
         return EditResult(previous.append(new).revert(finite, previous), failures(finite))
 
-    def experts(self, trunk: Prepared) -> Experts:
-        """Return one expert per row of states that left the layer, each row a session."""
-        states, spans = states_of(trunk)
+    def experts(self, states: Tensor, spans: Spans) -> Experts:
+        """Return one expert per row of states that left the layer [row, token, d], each row a session."""
         features = self.network.of_edits(states, spans)
         made = (features.vision, features.text, self.network.inputs(states, spans), self.network.outputs(states, spans))
         live = spans.picture.any(1)[:, None]

@@ -32,6 +32,10 @@ class Spans:
         answer = torch.zeros_like(upto) if real is None else real & ~upto
         return cls(context.within("picture", tokens), prompt, answer)
 
+    def select(self, rows: slice) -> "Spans":
+        """Return those of some of the rows."""
+        return Spans(self.picture[rows], self.prompt[rows], self.answer[rows])
+
 
 @dataclass(frozen=True)
 class Features:
