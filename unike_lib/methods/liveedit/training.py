@@ -58,7 +58,7 @@ def hard_routing(vision: Tensor, prototype: Tensor, related: bool) -> Tensor:
 
 
 def drawn_experts(edits: int, own: bool, generator: torch.Generator) -> Tensor:
-    """Return which experts of a batch are on for the question of each edit: some first ones, and its own, [row, edit]."""
+    """Return which experts of a batch are on for each edit's question, [row, edit]: some first ones, and its own."""
     counts = torch.randint(edits + 1, (edits,), generator=generator)
     first = torch.arange(edits) < counts[:, None]
     return first | torch.eye(edits, dtype=torch.bool) if own else first
