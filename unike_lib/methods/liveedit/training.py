@@ -41,7 +41,7 @@ def soft_routing(text: Tensor) -> Tensor:
     """
     own = (text.softmax(1).diagonal() + EPSILON).log()
     near = (text.sigmoid().diagonal() + EPSILON).log()
-    apart = (1 - text.roll(-1, 1).sigmoid().diagonal() + EPSILON).log()
+    apart = (1 - text.roll(1, 1).sigmoid().diagonal() + EPSILON).log()
     return -(own + near + apart).mean()
 
 
