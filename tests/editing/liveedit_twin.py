@@ -8,7 +8,10 @@ from tiny_models import FAMILIES, tiny_images, tiny_model, tiny_tokenizer
 from torch.nn.functional import layer_norm, linear
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.backbones.batch import IGNORED, Batch
+from unike_lib.backbones.batch import IGNORED, Batch, Prepared
+from unike_lib.methods.liveedit.editor import behind
+from unike_lib.methods.liveedit.network import Spans
+from unike_lib.methods.liveedit.training import Asked
 
 # Parts of names in the original, and here; in this order.
 NAMES = {
@@ -81,18 +84,14 @@ class Plain:
         query, key, value = (linear(asking if part == "query" else asked, *maps[part]) for part in PARTS)
         size = query.shape[1] // self.heads
         heads = [slice(i * size, (i + 1) * size) for i in range(self.heads)]
-        return torch.cat(
-            [(query[:, h] @ key[:, h].T / math.sqrt(size)).softmax(1) @ value[:, h] for h in heads], 1
-        )
+        return torch.cat([(query[:, h] @ key[:, h].T / math.sqrt(size)).softmax(1) @ value[:, h] for h in heads], 1)
 
     def features(self, who, picture, prompt):
         asking = self.attend(
             f"{who}.of_prompt", self.weights[f"{who}.vision_queries"], self.norm(f"{who}.vision_norm", prompt)
         )
         vision = self.attend(f"{who}.of_picture", asking, self.norm(f"{who}.vision_norm", picture))
-        text = self.attend(
-            f"{who}.of_text", self.weights[f"{who}.text_queries"], self.norm(f"{who}.text_norm", prompt)
-        )
+        text = self.attend(f"{who}.of_text", self.weights[f"{who}.text_queries"], self.norm(f"{who}.text_norm", prompt))
         return vision, text
 
     def expert(self, picture, prompt, answer):
@@ -129,3 +128,58 @@ PARTS = ("query", "key", "value")
 def near(one, other):
     """The mean over queries of <a, b> / sqrt(width)."""
     return sum(a @ b for a, b in zip(one, other, strict=True)) / len(one) / math.sqrt(one.shape[1])
+
+
+class Hooked:
+    """A Hugging Face model with a hook behind one layer that adds what experts say."""
+
+    def __init__(self, backbone, weights, heads, layer):
+        self.backbone, self.plain, self.layer = backbone, Plain(weights, heads), layer
+        self.experts, self.on, self.seen, self.last = [], False, None, []
+        backbone.decoder.layers[layer].module.register_forward_hook(self._hook)
+
+    def edit(self, query):
+        self._run(query, on=False)
+        self.experts.append(self.plain.expert(*self._parts()))
+
+    def logits(self, query):
+        return self._run(query, on=True)
+
+    def unedited(self, query):
+        return self._run(query, on=False)
+
+    def _run(self, query, on):
+        self.batch, self.on, self.last = self.backbone.encode([query]), on, []
+        with torch.no_grad():
+            return self.backbone.model.language_model(inputs_embeds=self.batch.embeddings).logits[0]
+
+    def _parts(self):
+        """States of picture, prompt behind it, and answer."""
+        (start, count), end = self.batch.picture[0].tolist(), int(self.batch.last_prompt[0]) + 1
+        return self.seen[start : start + count], self.seen[start + count : end], self.seen[end:]
+
+    def _hook(self, module, given, output):
+        states = output[0] if isinstance(output, tuple) else output
+        self.seen = states[0]
+        picture, prompt, _ = self._parts()
+        if not self.on or not len(picture):
+            self.last = [0.0] * len(self.experts)
+            return output
+        self.last = self.plain.shares(picture, prompt, self.experts)
+        changed = states + self.plain.added(self.seen, self.last, self.experts)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+
+def asked_of(case, kinds, edits, network, backbone, layer):
+    """The rows of a batch of the original's training, by edit, then by kind: it runs them through the layer twice."""
+    rows = [f"in.{kind}.{edit}" for edit in range(edits) for kind in kinds]
+    last = [3 + case[f"{row}.reps_query"].shape[1] for row in rows]
+    wanted = [torch.where(case[f"{row}.label_mask"][0] > 0, case[f"{row}.label_ids"][0], IGNORED) for row in rows]
+    targets = [torch.cat([torch.full((place,), IGNORED), ids]) for place, ids in zip(last, wanted, strict=True)]
+    middle, pad = [case[f"{row}.mid"][0] for row in rows], torch.nn.utils.rnn.pad_sequence
+    states, lengths = pad(middle, batch_first=True), torch.tensor([len(row) for row in middle])
+    targets = pad(targets, batch_first=True, padding_value=IGNORED)
+    picture = torch.tensor([[1, 3]]).expand(len(rows), -1)
+    batch = Batch(states, targets, torch.tensor(last), lengths, picture=picture)
+    spans = Spans.of(batch.context(), states.shape[1], batch.mask)
+    return Asked(behind(backbone, Prepared(states, batch, layer)), states, spans, network.of_questions(states, spans))

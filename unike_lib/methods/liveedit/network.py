@@ -1,5 +1,6 @@
 """What LiveEdit trains: extractors of features, generators of experts, and what routes questions to experts."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -122,11 +123,15 @@ class LiveEditNetwork(nn.Module):
     """Extractors of edits and of questions, the generators of both sides of an expert, and the norm before experts.
 
     The prototype is a learned picture, [token, d]: an expert is kept if its edit's picture is nearer than that.
+
+    Reading: both extractors start alike, so that a picture is nearest to itself before any step: trainings are short
+    here. In the original each starts with weights of its own.
     """
 
     def __init__(self, states: int, width: int, heads: int, rank: int, picture_tokens: int) -> None:
         super().__init__()
-        self.of_edits, self.of_questions = (Extractor(states, width, heads) for _ in range(2))
+        self.of_edits = Extractor(states, width, heads)
+        self.of_questions = copy.deepcopy(self.of_edits)
         self.prototype = nn.Parameter(torch.randn(picture_tokens, states))
         self.inputs, self.outputs = (Generator(states, width, heads, rank) for _ in range(2))
         self.norm = nn.LayerNorm(states)
