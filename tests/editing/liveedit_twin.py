@@ -73,7 +73,7 @@ class Plain:
     """The formulas on one row at a time, from a state dict."""
 
     def __init__(self, weights, heads):
-        self.weights, self.heads = weights, heads
+        self.weights, self.heads, self.always = weights, heads, False
 
     def norm(self, name, states):
         return layer_norm(states, states.shape[-1:], self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
@@ -107,7 +107,7 @@ class Plain:
         """The weight of each expert for a question, one by one."""
         vision, text = self.features("of_questions", picture, prompt)
         least = near(vision, self.features("of_questions", self.weights["prototype"], prompt)[0])
-        kept = [near(vision, expert[0]) > least for expert in experts]
+        kept = [self.always or near(vision, expert[0]) > least for expert in experts]
         scores = [float(near(text, expert[1])) for expert in experts]
         total = sum(math.exp(score) for score, keep in zip(scores, kept, strict=True) if keep)
         return [

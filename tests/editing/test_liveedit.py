@@ -45,12 +45,15 @@ def network_of(case):
     return network
 
 
-def live_edit(backbone, seed=0, strength=1.0):
-    """An editor whose network is drawn, so that some pictures are nearer than its prototype and others are not."""
-    torch.manual_seed(seed)
+def live_edit(backbone, strength=1.0):
+    """An editor whose prototype is a picture that lies between those of the tests: some are nearer, others not."""
+    torch.manual_seed(4 if backbone.decoder.names.gate is None else 11)
     network = untrained(backbone, SMALL, 3).requires_grad_(False)
     for name, value in network.named_parameters():
         value += 0.3 * torch.randn_like(value) * (5 if "outputs" in name else 1)
+    batch = backbone.encode([Query("image-5", "what is this ?")])
+    start = int(batch.picture[0, 0])
+    network.prototype.copy_(backbone.run_below(batch, LAYER + 1).hidden[0, start : start + 3])
     return LiveEdit(backbone, network, LAYER, strength)
 
 
@@ -150,7 +153,7 @@ def test_answers_are_written_by_what_the_prompt_keeps(make_backbone, cases):
     backbone = make_backbone("minigpt4")
     patch = edited(live_edit(backbone), cases)
     query = replace(cases[0].request.query, answer=None)
-    written = generate(backbone, [query] * 2, patch, 4)
+    written = generate(backbone, [query] * 2, [[], []], patch, 4)
     for session, ids in enumerate(written):
         answer = list(ids)
         forced = answer_logits(backbone, [query], patch.select([session]), answers=[answer]).greedy[0]
@@ -187,7 +190,7 @@ def test_a_failed_edit_is_undone(make_backbone, cases):
     assert second.failures == ("loss is not finite", None)
     alone = editor.edit(requests_at(cases, 1), first).patch
     for session, other in ((0, alone), (1, beside)):
-        for one, two in zip(patched_logits(backbone, on, session), patched_logits(backbone, other, session)):
+        for one, two in zip(*(patched_logits(backbone, patch, session) for patch in (on, other)), strict=True):
             torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
 
 
@@ -211,19 +214,87 @@ def test_experts_of_a_model_in_half_precision_are_in_float32(make_backbone, case
 
 
 def test_strength_is_a_factor_on_the_residual(make_backbone, cases):
-    backbone = make_backbone("blip2")
+    backbone, added = make_backbone("minigpt4"), []
     batch = backbone.encode([cases[0].request.query])
-    states, added = torch.randn(1, batch.embeddings.shape[1], 16), []
+    states = backbone.run_below(batch, LAYER + 1).hidden
     for strength in (1.0, 3.0):
-        editor = live_edit(backbone, strength=strength)
-        part = editor.edit([cases[0].request], editor.start(1)).patch.part(Experts)
-        part = replace(part, vision=editor.network.prototype_feature(states, spans := spans_of(batch))[:, None] * 9)
-        own = editor.network.of_questions(states, spans).vision
-        part = replace(part, vision=own[:, None] * 9)
+        part = edited(live_edit(backbone, strength), cases).part(Experts).select([0])
         added.append(part.block(backbone.decoder.layers[LAYER], states, batch.context()) - states)
     torch.testing.assert_close(added[1], 3 * added[0], atol=1e-5, rtol=1e-4)
     assert added[0].abs().max() > 1e-3
 
 
-def spans_of(batch):
-    return Spans.of(batch.context(), batch.embeddings.shape[1])
+def test_losses_are_those_of_a_model_whose_rows_pass_each_layer_once(family, make_backbone, cases, monkeypatch):
+    """Each question under its own edit's expert alone: cross-entropy of targets, KL(edited || unedited) of locality."""
+    editor = live_edit(make_backbone(family))
+    twin = Hooked(make_backbone(family), editor.network.state_dict(), 2, LAYER)
+    twin.plain.always = True  # in training experts are switched on, not chosen
+    monkeypatch.setattr(training, "drawn_experts", lambda edits, own, generator: torch.eye(edits).bool())
+    losses = training.LiveEditRecipe(editor, SMALL, 0).losses(Patch(3), cases[:3])
+    expected = dict.fromkeys(("rel", "t_gen", "m_gen", "m_loc"), 0.0)
+    for case in cases[:3]:
+        twin.experts = []
+        twin.edit(case.request.query)
+        for kind in expected:
+            query = case.query(kind)
+            ids = twin.backbone.answer_ids(query.answer)
+            after, before = twin.logits(query), twin.unedited(query)
+            if kind == "m_loc":
+                places = slice(len(after) - len(ids) - 1, -1)
+                edited_, plain = after[places].log_softmax(1), before[places].log_softmax(1)
+                loss = (edited_.exp() * (edited_ - plain)).sum(1)
+            else:
+                loss = taught_losses(after, ids, teach_end=False)
+            expected[kind] += float(loss.mean()) / 3
+    for kind, loss in expected.items():
+        assert float(losses[f"loss_{kind}"]) == pytest.approx(loss, rel=1e-4, abs=1e-6)
+    terms = [value for name, value in losses.items() if name != "loss"]
+    assert float(losses["loss"]) == pytest.approx(float(sum(terms)), rel=1e-5) and len(terms) == 7
+
+
+def test_pairs_are_of_one_fact_or_of_two_and_the_first_experts_are_on(make_backbone):
+    recipe = training.LiveEditRecipe(live_edit(make_backbone("blip2")), SMALL, 0)
+    near, far = (torch.cat(drawn, 1).T.tolist() for drawn in zip(*(recipe._pairs(50) for _ in range(8)), strict=True))
+    assert {*map(tuple, near)} == {(a, b) for a in range(3) for b in range(3)} | {(3, 3)}
+    assert {*map(tuple, far)} == {(a, 3) for a in range(3)} | {(3, b) for b in range(3)}
+    for own in (True, False):
+        drawn = torch.cat([training.drawn_experts(3, own, recipe.generator)[1:2] for _ in range(60)])
+        first = {(0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1)}
+        assert {*map(tuple, drawn.int().tolist())} == ({(a, 1, c) for a, _, c in first} if own else first)
+
+
+def test_training_lowers_the_loss_and_its_network_is_the_editors(make_backbone, cases):
+    """Edits without a picture are left out; the weights that come back are those of the best check."""
+    backbone, text = make_backbone("minigpt4"), EditRequest("text", "vqa", None, "what is a cat ?", "red")
+    settings = SMALL.model_copy(update={"steps": 12, "batch_size": 2, "eval_every": 4, "learning_rate": 0.02})
+    split = [replace(cases[0], request=text), *cases[:2]]
+    tensors, course = train_editor(settings, backbone, split, cases[3:], 0)
+    assert course["step"].tolist() == [4, 8, 12] and course["loss"].iloc[-1] < course["loss"].iloc[0]
+    assert tensors["prototype"].shape == (3, 16)
+    editor = build_editor(settings, backbone, EditorSources(Path(), trained=tensors), 0)
+    assert all(torch.equal(value, tensors[name]) for name, value in editor.network.state_dict().items())
+    assert not any(value.requires_grad for value in editor.network.parameters())
+    with pytest.raises(InputError, match="method-training edits: expected at least one"):
+        train_editor(settings, backbone, split[:1], cases[3:], 0)
+    with pytest.raises(InputError, match="trained with other settings or for another backbone"):
+        wide = settings.model_copy(update={"width": 16})
+        build_editor(wide, backbone, EditorSources(Path(), trained=tensors), 0)
+    with pytest.raises(InputError, match="expected a trained editor of LiveEdit"):
+        build_editor(settings, backbone, EditorSources(Path(), trained={}), 0)
+
+
+def test_settings_that_do_not_fit_are_refused(make_backbone):
+    with pytest.raises(InputError, match="layer: expected one before the last of 6 layers, found layer 5"):
+        edited_layer(make_backbone("blip2", (5,)), LiveEditMethod(method="liveedit"))
+    assert edited_layer(make_backbone("blip2", (2, 4)), LiveEditMethod(method="liveedit")) == 2
+    with pytest.raises(InputError, match="heads: expected a divisor of the backbone's width 16, found 3"):
+        untrained(make_backbone("blip2"), LiveEditMethod(method="liveedit", width=9, heads=3), 3)
+    with pytest.raises(ValueError, match="heads: expected a divisor of the width 10, found 8"):
+        LiveEditMethod(method="liveedit", width=10)
+
+
+def test_shipped_values_are_a_variant(make_backbone):
+    shipped = resolve_method(default_methods(), "liveedit-shipped")
+    assert (shipped.layer, shipped.width, shipped.heads, shipped.rank) == (-11, 1024, 8, 4)
+    assert (shipped.learning_rate, shipped.counterfactual_targets, shipped.teach_end) == (1e-4, 0, False)
+    assert edited_layer(make_backbone("blip2"), shipped) == 0  # of models with fewer layers, the first
