@@ -117,7 +117,7 @@ def test_answers_are_written_by_what_the_prompt_keeps(make_backbone, cases):
     """Token by token behind kept states, as by whole passes; a forced answer does not change what is kept."""
     backbone = make_backbone("minigpt4")
     patch = edited(live_edit(backbone), cases)
-    query = replace(cases[0].request.query, answer=None)
+    query = replace(QUERIES[0], answer=None)
     written = generate(backbone, [query] * 2, [[], []], patch, 4)
     for session, ids in enumerate(written):
         answer = list(ids)
@@ -180,7 +180,7 @@ def test_experts_of_a_model_in_half_precision_are_in_float32(make_backbone, case
 
 def test_strength_is_a_factor_on_the_residual(make_backbone, cases):
     backbone, added = make_backbone("minigpt4"), []
-    batch = backbone.encode([cases[0].request.query])
+    batch = backbone.encode(QUERIES)
     states = backbone.run_below(batch, LAYER + 1).hidden
     for strength in (1.0, 3.0):
         part = edited(live_edit(backbone, strength), cases).part(Experts).select([0])
