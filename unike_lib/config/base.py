@@ -56,6 +56,7 @@ SOURCES = {
     "ScopeEdit": "2026, arXiv 2607.01978",
     "BalancEdit": "Guo et al. 2025",
     "MSCKE": "the code of zeng-zhen/FGVEdit, commit 8cd6cd4",
+    "LiveEdit": "CVPR 2025, the code at commit b46217b",
     "tuned": "chosen on development edits, as docs/science.md tells",
     "ours": "a choice of this project",
 }
