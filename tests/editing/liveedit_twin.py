@@ -81,10 +81,11 @@ class Plain:
     def attend(self, name, asking, asked):
         """softmax(q k^T / sqrt(head width)) v, head after head."""
         maps = {part: (self.weights[f"{name}.{part}.weight"], self.weights[f"{name}.{part}.bias"]) for part in PARTS}
-        query, key, value = (linear(asking if part == "query" else asked, *maps[part]) for part in PARTS)
-        size = query.shape[1] // self.heads
-        heads = [slice(i * size, (i + 1) * size) for i in range(self.heads)]
-        return torch.cat([(query[:, h] @ key[:, h].T / math.sqrt(size)).softmax(1) @ value[:, h] for h in heads], 1)
+        query, key, value = (
+            linear(asking if part == "query" else asked, *maps[part]).chunk(self.heads, 1) for part in PARTS
+        )
+        heads = zip(query, key, value, strict=True)
+        return torch.cat([(q @ k.T / math.sqrt(q.shape[1])).softmax(1) @ v for q, k, v in heads], 1)
 
     def features(self, who, picture, prompt):
         asking = self.attend(

@@ -22,9 +22,19 @@ from unike_lib.methods.liveedit.settings import LiveEditMethod
 from unike_lib.types import EditRequest, Query
 
 LAYER = 3
+SEEDS = {
+    (LAYER, True): 44,
+    (LAYER, False): 1,
+    (LAYERS - 1, True): 52,
+    (LAYERS - 1, False): 26,
+}  # some questions keep some
+EDITED = {"edits_one": 1, "edits_three_mixed": 1, "edits_two_last_layer": 2}
 SMALL = LiveEditMethod(method="liveedit", layer=LAYER - LAYERS, width=8, heads=2, rank=3)
-# What the original kept, by case and question.
+# What the original kept, by case and question; and behind which layer of three its experts stood.
 KEPT = {
+    "edits_two_last_layer": {
+        "edit_0": [0], "other_words_same_picture": [0], "near_picture": [0], "other": [0],
+    },
     "edits_one": {"edit_0": [0], "other_words_same_picture": [0], "near_picture": [0], "other": []},
     "edits_three_mixed": {
         "edit_0": [0, 1, 2], "other_words_same_picture": [1, 2], "near_picture": [1, 2], "other": [1, 2],
@@ -43,23 +53,24 @@ def network_of(case):
     return network
 
 
-def live_edit(backbone, strength=1.0):
+def live_edit(backbone, strength=1.0, layer=LAYER):
     """An editor whose prototype is a picture that lies between those of the tests: some are nearer, others not."""
-    torch.manual_seed(4 if backbone.decoder.names.gate is None else 11)
+    torch.manual_seed(SEEDS[layer, backbone.decoder.names.gate is None])
     network = untrained(backbone, SMALL, 3).requires_grad_(False)
     for name, value in network.named_parameters():
         value += 0.3 * torch.randn_like(value) * (5 if "outputs" in name else 1)
     batch = backbone.encode([Query("image-5", "what is this ?")])
     start = int(batch.picture[0, 0])
-    network.prototype.copy_(backbone.run_below(batch, LAYER + 1).hidden[0, start : start + 3])
-    return LiveEdit(backbone, network, LAYER, strength)
+    network.prototype.copy_(backbone.run_below(batch, layer + 1).hidden[0, start : start + 3])
+    return LiveEdit(backbone, network, layer, strength)
 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_edits_and_questions_are_those_of_the_original(golden, monkeypatch, name):
     """Features, experts, which are kept and how far, the residual, and what the model says then."""
     case = of_case(golden, name)
-    editor = LiveEdit(llama_of(case, 1, monkeypatch), network_of(case).requires_grad_(False), 1, 1.0)
+    layer = EDITED[name]
+    editor = LiveEdit(llama_of(case, layer, monkeypatch), network_of(case).requires_grad_(False), layer, 1.0)
     patch = editor.start(1)
     for number in range(len(case["out.evr_pool"])):
         names = f"in.picture_{number}", f"in.prompt_{number}", f"in.target_{number}"
@@ -73,8 +84,11 @@ def test_edits_and_questions_are_those_of_the_original(golden, monkeypatch, name
         weights = weights_of(editor, experts, query)
         assert weights[0].nonzero()[:, 0].tolist() == kept
         torch.testing.assert_close(weights[:, kept], case[f"out.q.{asked}.weights"], atol=1e-5, rtol=0)
+        expected = case[f"out.q.{asked}.logits"][0]
         logits = answer_logits(editor.backbone, [query], patch, everywhere=True).logits
-        torch.testing.assert_close(logits, case[f"out.q.{asked}.logits"][0], atol=1e-4, rtol=0)
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
+        read = answer_logits(editor.backbone, [query], patch, keep=False).logits  # the last position alone
+        torch.testing.assert_close(read, expected[-1:], atol=1e-4, rtol=0)
     text = answer_logits(editor.backbone, [Query(None, "in.prompt_0", None)], patch, everywhere=True).logits
     torch.testing.assert_close(text, case["out.text_only_logits"][0], atol=1e-4, rtol=0)
 
@@ -97,17 +111,24 @@ def test_soft_weights_and_residual_are_those_of_the_original(golden):
     torch.testing.assert_close(ours[0], case["out.residual_of_row_0"], atol=1e-5, rtol=0)
 
 
-def test_three_edits_of_two_sessions_equal_a_hooked_hugging_face_model(family, make_backbone, cases):
-    """Row by row in plain torch: experts of three edits, which questions keep them, and the logits."""
+@pytest.mark.parametrize("layer", [LAYER, LAYERS - 1])
+def test_three_edits_of_two_sessions_equal_a_hooked_hugging_face_model(family, make_backbone, cases, layer):
+    """Row by row in plain torch: experts of three edits, which questions keep them, and the logits, kept states or not.
+
+    Behind the last layer, too, where only answers are read and all of the prompt says what is kept.
+    """
     backbone, kept, found = make_backbone(family), set(), 0.0
-    editor = live_edit(backbone)
+    editor = live_edit(backbone, layer=layer)
     patch = edited(editor, cases)
     for session, order in enumerate(SEQUENCES):
-        twin = Hooked(make_backbone(family), editor.network.state_dict(), 2, LAYER)
+        twin = Hooked(make_backbone(family), editor.network.state_dict(), 2, layer)
         for number in order:
             twin.edit(cases[number].request.query)
-        for query, ours in zip(QUERIES, patched_logits(backbone, patch, session), strict=True):
+        read = answer_logits(backbone, QUERIES, patch.select([session]), keep=False)
+        answers = read.logits.split(read.where.sum(1).tolist())
+        for query, ours, end in zip(QUERIES, patched_logits(backbone, patch, session), answers, strict=True):
             torch.testing.assert_close(ours, twin.logits(query), atol=1e-4, rtol=0)
+            torch.testing.assert_close(end, ours[-len(end) :], atol=1e-5, rtol=0)
             kept.add(tuple(share > 0 for share in twin.last))
             found = max(found, float((ours - twin.unedited(query)).abs().max()))
     assert len(kept) > 2 and (False,) * 3 in kept and found > 0.1  # some keep some of them

@@ -61,16 +61,9 @@ def behind(backbone: Backbone, trunk: Prepared) -> Prepared:
 
 
 def edited_layer(backbone: Backbone, settings: LiveEditMethod) -> int:
-    """Return the layer that experts stand behind.
-
-    Raises:
-        InputError: it is the last one: what a question keeps would be chosen where only its answer is read.
-    """
+    """Return the layer that experts stand behind."""
     depth = len(backbone.decoder.layers)
-    layer = backbone.layers[0] if settings.layer is None else max(0, depth + settings.layer)
-    if layer > depth - 2:
-        raise InputError(f"layer: expected one before the last of {depth} layers, found layer {layer}")
-    return layer
+    return backbone.layers[0] if settings.layer is None else max(0, depth + settings.layer)
 
 
 def untrained(backbone: Backbone, settings: LiveEditMethod, picture_tokens: int) -> LiveEditNetwork:

@@ -38,6 +38,10 @@ class Experts(Part):
         """The layer that experts stand behind."""
         return self.layer
 
+    def sees_all(self, layer: int) -> bool:
+        """Behind the layer of experts: picture and prompt say what a question keeps, wherever it is read."""
+        return layer == self.layer
+
     def tensors(self) -> dict[str, Tensor]:
         """Return features, experts, and which are live."""
         return {name: getattr(self, name) for name in NAMES}

@@ -46,19 +46,27 @@ class Features:
     text: Tensor
 
 
-class CrossAttention(nn.Module):
-    """Multi-head attention without an output map: queries from one input, keys and values from another."""
+def learned(rows: int, width: int) -> nn.Parameter:
+    """Return what is learned of so many rows, [row, width]; the variance at the start is 2 per number of entries."""
+    return nn.Parameter(torch.nn.init.kaiming_normal_(torch.empty(1, rows, width))[0])
 
-    def __init__(self, asking: int, asked: int, width: int, heads: int) -> None:
+
+class CrossAttention(nn.Module):
+    """Multi-head attention without an output map: queries of a width from one input, keys and values from another.
+
+    values: how wide values are, and what is returned.
+    """
+
+    def __init__(self, width: int, asked: int, heads: int, values: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query, self.key, self.value = nn.Linear(asking, width), nn.Linear(asked, width), nn.Linear(asked, width)
+        self.query, self.key, self.value = nn.Linear(width, width), nn.Linear(asked, width), nn.Linear(asked, values)
 
     def forward(self, asking: Tensor, asked: Tensor, where: Tensor | None = None) -> Tensor:
-        """Return [row, query, width].
+        """Return [row, query, values].
 
         Args:
-            asking: [row or 1, query, asking].
+            asking: [row or 1, query, width].
             asked: [row, token, asked].
             where: which tokens are asked, bool [row, token]; a row without any gets numbers that mean nothing.
         """
@@ -77,12 +85,11 @@ class Extractor(nn.Module):
 
     def __init__(self, states: int, width: int, heads: int) -> None:
         super().__init__()
-        self.vision_queries = nn.Parameter(torch.randn(QUERIES, width))
-        self.text_queries = nn.Parameter(torch.randn(QUERIES, width))
+        self.vision_queries, self.text_queries = learned(QUERIES, width), learned(QUERIES, width)
         self.vision_norm, self.text_norm = nn.LayerNorm(states), nn.LayerNorm(states)
-        self.of_prompt = CrossAttention(width, states, width, heads)
-        self.of_picture = CrossAttention(width, states, width, heads)
-        self.of_text = CrossAttention(width, states, width, heads)
+        self.of_prompt = CrossAttention(width, states, heads, width)
+        self.of_picture = CrossAttention(width, states, heads, width)
+        self.of_text = CrossAttention(width, states, heads, width)
 
     def vision(self, states: Tensor, prompt: Tensor, picture: Tensor, where: Tensor | None) -> Tensor:
         """Return phi = Att2(Att1(E1, LN1 prompt), LN1 picture) [row, query, width].
@@ -108,9 +115,9 @@ class Generator(nn.Module):
 
     def __init__(self, states: int, width: int, heads: int, rank: int) -> None:
         super().__init__()
-        self.queries = nn.Parameter(torch.randn(rank, width))
+        self.queries = learned(rank, width)
         self.norm = nn.LayerNorm(states)
-        self.attention = CrossAttention(width, states, states, heads)
+        self.attention = CrossAttention(width, states, heads, states)
 
     def forward(self, states: Tensor, spans: Spans) -> Tensor:
         """Return Att(Phi, LN z) / (5 sqrt(rank)) of states [row, token, d]."""
@@ -132,7 +139,7 @@ class LiveEditNetwork(nn.Module):
         super().__init__()
         self.of_edits = Extractor(states, width, heads)
         self.of_questions = copy.deepcopy(self.of_edits)
-        self.prototype = nn.Parameter(torch.randn(picture_tokens, states))
+        self.prototype = learned(picture_tokens, states)
         self.inputs, self.outputs = (Generator(states, width, heads, rank) for _ in range(2))
         self.norm = nn.LayerNorm(states)
 

@@ -15,11 +15,10 @@ class LiveEditMethod(TargetMethod):
     teach_end: bool = teach_end_setting(False)
     layer: int | None = setting(
         None,
-        "Layer that experts stand behind, counted from the end (-2: the last but one); null: the backbone's first "
-        "edited one.",
+        "Layer that experts stand behind, counted from the end (-1: the last); null: the backbone's first edited one.",
         "ours",
         original=Original("LiveEdit", -11),
-        le=-2,
+        le=-1,
     )
     width: Count = setting(256, "Width of features.", "ours", original=Original("LiveEdit", 1024))
     heads: Count = setting(8, "Heads of each attention.", original=Original("LiveEdit"))
@@ -38,8 +37,11 @@ class LiveEditMethod(TargetMethod):
         original=Original("LiveEdit", 0.0),
     )
     steps: Count = setting(800, "Most Adam steps.", "ours")
-    batch_size: Count = setting(8, "Training edits per step.", "ours", ge=2)
+    batch_size: Count = setting(8, "Training edits per step.", original=Original("LiveEdit"), ge=2)
     learning_rate: Positive = setting(1.0e-4, "Adam learning rate.", original=Original("LiveEdit"))
+    cut_after: Count = setting(
+        10000, "Steps after which the learning rate is a tenth of that.", original=Original("LiveEdit")
+    )
     eval_every: Count = setting(100, "Steps between two checks on development edits.", "ours")
     patience: Count = setting(3, "Checks in a row without a better objective that end the training.", "ours")
 

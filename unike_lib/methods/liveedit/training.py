@@ -29,12 +29,13 @@ TAUGHT = ("rel", "t_gen", "m_gen")  # the first is the edit itself
 NEAR, FAR = len(TAUGHT), 1  # probes that mean the edit, and unrelated ones with a picture
 UNRELATED = "m_loc"
 EPSILON = 1.0e-8
+CUT = 0.1  # of the learning rate, after `cut_after` steps
 
 
 def soft_routing(text: Tensor) -> Tensor:
-    """Return the loss of text features: of each question the own edit's is near, the next one's is not.
+    """Return the loss of text features: of each question the own edit's is near, that of the edit before is not.
 
-    -mean log softmax_ii - mean [log sigmoid_ii + log(1 - sigmoid_i,i+1)].
+    -mean log softmax_ii - mean [log sigmoid_ii + log(1 - sigmoid_i,i-1)]; before the first edit comes the last.
 
     Args:
         text: similarity of question i and edit j, [question, edit].
@@ -84,7 +85,7 @@ class LiveEditRecipe(Recipe):
         self.editor, self.settings = editor, settings
         self.backbone, self.network = editor.backbone, editor.network
         self.optimiser = torch.optim.Adam(self.network.parameters(), settings.learning_rate)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator, self.steps = torch.Generator().manual_seed(seed), 0
 
     def patch(self, editor: LiveEdit, cases: Sequence[EditCase], step: int) -> Patch:
         """Return no edits: which experts are on differs by row, so that `losses` makes them."""
@@ -140,16 +141,19 @@ class LiveEditRecipe(Recipe):
     def _pairs(self, edits: int) -> tuple[Tensor, Tensor]:
         """Return probes by number, as question and as edit, [2, edit]: of one fact, and of different ones."""
         draw = lambda most: torch.randint(most, (edits,), generator=self.generator)  # noqa: E731
+        related = torch.tensor([0, 0, 1, 2])  # the edit itself as often as both of its rephrasings together
         unrelated = torch.full((edits,), NEAR)
-        about_the_edit = draw(2).bool()
-        near = torch.where(about_the_edit, torch.stack([draw(NEAR), draw(NEAR)]), unrelated)
-        far = torch.stack([draw(NEAR), unrelated])
+        near = torch.where(draw(3) < 2, torch.stack([related[draw(4)], related[draw(4)]]), unrelated)
+        far = torch.stack([related[draw(4)], unrelated])
         return near, torch.where(draw(2).bool(), far, far.flip(0))
 
     def step(self) -> None:
-        """Step and clear the gradients."""
+        """Step, clear the gradients and set the learning rate of the next step."""
         self.optimiser.step()
         self.optimiser.zero_grad()
+        self.steps += 1
+        if self.steps == self.settings.cut_after:
+            self.optimiser.param_groups[0]["lr"] *= CUT
 
     def checked(self, scores: Mapping[str, float]) -> None:
         """Nothing changes at a check."""
@@ -181,7 +185,7 @@ def train(
     """Return the trained weights and the course of the training; edits without a picture are not trained on.
 
     Raises:
-        InputError: no training edit has a picture, a loss is not finite, or the layer is the last one.
+        InputError: no training edit has a picture, or a loss is not finite.
     """
     layer, seen = edited_layer(backbone, settings), [case for case in cases if case.request.image is not None]
     split = Split(seen, dev)
