@@ -22,12 +22,7 @@ from unike_lib.methods.liveedit.settings import LiveEditMethod
 from unike_lib.types import EditRequest, Query
 
 LAYER = 3
-SEEDS = {
-    (LAYER, True): 44,
-    (LAYER, False): 1,
-    (LAYERS - 1, True): 52,
-    (LAYERS - 1, False): 26,
-}  # some questions keep some
+SEEDS = {(LAYER, True): 44, (LAYER, False): 1, (LAYERS - 1, True): 52, (LAYERS - 1, False): 26}  # some keep some
 EDITED = {"edits_one": 1, "edits_three_mixed": 1, "edits_two_last_layer": 2}
 SMALL = LiveEditMethod(method="liveedit", layer=LAYER - LAYERS, width=8, heads=2, rank=3)
 # What the original kept, by case and question; and behind which layer of three its experts stood.

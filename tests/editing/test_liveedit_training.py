@@ -40,7 +40,7 @@ PAIRS = {
 
 @pytest.mark.parametrize(("name", "layer", "edits"), [("train_three", 1, 3), ("train_two_other_layer", 2, 2)])
 def test_a_training_step_has_the_losses_and_gradients_of_the_original(golden, monkeypatch, name, layer, edits):  # noqa: F811
-    """Its rows pass the edited layer (once it is the last) twice: given as they are, the rest of the step is the same."""
+    """Its rows pass the edited layer twice (the last one, too): given as they are, the rest is the same."""
     case = of_case(golden, name)
     backbone, network = llama_of(case, layer, monkeypatch), network_of(case)
     settings = LiveEditMethod(method="liveedit", width=16, heads=4)
@@ -139,7 +139,7 @@ def test_settings_that_do_not_fit_are_refused(make_backbone):
 
 
 def test_weights_have_the_shapes_and_the_spread_of_the_original():
-    """Of a model 48 wide under features of 32: its `Attention(module_dim, d, qk=module_dim, v=d)`; variance 2 / size."""
+    """A model 48 wide, features of 32: its `Attention(module_dim, d, qk=module_dim, v=d)`; variance 2 / size."""
     torch.manual_seed(0)
     shapes = {name: tuple(value.shape) for name, value in LiveEditNetwork(48, 32, 4, 6, 500).named_parameters()}
     for who in ("of_edits", "of_questions"):

@@ -36,8 +36,7 @@ def _once(values: Any) -> Any:
     return values
 
 
-# Annotates a list without repetitions.
-Once = AfterValidator(_once)
+Once = AfterValidator(_once)  # annotates a list without repetitions
 
 # Where a value can come from, and what that means.
 SOURCES = {

@@ -16,12 +16,12 @@ Readings:
   caller does not say where the prompt ends.
 - The divergence on locality is KL(edited || unedited), as in the original; MEND and KE take the other direction.
 - A question without a picture keeps no expert (as in the original), an edit without one has an expert that none keeps.
-- Training pairs: a question of an edit or of its rephrasings with another of these, or an unrelated question with
-  itself; for the prototype one of these with the other.
+- Training pairs are drawn as in the original: a third of them an unrelated question with itself; else two of the edit
+  (1/2) and its rephrasings (1/4 each). For the prototype one of these with an unrelated question, either way round.
 - The prototype has as many tokens as a picture of the first training edit.
 """
 
-from unike_lib.config.base import Entry, Original, as_original, variant
+from unike_lib.config.base import Entry, Original, as_original, given, on_backbone, variant
 from unike_lib.method import Method
 from unike_lib.methods.liveedit.settings import LiveEditMethod
 
@@ -35,7 +35,10 @@ METHOD = Method(
     editing_alone=frozenset({"strength"}),
     search={"learning_rate": [1.0e-4, 3.0e-4, 1.0e-3], "strength": [0.5, 1.0, 2.0, 4.0]},
     entries={
-        "liveedit": Entry("A trained network makes low-rank experts, chosen by picture and weighed by text."),
+        "liveedit": Entry(
+            "A trained network makes low-rank experts, chosen by picture and weighed by text.",
+            on_backbone("minigpt4-smol", given("ours", "for its time, not searched", steps=200, eval_every=50)),
+        ),
         "liveedit-shipped": variant(
             "liveedit",
             "LiveEdit with the values of its authors' file for LLaVA.",
