@@ -169,6 +169,8 @@ def test_a_failed_edit_is_undone(make_backbone, cases):
     on = editor.edit(requests_at(cases, 1), second.patch).patch
     beside = editor.edit(requests_at(cases, 1), editor.edit([cases[3].request, cases[4].request], first).patch).patch
     assert second.failures == ("loss is not finite", None)
+    kept = second.patch.tensors()
+    assert all(torch.equal(kept[name][0, :1], value[0]) for name, value in first.tensors().items())
     alone = editor.edit(requests_at(cases, 1), first).patch
     for session, other in ((0, alone), (1, beside)):
         for one, two in zip(*(patched_logits(backbone, patch, session) for patch in (on, other)), strict=True):

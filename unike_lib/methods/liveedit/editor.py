@@ -43,8 +43,9 @@ class LiveEdit:
         """Return one expert per row of states that left the layer [row, token, d], each row a session."""
         features = self.network.of_edits(states, spans)
         made = (features.vision, features.text, self.network.inputs(states, spans), self.network.outputs(states, spans))
+        vision, text, inputs, outputs = (each[:, None] for each in made)
         live = spans.picture.any(1)[:, None]
-        return Experts(self.layer, self.network, self.strength, *(each[:, None] for each in made), live)
+        return Experts(self.layer, self.network, self.strength, vision, text, inputs, outputs, live)
 
 
 def states_of(trunk: Prepared) -> tuple[Tensor, Spans]:

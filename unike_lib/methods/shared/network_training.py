@@ -57,11 +57,25 @@ class Trained(Editor, Protocol):
 class Course(Protocol):
     """The settings of any training of a network (`NetworkMethod`)."""
 
-    steps: int
-    batch_size: int
-    eval_every: int
-    patience: int
-    counterfactual_targets: float
+    @property
+    def steps(self) -> int:
+        """Most steps."""
+
+    @property
+    def batch_size(self) -> int:
+        """Training edits per step."""
+
+    @property
+    def eval_every(self) -> int:
+        """Steps between two checks."""
+
+    @property
+    def patience(self) -> int:
+        """Checks in a row without a better objective that end it."""
+
+    @property
+    def counterfactual_targets(self) -> float:
+        """Share of training edits with another answer as their target."""
 
 
 class Recipe(ABC):
