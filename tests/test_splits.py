@@ -113,6 +113,7 @@ OF_METHOD = {
     "ke": {"method", "dev"},
     "serac": {"method", "dev"},
     "serac-multimodal": {"method", "dev"},
+    "liveedit": {"method", "dev"},
     "ike": {"method"},
     "intrin-ike": {"pool", "method"},
     "lora": set(),
@@ -122,7 +123,7 @@ OF_METHOD = {
     "wise": {"method"},
 }
 OPENED_BY_METHOD = {name: {"method"} for name in ("ike", "intrin-ike", "wise", "grace-balanced")}
-OPENED_BY_TRAINING = {"mend", "ke", "serac", "serac-multimodal"}  # a search trains them for each trial
+OPENED_BY_TRAINING = {"mend", "ke", "serac", "serac-multimodal", "liveedit"}  # a search trains them for each trial
 # These open pictures, which lie in one folder whatever their split.
 PICTURES = {"tower_features", "visual", "scope_visual", "retention_visual", "contact_sheet", "qualitative"}
 # Scripts that give the benchmark's folder, not a file, to the library.

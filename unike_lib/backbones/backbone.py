@@ -238,7 +238,7 @@ class Backbone:
         if prepared.past is not None:
             prepared.past.context.trace = trace
             hidden = forward_with_cache(self.decoder, prepared.hidden, prepared.past, batch.mask, edit, layers)
-        elif where is not None and (trace is None or not trace.states or last not in self.layers):
+        elif where is not None and last in layers and not self._seen_whole(last, edit, trace):
             return self.read(self.tail(prepared, edit, where, trace), edit)
         else:
             context = self._begun(batch, edit, trace)
@@ -246,6 +246,11 @@ class Backbone:
                 hidden = self.decoder.run(prepared.hidden, layers, edit, context, positions=positions)
         with oom_as_input_error(batch.mask):
             return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))
+
+    def _seen_whole(self, last: int, edit: Edit | None, trace: Trace | None) -> bool:
+        """Return whether all tokens pass the last FFN: an edit or a trace looks at them there."""
+        traced = trace is not None and trace.states and last in self.layers
+        return traced or (edit is not None and edit.sees_all(last))
 
     @staticmethod
     def _begun(batch: Batch, edit: Edit | None, trace: Trace | None) -> PassContext:

@@ -104,6 +104,9 @@ class Edit(Protocol):
     def in_attention(self) -> bool:
         """Whether `weight` is asked of attention's matrices, too."""
 
+    def sees_all(self, layer: int) -> bool:
+        """Whether `block` is to see all tokens of a layer, even of the last one, where only some are read."""
+
     def begin(self, context: PassContext) -> None:
         """Say what holds for the whole pass, before the first layer."""
 

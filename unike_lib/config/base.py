@@ -36,8 +36,7 @@ def _once(values: Any) -> Any:
     return values
 
 
-# Annotates a list without repetitions.
-Once = AfterValidator(_once)
+Once = AfterValidator(_once)  # annotates a list without repetitions
 
 # Where a value can come from, and what that means.
 SOURCES = {
@@ -56,6 +55,7 @@ SOURCES = {
     "ScopeEdit": "2026, arXiv 2607.01978",
     "BalancEdit": "Guo et al. 2025",
     "MSCKE": "the code of zeng-zhen/FGVEdit, commit 8cd6cd4",
+    "LiveEdit": "CVPR 2025, the code at commit b46217b",
     "tuned": "chosen on development edits, as docs/science.md tells",
     "ours": "a choice of this project",
 }

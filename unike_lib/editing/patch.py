@@ -53,6 +53,10 @@ class Part:
         """Whether `weight` is asked of the matrices of attention, too; of those of the FFN it always is."""
         return False
 
+    def sees_all(self, layer: int) -> bool:
+        """Whether `block` is to see all tokens of a layer, even of the last one, where only some are read."""
+        return False
+
     @property
     def reads_unedited(self) -> tuple[int, ...]:
         """The layers at which the part reads what the unedited model makes of a question (`PassContext.unedited`)."""
@@ -158,6 +162,10 @@ class Patch:
     def in_attention(self) -> bool:
         """Whether a part changes matrices of attention."""
         return any(part.in_attention for part in self.parts)
+
+    def sees_all(self, layer: int) -> bool:
+        """Whether a part is to see all tokens behind a layer."""
+        return any(part.sees_all(layer) for part in self.parts)
 
     @property
     def reads_unedited(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
@@ -14,12 +15,10 @@ from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED, Prepared
-from unike_lib.editing.editor import edit_loss, row_means
+from unike_lib.editing.editor import Editor, edit_loss, row_means
 from unike_lib.editing.objective import objective, token_scores
 from unike_lib.editing.patch import Patch
-from unike_lib.methods.shared.hypernetwork import NetworkEditor
 from unike_lib.methods.shared.low_rank import LowRankChanges
-from unike_lib.methods.shared.network_settings import NetworkMethod
 from unike_lib.probe_kinds import LOCALITY
 from unike_lib.types import PROBE_KINDS, EditCase, InputError
 
@@ -43,8 +42,53 @@ class Split:
                 case.query(kind)
 
 
+class Trained(Editor, Protocol):
+    """An editor with a network that is trained."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen model."""
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """What is trained."""
+
+
+class Course(Protocol):
+    """The settings of any training of a network (`NetworkMethod`)."""
+
+    @property
+    def steps(self) -> int:
+        """Most steps."""
+
+    @property
+    def batch_size(self) -> int:
+        """Training edits per step."""
+
+    @property
+    def eval_every(self) -> int:
+        """Steps between two checks."""
+
+    @property
+    def patience(self) -> int:
+        """Checks in a row without a better objective that end it."""
+
+    @property
+    def counterfactual_targets(self) -> float:
+        """Share of training edits with another answer as their target."""
+
+
 class Recipe(ABC):
     """How a network is trained: its loss and what a step does."""
+
+    settings: Any
+
+    def patch(self, editor: Any, cases: Sequence[EditCase], step: int) -> Patch:
+        """Return the edits of a batch whose loss is taken: in every second step, so many share a session."""
+        patch, _ = editor.edited([case.request for case in cases], editor.start(len(cases)))
+        if step % 2 == 0:
+            patch = made_together(patch, self.settings.edits_per_session)
+        return patch
 
     @abstractmethod
     def losses(self, patch: Patch, cases: Sequence[EditCase]) -> dict[str, Tensor]:
@@ -99,7 +143,7 @@ def divergences_of(before: Tensor, after: Tensor, where: Tensor) -> Tensor:
 
 
 def fit(
-    editor: NetworkEditor, recipe: Recipe, split: Split, settings: NetworkMethod, seed: int
+    editor: Trained, recipe: Recipe, split: Split, settings: Course, seed: int
 ) -> tuple[dict[str, Tensor], pd.DataFrame]:
     """Train a network; return the weights that were best on the development edits, and the course of the training.
 
@@ -118,7 +162,7 @@ def fit(
     ):
         for step in bar:
             with editor.backbone.cache.remembering(False):  # every batch is another
-                terms.append(_step(editor, recipe, next(batches), step, settings.edits_per_session))
+                terms.append(_step(editor, recipe, next(batches), step))
             if step % settings.eval_every and step < settings.steps:
                 continue
             scores = token_scores(editor.backbone, editor, split.development, settings.batch_size)
@@ -135,14 +179,9 @@ def fit(
     return best, pd.DataFrame(rows)
 
 
-def _step(
-    editor: NetworkEditor, recipe: Recipe, cases: Sequence[EditCase], step: int, edits_per_session: int
-) -> dict[str, float]:
-    """Train on one batch and return its loss terms; in every second step, so many edits share a session."""
-    patch, _ = editor.edited([case.request for case in cases], editor.start(len(cases)))
-    if step % 2 == 0:
-        patch = made_together(patch, edits_per_session)
-    losses = recipe.losses(patch, cases)
+def _step(editor: Trained, recipe: Recipe, cases: Sequence[EditCase], step: int) -> dict[str, float]:
+    """Train on one batch and return its loss terms."""
+    losses = recipe.losses(recipe.patch(editor, cases, step), cases)
     values = {name: float(value.detach()) for name, value in losses.items()}
     if not math.isfinite(values["loss"]):
         raise InputError(f"training of the editor: the loss is not finite at step {step}; lower its learning rates")
@@ -161,7 +200,7 @@ def _means(terms: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(each[name] for each in terms) / len(terms) for name in terms[0]}
 
 
-def _batches(cases: Sequence[EditCase], settings: NetworkMethod, seed: int) -> Iterator[list[EditCase]]:
+def _batches(cases: Sequence[EditCase], settings: Course, seed: int) -> Iterator[list[EditCase]]:
     """Yield batches without end: every case once in each shuffled round; a round's rest joins the next round."""
     generator = torch.Generator().manual_seed(seed)
     answers = sorted({probe.query.answer for case in cases for probe in case.probes if probe.query.answer})
