@@ -2,6 +2,7 @@
 # make all                   every table and figure
 # make smoke                 the whole workflow in miniature, in .smoke/
 # make examples             each example's command (a method, a benchmark ... in a user's own files)
+# make doctor BACKBONE=...   whether a model's folder (or a backbone of config.yaml) can be edited; one edit: docs/one_edit.md
 # make slurm | slurm-test    what a SLURM cluster needs (docs/cluster.md); the smoke run's Table 1 from a throw-away one
 # make bench                 ratios against naive twins, and how cost grows (results/bench.md)
 # make science               the runs behind docs/science.md (hours), then the page with their numbers
@@ -25,6 +26,8 @@ KILLS ?= 20
 FAULT_TARGET ?= all
 MMEDIT ?=
 REHEARSAL ?=
+BACKBONE ?=
+DOCTOR_ARGS ?=
 
 # Caches (Snakemake, matplotlib, Hugging Face) lie below the home folder; here where that cannot be written.
 CACHE := $(shell home="$${XDG_CACHE_HOME:-$$HOME/.cache}"; mkdir -p "$$home" 2>/dev/null && test -w "$$home" || echo here)
@@ -41,7 +44,8 @@ MEASURED = $(addprefix results/stages/,visual/blip2-nano/dev.safetensors \
 tables = $(foreach name,$(1),results/$(name).csv results/$(name)_edits.csv)
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
-.PHONY: all smoke examples bench science rehearsal config test retrain-test fault-test check slurm slurm-test clean FORCE
+.PHONY: all smoke doctor examples bench science rehearsal config test retrain-test fault-test check slurm slurm-test clean \
+	FORCE
 .DEFAULT_GOAL := all
 .NOTPARALLEL:
 
@@ -56,6 +60,9 @@ FORCE:
 
 smoke: $(READY)
 	$(SNAKEMAKE) --directory .smoke --configfile presets/smoke.yaml $(SNAKEMAKE_ARGS)
+
+doctor: $(READY)
+	$(VENV)/bin/python -m unike_lib.front.cli doctor '$(BACKBONE)' $(DOCTOR_ARGS)
 
 # The command of each example's README, on the backbone that the smoke run trained.
 examples: smoke

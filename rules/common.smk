@@ -18,7 +18,9 @@ from unike_lib.config.run import load_config
 from unike_lib.criterion import CRITERIA, find_criteria
 from unike_lib.family import FAMILIES
 from unike_lib.file_state import state_of
+from unike_lib import method_files
 from unike_lib.method import METHODS, method_of, resolve_method
+from unike_lib.method_files import trained_variants
 from unike_lib.io import fingerprint_of
 from unike_lib.registry import entry_file
 from unike_lib.config.tables import tasks_of
@@ -90,15 +92,7 @@ NANO = [name for name in MADE if name not in SMOL]
 # Backbones of any table or figure.
 SHOWN = list(dict.fromkeys(name for names in CONFIG.shown.values() for name in names))
 # Method variants whose editor is trained before any edit, those first that others may be like.
-TRAINED_VARIANTS = [name for name in CONFIG.methods if method_of(CONFIG.methods, name).train]
-TRAINED_VARIANTS.sort(key=lambda name: ("like" in CONFIG.methods[name], name))
-# What a method may need of a backbone's knowledge, by the name of the need.
-KNOWLEDGE_FILES = {
-    "ffn_inputs": "ffn_inputs.parquet",
-    "encoders": "encoders.safetensors",
-    "memory": "memory.safetensors",
-    "scope": "scope.safetensors",
-}
+TRAINED_VARIANTS = trained_variants(CONFIG.methods)
 # What tells apart the records of a cell made with another seed than the first.
 REPEATS = ["", *(f".seed{seed}" for seed in CONFIG.seeds[1:])]
 
@@ -194,15 +188,13 @@ def editing_fields(wildcards):
 @cache
 def training_settings(variant, backbone):
     """The settings of a method variant on a backbone that the training of its editor reads."""
-    settings = resolve_method(CONFIG.methods, variant, backbone).model_dump(mode="json")
-    alone = method_of(CONFIG.methods, variant).editing_alone
-    return {name: value for name, value in settings.items() if name not in alone}
+    return method_files.training_settings(CONFIG.methods, variant, backbone)
 
 
+@cache
 def trained_for(method, backbone):
     """The first method variant whose training is that of this one: one training serves all that differ in editing."""
-    own = training_settings(method, backbone)
-    return next(name for name in TRAINED_VARIANTS if training_settings(name, backbone) == own)
+    return method_files.trained_for(CONFIG.methods, method, backbone)
 
 
 def trainings_of(wildcards):
@@ -318,17 +310,15 @@ def seen_by_edits(wildcards):
 def files_of_method(wildcards):
     """What the method variant needs besides the backbone, as its room says: files of `knowledge/`, edits of the
     method-training split, a trained editor."""
-    method, files = method_of(CONFIG.methods, wildcards.method), {}
-    for need in method.needs_of(resolve_method(CONFIG.methods, wildcards.method, wildcards.backbone)):
-        if need == "method_split":
-            files["demonstrations"] = cases_of("method")
-        else:
-            files[need] = f"{STAGES}/knowledge/{wildcards.backbone}/{KNOWLEDGE_FILES[need]}"
-    if method.train:
+    files = method_files.files_of_method(CONFIG.methods, wildcards.method, wildcards.backbone, Path(STAGES), TASKS)
+    named = {need: str(paths[0]) for need, paths in files.items() if need != "method_split"}
+    if "method_split" in files:
+        named["demonstrations"] = list(map(str, files["method_split"]))
+    if "trained" in files:
         repeat = wildcards.get("repeat", "")
         variant = trained_for(wildcards.method, wildcards.backbone)
-        files["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{variant}{repeat}.safetensors"
-    return files
+        named["trained"] = f"{STAGES}/editors/{wildcards.backbone}/{variant}{repeat}.safetensors"
+    return named
 
 
 @cache

@@ -55,7 +55,12 @@ def test_files_and_functions_are_short(file):
     ids=lambda file: file.parent.name,
 )
 def test_package_files_hold_no_code(file):
-    for node in ast.parse(file.read_text()).body:
+    body = ast.parse(file.read_text()).body
+    if file.parent == LIBRARY:  # `unike_lib.load`, which nothing imports before it is asked for
+        names = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+        assert names == ["__getattr__"] and "import torch" not in file.read_text()
+        body = [node for node in body if not isinstance(node, ast.FunctionDef | ast.ImportFrom)]
+    for node in body:
         version = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"
         assert version or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)), ast.unparse(node)
 

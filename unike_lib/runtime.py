@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr
 from functools import cached_property
 from pathlib import Path
@@ -88,8 +88,7 @@ class Job:
         """The fingerprint of the job's backbone: what its folder contains, or its hub id, and how it is opened."""
         if "backbone" not in self.inputs or "folder" not in self.params:
             return ""
-        fields = {name: self.params.backbone.get(name) for name in ("family", "dtype", "image_size")}
-        return fingerprint_of(fields, *([Path(each) for each in self._files("backbone")] or [self.params.folder]))
+        return mark_of_backbone(self.params.backbone, self._files("backbone") or [self.params.folder])
 
     def _files(self, name: str) -> Sequence[str]:
         """Return the inputs of a name."""
@@ -109,13 +108,8 @@ class Job:
     @property
     def backbone(self) -> BackboneConfig:
         """The job's backbone; raise InputError if an input was made with another than its folder holds now."""
-        for path in map(Path, self._job.input):
-            found = backbone_mark(path)
-            if found and self._backbone_mark not in ("", found):
-                raise InputError(
-                    f"{path}: made with another backbone than {self.params.folder} holds (its fingerprint was {found}, "
-                    f"is {self._backbone_mark}); delete it, so that it is made anew"
-                )
+        if self._backbone_mark:
+            check_made_with(self._backbone_mark, self.params.folder, map(Path, self._job.input))
         return self.section("backbone", BackboneConfig)
 
     @property
@@ -132,6 +126,27 @@ class Job:
         """Return the settings of the job's method variant, some of them overridden."""
         values = self._fields("method") | dict(overrides or {})
         return find_method(values["method"]).settings.declared(values, self.rule)
+
+
+def mark_of_backbone(fields: Mapping[str, Any], files: Sequence[str | Path]) -> str:
+    """Return the fingerprint of a backbone: its folder's content, or its hub id, and how it is opened."""
+    opened = {name: fields.get(name) for name in ("family", "dtype", "image_size")}
+    return fingerprint_of(opened, *(Path(each) if Path(each).exists() else each for each in files))
+
+
+def check_made_with(mark: str, folder: str | Path, paths: Iterable[Path]) -> None:
+    """Refuse files that were made with another backbone; those that were made with none are right.
+
+    Raises:
+        InputError: names the file.
+    """
+    for path in paths:
+        found = backbone_mark(path)
+        if found and found != mark:
+            raise InputError(
+                f"{path}: made with another backbone than {folder} holds (its fingerprint was {found}, is {mark}); "
+                "delete it, so that it is made anew"
+            )
 
 
 def _paths(files: Any) -> dict[str, Path | tuple[Path, ...]]:

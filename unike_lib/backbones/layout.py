@@ -44,6 +44,14 @@ def check_layout(folder: str | Path, family: Family, tokenizer: Any) -> None:
                 return
 
 
+def agrees_with_template(folder: str | Path, family: Family, tokenizer: Any) -> bool:
+    """Tell whether a family writes questions as the folder's chat template does; False where it has none."""
+    template = _template(folder, tokenizer)
+    return template is not None and all(
+        _theirs(tokenizer, template, with_image) == _ours(family, tokenizer, with_image) for with_image in (True, False)
+    )
+
+
 @cache
 def _say(message: str) -> None:
     log.warning("%s", message)

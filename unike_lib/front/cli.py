@@ -1,0 +1,96 @@
+"""The command `unike`: `unike edit` tries one edit, `unike doctor` says whether a model's folder can be edited."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from unike_lib.types import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status: 0, or 1 with one line that says what is wrong."""
+    given = parser().parse_args(arguments)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        return int(given.run(given))
+    except InputError as error:
+        print(f"unike: {error}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    whole = argparse.ArgumentParser("unike", description=__doc__)
+    commands = whole.add_subparsers(required=True, metavar="edit | doctor")
+    edit = commands.add_parser("edit", help="edit a model once and ask it before and after")
+    edit.set_defaults(run=run_edit)
+    edit.add_argument("--backbone", required=True, help="a name in config.yaml, or a model's folder or hub id")
+    edit.add_argument("--question", required=True)
+    edit.add_argument("--answer", required=True, help="what it is to answer")
+    edit.add_argument("--image", help="a picture's file; without: the question is asked alone")
+    edit.add_argument("--method", default="unike", help="a method variant of config.yaml (default: unike)")
+    edit.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the method")
+    edit.add_argument("--rephrase", action="append", default=[], metavar="QUESTION", help="the question in other words")
+    edit.add_argument("--rephrase-image", action="append", default=[], metavar="FILE", help="another picture of it")
+    edit.add_argument("--near", type=int, default=2, help="unrelated questions, with a picture and without (2 of each)")
+    edit.add_argument("--seed", type=int, default=0)
+    edit.add_argument("--html", type=Path, help="also write a page")
+    edit.add_argument("--save", type=Path, help="also keep the edit in a file")
+    doctor = commands.add_parser("doctor", help="say whether a model's folder can be edited")
+    doctor.set_defaults(run=run_doctor)
+    doctor.add_argument("folder", help="made by save_pretrained; or a name in config.yaml")
+    for command in (edit, doctor):
+        command.add_argument("--family", help="layout of a folder; without: as its config.json says")
+        command.add_argument("--results", type=Path, default=Path("results"), help="what the workflow built")
+        command.add_argument("--configfile", action="append", default=[], help="laid over config.yaml")
+    return whole
+
+
+def run_edit(given: argparse.Namespace) -> int:
+    """Edit a model and print, or draw, what it answers before and after."""
+    from unike_lib.front.model import load
+    from unike_lib.front.one_edit import as_text, lines_of, write_page
+
+    settings = dict(_setting(each) for each in given.set)
+    model = load(given.backbone, family=given.family, results=given.results, config=given.configfile)
+    edit = model.edit(
+        image=given.image,
+        question=given.question,
+        answer=given.answer,
+        method=given.method,
+        settings=settings,
+        seed=given.seed,
+    )
+    lines = lines_of(model, edit, given.results, given.rephrase, given.rephrase_image, given.near)
+    print(as_text(edit, lines))
+    if given.html is not None:
+        write_page(edit, lines, given.html)
+    if given.save is not None:
+        edit.save(given.save)
+    return 0
+
+
+def _setting(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise InputError(f"--set {text}: expected NAME=VALUE")
+    return name, yaml.safe_load(value)
+
+
+def run_doctor(given: argparse.Namespace) -> int:
+    """Print what is known of a folder; 1 if it cannot be edited."""
+    from unike_lib.front.doctor import as_text, examine
+
+    found = examine(given.folder, given.family, given.results, given.configfile)
+    print(as_text(found))
+    return 0 if found.problem is None else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Where a single edit finds what it needs: the configuration, a backbone's folder, pictures, what was built."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from unike_lib.backbones.load import load_processor
+from unike_lib.backbones.visual import embed_images
+from unike_lib.benchmark.images import load_image, open_image
+from unike_lib.config.backbones import BackboneConfig
+from unike_lib.config.benchmark import PictureReading
+from unike_lib.config.run import Config, laid_over, load_config
+from unike_lib.editing.building import EditorSources
+from unike_lib.method_files import files_of_method
+from unike_lib.types import InputError
+
+CONFIG = "config.yaml"
+STAGES = "stages"
+Overlay = Mapping[str, Any] | str | Path
+
+
+def read_settings(overlays: Sequence[Overlay] = (), folder: Path = Path()) -> Config:
+    """Return the configuration: a folder's config.yaml if it has one, else the default run, with others laid over it.
+
+    Args:
+        overlays: YAML files, as the workflow's `--configfile` takes them, or values.
+        folder: where the workflow runs.
+
+    Raises:
+        InputError: a file is missing or no YAML, or a value is wrong.
+    """
+    own = [folder / CONFIG] * (folder / CONFIG).is_file()
+    values: Any = {}
+    for overlay in (*own, *overlays):
+        values = laid_over(values, overlay if isinstance(overlay, Mapping) else _read_yaml(Path(overlay)))
+    return load_config(values, " + ".join(str(each) for each in (*own, *overlays) if not isinstance(each, Mapping)))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(found or {}, dict):
+        raise InputError(f"{path}: expected a mapping of settings, found {type(found).__name__}")
+    return found or {}
+
+
+def folder_of(name: str, section: BackboneConfig, results: Path) -> str:
+    """Return where a backbone of the configuration lies: a folder, or a hub id.
+
+    Raises:
+        InputError: the workflow makes it and has not yet.
+    """
+    if section.folder is None:
+        folder = results / STAGES / "backbones" / name
+        if not folder.is_dir():
+            raise InputError(f"{folder}: backbone {name!r} is not built yet; build it: make {folder}")
+        return str(folder)
+    below = results.parent / section.folder
+    return str(below) if below.is_dir() else section.folder
+
+
+class Pictures:
+    """Visual tokens [image, token, d] of pictures by name, each computed once, when it is first asked for.
+
+    A name is a file, or a picture of the benchmark (below one of `roots`).
+    """
+
+    def __init__(self, folder: str, section: BackboneConfig, roots: Sequence[Path], reading: PictureReading) -> None:
+        self._folder, self._section, self._roots, self._reading = folder, section, roots, reading
+        self._known: dict[str, Tensor] = {}
+        self._processor: Any = None
+        self.model: Any = None
+
+    def __call__(self, names: Sequence[str]) -> Tensor:
+        """Return the visual tokens of pictures; raise InputError if one is missing or cannot be read."""
+        for name in names:
+            if name not in self._known:
+                self._processor = self._processor or load_processor(self._folder, self._section)
+                self._known[name] = embed_images(self.model, self._processor, [self.open(name)])[0]
+        return torch.stack([self._known[name] for name in names])
+
+    def open(self, name: str) -> Any:
+        """Return a picture as RGB."""
+        if Path(name).is_file() or not self._roots:
+            return open_image(Path(name), self._reading)[0]
+        return load_image(self._roots, name, self._reading)
+
+
+def image_roots(config: Config, results: Path) -> list[Path]:
+    """Return the folders that names of the benchmark's pictures start from."""
+    if config.benchmark.embedded:
+        return [results / STAGES / "benchmark"]
+    return [results.parent / root for root in config.benchmark.image_roots]
+
+
+class Built:
+    """What the workflow built for the methods of a backbone, below a results folder.
+
+    known: whether the configuration has the backbone, so that the workflow can build it.
+    """
+
+    def __init__(self, config: Config, backbone: str, results: Path, known: bool = True) -> None:
+        self._config, self._backbone, self._results, self._known = config, backbone, results, known
+
+    def files(self, method: str, overrides: Mapping[str, Any] | None = None) -> dict[str, list[Path]]:
+        """Return the files that edits of a method variant read besides the backbone, by need."""
+        tasks = self._config.benchmark.tasks
+        stages = self._results / STAGES
+        return files_of_method(self._config.methods, method, self._backbone, stages, tasks, overrides)
+
+    def ready(self) -> list[str]:
+        """Return the method variants all of whose files are there."""
+        return [name for name in self._config.methods if not self._missing(self.files(name))]
+
+    def sources(self, method: str, overrides: Mapping[str, Any] | None = None) -> EditorSources:
+        """Return what an editor reads.
+
+        Raises:
+            InputError: some of it is not built; says what makes it, and which methods edit without.
+        """
+        files = self.files(method, overrides)
+        if missing := self._missing(files):
+            paths = " ".join(map(str, missing))
+            how = (
+                f"make them: make {paths}"
+                if self._known
+                else (
+                    f"the workflow makes them ({paths}) once the folder stands in config.yaml (backbones.<name>.folder)"
+                )
+            )
+            ready = ", ".join(name for name in self.ready() if name != "base")
+            raise InputError(
+                f"method {method!r} reads what is not built yet for {self._backbone} ({', '.join(files)}); {how}; "
+                f"these edit as it is: {ready}"
+            )
+        knowledge = self._results / STAGES / "knowledge" / self._backbone
+        questions = self._config.backbones[self._backbone].text_locality if self._known else None
+        trained = files.get("trained", [None])[0]
+        return EditorSources(knowledge, tuple(files.get("method_split", ())), questions, trained)
+
+    def _missing(self, files: Mapping[str, Sequence[Path]]) -> list[Path]:
+        return [path for paths in files.values() for path in paths if not path.is_file()]
