@@ -5,6 +5,7 @@ bases, pictures whose tokens see each other both ways.
 """
 
 import copy
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -147,6 +148,21 @@ def test_a_released_folder_says_what_its_own_model_says(tiny, folder, dtype, cap
 def test_the_crops_of_a_long_picture_are_none(folder):
     processor = load_processor(folder, BackboneConfig(family="gemma3", folder=str(folder)))
     assert processor(images=[Image.new("RGB", (64, 16))], return_tensors="pt")["pixel_values"].shape[0] == 1
+
+
+def test_pictures_of_another_size_than_the_towers_are_refused(tiny):
+    prepare = copy.deepcopy(tiny.processor.image_processor)
+    prepare.size = {"height": 8, "width": 8}
+    with pytest.raises(InputError, match="pictures of 8 x 8 pixels, but the model takes 16 x 16"):
+        embed_images(tiny.model, prepare, [picture("one")])
+
+
+def test_a_kind_of_rotary_positions_of_one_kind_of_layers_is_named(folder, tmp_path):
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["rope_parameters"]["sliding_attention"]["rope_type"] = "sideways"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"'text_config.rope_parameters.sliding_attention.rope_type': .*'sideways'"):
+        load_backbone(tmp_path, BackboneConfig(family="gemma3", folder="x"), lambda names: None)
 
 
 def test_a_text_that_sees_what_follows_is_refused(tiny):
