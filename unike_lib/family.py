@@ -30,7 +30,10 @@ class InputForm:
 
 @dataclass(frozen=True)
 class DecoderLayout:
-    """Where a pre-norm decoder keeps the parts of a layer; `learned_positions`: added to embeddings, else rotary."""
+    """Where a pre-norm decoder keeps the parts of a layer; `learned_positions`: added to embeddings, else rotary.
+
+    `norm_behind_attention`, `norm_behind_ffn`: norms that what a block adds to the states passes (Gemma 3); None: none.
+    """
 
     attention_norm: str
     attention: str
@@ -41,6 +44,8 @@ class DecoderLayout:
     activation: str
     gate: str | None = None
     learned_positions: bool = False
+    norm_behind_attention: str | None = None
+    norm_behind_ffn: str | None = None
 
     @property
     def ffn_matrices(self) -> tuple[str, str]:
@@ -92,6 +97,8 @@ class Family:
     `square`: where a tower takes pictures of any shape (Qwen2-VL), the side in pixels of the square that they are
     resized to; the visual tokens then lie on a square grid, whose rows and columns are their rotary positions.
 
+    `picture_both_ways`: the tokens of a picture see all of it, those that follow them included; else all up to itself.
+
     `q_former`: original checkpoints of the family are converted, and small backbones of it trained, here; `any_size`:
     pictures may have another size than the folder says; `paper`: the paper's backbone that the family stands beside.
     """
@@ -105,6 +112,7 @@ class Family:
     image_settings: Mapping[str, Any] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
     square: int | None = None
+    picture_both_ways: bool = False
     q_former: bool = False
     any_size: bool = False
     paper: str | None = None

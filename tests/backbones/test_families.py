@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -33,7 +34,9 @@ QUERIES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["smolvlm", "smolvlm2", "idefics3", "llava", "llava+qwen2", "qwen2-vl"])
+@pytest.fixture(
+    scope="module", params=["smolvlm", "smolvlm2", "idefics3", "llava", "llava+qwen2", "qwen2-vl", "gemma3"]
+)
 def tiny(request):
     name, _, text = request.param.partition("+")
     return tiny_family(name, text or "llama")
@@ -77,6 +80,9 @@ def test_logits_equal_the_whole_model_on_a_padded_batch(tiny):
         kinds = [each["mm_token_type_ids"][0] for each in inputs]
         more["mm_token_type_ids"] = torch.nn.utils.rnn.pad_sequence(kinds, batch_first=True)
         more["image_grid_thw"] = torch.cat([each["image_grid_thw"] for each in inputs if "image_grid_thw" in each])
+    if tiny.name == "gemma3":
+        kinds = [each["token_type_ids"][0] for each in inputs]
+        more["token_type_ids"] = torch.nn.utils.rnn.pad_sequence(kinds, batch_first=True)
     theirs = tiny.model(input_ids=ids, attention_mask=mask, pixel_values=pixels, **more).logits
     backbone = tiny.backbone
     ours = backbone.forward(backbone.run_below(backbone.encode(QUERIES)))
@@ -134,7 +140,7 @@ def test_the_unedited_model_writes_what_its_own_full_passes_say(tiny):
             logits = tiny.model(**ids).logits[0, -1]
             assert float(logits.max() - logits[token]) < 1e-4
             ids["input_ids"] = torch.cat([ids["input_ids"], torch.tensor([[token]])], 1)
-            for name in ("attention_mask", "mm_token_type_ids"):
+            for name in ("attention_mask", "mm_token_type_ids", "token_type_ids"):
                 if name in ids:
                     more = torch.full((1, 1), int(name == "attention_mask"), dtype=ids[name].dtype)
                     ids[name] = torch.cat([ids[name], more], 1)
@@ -205,10 +211,10 @@ def known_by_heads(module, states, slots):
     """Attention of states [row, token, d] over slots without positions, by torch's own kernel, head by head."""
     split = lambda tensor: tensor.unflatten(-1, (-1, module.head_dim)).transpose(-2, -3)  # noqa: E731
     queries, keys, values = split(module.q_proj(states)), split(module.k_proj(slots)), split(module.v_proj(slots))
-    heads = [
-        torch.nn.functional.scaled_dot_product_attention(query, keys[index // 2], values[index // 2])
-        for index, query in enumerate(queries.unbind(-3))
-    ]
+    if hasattr(module, "q_norm"):
+        queries, keys = module.q_norm(queries), module.k_norm(keys)
+    kernel = partial(torch.nn.functional.scaled_dot_product_attention, scale=module.scaling)
+    heads = [kernel(query, keys[index // 2], values[index // 2]) for index, query in enumerate(queries.unbind(-3))]
     return module.o_proj(torch.cat(heads, -1))
 
 
@@ -279,7 +285,7 @@ def test_an_incomplete_folder_is_named(folder, tmp_path, missing):
 
 
 def test_the_configuration_knows_every_family():
-    assert set(families()) == {"blip2", "minigpt4", "smolvlm", "idefics3", "llava", "qwen2-vl"}
+    assert set(families()) == {"blip2", "minigpt4", "smolvlm", "idefics3", "llava", "qwen2-vl", "gemma3"}
     with pytest.raises(ValueError, match=r"(?s)family.*'gpt4': expected one of blip2, .*, or path/to/file\.py:FAMILY"):
         BackboneConfig(family="gpt4", folder="x")
     with pytest.raises(ValueError, match="folder: expected a folder or hub id, because no llava backbone"):

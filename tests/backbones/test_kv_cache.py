@@ -16,7 +16,7 @@ CLOSE = {"atol": 3e-5, "rtol": 1e-4}
 
 def written_behind(backbone, batch, parts, chosen, edit=None):
     """Run prompts, then parts of answers for the rows left: logits of the last part, [row, token, vocabulary]."""
-    decoder, past = backbone.decoder, KVCache(batch.context(), batch.positions)
+    decoder, past = backbone.decoder, KVCache(batch.context(), batch.positions, batch.sees)
     hidden = forward_with_cache(decoder, batch.embeddings, past, batch.mask, edit)
     for part in parts:
         past.select(torch.tensor(chosen.pop(0)))
@@ -84,10 +84,14 @@ def test_an_edit_is_told_where_tokens_stand_in_their_rows(backbone):
     assert not any(map(any, answered))
 
 
+@pytest.mark.parametrize("name", ["qwen2-vl", "gemma3"])
 @torch.no_grad()
-def test_after_a_picture_on_a_grid_rows_go_on_at_their_own_positions():
-    """Qwen2-VL: a picture takes fewer positions than tokens; rows with and without one, some of which end."""
-    backbone = tiny_family("qwen2-vl").backbone
+def test_after_a_picture_on_a_grid_rows_go_on_at_their_own_positions(name):
+    """Qwen2-VL: a picture takes fewer positions than tokens; rows with and without one, some of which end.
+
+    Gemma 3: the tokens of a picture have seen each other both ways, and layers with a window go on with it.
+    """
+    backbone = tiny_family(name).backbone
     answers, chosen = [[5, 6], [7, 8]], [1, 2]
     logits = written_behind(backbone, backbone.encode(CHATS, [[]] * 4), [answers], [list(chosen)])
     whole = backbone.encode([CHATS[row] for row in chosen], answers)

@@ -1,4 +1,4 @@
-"""Frozen layers of a backbone whose pictures have places on a grid (Qwen2-VL), run and kept."""
+"""Frozen layers of backbones whose pictures have places on a grid (Qwen2-VL) or are seen both ways (Gemma 3), kept."""
 
 from dataclasses import replace
 
@@ -13,9 +13,9 @@ from unike_lib.backbones.speed.state_cache import StateCache, cache_states
 CLOSE = {"atol": 2e-5, "rtol": 2e-5}
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    tiny, path = tiny_family("qwen2-vl"), tmp_path_factory.mktemp("frozen") / "kept"
+@pytest.fixture(scope="module", params=["qwen2-vl", "gemma3"])
+def kept(request, tmp_path_factory):
+    tiny, path = tiny_family(request.param), tmp_path_factory.mktemp("frozen") / "kept"
     tiny.backbone.layers = (1, 2, 3)
     cache_states(tiny.backbone, QUERIES, [1, 3, 4], path, "fingerprint")
     return tiny, StateCache(tiny.backbone, [path])

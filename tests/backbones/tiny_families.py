@@ -10,6 +10,9 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import (
     CLIPImageProcessorPil,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3Processor,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     Idefics3ImageProcessorPil,
@@ -23,6 +26,7 @@ from transformers import (
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
 )
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
@@ -50,12 +54,25 @@ QWEN2_VL_TEMPLATE = (
     "<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in content %}{{ content['text'] }}{% endif %}"
     "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# The template that google/gemma-3-4b-it publishes, without its branches for other roles.
+GEMMA_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ '<start_of_turn>' + message['role'] + '\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] | trim }}{% else %}"
+    "{% for item in message['content'] %}{% if item['type'] == 'image' %}{{ '<start_of_image>' }}"
+    "{% elif item['type'] == 'text' %}{{ item['text'] | trim }}{% endif %}{% endfor %}{% endif %}"
+    "{{ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+GEMMA_TOKENS = {
+    "image_token": "<image_soft_token>", "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"
+}  # fmt: skip
+GEMMA_MARKS = [*GEMMA_TOKENS.values(), "<start_of_turn>", "<end_of_turn>"]
 QWEN_MARKS = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
 TEMPLATES = {
     "smolvlm": DEFAULT_CHAT_TEMPLATE,
     "smolvlm2": DEFAULT_CHAT_TEMPLATE,
     "idefics3": DEFAULT_CHAT_TEMPLATE.replace("<|im_start|>", "<|begin_of_text|>"),
     "llava": LLAVA_TEMPLATE,
+    "gemma3": GEMMA_TEMPLATE,
 }
 
 
@@ -63,15 +80,20 @@ def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
     """SmolVLM and Idefics3: byte-level BPE; LLaVA: a BPE with sentencepiece's spaces, which starts with <s>."""
     begin, end = {
         "llava": ("<s>", "</s>"),
+        "gemma3": ("<bos>", "<end_of_turn>"),
         "idefics3": ("<|begin_of_text|>", "<end_of_utterance>"),
         "qwen2-vl": ("<|im_start|>", "<|im_end|>"),
     }.get(name, ("<|im_start|>", "<end_of_utterance>"))
-    marks = [*QWEN_MARKS, "<pad>"] if name == "qwen2-vl" else MARKS
+    marks = {"qwen2-vl": [*QWEN_MARKS, "<pad>"], "gemma3": [*GEMMA_MARKS, "<pad>"]}.get(name, MARKS)
     special = list(dict.fromkeys(["<unk>", begin, end, *marks]))
     tokenizer = Tokenizer(BPE(unk_token="<unk>"))
     if name == "llava":
         tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
         tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+        letters = sorted(set("▁\n\t.,?:;'-" + "abcdefghijklmnopqrstuvwxyz" + "QSUERAITN0123456789"))
+    elif name == "gemma3":  # a BPE over whole lines, with sentencepiece's spaces and none in front
+        tokenizer.normalizer = normalizers.Replace(" ", "▁")
+        tokenizer.pre_tokenizer = pre_tokenizers.Split("\n", "isolated")
         letters = sorted(set("▁\n\t.,?:;'-" + "abcdefghijklmnopqrstuvwxyz" + "QSUERAITN0123456789"))
     else:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -79,12 +101,15 @@ def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
         letters = pre_tokenizers.ByteLevel.alphabet()
     trainer = BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=letters, show_progress=False)
     tokenizer.train_from_iterator(CORPUS, trainer)
-    if name == "llava":
+    if name == "gemma3":
+        tokenizer.add_tokens(["\n\n", "\n\n\n"])  # as in the original's vocabulary
+    if name in ("llava", "gemma3"):
         ids = [(begin, tokenizer.token_to_id(begin))]
         tokenizer.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=ids)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=begin, eos_token=end, unk_token="<unk>", pad_token="<pad>",
-        additional_special_tokens=marks[:-1] if name == "qwen2-vl" else MARKS[:4],
+        additional_special_tokens=marks[:-1] if name in ("qwen2-vl", "gemma3") else MARKS[:4],
+        extra_special_tokens=GEMMA_TOKENS if name == "gemma3" else {},
     )  # fmt: skip
 
 
@@ -97,8 +122,18 @@ def text_config(tokenizer, kind: str) -> dict:
     }  # fmt: skip
 
 
+# Windows shorter than rows; heads of another width, and scores of another scale, than follow from the other sizes.
+GEMMA_SIZES = {
+    "layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 6, "head_dim": 8,
+    "query_pre_attn_scalar": 20, "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10.0},
+    },
+}  # fmt: skip
+
+
 def image_mark(name: str) -> str:
-    return "<|image_pad|>" if name == "qwen2-vl" else "<image>"
+    return {"qwen2-vl": "<|image_pad|>", "gemma3": "<image_soft_token>"}.get(name, "<image>")
 
 
 def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0, **text_fields):
@@ -118,18 +153,24 @@ def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0, **text_
         parts = {"vision_config": {**sizes, "initializer_range": 0.3}, "image_token_id": image_token}
         parts |= {f"{mark}_token_id": index for mark, index in ids.items()} | {"video_token_id": 10**6}
         kind, config, text = Qwen2VLForConditionalGeneration, Qwen2VLConfig, "qwen2_vl_text"
+    elif name == "gemma3":
+        ids = {f"{mark}_token_index": tokenizer.convert_tokens_to_ids(f"<{place}_of_image>")
+               for mark, place in (("boi", "start"), ("eoi", "end"))}  # fmt: skip
+        parts = {"vision_config": {**vision, "model_type": "siglip_vision_model"}, "mm_tokens_per_image": 4, **ids}
+        kind, config, text = Gemma3ForConditionalGeneration, Gemma3Config, "gemma3_text"
+        parts |= {"image_token_index": image_token}
     else:
         parts = {"vision_config": vision, "scale_factor": 2, "image_token_id": image_token}
         kind, config = {
             "smolvlm2": (SmolVLMForConditionalGeneration, SmolVLMConfig),
         }.get(name, (Idefics3ForConditionalGeneration, Idefics3Config))
-    text_settings = text_config(tokenizer, text) | text_fields
+    text_settings = text_config(tokenizer, text) | (GEMMA_SIZES if name == "gemma3" else {}) | text_fields
     if name == "qwen2-vl":
         rotary = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [0, 1, 1]}
         text_settings |= {"rope_parameters": rotary}
     model = kind(config(text_config=text_settings, tie_word_embeddings=False, **parts)).eval()
     for parameter_name, parameter in model.named_parameters():
-        if "bias" in parameter_name or "norm" in parameter_name:
+        if "bias" in parameter_name or "norm" in parameter_name or "mm_input" in parameter_name:
             torch.nn.init.normal_(parameter, mean=float("norm.weight" in parameter_name), std=0.2)
     return model
 
@@ -158,6 +199,13 @@ class QwenProcessor:
         return {"input_ids": ids, "mm_token_type_ids": seen, **found}
 
 
+class GemmaProcessor(Gemma3Processor):
+    """Adds no start token to texts that begin with it, as `apply_chat_template` has it where it tokenises, too."""
+
+    def __call__(self, images=None, text=None, **settings):
+        return super().__call__(images, text, add_special_tokens=False, **settings)
+
+
 def processor_of(name: str, tokenizer):
     if name == "qwen2-vl":
         return QwenProcessor(tokenizer)
@@ -167,6 +215,9 @@ def processor_of(name: str, tokenizer):
             images, tokenizer, patch_size=4, vision_feature_select_strategy="default", num_additional_image_tokens=1,
             chat_template=TEMPLATES[name],
         )  # fmt: skip
+    if name == "gemma3":
+        images = Gemma3ImageProcessorPil(size={"height": SIDE, "width": SIDE})
+        return GemmaProcessor(images, tokenizer, chat_template=TEMPLATES[name], image_seq_length=4)
     images = Idefics3ImageProcessorPil(
         size={"longest_edge": 2 * SIDE}, max_image_size={"longest_edge": SIDE}, do_image_splitting=False
     )

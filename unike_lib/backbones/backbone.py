@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unike_lib.backbones.batch import IGNORED, Answers, Batch, Prepared, Tail
+from unike_lib.backbones.batch import IGNORED, Answers, Batch, Prepared, Tail, sees_pictures
 from unike_lib.backbones.decoder import Decoder
 from unike_lib.backbones.edit import Edit, PassContext, Trace
 from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
@@ -50,7 +50,7 @@ class Backbone:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.form = family.form
-        self.on_grid = family.square is not None
+        self.on_grid, self.both_ways = family.square is not None, family.picture_both_ways
         self.images = images
         self.question = question
         self.decoder = Decoder(model.get_submodule(family.decoder), model.get_submodule(family.head), family.decoders)
@@ -145,7 +145,9 @@ class Backbone:
             grids = [grid_positions(*span, padded.shape[1]) for span in zip(starts, counts, strict=True)]
             positions = torch.stack(grids, 1).to(device)
         picture = torch.tensor([starts, counts], device=device).T
-        return Batch(padded, targets.to(device), last_prompt.to(device), lengths.to(device), positions, picture)
+        sees = sees_pictures(picture, padded.shape[1]) if self.both_ways and any(counts) else None
+        last_prompt, lengths = last_prompt.to(device), lengths.to(device)
+        return Batch(padded, targets.to(device), last_prompt, lengths, positions, picture, sees=sees)
 
     def _texts(self, query: Query) -> tuple[str, str, str]:
         """Return what is tokenised each by itself: before the image, after it, and the prompt in its frame."""
@@ -194,7 +196,7 @@ class Backbone:
         first = self.layers[0] if first is None else first
         with oom_as_input_error(batch.mask):
             hidden = self.decoder.start(batch.embeddings)
-            hidden = self.decoder.run(hidden, range(first), positions=batch.positions)
+            hidden = self.decoder.run(hidden, range(first), sees=batch.sees, positions=batch.positions)
         return Prepared(hidden.to(self.device), batch, first)
 
     def prepare(self, queries: Sequence[Query], first: int | None = None) -> Prepared:
@@ -215,7 +217,7 @@ class Backbone:
         What `cache` has of the layers below `first` is taken from it, keys and values included.
         """
         batch = self.encode(queries, answers)
-        past = KVCache(batch.context(), batch.positions)
+        past = KVCache(batch.context(), batch.positions, batch.sees)
         entering, reached = self.cache.begin(queries, batch, past, first) or (batch.embeddings, 0)
         return Prepared(entering, batch, reached, past)
 
@@ -234,7 +236,7 @@ class Backbone:
             Logits in float32: [position read, vocabulary], or [row, token, vocabulary] if `where` is None.
         """
         batch, last = prepared.batch, self.decoder.layers[-1].index
-        layers, positions = range(prepared.first, last + 1), batch.positions
+        layers, sees, positions = range(prepared.first, last + 1), batch.sees, batch.positions
         if prepared.past is not None:
             prepared.past.context.trace = trace
             hidden = forward_with_cache(self.decoder, prepared.hidden, prepared.past, batch.mask, edit, layers)
@@ -243,7 +245,7 @@ class Backbone:
         else:
             context = self._begun(batch, edit, trace)
             with oom_as_input_error(batch.mask):
-                hidden = self.decoder.run(prepared.hidden, layers, edit, context, positions=positions)
+                hidden = self.decoder.run(prepared.hidden, layers, edit, context, sees, positions)
         with oom_as_input_error(batch.mask):
             return self.decoder.logits(self.decoder.finish(hidden if where is None else hidden[where]))
 
@@ -267,10 +269,10 @@ class Backbone:
         """
         batch, last = prepared.batch, self.decoder.layers[-1]
         context, layers = self._begun(batch, edit, trace), range(prepared.first, last.index)
-        positions = batch.positions
+        sees, positions = batch.sees, batch.positions
         with oom_as_input_error(batch.mask):
-            hidden = self.decoder.run(prepared.hidden, layers, edit, context, positions=positions)
-            hidden = last.through_attention(hidden, self.decoder.masks(hidden, None, positions), edit, context)
+            hidden = self.decoder.run(prepared.hidden, layers, edit, context, sees, positions)
+            hidden = last.through_attention(hidden, self.decoder.masks(hidden, sees, positions), edit, context)
         counts = where.sum(1, keepdim=True)
         most = int(counts.max())
         order = where.int().argsort(dim=1, descending=True, stable=True)[:, :most]

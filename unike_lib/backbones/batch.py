@@ -14,6 +14,16 @@ IGNORED = -100  # where no token is to be predicted
 END = -200  # where an answer is to end: any of the backbone's stop tokens is right
 
 
+def sees_pictures(picture: Tensor, tokens: int) -> Tensor:
+    """Return which tokens (last axis) each token sees, bool [row, token, token]: all up to itself, and its own picture.
+
+    picture [row, 2]: as in `Batch`.
+    """
+    places = torch.arange(tokens, device=picture.device)
+    inside = (places >= picture[:, :1]) & (places < picture.sum(1, keepdim=True))
+    return (places <= places[:, None]) | (inside[:, :, None] & inside[:, None, :])
+
+
 @dataclass(frozen=True)
 class Batch:
     """Queries laid out as rows, padded on the right.
@@ -22,7 +32,8 @@ class Batch:
     shifted), -100 elsewhere; at the last answer token -200 where the end is to be predicted too (`with_end`);
     last_prompt [row]: the token after which the answer starts; lengths [row], in tokens; positions [3, row, token] of a
     model whose visual tokens have places on a grid, None: 0, 1, 2 ...; picture [row, 2]: the first visual token of each
-    row, and how many there are (0 without a picture); unedited [row, layer, d]: as in `PassContext`.
+    row, and how many there are (0 without a picture); unedited [row, layer, d]: as in `PassContext`; sees, bool [row,
+    token, token]: which tokens (last axis) each token attends to, None: all up to itself.
     """
 
     embeddings: Tensor
@@ -32,6 +43,7 @@ class Batch:
     positions: Tensor | None = None
     picture: Tensor | None = None
     unedited: Tensor | None = None
+    sees: Tensor | None = None
 
     def context(self, trace: Trace | None = None) -> PassContext:
         """Return what an edit knows of a pass over these rows."""

@@ -9,7 +9,6 @@ Example:
     >>> decoder.logits(decoder.finish(hidden))                   # doctest: +SKIP
 """
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
@@ -17,16 +16,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.masking_utils import create_causal_mask
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from unike_lib.backbones.edit import Edit, PassContext, Rotation
+from unike_lib.backbones.reach import position_limit, window_of, windowed_mask
 from unike_lib.family import DECODERS, DecoderLayout
 from unike_lib.types import InputError
 
 # What an edit adds to the output of a matrix, given the matrix's name and its input; None: nothing.
 Change = Callable[[str, Tensor], Tensor | None]
-WINDOWED = "windowed"  # among masks: the one of layers with a sliding window, where rows are longer
+WINDOWED = "windowed"  # among masks: those that layers with a sliding window have instead of the others
+
+SLIDING = "sliding_attention"  # the kind of such layers, as configurations name it
 
 
 class DecoderLayer:
@@ -62,19 +64,27 @@ class DecoderLayer:
         inputs = self.attention_input(hidden)
         hidden = hidden.to(inputs.device)  # of this layer, where a model lies on several cards
         own = {name: mask for name, mask in masks.items() if name != WINDOWED}
-        if self.window is not None and WINDOWED in masks:
-            own["attention_mask"] = masks[WINDOWED]
+        if self.window is not None:
+            own |= masks.get(WINDOWED, {})
         if edit is not None and context is not None and edit.in_attention:
             with self._changed(lambda name, entering: edit.weight(self.index, name, entering, context)):
                 attended = self.attention(hidden_states=inputs, **own)[0]
         else:
             attended = self.attention(hidden_states=inputs, **own)[0]
         if edit is not None and context is not None:
-            context.rotation = masks.get("position_embeddings")
+            context.rotation = own.get("position_embeddings")
             attended = edit.attention(self, inputs, attended, context)
         if context is not None and context.trace is not None and context.trace.states:
             context.trace.attention_inputs[self.index] = inputs
-        return hidden + attended
+        return hidden + self._behind(self.names.norm_behind_attention, attended)
+
+    def _behind(self, norm: str | None, outputs: Tensor) -> Tensor:
+        """Return what a block adds to the states: its output, behind the norm that a layer may have there.
+
+        Reading: the attention output that a shift mixes with what is known, and the FFN output that neurons add to,
+        are those in front of such a norm. There a neuron is one more column of the FFN's last matrix, as in the paper.
+        """
+        return outputs if norm is None else self.part(norm)(outputs)
 
     @contextmanager
     def _changed(self, change: Change) -> Iterator[None]:
@@ -100,9 +110,10 @@ class DecoderLayer:
         if context is not None and context.trace is not None and context.trace.states:
             context.trace.ffn_inputs[self.index] = inputs
         if edit is None or context is None:
-            return hidden + self.ffn(inputs)
+            return hidden + self._behind(self.names.norm_behind_ffn, self.ffn(inputs))
         outputs = self.ffn(inputs, lambda name, entering: edit.weight(self.index, name, entering, context))
-        return edit.block(self, hidden + edit.ffn(self, inputs, outputs, context), context)
+        outputs = edit.ffn(self, inputs, outputs, context)
+        return edit.block(self, hidden + self._behind(self.names.norm_behind_ffn, outputs), context)
 
     def ffn(self, inputs: Tensor, change: Change | None = None) -> Tensor:
         """Return FFN(q) [row, token, d]; `change` says what is added to the output of each of its matrices."""
@@ -137,21 +148,23 @@ class DecoderLayer:
         Returns:
             Outputs after W_o [row, token, d], and the weights averaged over heads [row, token, slot].
         """
-        module = self.attention
-        width = module.head_dim
-        queries = module.q_proj(query).unflatten(-1, (-1, width)).transpose(1, 2)
-        keys = module.k_proj(memory).unflatten(-1, (-1, width)).transpose(1, 2)
-        values = module.v_proj(memory).unflatten(-1, (-1, width)).transpose(1, 2)
+        queries, keys, values = self._heads("q", query), self._heads("k", memory), self._heads("v", memory)
         if rotation is not None:
             queries, _ = apply_rotary_pos_emb(queries, queries, *rotation)
         groups = queries.shape[1] // keys.shape[1]
         keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
-        scores = (queries @ keys.transpose(-1, -2) * width**-0.5).float()
+        scores = (queries @ keys.transpose(-1, -2) * self.attention.scaling).float()
         if bias is not None:  # cosines over a small temperature: too large for half precision
             scores = scores + bias[:, None, None]
         weights = scores.softmax(-1)
         mixed = (weights.to(values.dtype) @ values).transpose(1, 2).flatten(2)
         return self.part(f"{self.names.attention}.{self.names.output}")(mixed), weights.mean(1)
+
+    def _heads(self, kind: str, states: Tensor) -> Tensor:
+        """Return queries, keys or values of states [row, head, token, head_d], behind their norm where there is one."""
+        heads = getattr(self.attention, f"{kind}_proj")(states).unflatten(-1, (-1, self.attention.head_dim))
+        norm = getattr(self.attention, f"{kind}_norm", None)
+        return (heads if norm is None else norm(heads)).transpose(1, 2)
 
 
 class Decoder:
@@ -161,7 +174,7 @@ class Decoder:
     decoders that are known, by `model_type`.
 
     Raises:
-        InputError: the model's type has no layout, or its layers are post-norm.
+        InputError: the model's type has no layout, or its layers are post-norm, or text sees what follows it.
     """
 
     def __init__(
@@ -177,10 +190,15 @@ class Decoder:
             raise InputError(f"decoder: model_type {config.model_type!r}: expected one of those with a layout: {known}")
         if not getattr(config, "do_layer_norm_before", True):
             raise InputError("decoder: post-norm OPT (opt-350m) is not supported; use a pre-norm model")
+        if getattr(config, "use_bidirectional_attention", None):
+            raise InputError("decoder: use_bidirectional_attention is set; expected a decoder whose text is causal")
         self.names = layouts[config.model_type]
-        self.limit = _position_limit(config)
-        windows = [_window(config, module.get_submodule(self.names.attention)) for module in self.stack.layers]
+        self.limit = position_limit(config)
+        windows = [window_of(config, module.get_submodule(self.names.attention)) for module in self.stack.layers]
         self.window = next((window for window in windows if window is not None), None)
+        # Kinds of layers that have rotary positions each (Gemma 3); most models have one for all.
+        kinds, rotary = getattr(config, "layer_types", None) or (), getattr(config, "rope_parameters", None) or ()
+        self.kinds = set(kinds) & set(rotary)
         modules = zip(self.stack.layers, windows, strict=True)
         self.layers = [DecoderLayer(i, module, self.names, window) for i, (module, window) in enumerate(modules)]
 
@@ -228,23 +246,16 @@ class Decoder:
             mask = torch.zeros_like(sees, dtype=hidden.dtype).masked_fill(~sees, lowest)[:, None]
         masks: dict[str, Any] = {"attention_mask": mask}
         keys = hidden.shape[1] if sees is None else sees.shape[2]
+        windowed: dict[str, Any] = {}
         if self.window is not None and keys > self.window:
-            masks[WINDOWED] = self._windowed(hidden, sees, self.window)
+            windowed["attention_mask"] = windowed_mask(config, hidden, sees, self.window)
         if not self.names.learned_positions:
             if positions is None:
                 positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
-            masks["position_embeddings"] = self.stack.rotary_emb(hidden, position_ids=positions)
-        return masks
-
-    def _windowed(self, hidden: Tensor, sees: Tensor | None, window: int) -> Any:
-        """Return the mask of layers in which a token attends to itself and `window` - 1 tokens before it."""
-        if sees is None:
-            return create_sliding_window_causal_mask(
-                config=self.stack.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None
-            )
-        # Counted in tokens that are seen: among kept keys, padding and wrong guesses lie between them.
-        near = sees & (sees.flip(-1).cumsum(-1).flip(-1) <= window)
-        return torch.zeros_like(near, dtype=hidden.dtype).masked_fill(~near, torch.finfo(hidden.dtype).min)[:, None]
+            for kind in self.kinds or {None}:
+                own, by_kind = (windowed if kind == SLIDING else masks), {} if kind is None else {"layer_type": kind}
+                own["position_embeddings"] = self.stack.rotary_emb(hidden, position_ids=positions, **by_kind)
+        return masks | {WINDOWED: windowed}
 
     def finish(self, hidden: Tensor) -> Tensor:
         """Apply the final norm (and OPT's output projection) to states that left the last layer."""
@@ -257,21 +268,3 @@ class Decoder:
     def logits(self, finished: Tensor) -> Tensor:
         """Return vocabulary logits [..., vocabulary] in float32."""
         return self.head(finished).float().to(finished.device)
-
-
-def _position_limit(config: Any) -> int:
-    """Return how many positions a decoder has, stretched ones included; a model that says none has no limit."""
-    most = getattr(config, "max_position_embeddings", None)
-    if most is None:
-        return sys.maxsize
-    rotary = getattr(config, "rope_parameters", None) or {}
-    trained = rotary.get("original_max_position_embeddings") or most
-    return max(int(most), int(trained * (rotary.get("factor") or 1)))
-
-
-def _window(config: Any, attention: Any) -> int | None:
-    """Return how many tokens a layer attends to, itself included; None: all before it."""
-    if hasattr(attention, "sliding_window"):  # Qwen2 says it by layer
-        window: int | None = attention.sliding_window
-        return window
-    return config.sliding_window if config.model_type == "mistral" else None

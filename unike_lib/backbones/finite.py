@@ -34,11 +34,12 @@ def _first(backbone: Backbone, batch: Batch, row: int) -> str:
     decoder, length = backbone.decoder, int(batch.lengths[row])
     hidden = batch.embeddings[row : row + 1, :length]
     positions = None if batch.positions is None else batch.positions[:, row : row + 1, :length]
+    sees = None if batch.sees is None else batch.sees[row : row + 1, :length, :length]
     if not hidden.isfinite().all():
         return "the embeddings or visual tokens"
     hidden = decoder.start(hidden)
     for layer in decoder.layers:
-        hidden = decoder.run(hidden, [layer.index], positions=positions)
+        hidden = decoder.run(hidden, [layer.index], sees=sees, positions=positions)
         if not hidden.isfinite().all():
             return f"layer {layer.index} of {len(decoder.layers)}"
     return "the projection onto the vocabulary"

@@ -109,6 +109,9 @@ def _rotary_problems(name: str, value: Any) -> Iterator[tuple[str, Any, str]]:
     if not isinstance(value, dict):
         yield name, value, "expected an object with fields"
         return
+    for kind, part in value.items():  # of each kind of layer
+        if isinstance(part, dict):
+            yield from _rotary_problems(f"{name}.{kind}", part)
     found = value.get("rope_type", value.get("type", "default"))
     if not isinstance(found, str) or found not in ROTARY_KINDS:
         yield f"{name}.rope_type", found, f"expected a kind of rotary positions ({', '.join(sorted(ROTARY_KINDS))})"

@@ -14,13 +14,13 @@ class KVCache:
 
     `mask` [row, token] says which of them count; `context` what an edit read at the last prompt tokens; `positions`
     [3, row, token] are those of prompts with pictures on a grid, `saved` [row] how many positions such a picture takes
-    less than it has tokens.
+    less than it has tokens; `sees` [row, token, token] is that of the prompts (`Batch`).
     """
 
-    def __init__(self, context: PassContext, positions: Tensor | None = None) -> None:
+    def __init__(self, context: PassContext, positions: Tensor | None = None, sees: Tensor | None = None) -> None:
         self.cache = DynamicCache()
         self.mask = torch.zeros(len(context.last_prompt), 0, dtype=torch.bool, device=context.last_prompt.device)
-        self.context, self.positions = context, positions
+        self.context, self.positions, self.sees = context, positions, sees
         self.saved = torch.zeros_like(context.last_prompt)
 
     def places(self, real: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def forward_with_cache(
     hidden = entering if layers.start else decoder.start(entering, positions)
     upto = torch.ones(tokens, tokens, dtype=torch.bool, device=real.device).tril()
     earlier = past.mask[:, None].expand(rows, tokens, -1)
-    sees = None if first else torch.cat([earlier, upto.expand(rows, -1, -1)], 2)
+    sees = past.sees if first else torch.cat([earlier, upto.expand(rows, -1, -1)], 2)
     masks = decoder.masks(hidden, sees, positions) | {"past_key_values": past.cache}
     past.context.positions = None if first else past.mask.sum(1)[:, None] + torch.arange(tokens, device=real.device)
     if edit is not None and first:

@@ -13,7 +13,11 @@ from unike_lib.types import InputError
 log = logging.getLogger(__name__)
 QUESTION, PICTURE = "what is this ?", "[picture]"
 # What stands for a picture in chat templates, and what processors of tiled pictures put around it later.
-PLACEHOLDERS, AROUND = ("<|image_pad|>", "<image>"), ("<fake_token_around_image>", "<global-img>")
+GEMMA = f"\n\n<start_of_image>{PICTURE}<end_of_image>\n\n"
+PLACEHOLDERS, AROUND = (
+    ("<|image_pad|>", "<image>", GEMMA, "<start_of_image>"),
+    ("<fake_token_around_image>", "<global-img>"),
+)
 
 
 def check_layout(folder: str | Path, family: Family, tokenizer: Any) -> None:

@@ -15,7 +15,7 @@ from unike_lib.backbones.folder import opening
 from unike_lib.types import InputError, Query
 
 # Towers with one learned position per patch; others take pictures of several sizes.
-FIXED_SIZE = ("blip-2", "llava")
+FIXED_SIZE = ("blip-2", "gemma3", "llava")
 # What image processors save, and what can make pictures of another size than `image_size` says.
 LIMITS = ("do_resize", "size", "do_center_crop", "crop_size", "min_pixels", "max_pixels", "max_image_size")
 NAMED = 60  # letters of a question that a message shows

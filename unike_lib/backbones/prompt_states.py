@@ -36,6 +36,7 @@ def _run(backbone: Backbone, queries: Sequence[Query], layers: Sequence[int]) ->
     with oom_as_input_error(batch.mask):
         hidden = backbone.decoder.start(batch.embeddings)
         for layer in sorted(set(layers)):
-            hidden, reached = backbone.decoder.run(hidden, range(reached, layer), positions=batch.positions), layer
+            below, reached = range(reached, layer), layer
+            hidden = backbone.decoder.run(hidden, below, sees=batch.sees, positions=batch.positions)
             entering[layer] = hidden[rows.to(hidden.device), batch.last_prompt.to(hidden.device)]
     return torch.stack([backbone.attention_input(layer, entering[layer]) for layer in layers], 1)

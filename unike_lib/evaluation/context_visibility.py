@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from unike_lib.backbones.backbone import Backbone
-from unike_lib.backbones.batch import IGNORED, Batch
+from unike_lib.backbones.batch import IGNORED, Batch, sees_pictures
 from unike_lib.backbones.decoder import Decoder
 from unike_lib.backbones.positions import check_lengths
 from unike_lib.types import Query
@@ -43,6 +43,10 @@ def behind(backbone: Backbone, demonstrations: Sequence[Query], queries: Sequenc
             positions.append(torch.cat([before, free[:-1].expand(3, -1), after + free[-1]], 1).T)
     places = [int(each.max()) + 1 for each in positions] or (context + second.lengths).tolist()
     check_lengths(backbone.decoder.limit, queries, places)
+    sees, width = None, max(map(len, rows))
+    if backbone.both_ways and first.picture is not None and second.picture is not None:
+        later = second.picture + torch.stack([context, torch.zeros_like(context)], 1)
+        sees = sees_pictures(first.picture, width) | sees_pictures(later, width)
     pad = torch.nn.utils.rnn.pad_sequence
     batch = Batch(
         pad(rows, batch_first=True),
@@ -50,16 +54,17 @@ def behind(backbone: Backbone, demonstrations: Sequence[Query], queries: Sequenc
         context + second.last_prompt,
         context + second.lengths,
         pad(positions, batch_first=True).permute(2, 0, 1) if positions else None,
+        sees=sees,
     )
     return batch, context
 
 
 def without_context(batch: Batch, context: Tensor) -> Tensor:
-    """Return which tokens each token sees, bool [row, token, token]: all up to itself, but no query its context."""
+    """Return which tokens each token sees, bool [row, token, token]: as in the batch, but no query its context."""
     positions = torch.arange(batch.embeddings.shape[1], device=context.device)
     in_context = positions < context[:, None]
     hidden = ~in_context[:, :, None] & in_context[:, None, :]
-    return (positions <= positions[:, None]) & ~hidden
+    return (positions <= positions[:, None] if batch.sees is None else batch.sees) & ~hidden
 
 
 def run_visible(
@@ -77,7 +82,7 @@ def run_visible(
         hidden, reached = decoder.run(hidden, range(reached, lowest), sees=blocked, positions=batch.positions), lowest
         states = hidden
         for layer in range(lowest, depth):
-            sees = None if layer in layers else blocked
+            sees = batch.sees if layer in layers else blocked
             states = decoder.run(states, [layer], sees=sees, positions=batch.positions)
         yield name, states
 

@@ -53,7 +53,7 @@ def demonstration_states(backbone: Backbone, demonstrations: Sequence[Query], h_
     batch, trace = backbone.encode(demonstrations), Trace()
     decoder = backbone.decoder
     hidden, context = decoder.start(batch.embeddings), batch.context(trace)
-    decoder.run(hidden, range(len(decoder.layers)), None, context, positions=batch.positions)
+    decoder.run(hidden, range(len(decoder.layers)), None, context, sees=batch.sees, positions=batch.positions)
     column = VALUE_COLUMNS[h_pos]
     return {layer: states_of_answers(batch, states)[column] for layer, states in trace.attention_inputs.items()}
 
@@ -63,7 +63,7 @@ def states_entering(backbone: Backbone, batch: Batch, layers: Collection[int]) -
     """Return layer -> the states [row, token, d] that enter it; the number of layers stands for those that leave."""
     decoder, hidden, reached, found = backbone.decoder, backbone.decoder.start(batch.embeddings), 0, {}
     for layer in sorted(set(layers)):
-        hidden, reached = decoder.run(hidden, range(reached, layer), positions=batch.positions), layer
+        hidden, reached = decoder.run(hidden, range(reached, layer), sees=batch.sees, positions=batch.positions), layer
         found[layer] = hidden
     return found
 
@@ -81,4 +81,4 @@ def run_shifted(backbone: Backbone, entering: Mapping[int, Tensor], batch: Batch
     first = shift.memory.layers[0]
     layers = range(first, len(backbone.decoder.layers))
     patch, context = Patch(1, (shift,)), batch.context()
-    return backbone.decoder.run(entering[first], layers, patch, context, positions=batch.positions)
+    return backbone.decoder.run(entering[first], layers, patch, context, sees=batch.sees, positions=batch.positions)

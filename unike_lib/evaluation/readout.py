@@ -69,7 +69,8 @@ def readout_table(
     for queries in batches:
         batch = backbone.encode(queries)
         layers, patch = range(len(decoder.layers)), Patch(1, (recorder,))
-        decoder.run(decoder.start(batch.embeddings), layers, patch, batch.context(), positions=batch.positions)
+        context, hidden = batch.context(), decoder.start(batch.embeddings)
+        decoder.run(hidden, layers, patch, context, batch.sees, batch.positions)
     labels = _first_tokens(backbone, answers)
     rows = []
     for layer, states in stored.items():

@@ -48,7 +48,7 @@ def _states_of(backbone: Backbone, triplets: Sequence[Triplet]) -> dict[int, dic
         backbone.encode([Query(t.image, t.prompt, getattr(t, answer), t.style) for t in triplets])
         for answer in ("positive", "negative")
     )
-    past = KVCache(positive.context(Trace()), positive.positions)
+    past = KVCache(positive.context(Trace()), positive.positions, positive.sees)
     of_positive = _attention_inputs(backbone, past, positive.embeddings, positive.mask)
     prompt = positive.last_prompt + 1
     past.mask &= torch.arange(past.mask.shape[1], device=prompt.device) < prompt[:, None]
@@ -79,7 +79,7 @@ def _ffn_inputs(backbone: Backbone, queries: Sequence[Query]) -> tuple[Tensor, d
     batch, trace = backbone.encode(queries), Trace()
     layers = range(backbone.layers[0], backbone.layers[-1] + 1)
     hidden, context = backbone.run_below(batch).hidden, batch.context(trace)
-    backbone.decoder.run(hidden, layers, context=context, positions=batch.positions)
+    backbone.decoder.run(hidden, layers, context=context, sees=batch.sees, positions=batch.positions)
     return batch.answered, trace.ffn_inputs
 
 

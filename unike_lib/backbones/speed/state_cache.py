@@ -138,7 +138,7 @@ class StateCache(NoCache):
             if batch.positions is not None:
                 return None
             self._run_rest(found, counts, depth, batch, hidden)
-        return self._decoder.run(hidden, range(depth, first), positions=batch.positions)
+        return self._decoder.run(hidden, range(depth, first), sees=batch.sees, positions=batch.positions)
 
     def begin(self, queries: Sequence[Query], batch: Batch, past: KVCache, first: int) -> tuple[Tensor, int] | None:
         """Return states [row, token, d] and the layer, at most `first`, that they enter; None if a row is not kept.
@@ -279,7 +279,7 @@ def _run(backbone: Backbone, batch: Batch, depths: Sequence[int]) -> tuple[Tenso
     decoder, cache = backbone.decoder, DynamicCache()
     with oom_as_input_error(batch.mask):
         hidden = decoder.start(batch.embeddings)
-        masks = decoder.masks(hidden, None, batch.positions) | {"past_key_values": cache}
+        masks = decoder.masks(hidden, batch.sees, batch.positions) | {"past_key_values": cache}
         entering = []
         for layer in decoder.layers:
             entering.append(hidden)

@@ -19,7 +19,7 @@ def key_states(backbone: Backbone, trunk: Prepared, layer: int) -> Tensor:
     """Return the states of questions [row, in], given their rows in front of the layer."""
     module, batch, entering = backbone.decoder.layers[layer], trunk.batch, dict[str, Tensor]()
     with oom_as_input_error(batch.mask):
-        masks = backbone.decoder.masks(trunk.hidden, None, batch.positions)
+        masks = backbone.decoder.masks(trunk.hidden, batch.sees, batch.positions)
         hidden = module.through_attention(trunk.hidden, masks, None, None)
         last = hidden[torch.arange(len(hidden), device=hidden.device), batch.last_prompt]
         # The FFN says what enters each of its matrices; nothing is added to their outputs.

@@ -151,7 +151,7 @@ class Wise:
         """Return what enters the matrix in rows that stand before its layer."""
         entering: list[Tensor] = []
         decoder, batch = self.backbone.decoder, trunk.batch
-        masks = decoder.masks(trunk.hidden, None, batch.positions)
+        masks = decoder.masks(trunk.hidden, batch.sees, batch.positions)
         states = self.layer.through_attention(trunk.hidden, masks, None, None)
         names = self.layer.names
         self.layer.ffn(
