@@ -145,7 +145,7 @@ class RandomSources(EditorSources):
 def settings_of(stage: Stage, name: str) -> MethodSection:
     """Return a method's default settings at the stage's scale; what is trained before an edit is trained for a step."""
     scale, method = stage.scale, methods()[name]
-    sizes = {"steps": scale.steps, "rank": scale.rank, "width": scale.width, "heads": 12}
+    sizes = {"steps": scale.steps, "rank": scale.rank, "width": scale.width, "heads": 8}
     sizes |= {"demonstrations": scale.demonstrations, "scope_layers": scale.layers[0]}
     sizes |= {"counterfactual_layers": scale.layers[1]}
     brief = {"steps": 1, "batch_size": 2, "edits_per_session": 1, "eval_every": 1, "patience": 1}

@@ -89,7 +89,7 @@ def test_a_constant_of_what_methods_share_is_theirs(library):
 
 
 def test_a_constant_of_the_core_runs_again_what_runs_a_backbone(library):
-    found = changed_by(library, "backbones/decoder.py", r"width\*\*-0\.5", "width**-0.6")
+    found = changed_by(library, "backbones/decoder.py", r"self\.attention\.scaling\)", "self.attention.scaling * 2)")
     assert found >= RUN | {"mend", "unike"}
     assert not found & {"write_report", "draw_sweep", "train_encoders", "build_memory", "write_benchmark"}
 
