@@ -39,7 +39,7 @@ class PromptToken:
 class _Listing(Backbone):
     """A backbone without weights whose embeddings are the tokens' ids."""
 
-    device = torch.device("cpu")  # type: ignore[assignment]
+    device = torch.device("cpu")
 
     def embed(self, ids: Tensor) -> Tensor:
         """Return ids as they are, [..., 1]."""
