@@ -4,6 +4,7 @@ What the smoke run in that folder made of the embedded benchmark and its backbon
 so nothing is trained twice. An example's results stay in its folder, examples/*/results/, in the place of earlier ones.
 """
 
+import itertools
 import shlex
 import shutil
 import subprocess
@@ -31,7 +32,7 @@ def products_of(folder: Path, command: list[str]) -> list[Path]:
     """The files that a command writes: Snakemake's targets, and those that are named behind --html or --save."""
     if command[0] == "snakemake":
         return [folder / name for name in command[command.index("--") + 1 :]]
-    pairs = zip(command, command[1:], strict=False)
+    pairs = itertools.pairwise(command)
     return [EXAMPLES.parent / path for name, path in pairs if name in ("--html", "--save")]
 
 
