@@ -47,6 +47,12 @@ def test_a_familys_folder_is_recognised(folders, name):
     assert ("smolvlm" in guess.others) is (name == "idefics3")
 
 
+def test_without_a_chat_template_the_tokenizers_marks_decide(folders, tmp_path):
+    folder = shutil.copytree(folders("smolvlm"), tmp_path / "model")
+    (folder / "chat_template.jinja").unlink()
+    assert guess_family(folder).family == "smolvlm"
+
+
 def test_of_several_families_or_none_the_reason_says_what_could_be(folders, tmp_path):
     folder = shutil.copytree(folders("minigpt4"), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())

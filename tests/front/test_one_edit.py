@@ -148,7 +148,9 @@ def test_a_wrong_field_is_named(fields, said):
 def test_methods_and_backbones_that_are_not_there_are_named(work, model):
     with pytest.raises(InputError, match="unknown method 'unkie'"):
         model.edit(question="a", answer="b", method="unkie")
-    with pytest.raises(InputError, match="its editor is trained with that; expected one of strength"):
+    with pytest.raises(
+        InputError, match="method 'ke': scale: its editor is trained with that; expected one of strength"
+    ):
         model.edit(question="a", answer="b", method="ke", settings={"scale": 3.0})
     with pytest.raises(InputError, match="'blip2-nano' is not built yet; build it: make"):
         unike.load("blip2-nano", results=work[0] / "results")
@@ -214,7 +216,7 @@ def test_a_methods_files_are_those_that_its_room_asks_for(tmp_path):
         "t-patcher": {"method": "t-patcher"},
         "fine-tune": {"method": "fine-tune"},
         "ke": {"method": "ke"},
-        "ke-strong": {"like": "ke", "strength": 2.0},
+        "ke-strong": {"like": "ke", "strength": 3.5},
         "ke-scaled": {"like": "ke", "scale": 3.0},
         "ike": {"method": "ike"},
     }
