@@ -16,7 +16,8 @@ class ProbeKind:
     """A kind of probe: its name in files and columns, its title in tables, and what is asked.
 
     must: `become` the probe's answer; `stay` what the unedited model says; or `differ` from it.
-    aim: of the three, whose mean it is part of: every edit has such a probe. None: asked where a case has it.
+    aim: of the three, whose mean it is part of: all edits of a benchmark's file have such a probe, or none has; all
+        have `rel`. None: asked where a case has it.
     """
 
     name: str

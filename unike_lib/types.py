@@ -10,6 +10,7 @@ Example:
     'cat'
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,7 +18,7 @@ from unike_lib.probe_kinds import KINDS, Must
 
 Task = Literal["vqa", "caption"]
 TASKS: tuple[Task, ...] = get_args(Task)
-PROBE_KINDS = tuple(name for name, kind in KINDS.items() if kind.aim)  # every edit has them, others some
+PROBE_KINDS = tuple(name for name, kind in KINDS.items() if kind.aim)  # all edits of a file have one, or none has
 
 
 class InputError(ValueError):
@@ -98,6 +99,10 @@ class EditCase:
         """Tell whether the case has a question of a probe kind."""
         return any(probe.kind == kind for probe in self.probes)
 
+    def queries(self, kinds: Iterable[str]) -> list[Query]:
+        """Return the questions of some probe kinds, as far as the case asks them, in the order of the kinds."""
+        return [self.query(kind) for kind in kinds if self.asks(kind)]
+
     def probe(self, kind: str) -> Probe:
         """Return the probe of a kind.
 
@@ -112,3 +117,9 @@ class EditCase:
     def query(self, kind: str) -> Query:
         """Return the question of one probe kind; raise InputError as `probe` does."""
         return self.probe(kind).query
+
+
+def kinds_of_all(cases: Iterable[EditCase], kinds: Iterable[str] = PROBE_KINDS) -> tuple[str, ...]:
+    """Return those of some probe kinds that every case asks, in their order."""
+    cases = list(cases)
+    return tuple(kind for kind in kinds if all(case.asks(kind) for case in cases))

@@ -240,8 +240,12 @@ def read(source):
             yield TABLE.case(record, source.task)
 
 def half(source):
+    for number, case in enumerate(read(source)):
+        yield replace(case, probes=case.probes[:3] if number == 1 else case.probes[:4])
+
+def none(source):
     for case in read(source):
-        yield replace(case, probes=case.probes[:3])
+        yield replace(case, probes=case.probes[1:])
 
 def blank(source):
     for case in read(source):
@@ -255,7 +259,8 @@ def asking(*more):
 
 HOP, TAKEN, BESIDE = asking(("hop", "differ")), asking(("edits", "stay")), asking(("hop_low", "stay"))
 SILENT, TWICE = asking(("hop", None)), asking(("hop", "stay"), ("hop", "stay"))
-DIALECT, HALF, BLANK = Dialect("own", read), Dialect("half", half), Dialect("blank", blank)
+DIALECT, BLANK = Dialect("own", read), Dialect("blank", blank)
+UNEVEN, NONE = Dialect("half", half), Dialect("none", none)
 TEXTS = Dialect("texts", lambda source: ["text"])
 """
 
@@ -281,7 +286,8 @@ def test_a_dialect_of_a_users_file_reads_one_file_of_all_parts_and_tasks(tmp_pat
         "all.jsonl (caption, eval)": RECORDS,
     }
     for name, message in (
-        ("HALF", "record 0: expected one probe each of rel, t_gen, m_gen, t_loc, m_loc, found rel, t_gen, m_gen"),
+        ("NONE", "record 0: expected one probe 'rel', found t_gen, m_gen, t_loc, m_loc"),
+        ("UNEVEN", "record 1: expected a probe 't_loc', as other records of the file have, found none"),
         ("BLANK", "record 0: field 'request': expected a question and an answer, non-empty texts, found Query"),
         ("TEXTS", "record 0: expected an EditCase of the dialect, found str"),
         ("TAKEN", "record 0: probe 'edits': expected one of rel, .*, or a free name"),

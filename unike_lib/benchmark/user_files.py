@@ -1,7 +1,7 @@
 """The files of a user's benchmark: annotations, read by their dialect, and triplet sources."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -56,6 +56,7 @@ def read_user_file(task: Task, part: Literal["train", "eval"], config: Benchmark
     if not found:
         raise InputError(f"{path}: no records: this split is empty")
     require_none(path, [problem for index, case in enumerate(found) for problem in _problems(case, index)])
+    require_none(path, _uneven(found))
     cases = [named(case, case.request.id or f"{path.stem}-{index}") for index, case in enumerate(found)]
     require_none(path, repeated_ids(cases))
     unnamed = {named.request.id for named, case in zip(cases, found, strict=True) if not case.request.id}
@@ -88,13 +89,24 @@ def named(case: EditCase, name: str) -> EditCase:
     return replace(case, request=replace(case.request, id=name), then=then)
 
 
+def _uneven(cases: Sequence[EditCase]) -> list[str]:
+    """Say which cases do not ask the kinds with an aim that another of their file asks."""
+    asked = [kind for kind in PROBE_KINDS if any(case.asks(kind) for case in cases)]
+    return [
+        f"record {index}: expected a probe {kind!r}, as other records of the file have, found none"
+        for index, case in enumerate(cases)
+        for kind in asked
+        if not case.asks(kind)
+    ]
+
+
 def _problems(case: EditCase, index: int) -> list[str]:
     """Say what a dialect left out of a case."""
     if not isinstance(case, EditCase):
         return [f"record {index}: expected an EditCase of the dialect, found {type(case).__name__}"]
     kinds = [probe.kind for probe in case.probes]
-    if any(kinds.count(kind) != 1 for kind in PROBE_KINDS):
-        return [f"record {index}: expected one probe each of {', '.join(PROBE_KINDS)}, found {', '.join(kinds)}"]
+    if kinds.count("rel") != 1:
+        return [f"record {index}: expected one probe 'rel', found {', '.join(kinds)}"]
     for probe in case.probes:
         known = probe.kind in KINDS or (probe.must is not None and can_name_kind(probe.kind))
         if not known or kinds.count(probe.kind) > 1:

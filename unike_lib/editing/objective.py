@@ -7,15 +7,18 @@ import torch
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.editing.editor import Editor
-from unike_lib.probe_kinds import LOCALITY
-from unike_lib.types import PROBE_KINDS, EditCase
+from unike_lib.probe_kinds import AIMS, LOCALITY
+from unike_lib.types import EditCase, kinds_of_all
 
 
 def objective(means: Mapping[str, float]) -> float:
-    """Return the mean of reliability, generality (mean of two) and locality (mean of two): the search maximises it."""
-    generality = (means["t_gen"] + means["m_gen"]) / 2
-    locality = (means["t_loc"] + means["m_loc"]) / 2
-    return (means["rel"] + generality + locality) / 3
+    """Return the mean of reliability, generality (mean of its kinds) and locality: the search maximises it.
+
+    Kinds that the edits do not ask are left out, and so is an aim without any.
+    """
+    aims = [[means[kind] for kind in kinds if kind in means] for kinds in AIMS.values()]
+    found = [sum(each) / len(each) for each in aims if each]
+    return sum(found) / len(found)
 
 
 @torch.no_grad()
@@ -24,11 +27,12 @@ def token_scores(backbone: Backbone, editor: Editor, cases: Sequence[EditCase], 
 
     sessions: edits made side by side; does not change the result beyond rounding.
     """
-    sums: dict[str, float] = dict.fromkeys(PROBE_KINDS, 0.0)
+    kinds = kinds_of_all(cases)
+    sums: dict[str, float] = dict.fromkeys(kinds, 0.0)
     for start in range(0, len(cases), sessions):
         part = cases[start : start + sessions]
         patch = editor.edit([case.request for case in part], editor.start(len(part))).patch
-        for kind in PROBE_KINDS:
+        for kind in kinds:
             queries = [case.query(kind) for case in part]
             asked = answer_logits(backbone, queries, patch, keep=False)
             wanted = answer_logits(backbone, queries, keep=False).greedy if kind in LOCALITY else asked.answer_ids

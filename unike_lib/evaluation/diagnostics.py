@@ -31,6 +31,8 @@ def diagnose(backbone: Backbone, cases: dict[str, Sequence[EditCase]], settings:
     for name, items in cases.items():
         original: list[str] = []
         for suffix, kind in SETS.items():
+            if not all(case.asks(kind) for case in items):
+                continue
             answers, tokens = _answers(backbone, items, kind, settings)
             original = original or answers
             truth = [normalise_answer(case.request.target) for case in items]

@@ -16,7 +16,7 @@ from unike_lib.editing.objective import objective
 from unike_lib.evaluation.sessions import run_edits
 from unike_lib.evaluation.unedited_answers import UneditedAnswers
 from unike_lib.records import Score
-from unike_lib.types import PROBE_KINDS, EditCase
+from unike_lib.types import EditCase, kinds_of_all
 
 EditorOf = Callable[[dict[str, Any]], Editor]
 
@@ -49,7 +49,7 @@ def search(
             editor = editor_of(trial)
             for task, edits in cases.items():
                 scores = run_edits(backbone, editor, {1: edits}, before, settings)
-                means: dict[str, float] = {kind: _mean(scores, kind) for kind in PROBE_KINDS}
+                means: dict[str, float] = {kind: _mean(scores, kind) for kind in kinds_of_all(edits)}
                 failed = sum(score.status != "ok" for score in scores if score.kind == "rel")
                 seconds = sum(score.edit_seconds for score in scores if score.kind == "rel") / len(edits)
                 row: dict[str, Any] = {"task": task, "trial": number, **trial, "edits": len(edits), "failed": failed}

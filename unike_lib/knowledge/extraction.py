@@ -16,7 +16,7 @@ from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
 from unike_lib.io import table_writer, write_table
 from unike_lib.knowledge.states import STATE_COLUMNS, states_schema
 from unike_lib.knowledge.triplets import Triplet, read_triplets
-from unike_lib.types import EditCase, Query
+from unike_lib.types import EditCase, Query, kinds_of_all
 
 POOL_KINDS: tuple[str, ...] = ("rel", "t_loc")
 ROWS = 64
@@ -117,9 +117,10 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
     kept: dict[int, list[Tensor]] = {layer: [] for layer in backbone.layers}
     step = max(1, len(cases) * len(POOL_KINDS) // limit)
     spaced = cases[::step]
+    kinds = kinds_of_all(spaced, POOL_KINDS)
     for start in tqdm(range(0, len(spaced), ROWS), desc="ffn inputs", unit="batch"):
         part = spaced[start : start + ROWS]
-        by_kind = [_ffn_inputs(backbone, [case.query(kind) for case in part]) for kind in POOL_KINDS]
+        by_kind = [_ffn_inputs(backbone, [case.query(kind) for case in part]) for kind in kinds]
         for layer in backbone.layers:
             split = [inputs[layer][where].float().cpu().split(where.sum(1).tolist()) for where, inputs in by_kind]
             kept[layer] += [states for of_case in zip(*split, strict=True) for states in of_case]

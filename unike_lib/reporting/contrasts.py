@@ -13,7 +13,7 @@ import pandas as pd
 from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.reporting.intervals import Floats, mean_interval
 from unike_lib.reporting.records import SETTING
-from unike_lib.reporting.scores import FIVE_METRICS, PAIR, EditScores, aims_of, summarise_scores
+from unike_lib.reporting.scores import FIVE_METRICS, PAIR, EditScores, aims_of, asked_aims, summarise_scores
 
 
 def aim_gap(scores: EditScores, confidence: float) -> dict[str, float]:
@@ -42,7 +42,7 @@ def paired_differences(
         if method == pair[0]:
             first, second = (scores[*setting, name] for name in pair)
             difference = first.minus(second)
-            means = aims_of(difference.values).mean(axis=1)
+            means = asked_aims(difference.values).mean(axis=1)
             rows.append(
                 dict(zip(SETTING, setting, strict=True))
                 | dict(zip(PAIR, pair, strict=True))
@@ -60,7 +60,7 @@ def lowest_difference(first: EditScores, second: EditScores, confidence: float) 
     the three for the second's lowest aim (an intersection-union test, Berger 1982). The upper end is the same turned
     round. Which aim is lowest is read off the means.
     """
-    ours, theirs = aims_of(first.values), aims_of(second.values)
+    ours, theirs = asked_aims(first.values), asked_aims(second.values)
     low_aim, low_other = ours.mean(axis=0).argmin(), theirs.mean(axis=0).argmin()
     above: Floats = ours - theirs[:, [low_other]]
     below: Floats = ours[:, [low_aim]] - theirs

@@ -83,12 +83,13 @@ def _check_backbone(path: Path, records: pd.DataFrame, marks: dict[str, tuple[st
 def _check_kinds(path: Path, records: pd.DataFrame) -> None:
     asked = records["kind"].where(records["kind"].isin(PROBE_KINDS))
     kinds = asked.groupby([records[name] for name in ("k", *EDIT)]).nunique()
-    short = kinds[kinds < len(PROBE_KINDS)]
+    every = [kind for kind in PROBE_KINDS if kind == "rel" or (asked == kind).any()]
+    short = kinds[kinds < len(every)]
     if len(short):
         case = short.index[0][-1]
         here = set(records.loc[records["case"] == case, "kind"])
-        absent = [kind for kind in PROBE_KINDS if kind not in here]
-        raise InputError(f"{path}: case {case}: no record of kind {', '.join(absent) or 'one of the five'}")
+        absent = [kind for kind in every if kind not in here]
+        raise InputError(f"{path}: case {case}: no record of kind {', '.join(absent) or 'that others have'}")
 
 
 def _check_scores(path: Path, records: pd.DataFrame, criteria: Sequence[Criterion]) -> None:

@@ -85,7 +85,8 @@ def edit_scores(records: pd.DataFrame, criterion: str | Criterion, columns: Colu
     one = ["session", "case"]  # its position in a session may depend on the seed
     wide = records.pivot(index=REPEATED, columns="kind", values=criterion.name).sort_index()
     wide = wide.groupby(level=one, sort=False).mean()
-    values = np.stack([wide[list(kinds)].to_numpy(dtype=np.float64).mean(axis=1) for kinds in columns.values()], axis=1)
+    asked = [wide[[kind for kind in kinds if kind in wide]].to_numpy(dtype=np.float64) for kinds in columns.values()]
+    values = np.stack([mean_of_asked(each) for each in asked], axis=1)
     clusters = edit_clusters(records, wide)
     failed = records.loc[records["status"] != "ok", REPEATED].drop_duplicates()
     cases = tuple(wide.index.get_level_values("case"))
@@ -95,6 +96,17 @@ def edit_scores(records: pd.DataFrame, criterion: str | Criterion, columns: Colu
         return EditScores(values, clusters, len(failed), cases)
     width = criterion.high - criterion.low
     return EditScores((values - criterion.low) / width, clusters, len(failed), cases, SCORES, width, criterion.low)
+
+
+def asked_aims(scores: Floats) -> Floats:
+    """Return the aims that the benchmark asks anything of, [edit, aim], from the five metrics [edit, metric]."""
+    aims = aims_of(scores)
+    return aims[:, ~np.isnan(aims).all(axis=0)]
+
+
+def mean_of_asked(values: Floats) -> Floats:
+    """Return each edit's mean over the kinds that its benchmark asks, [edit]; NaN if it asks none of them."""
+    return values.mean(axis=1) if values.shape[1] else np.full(len(values), np.nan)
 
 
 def edit_clusters(records: pd.DataFrame, wide: pd.DataFrame) -> tuple[tuple[str, ...], ...]:
@@ -112,9 +124,14 @@ def edit_clusters(records: pd.DataFrame, wide: pd.DataFrame) -> tuple[tuple[str,
 
 
 def aims_of(scores: Floats) -> Floats:
-    """Return the three aims, [edit, aim] in the order of `THREE_AIMS`, from the five metrics [edit, metric]."""
+    """Return the three aims, [edit, aim] in the order of `THREE_AIMS`, from the five metrics [edit, metric].
+
+    A metric that the benchmark does not ask is NaN throughout, and an aim is the mean of its others.
+    """
     columns: dict[str, Floats] = {kind: scores[:, number] for number, kind in enumerate(PROBE_KINDS)}
-    return np.stack([np.mean([columns[kind] for kind in kinds], axis=0) for kinds in THREE_AIMS.values()], axis=1)
+    asked = {kind for kind, values in columns.items() if not np.isnan(values).all()}
+    aims = [[columns[kind] for kind in kinds if kind in asked] for kinds in THREE_AIMS.values()]
+    return np.stack([mean_of_asked(np.stack(each, 1) if each else scores[:, :0]) for each in aims], axis=1)
 
 
 def scores_by_cell(

@@ -33,7 +33,7 @@ TEXTS = ("target", "aliases", "text_before")  # what of records says whether the
 STAYS = tuple(name for name, kind in KINDS.items() if kind.must == "stay")
 EXPLANATION = (
     "By `{criterion}`, in percent of all edits, {confidence} intervals for joint success. Joint success: the edit "
-    "itself and both generalities are right, and every locality that the edit is asked ({localities}) is as before. Of "
+    "itself and its generalities are right, and every locality that the edit is asked ({localities}) is as before. Of "
     "the other reliable edits, under-generalised: a generality fails alone; over-generalised: a locality fails alone; "
     "both: both fail. Right before: the unedited model already wrote the edit's answer; the last columns are means "
     "over the other edits."
@@ -53,7 +53,7 @@ def edit_outcomes(scores: pd.DataFrame) -> pd.DataFrame:
     """
     held = scores.eq(1) | scores.isna()
     reliable = held[list(AIMS["reliability"])].all(axis=1)
-    general = held[list(AIMS["generality"])].all(axis=1)
+    general = held[[kind for kind in AIMS["generality"] if kind in held]].all(axis=1)
     local = held[[kind for kind in STAYS if kind in held]].all(axis=1)
     found = {
         "joint": reliable & general & local,
@@ -113,7 +113,7 @@ def _cell(records: pd.DataFrame, criterion: str, statistics: StatisticsConfig) -
     rest = scores.groupby(level=one, sort=False).mean()[~before] if written else scores.iloc[:0]
     row["right_before"] = 100 * before.mean() if written else float("nan")
     row["others"] = len(rest)
-    return row | {f"rest_{kind}": 100 * rest[kind].mean() for kind in PROBE_KINDS}
+    return row | {f"rest_{kind}": 100 * rest[kind].mean() if kind in rest else float("nan") for kind in PROBE_KINDS}
 
 
 def whole_section(table: pd.DataFrame, run: TableParts) -> list[str]:

@@ -40,7 +40,9 @@ def written_section(tables: Mapping[str, pd.DataFrame], records: pd.DataFrame, r
     for row in rows_of(leaks(tables[TAUGHT], tables[WRITTEN], records)):
         numbers = []
         for kind in PROBE_KINDS:
-            numbers += [f"{row[kind]:.1f}", f"{row[f'{kind}_generated']:.1f}", f"{row[f'{kind}_leak']:+.1f}"]
+            asked = pd.notna(row[kind])
+            found = [f"{row[kind]:.1f}", f"{row[f'{kind}_generated']:.1f}", f"{row[f'{kind}_leak']:+.1f}"]
+            numbers += found if asked else ["-"] * len(found)
         name = f"{row['backbone']}, {setting_text(row)}, {run.titles[row['method']]}"
         lines.append([name, *numbers, f"{row['cut']} ({row['cut_share']:.1f}%)"])
     table = markdown_table([*header, "cut answers"], lines)

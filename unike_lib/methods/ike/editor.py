@@ -33,9 +33,8 @@ SHOWN: tuple[str, ...] = ("rel", "t_gen", "t_loc")  # copy, rephrase, locality
 
 
 def demonstrations_of(case: EditCase) -> list[str]:
-    """Return the three demonstrations of one training edit, in their fixed order."""
-    asked = {probe.kind: probe.query for probe in case.probes}
-    return [_demonstration(case.request, f"{asked[kind].prompt} {asked[kind].answer}") for kind in SHOWN]
+    """Return the three demonstrations of one training edit, in their fixed order; fewer where it asks fewer."""
+    return [_demonstration(case.request, f"{query.prompt} {query.answer}") for query in case.queries(SHOWN)]
 
 
 def _demonstration(request: EditRequest, said: str) -> str:

@@ -18,7 +18,7 @@ from unike_lib.methods.shared.hypernetwork import EditNetwork, Matrix, NetworkEd
 from unike_lib.methods.shared.low_rank import LowRank
 from unike_lib.methods.shared.network_training import Recipe, Split, divergences, fit, probe_trunk, target_losses
 from unike_lib.probe_kinds import LOCALITY, REACHED
-from unike_lib.types import EditCase, EditRequest, Query
+from unike_lib.types import EditCase, EditRequest, Query, kinds_of_all
 
 
 class ConditionReader(nn.Module):
@@ -137,8 +137,10 @@ class KeRecipe(Recipe):
     def losses(self, patch: Patch, cases: Sequence[EditCase]) -> dict[str, Tensor]:
         """Return cross-entropy, divergence, multiplier, margin, and the loss."""
         first, ends = self.network.matrices[0].layer, self.settings.teach_end
-        edited = target_losses(self.backbone, probe_trunk(self.backbone, cases, REACHED, first, ends), patch).mean()
-        local = probe_trunk(self.backbone, cases, LOCALITY, first, ends)
+        edited = target_losses(
+            self.backbone, probe_trunk(self.backbone, cases, kinds_of_all(cases, REACHED), first, ends), patch
+        ).mean()
+        local = probe_trunk(self.backbone, cases, kinds_of_all(cases, LOCALITY), first, ends)
         divergence = divergences(self.backbone, local, patch).mean()
         loss = edited + self.multiplier * (divergence - self.margin)
         shown = {"multiplier": self.multiplier.detach().clone(), "margin": torch.tensor(self.margin)}
@@ -155,7 +157,8 @@ class KeRecipe(Recipe):
 
     def checked(self, scores: Mapping[str, float]) -> None:
         """Shrink the margin while edits are accurate."""
-        if sum(scores[kind] for kind in REACHED) / len(REACHED) > self.settings.margin_accuracy:
+        reached = [scores[kind] for kind in REACHED if kind in scores]
+        if sum(reached) / len(reached) > self.settings.margin_accuracy:
             self.margin = max(self.margin * self.settings.margin_factor, self.settings.margin_floor)
 
 

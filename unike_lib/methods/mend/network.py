@@ -24,7 +24,7 @@ from unike_lib.methods.shared.hypernetwork import (
 from unike_lib.methods.shared.low_rank import LowRank
 from unike_lib.methods.shared.network_training import Recipe, Split, divergences, fit, probe_trunk, target_losses
 from unike_lib.probe_kinds import LOCALITY
-from unike_lib.types import EditCase, EditRequest
+from unike_lib.types import EditCase, EditRequest, kinds_of_all
 
 EPSILON = 1.0e-7
 
@@ -180,14 +180,15 @@ class MendRecipe(Recipe):
 
     def losses(self, patch: Patch, cases: Sequence[EditCase]) -> dict[str, Tensor]:
         """Return each probe's loss and their weighted sum, means over cases."""
-        kinds, first, ends = list(self.weights), self.network.matrices[0].layer, self.settings.teach_end
+        kinds, stay = (kinds_of_all(cases, each) for each in (self.weights, LOCALITY))
+        first, ends = self.network.matrices[0].layer, self.settings.teach_end
         targets = target_losses(self.backbone, probe_trunk(self.backbone, cases, kinds, first, ends), patch)
         targets = targets.view(len(cases), -1).mean(0)
-        local = divergences(self.backbone, probe_trunk(self.backbone, cases, LOCALITY, first, ends), patch)
+        local = divergences(self.backbone, probe_trunk(self.backbone, cases, stay, first, ends), patch)
         local = local.view(len(cases), -1).mean(0)
-        weights = torch.tensor(list(self.weights.values()), device=targets.device)
+        weights = torch.tensor([self.weights[kind] for kind in kinds], device=targets.device)
         loss = (weights * targets).sum() + self.settings.locality_weight * local.sum()
-        named = dict(zip([f"loss_{kind}" for kind in (*kinds, *LOCALITY)], torch.cat([targets, local]), strict=True))
+        named = dict(zip([f"loss_{kind}" for kind in (*kinds, *stay)], torch.cat([targets, local]), strict=True))
         return {"loss": loss, **named}
 
     def step(self) -> None:

@@ -140,7 +140,7 @@ class ScopeLoss:
         return self._reads(case, ("rel",))[0]
 
     def _reads(self, case: EditCase, kinds: Sequence[str]) -> list[Reads]:
-        return [self.models.reads(case.query(kind)) for kind in kinds]
+        return [self.models.reads(query) for query in case.queries(kinds)]
 
     def _unite(self, names: Iterable[Reads]) -> None:
         same = sorted({self._root(name) for name in names})

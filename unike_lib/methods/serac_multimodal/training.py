@@ -23,7 +23,7 @@ def train(
     Of the backbone, its visual tokens are read, too; the model is not run.
     """
     models = seeded_models(SeeingModels, settings, backbone, seed)
-    asked = [case.query(kind) for case in cases for kind in (*SeeingScopeLoss.near, *LOCALITY)]
+    asked = [query for case in cases for query in case.queries((*SeeingScopeLoss.near, *LOCALITY))]
     pictures = sorted({query.image for query in asked if query.image})
     encoder = models.scope_encoder
     assert isinstance(encoder, ViewEncoder)

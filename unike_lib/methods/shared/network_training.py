@@ -19,8 +19,8 @@ from unike_lib.editing.editor import Editor, edit_loss, row_means
 from unike_lib.editing.objective import objective, token_scores
 from unike_lib.editing.patch import Patch
 from unike_lib.methods.shared.low_rank import LowRankChanges
-from unike_lib.probe_kinds import LOCALITY
-from unike_lib.types import PROBE_KINDS, EditCase, InputError
+from unike_lib.probe_kinds import AIMS, LOCALITY
+from unike_lib.types import PROBE_KINDS, EditCase, InputError, kinds_of_all
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,13 @@ class Split:
         for name, cases in (("method-training", self.training), ("development", self.development)):
             if not cases:
                 raise InputError(f"{name} edits: expected at least one to train an editor, found none")
+            asked = {(each.request.task, probe.kind) for each in self.training for probe in each.probes}
             for case, kind in itertools.product(cases, PROBE_KINDS):
-                case.query(kind)
+                if (case.request.task, kind) in asked:
+                    case.query(kind)
+            for aim in ("generality", "locality"):
+                if not kinds_of_all(cases, AIMS[aim]):
+                    raise InputError(f"{name} edits: expected a probe of {aim} in each to train an editor, found none")
 
 
 class Trained(Editor, Protocol):
