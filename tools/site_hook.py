@@ -10,7 +10,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
-PAGES = "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/*.md", "docs/**/*.md", "examples/*/*.md"
+PAGES = "*.md", "config/*.md", "docs/**/*.md", "examples/*/*.md"
 LINK = re.compile(r"\]\(([^)#\s]+)")
 
 
@@ -29,4 +29,5 @@ def site_files(root: Path) -> list[Path]:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Put the repository's pages in the place of those of one folder; the theme's own files stay."""
     kept = [file for file in files if not file.is_documentation_page() and file.src_dir != config.docs_dir]
-    return Files([*kept, *(File.generated(config, str(path), abs_src_path=str(ROOT / path)) for path in site_files(ROOT))])
+    ours = [File.generated(config, str(path), abs_src_path=str(ROOT / path)) for path in site_files(ROOT)]
+    return Files([*kept, *ours])
