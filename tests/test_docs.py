@@ -26,7 +26,6 @@ COMMAND = re.compile(r"\s*(?:\w+=\S+ )*(?:make|snakemake|unike|python|\.venv/bin
 # A command of a page is run by `.ci/run` (targets of make), planned by a test below (files below results/), is one of
 # these, or says "(not run)" in the paragraph in front of it. Here: a file that runs it, and words of that file.
 RUN_BY = {
-    "make": ("tests/test_docs.py", '["make"'),
     "make rehearsal": ("tests/test_rehearsal.py", "tiny=True"),
     "make all SNAKEMAKE_ARGS=-n": ("tests/test_workflow.py", '"-n", *overlay, "--", *TARGETS'),
     "make results/table1.csv SNAKEMAKE_ARGS=--report report.html": (
@@ -218,8 +217,12 @@ def test_targets_of_make_that_pages_name_are_there():
             assert set(names) <= make_targets(), f"{path}: {command}"
 
 
-def test_make_alone_says_what_it_can_do():
-    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def test_the_goal_of_make_alone_is_help():
+    assert re.findall(r"^\.DEFAULT_GOAL := (.+)$", text_of(ROOT / "Makefile"), re.MULTILINE) == ["help"]
+
+
+def test_make_says_what_it_can_do():
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     lines = [line for line in said.splitlines() if line.startswith("make ")]
     named = {word for line in lines for word in re.split(r"\s{2,}", line)[0].split()[1:]}
     assert {name for name in named if not name.startswith("results/")} == make_targets() - {"help"}
