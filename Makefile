@@ -1,21 +1,23 @@
-# make results/table1.csv    one result, with all it needs (any target of the workflow works)
-# make all                   every table and figure
-# make smoke                 the whole workflow in miniature, in .smoke/
-# make examples             each example's command (a method, a benchmark ... in a user's own files)
-# make doctor BACKBONE=...   whether a model's folder (or a backbone of config.yaml) can be edited; one edit: docs/one_edit.md
-# make slurm | slurm-test    what a SLURM cluster needs (docs/cluster.md); the smoke run's Table 1 from a throw-away one
+# make results/table1.csv    one result, with all it needs; docs/targets.md lists them all
+# make all                   every table, figure and page
+# make smoke                 the whole workflow in miniature, in .smoke/; its numbers mean nothing
+# make examples              each example's command: a method, a benchmark ... in a user's own files
+# make doctor BACKBONE=...   whether a model's folder (or a backbone of config.yaml) can be edited
+# make test check            tests; linters and types
+# make config                config.yaml, its schema and docs/settings.md, from the settings' classes
+# make site                  README and docs as a site, in .site/
 # make bench                 ratios against naive twins, and how cost grows (results/bench.md)
-# make science               the runs behind docs/science.md (hours), then the page with their numbers
-# make rehearsal             the paper's run at full size on noise and random weights, in .rehearsal/: 20 GB of memory,
-#                            12 GB of disk; MMEDIT=folder takes MMEdit's annotations, REHEARSAL=--tiny a tiny backbone
-# make config                writes config.yaml, config.schema.json and docs/settings.md from the settings' classes
-# make test | check | clean  tests | linters and types | remove the environment and all caches, never results/
+# make science               the runs behind docs/science.md, then the page (hours)
+# make rehearsal             the paper's run at full size on noise, in .rehearsal/ (20 GB of memory, 12 GB of disk)
+# make slurm slurm-test      what a SLURM cluster needs (docs/cluster.md); a trial on a throw-away one
+# make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes)
 # make retrain-test          the shipped weights of blip2-nano are what training gives (some minutes)
-# make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes);
-#                            FAULT_TARGET=results/table4.csv kills what makes that file alone
+# make clean                 removes the environment and all caches, never results/
 #
 # CORES=4 jobs side by side, GPUS=2 of them on GPUs; PYTHON=python3.12 makes the environment;
 # SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on to Snakemake.
+# MMEDIT=folder gives the rehearsal MMEdit's annotations, REHEARSAL=--tiny a tiny backbone;
+# FAULT_TARGET=results/table4.csv kills what makes that file alone.
 
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 1)
@@ -44,10 +46,14 @@ MEASURED = $(addprefix results/stages/,visual/blip2-nano/dev.safetensors \
 tables = $(foreach name,$(1),results/$(name).csv results/$(name)_edits.csv)
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
-.PHONY: all smoke doctor examples bench science rehearsal config test retrain-test fault-test check slurm slurm-test clean \
+.PHONY: help all smoke doctor examples bench science rehearsal config test retrain-test fault-test check site slurm slurm-test clean \
 	FORCE
-.DEFAULT_GOAL := all
+.DEFAULT_GOAL := help
 .NOTPARALLEL:
+
+# The lines at the top of this file, as far as the first empty one.
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 all: $(READY)
 	$(SNAKEMAKE) $(SNAKEMAKE_ARGS)
@@ -105,6 +111,10 @@ check: $(READY)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/snakefmt --check --line-length 120 Snakefile rules
 
+site: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
+	$(VENV)/bin/mkdocs build --quiet --strict
+
 slurm: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --editable '.[slurm]'
 
@@ -122,4 +132,4 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .smoke .slurm-test .rehearsal build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .smoke .slurm-test .rehearsal .site build *.egg-info .mypy_cache .ruff_cache .hypothesis

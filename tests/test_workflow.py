@@ -563,8 +563,8 @@ def reachable(arrows):
     return pairs
 
 
-def test_the_picture_in_the_readme_is_true(tmp_path):
-    drawn = re.findall(r"^ +(\w+) --> (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_the_picture_of_stages_is_true(tmp_path):
+    drawn = re.findall(r"^ +(\w+) --> (\w+)$", (ROOT / "docs" / "workflow.md").read_text(), re.MULTILINE)
     (tmp_path / "trained.yaml").write_text(yaml.safe_dump({"tables": {"table1": {"methods": ["unike", "mend"]}}}))
     # Backbones from scratch and on a pretrained model; a method whose editor is trained.
     overlays = ("--configfile", tmp_path / "trained.yaml")
