@@ -46,8 +46,7 @@ MEASURED = $(addprefix results/stages/,visual/blip2-nano/dev.safetensors \
 tables = $(foreach name,$(1),results/$(name).csv results/$(name)_edits.csv)
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
-.PHONY: help all smoke doctor examples bench science rehearsal config test retrain-test fault-test check site slurm slurm-test clean \
-	FORCE
+.PHONY: help all smoke doctor examples bench science rehearsal config test retrain-test fault-test check site slurm slurm-test clean FORCE
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
