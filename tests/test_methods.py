@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from unike_lib.config.base import setting_text
-from unike_lib.method import resolve_method
+from unike_lib.method import default_methods, method_of, resolve_method
 
 METHODS = {
     "ft": {
@@ -66,3 +66,18 @@ def test_the_configuration_file_says_what_differs_on_a_backbone():
     entry = yaml.safe_load("{method: fine-tune, steps: 5, by_backbone: {big: {steps: 7}}}")
     assert resolve_method({"ft": entry}, "ft", "big").steps == 7
     assert resolve_method({"ft": entry}, "ft").steps == 5
+
+
+def test_what_is_tuned_for_a_backbone_changes_no_shipped_variant():
+    """A variant with an original's values has them on every backbone."""
+    entries = default_methods()
+    shipped = [name for name in entries if name.endswith(("-shipped", "-easyedit", "-memeic", "-paper"))]
+    assert {"lora-easyedit", "lora-memeic", "wise-shipped", "m-ore-shipped", "scope-edit-shipped"} <= set(shipped)
+    searched = {name: set(method_of(entries, name).search) for name in shipped}
+    for name in shipped:
+        everywhere = resolve_method(entries, name).model_dump()
+        for backbone in ("blip2-nano", "minigpt4-smol"):
+            found = resolve_method(entries, name, backbone).model_dump()
+            own = set(entries[name].get("by_backbone", {}).get(backbone, {}))
+            for field in searched[name] - own:
+                assert found[field] == everywhere[field], (name, backbone, field)

@@ -29,7 +29,16 @@ METHOD = Method(
     first_layer=lambda settings: settings.layer,
     search={"initial_radius": [0.3, 1.0, 3.0, 10.0], "steps": [20, 50, 100]},
     entries={
-        "grace": Entry("A codebook of values beside one FFN matrix, Adam."),
+        "grace": Entry(
+            "A codebook of values beside one FFN matrix, Adam.",
+            given(
+                "tuned",
+                by_backbone={
+                    "blip2-nano": {"initial_radius": 10.0},
+                    "minigpt4-smol": {"initial_radius": 3.0, "steps": 100},
+                },
+            ),
+        ),
         "grace-balanced": variant(
             "grace",
             "Radii between rephrasings and unrelated questions, as in BalancEdit.",

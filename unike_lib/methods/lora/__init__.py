@@ -21,7 +21,16 @@ METHOD = Method(
     first_layer=lambda settings: {"edited": None, "last": -1, "all": EVERY_LAYER}[settings.layers],
     search={"learning_rate": [1.0e-3, 3.0e-3, 1.0e-2], "steps": [5, 10, 20, 40]},
     entries={
-        "lora": Entry("Low-rank factors beside the FFN matrices of the edited layers, AdamW."),
+        "lora": Entry(
+            "Low-rank factors beside the FFN matrices of the edited layers, AdamW.",
+            given(
+                "tuned",
+                by_backbone={
+                    "blip2-nano": {"steps": 40, "learning_rate": 1.0e-3},
+                    "minigpt4-smol": {"steps": 5, "learning_rate": 3.0e-3},
+                },
+            ),
+        ),
         "lora-easyedit": variant(
             "lora",
             "LoRA as EasyEdit ships it for multimodal models: queries and values of all layers, five steps of SGD.",

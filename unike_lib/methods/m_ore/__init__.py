@@ -26,8 +26,13 @@ from unike_lib.method import Method
 from unike_lib.methods.m_ore.settings import MoreMethod
 
 END = Original("MMEdit", False)
+STEPS = {"steps": Original("M-ORE", 5), "learning_rate": Original("M-ORE", 0.1)}
 SHIPPED = as_original(
-    rank=Original("M-ORE", 512), basis=Original("M-ORE", "xavier"), damping=Original("M-ORE", 2000.0), teach_end=END
+    rank=Original("M-ORE", 512),
+    basis=Original("M-ORE", "xavier"),
+    damping=Original("M-ORE", 2000.0),
+    teach_end=END,
+    **STEPS,
 )
 
 METHOD = Method(
@@ -39,7 +44,13 @@ METHOD = Method(
     first_layer=lambda settings: -settings.layers,
     search={"learning_rate": [0.1, 0.3, 1.0], "steps": [5, 10, 20, 40]},
     entries={
-        "m-ore": Entry("Low-rank pairs beside the last FFNs; one factor moves, where earlier edits left room."),
+        "m-ore": Entry(
+            "Low-rank pairs beside the last FFNs; one factor moves, where earlier edits left room.",
+            given(
+                "tuned",
+                by_backbone={"blip2-nano": {"steps": 40, "learning_rate": 0.3}, "minigpt4-smol": {"steps": 40}},
+            ),
+        ),
         "m-ore-shipped": variant("m-ore", "M-ORE with the values of its authors' file for LLaVA.", SHIPPED),
         "scope-edit": variant(
             "m-ore",
@@ -49,7 +60,7 @@ METHOD = Method(
         "scope-edit-shipped": variant(
             "m-ore",
             "ScopeEdit with the values of its authors' file for LLaVA.",
-            as_original(split=Original("ScopeEdit", "scope"), rank=Original("ScopeEdit", 512), teach_end=END),
+            as_original(split=Original("ScopeEdit", "scope"), rank=Original("ScopeEdit", 512), teach_end=END, **STEPS),
         ),
     },
 )

@@ -29,7 +29,13 @@ METHOD = Method(
     first_layer=lambda settings: settings.layer,
     search={"learning_rate": [0.3, 1.0, 3.0], "steps": [5, 10, 30, 70]},
     entries={
-        "wise": Entry("A side memory of one FFN matrix behind a gate of distances, masked gradient descent."),
+        "wise": Entry(
+            "A side memory of one FFN matrix behind a gate of distances, masked gradient descent.",
+            given(
+                "tuned",
+                by_backbone={"blip2-nano": {"steps": 70, "learning_rate": 3.0}, "minigpt4-smol": {"steps": 70}},
+            ),
+        ),
         "wise-shipped": variant(
             "wise",
             "WISE with the values that EasyEdit ships for multimodal models.",
