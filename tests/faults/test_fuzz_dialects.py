@@ -105,3 +105,14 @@ def test_all_problems_of_a_file_are_listed_at_once(tmp_path, dialect):
         read_user_file("vqa", "eval", config)
     if (SAMPLES / f"{dialect}.json").is_file():
         assert str(error.value).count(": record ") == 20 and "(and 5 more)" in str(error.value)
+
+
+def test_picture_names_that_lead_out_are_all_listed_by_file_record_and_field(tmp_path):
+    records = [record(number, image_rephrase="../out.png", m_loc="\0") for number in range(25)]
+    (tmp_path / "eval.json").write_text(json.dumps(records))
+    files = {"vqa": {"train": "eval.json", "eval": "eval.json"}, "caption": None}
+    config = BenchmarkConfig(annotations=str(tmp_path), images=str(tmp_path), files=files)
+    with pytest.raises(InputError) as error:
+        prepare_user_benchmark(tmp_path / "out", config, seed=0)
+    field = r"eval\.json \(vqa, \w+\): record eval-\d+: field 'image_rephrase': image '\.\./out\.png': leads out"
+    assert len(re.findall(field, str(error.value))) == 20 and str(error.value).endswith(" (and 30 more)")
