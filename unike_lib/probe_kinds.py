@@ -27,7 +27,6 @@ class ProbeKind:
     aim: Aim | None = None
 
 
-# Portability is VLKEB's: a question that takes the edited fact as a step, of one to four steps (hops).
 # Portability is VLKEB's: a question that takes the edited fact as a step. Tiers of locality: `evaluation.tiers`.
 KINDS: Mapping[str, ProbeKind] = {
     kind.name: kind
@@ -42,6 +41,16 @@ KINDS: Mapping[str, ProbeKind] = {
         ProbeKind("portability_2", "Port. 2-hop", "a consequence two steps away"),
         ProbeKind("portability_3", "Port. 3-hop", "a consequence three steps away"),
         ProbeKind("portability_4", "Port. 4-hop", "a consequence four steps away"),
+        ProbeKind("comp", "Comp.", "what takes both edits of a case, of a picture and of text"),
+        ProbeKind("text_rel", "Text-Rel.", "what the edit says, without its picture; or a case's own text edit"),
+        ProbeKind("text_rel_2", "Text-Rel. 2", "a second such question"),
+        ProbeKind("text_gen", "Text-Gen.", "a case's text edit, rephrased"),
+        ProbeKind("text_loc", "Text-Loc.", "unrelated text of a case's text edit", "stay"),
+        ProbeKind("text_port", "Text-Port.", "a consequence of a case's text edit"),
+        ProbeKind("m_rel", "M-Rel.", "what the edit says, in a short answer, about its picture"),
+        ProbeKind("m_rel_2", "M-Rel. 2", "a second such question"),
+        ProbeKind("m_rel_gen", "M-Rel. gen.", "the same about the rephrased picture"),
+        ProbeKind("m_rel_gen_2", "M-Rel. gen. 2", "a second such question"),
         ProbeKind("near_picture", "Near-Pic.", "the edit's question with the most similar other picture", "stay"),
         ProbeKind("near_question", "Near-Q.", "another question about the same or the most similar picture", "stay"),
         ProbeKind("no_picture", "No-Pic.", "the edit's question alone", "stay"),

@@ -6,6 +6,7 @@ from unike_lib.runtime import Stage
 
 with Stage(snakemake) as job:
     from unike_lib.benchmark.missing import counts_notes
+    from unike_lib.benchmark.versions import versions_notes
     from unike_lib.reporting.report import ReportSources, write_report
     from unike_lib.table_parts import ReportParts
 
@@ -18,5 +19,5 @@ with Stage(snakemake) as job:
         figures=inputs.figures,
         benchmarks=Path(job.params.benchmarks),
     )
-    notes = [note for path in inputs.counts for note in counts_notes(path)]
+    notes = [note for path in inputs.counts for note in (*counts_notes(path), *versions_notes(path))]
     write_report(sources, job.outputs.page, run, notes)

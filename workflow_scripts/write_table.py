@@ -4,6 +4,7 @@ from unike_lib.runtime import Stage
 
 with Stage(snakemake) as job:
     from unike_lib.benchmark.missing import counts_notes
+    from unike_lib.benchmark.versions import versions_notes, versions_of
     from unike_lib.reporting.protocol import write_protocol
     from unike_lib.reporting.tables import write_result_table
     from unike_lib.reporting.tier_notes import tiers_notes
@@ -12,10 +13,10 @@ with Stage(snakemake) as job:
     inputs, run = job.inputs, job.section("table", TableParts)
     records = {name: inputs[f"records_{name}"] for name in run.tables}
     notes = [note for path in inputs.counts for note in counts_notes(path)]
-    notes += tiers_notes(inputs.tiers)
+    notes += [note for path in inputs.counts for note in versions_notes(path)] + tiers_notes(inputs.tiers)
+    versions = {file: version for path in inputs.counts for file, version in versions_of(path).items()}
     outputs = {name: path for name, path in job.outputs.items() if name != "protocol"}
     write_result_table(records, inputs.control, outputs, run, notes, inputs.edits)
     outputs |= {kind: path for kind in ("edits", "cost") for path in inputs[kind]}
-    write_protocol(
-        {name: path for name, path in outputs.items() if name not in ("markdown", "latex")}, job.outputs.protocol, run
-    )
+    tables = {name: path for name, path in outputs.items() if name not in ("markdown", "latex")}
+    write_protocol(tables, job.outputs.protocol, run, versions)

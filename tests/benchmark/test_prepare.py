@@ -1,5 +1,6 @@
 """A user's files: split, missing images listed or left out, rephrase root, VLKEB's files, further triplets."""
 
+import hashlib
 import json
 import logging
 
@@ -184,7 +185,8 @@ def test_triplet_sources_join_the_pool_without_leaks(tmp_path):
     ]
     assert kept[1].request.query.style == "plain" and kept[1].request.target == "you"
     counts = json.loads((tmp_path / "out" / "counts.json").read_text())["extra.jsonl"]
-    assert counts == {"records": 7, "missing": 0, "evaluated": 2, "kept": 3, "repeated": 2}
+    version = {"version": {"sha256": hashlib.sha256(source.read_bytes()).hexdigest()}}
+    assert counts == {"records": 7, "missing": 0, "evaluated": 2, "kept": 3, "repeated": 2} | version
     pictures = pictures_of(tmp_path / "out")
     require_disjoint(pictures | {"pool": pictures["pool"] | {case.request.image for case in kept}})
 

@@ -3,6 +3,7 @@
 Everything is compared with `shared`, which looks at the raw records of written files pair by pair.
 """
 
+import hashlib
 import json
 import logging
 import random
@@ -165,6 +166,10 @@ def written(folder, split):
     return [record for task in TASKS for record in written_of(folder, split, task)]
 
 
+def version(path):
+    return {"version": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
+
+
 def counted(folder, name):
     return json.loads((folder / "counts.json").read_text())[name]
 
@@ -212,6 +217,7 @@ def test_what_files_share_stays_and_is_counted_and_said(tmp_path, raw, caplog):
         expected = naive_counts(raw[task][1], others)
         assert all(number for parts in expected.values() for number in parts.values()), expected
         counts = {"records": 24, "missing": 0, "evaluated": 0, "kept": 24, "shared": expected}
+        counts |= version(tmp_path / "files" / name)
         assert counted(out, name) == counts | {"shared_edits": {"fact": 0, "edited": edited_by(raw, task)}}
         for kind, clause in CLAUSES.items():
             assert f"{clause} " + ", ".join(f"{split} ({expected[kind][split]})" for split in LEARNED) in note
@@ -312,7 +318,7 @@ def test_strict_triplet_sources_ask_nothing_about_pictures_of_locality_probes(tm
         out = prepared(tmp_path / str(strict), raw, **settings)
         kept = [case.request.id for case in read_triplet_source(out / "pool_sources.jsonl")]
         assert kept == [f"extra-{number}" for number in expected]
-        counts = {"records": 6, "missing": 0, "evaluated": 0, "kept": len(kept), "repeated": 2}
+        counts = {"records": 6, "missing": 0, "evaluated": 0, "kept": len(kept), "repeated": 2} | version(source)
         assert counted(out, "extra.jsonl") == counts | ({"locality": 2} if strict else {})
     shares = [counted(folder, MMEDIT_FILES["vqa"].eval)["shared"] for folder in (loose, tmp_path / "False" / "out")]
     assert shares[1]["edited"]["pool"] == shares[0]["edited"]["pool"] + 1

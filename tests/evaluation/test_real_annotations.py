@@ -34,6 +34,8 @@ REAL = {
     "E-VQA": (SHARED / "mmedit/vqa_eval.json", "mmedit", "vqa", slice(72, 76), {"near_question": 2}),
     "E-IC": (SHARED / "mmedit/caption_eval_edit.json", "mmedit", "caption", slice(0, 2), {}),
     "VLKEB, one edit": (SHARED / "formats/vlkeb/eval.first40.json", "vlkeb", "vqa", slice(1, 3), {}),
+    "CCKEB": (HERE.parent / "benchmark/formats/samples/cckeb.json", "cckeb", "vqa", slice(0, 3), {}),
+    "MMKE-Bench": (HERE.parent / "benchmark/formats/samples/mmke-bench.json", "mmke-bench", "vqa", slice(0, 2), {}),
 }
 
 
@@ -105,6 +107,15 @@ def test_every_tier_is_asked_or_left_out_and_counted(tmp_path, tiny, name, monke
         assert row[f"{kind}_edits"] == counts.loc[kind, "asked"]
         assert row[kind] == pytest.approx(100 * of_kind["generated"].mean()[kind], abs=1e-4)
     assert any(f"near_picture ({task}) {left_out.get('near_picture', 0)} and 0" in line for line in found.lines)
+    row = found.tables["token"].loc[
+        ("ft", 1)
+    ]  # a column each, also where some records lack it; none that no record has
+    if name == "CCKEB":
+        assert [row[f"{kind}_edits"] for kind in ("comp", "text_rel", "text_gen")] == [3, 3, 3] and "m_rel" not in row
+        both = found.records[found.records["kind"] == "comp"]
+        assert both["target"].tolist() == [" ".join(record["textual_edit"]["alt"]) for record in records]
+    if name == "MMKE-Bench":
+        assert [row[f"{kind}_edits"] for kind in ("m_rel_gen_2", "portability")] == [2, 1] and "comp" not in row
     if name == "VLKEB":
         port = found.records[found.records["kind"] == "portability"]
         assert port["target"].tolist() == [record["port_new"][0]["port_a"] for record in records]

@@ -17,8 +17,9 @@ from unike_lib.benchmark.images import open_image
 from unike_lib.benchmark.missing import images_of_case, require_images
 from unike_lib.benchmark.text_questions import read_text_questions
 from unike_lib.benchmark.triplet_sources import read_triplet_source, write_triplet_source
-from unike_lib.config.benchmark import BenchmarkConfig
+from unike_lib.config.benchmark import FORMATS, BenchmarkConfig
 from unike_lib.config.run import Config, load_config
+from unike_lib.registry import find_entries
 from unike_lib.types import InputError
 
 pytestmark = pytest.mark.fuzz
@@ -41,7 +42,7 @@ SCALARS = (
 VALUES = st.recursive(
     SCALARS, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=6), x, max_size=3), max_leaves=6
 )
-KEYS = st.sampled_from([*FIELDS, "id", "facts", "pred", "port_new"])
+KEYS = st.sampled_from([*FIELDS, "id", "facts", "pred", "port_new", "textual_edit", "knowledge_type"])
 
 
 def one_line_or_valid(call, source):
@@ -64,7 +65,7 @@ def spoiled_records(draw):
     return records
 
 
-@pytest.mark.parametrize("dialect", ["mmedit", "vlkeb", "vlkeb_onehop"])
+@pytest.mark.parametrize("dialect", find_entries(*FORMATS))
 @LONG
 @given(spoiled_records())
 def test_records_are_valid_or_refused(tmp_path, dialect, records):

@@ -8,6 +8,7 @@ import pytest
 from declared_jobs import made_up_job
 from made_up_records import make_records, with_tables
 
+from unike_lib.benchmark.versions import versions_notes
 from unike_lib.reporting import report
 from unike_lib.table_parts import report_parts, table_parts
 
@@ -25,6 +26,8 @@ COUNTS = {
     },
     "old.json": {"records": 5, "missing": 0, "evaluated": 0, "kept": 5},
 }
+VERSIONS = {"train.json": {"sha256": "ab" * 32}, "eval.json": {"sha256": "0123456789abcdef" * 4, "name": "a known one"}}
+NAMED = "Files of the benchmark, by SHA-256: train.json abababababab, eval.json 0123456789ab (a known one)."
 SAID = (
     "Of the 90 records of train.json, 4 are left out because images are missing.",
     "Of the 90 records of train.json, 5 are left out because the evaluation (for a triplet source: any split but "
@@ -76,3 +79,29 @@ def test_the_report_says_what_the_files_share(tmp_path, counts, config, monkeypa
     run_script("write_report", input=inputs, output={"page": str(tmp_path)}, params=params)
     assert len(taken["notes"]) == len(SAID)
     assert all(sentence in note for sentence, note in zip(SAID, taken["notes"], strict=True))
+
+
+def test_tables_and_their_protocols_name_the_files_by_name_and_short_hash(tmp_path, save, control, config, monkeypatch):
+    for variable in ("OMP_NUM_THREADS", "TQDM_MININTERVAL", "TQDM_MAXINTERVAL", "TOKENIZERS_PARALLELISM"):
+        monkeypatch.setenv(variable, "1")
+    counts = {name: count | ({"version": VERSIONS[name]} if name in VERSIONS else {}) for name, count in COUNTS.items()}
+    (tmp_path / "counts.json").write_text(json.dumps(counts))
+    assert versions_notes(tmp_path / "counts.json") == [NAMED]
+    rows = {"backbones": ("right",), "tasks": ("vqa",), "methods": ("unike",)}
+    config = with_tables(config, table1=config.tables["table1"].model_copy(update=rows))
+    records = str(save(make_records(("right", "vqa", "unike"), edits=20), "k1"))
+    inputs = {
+        "records_table1": [records],
+        "control": list(map(str, control)),
+        "counts": [str(tmp_path / "counts.json")],
+    }
+    page, protocol = tmp_path / "t.md", tmp_path / "t.json"
+    run_script(
+        "write_table",
+        input=inputs | {"edits": [], "cost": [], "tiers": []},
+        output={"markdown": str(page), "protocol": str(protocol)},
+        params={"table": table_parts(config, "table1").model_dump(mode="json")},
+        wildcards={"table": "table1"},
+    )
+    assert NAMED in page.read_text()
+    assert json.loads(protocol.read_text())["benchmark"] == {"name": None, "files": VERSIONS}

@@ -15,6 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from unike_lib.benchmark.dialect import PROBLEMS_SHOWN
 from unike_lib.benchmark.images import LAID, SCALED, TURNED, image_path, open_image
 from unike_lib.benchmark.shared_edits import SHARED_EDITS, dropped_sentence, shared_edits_sentence
 from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, left_out_sentence, shared_sentence
@@ -66,7 +67,10 @@ def images_of_case(case: EditCase, file: str, config: BenchmarkConfig, pictures:
     found = dict.fromkeys((field, query.image) for field, query in queries if query.image is not None)
     named = []
     for field, name in found:
-        path = image_path(config.image_roots, name)
+        try:
+            path = image_path(config.image_roots, name)
+        except InputError as error:
+            raise InputError(f"{file}: record {case.request.id}: field '{field}': {error}") from None
         places = [root for root in config.image_roots if os.path.isfile(Path(root) / name)]
         if len(places) > 1:
             raise InputError(
@@ -96,9 +100,19 @@ def check_images(files: Iterable[UserFile], config: BenchmarkConfig, threads: in
     """Return the images that each file names, all opened; log how they were read and what was met.
 
     Raises:
-        InputError: as `images_of_case`.
+        InputError: as `images_of_case`, for the first twenty records at once.
     """
-    named = [[each for case in f.cases for each in images_of_case(case, f.name, config, f.pictures)] for f in files]
+    named, problems = [], []
+    for file in files:
+        named.append(list[NamedImage]())
+        for case in file.cases:
+            try:
+                named[-1] += images_of_case(case, file.name, config, file.pictures)
+            except InputError as error:
+                problems.append(str(error))
+    if problems:
+        more = f" (and {len(problems) - PROBLEMS_SHOWN} more)" if len(problems) > PROBLEMS_SHOWN else ""
+        raise InputError("; ".join(problems[:PROBLEMS_SHOWN]) + more)
     there = (image.path for images in named for image in images if not image.problem)
     opened = open_all(there, config.pictures, threads)
     met = Counter(each for _, beside in opened.values() for each in beside)

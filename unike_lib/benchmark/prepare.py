@@ -14,6 +14,7 @@ from unike_lib.benchmark.shared_edits import SHARED_EDITS, count_shared_edits, k
 from unike_lib.benchmark.shared_locality import LEFT_OUT, SHARED, count_shared, shared_sentence
 from unike_lib.benchmark.triplet_sources import write_triplet_source
 from unike_lib.benchmark.user_files import UserFile, numbered, read_source_file, read_user_file
+from unike_lib.benchmark.versions import VERSION, version_of
 from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.io import write_checksums, write_json
 from unike_lib.types import EditCase, InputError, Task
@@ -25,7 +26,9 @@ COUNTS_FILE, SOURCES_FILE = "counts.json", "pool_sources.jsonl"
 
 
 def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int, threads: int = 1) -> None:
-    """Write {pool,method,dev,eval}_{task}.json into `folder` from a user's files; counts.json says what is left out.
+    """Write {pool,method,dev,eval}_{task}.json into `folder` from a user's files, and counts.json.
+
+    That says what is left out, and which version each file is.
 
     The training files are divided by what their records edit: those joined by a picture, rephrased ones included, or
     by a fact land in one split. What they share with the evaluation files is counted, and left out as `shared_edits`
@@ -41,6 +44,8 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int, thr
     evaluated = {task: read_user_file(task, "eval", config) for task in config.tasks}
     sources = [read_source_file(name) for name in config.triplet_sources]
     files = [*train.values(), *evaluated.values(), *sources]
+    for file in files:
+        file.counts[VERSION] = version_of(file.path)
     _leave_out_missing(files, config, threads)
     renamed = one_name_each([case for file in files for case in file.cases], config.image_roots)
     for file in files:

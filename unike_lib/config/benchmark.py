@@ -44,7 +44,7 @@ class BenchmarkConfig(Section):
         None, "Folder that paths of rephrased images start from; null: the same.", "ours"
     )
     format: Annotated[str, EntryName(*FORMATS)] = setting(
-        "mmedit", "Dialect of these files: a name (mmedit, vlkeb, vlkeb_onehop), or path/to/file.py:DIALECT.", "ours"
+        "mmedit", "Dialect of these files: a name (docs/benchmarks.md), or path/to/file.py:DIALECT.", "ours"
     )
     files: Annotated[dict[Task, FilesConfig], Removable(), Field(min_length=1)] = setting(
         MMEDIT_FILES,

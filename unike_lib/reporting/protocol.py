@@ -41,7 +41,9 @@ REFERENCES = {
 }
 
 
-def write_protocol(tables: Mapping[str, Path], out: Path, run: TableParts) -> None:
+def write_protocol(
+    tables: Mapping[str, Path], out: Path, run: TableParts, versions: Mapping[str, Mapping[str, str]] | None = None
+) -> None:
     """Write the protocol of every column of a table's CSV files.
 
     Args:
@@ -49,6 +51,7 @@ def write_protocol(tables: Mapping[str, Path], out: Path, run: TableParts) -> No
         out: the JSON file: `protocols`, id -> fields; `files`, for each of `tables` its `file`, and `columns`: column,
             then rows (such as "k = 1", by the columns of `ROWS` that the file has) -> id.
         run: what the table reads of the configuration.
+        versions: the benchmark's files -> `sha256` and, where it is known, `name`: stands in `benchmark`, in no id.
     """
     criteria = {each.name: each for each in find_criteria(run.criteria)}
     protocols: dict[str, dict[str, Any]] = {}
@@ -65,7 +68,8 @@ def write_protocol(tables: Mapping[str, Path], out: Path, run: TableParts) -> No
                 protocols[name] = fields
                 columns[column][rows] = name
         files[part] = {"file": path.name, "columns": columns}
-    write_json(out, {"table": run.name, "files": files, "protocols": dict(sorted(protocols.items()))})
+    beside = {"benchmark": {"name": run.benchmark, "files": versions}} if versions else {}
+    write_json(out, {"table": run.name, "files": files, "protocols": dict(sorted(protocols.items()))} | beside)
 
 
 def same_protocol(one: Path, other: Path) -> set[tuple[str, str, str]]:

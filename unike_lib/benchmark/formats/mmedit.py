@@ -3,8 +3,8 @@
 `pred` (what BLIP-2 said when the files were made) is not read.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from unike_lib.benchmark.dialect import Ask, Dialect, Record, Table, shown
@@ -27,10 +27,11 @@ class Ports:
     """VLKEB's portability questions about the edited picture: a list of {port_type: "1-hop", Q&A: {Question, Answer}}.
 
     Reading: the paper has no portability. Like VLKEB's code, a record's first question of each number of hops is asked;
-    all in one run, each of its own kind. With `types`, no others than these may occur.
+    all in one run, each of its own kind (`kinds`, by type). With `types`, no others than these may occur.
     """
 
     types: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=lambda: HOPS)
 
     def problems(self, record: Record, index: int) -> list[str]:
         """Say which entries are malformed, or of an unknown type."""
@@ -48,10 +49,10 @@ class Ports:
         ]
 
     def probes(self, record: Record) -> Iterator[Probe]:
-        """Yield the first question of each number of hops; types that are none of these are not asked."""
+        """Yield the first question of each type; types without a kind are not asked."""
         entries = [_parts(entry) for entry in record.get("port_new", [])]
-        for hops, kind in HOPS.items():
-            found = next(((question, answer) for name, question, answer in entries if name == hops), None)
+        for asked, kind in self.kinds.items():
+            found = next(((question, answer) for name, question, answer in entries if name == asked), None)
             if found is not None:
                 yield Probe(kind, Query(record["image"].strip(), found[0].strip(), found[1].strip()))
 
