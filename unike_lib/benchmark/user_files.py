@@ -52,10 +52,12 @@ def read_user_file(task: Task, part: Literal["train", "eval"], config: Benchmark
     """
     path = Path(str(config.annotations)) / getattr(config.files[task], part)
     dialect = find_dialect(config.format)
-    found = list(dialect.read(Source(path, task, part)))
+    found = list(dialect.read(Source(path, task, part, None if config.images is None else Path(config.images))))
     if not found:
         raise InputError(f"{path}: no records: this split is empty")
-    require_none(path, [problem for index, case in enumerate(found) for problem in _problems(case, index)])
+    asked = {probe.kind for case in found if isinstance(case, EditCase) for probe in case.probes}
+    needed = tuple(kind for kind in PROBE_KINDS if kind in asked or kind not in dialect.may_lack)
+    require_none(path, [problem for index, case in enumerate(found) for problem in _problems(case, index, needed)])
     cases = [named(case, case.request.id or f"{path.stem}-{index}") for index, case in enumerate(found)]
     require_none(path, repeated_ids(cases))
     unnamed = {named.request.id for named, case in zip(cases, found, strict=True) if not case.request.id}
@@ -88,13 +90,13 @@ def named(case: EditCase, name: str) -> EditCase:
     return replace(case, request=replace(case.request, id=name), then=then)
 
 
-def _problems(case: EditCase, index: int) -> list[str]:
-    """Say what a dialect left out of a case."""
+def _problems(case: EditCase, index: int, needed: tuple[str, ...]) -> list[str]:
+    """Say what a dialect left out of a case, which needs probes of some kinds."""
     if not isinstance(case, EditCase):
         return [f"record {index}: expected an EditCase of the dialect, found {type(case).__name__}"]
     kinds = [probe.kind for probe in case.probes]
-    if any(kinds.count(kind) != 1 for kind in PROBE_KINDS):
-        return [f"record {index}: expected one probe each of {', '.join(PROBE_KINDS)}, found {', '.join(kinds)}"]
+    if any(kinds.count(kind) != 1 for kind in needed):
+        return [f"record {index}: expected one probe each of {', '.join(needed)}, found {', '.join(kinds)}"]
     for probe in case.probes:
         known = probe.kind in KINDS or (probe.must is not None and can_name_kind(probe.kind))
         if not known or kinds.count(probe.kind) > 1:
