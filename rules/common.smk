@@ -466,7 +466,9 @@ def records_of_table(wildcards):
 
 
 def control_of_table(wildcards):
-    """Scores of the positive control of the backbones in the job's table."""
+    """Scores of the positive control of the backbones in the job's table; it is done on development edits."""
+    if not CONFIG.benchmark.trains:
+        return []
     backbones = [name for table in cells_behind(wildcards) for name in CONFIG.tables[table].backbones]
     return of_each_backbone("positive_control/{backbone}.parquet", dict.fromkeys(backbones))
 

@@ -50,7 +50,7 @@ def read_user_file(task: Task, part: Literal["train", "eval"], config: Benchmark
     Raises:
         InputError: it is missing or malformed, has no records, or its dialect gives no whole cases.
     """
-    path = Path(str(config.annotations)) / getattr(config.files[task], part)
+    path = Path(str(config.annotations)) / str(getattr(config.files[task], part))
     dialect = find_dialect(config.format)
     found = list(dialect.read(Source(path, task, part, None if config.images is None else Path(config.images))))
     if not found:
@@ -74,7 +74,8 @@ def read_source_file(name: str) -> UserFile:
 def read_user_files(config: BenchmarkConfig) -> Iterator[UserFile]:
     """Yield all files: every task's, then triplet sources; raise InputError as the others do."""
     for task in config.tasks:
-        yield read_user_file(task, "train", config)
+        if config.files[task].train is not None:
+            yield read_user_file(task, "train", config)
         yield read_user_file(task, "eval", config)
     yield from map(read_source_file, config.triplet_sources)
 

@@ -247,4 +247,5 @@ def _score(criterion: Criterion, reply: Reply, failed: bool, generated: bool) ->
 
 def kinds_of(cases: Sequence[EditCase]) -> tuple[str, ...]:
     """Return the probe kinds that the cases ask: those of every edit, and what else a case has."""
-    return (*PROBE_KINDS, *further_kinds({probe.kind for case in cases for probe in case.probes}, PROBE_KINDS))
+    found = {probe.kind for case in cases for probe in case.probes}
+    return (*(kind for kind in PROBE_KINDS if kind in found), *further_kinds(found, PROBE_KINDS))

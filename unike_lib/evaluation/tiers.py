@@ -109,7 +109,9 @@ class TierSearch:
             self._related[trait].append(case)
         for picture, entity in case.shown:
             self._shown[picture].add(entity)
-        for kind in EDITED_KINDS:  # also to a rephrasing in text of the rephrased picture, which no probe asks
+        for kind in filter(
+            case.asks, EDITED_KINDS
+        ):  # also to a rephrasing in text of the rephrased picture, which no probe asks
             known = self._known[case.query(kind).image, self._meaning(case.request.prompt)]
             known.add(normalise_answer(case.request.target))
         for request in case.then:

@@ -42,7 +42,8 @@ def paired_differences(
         if method == pair[0]:
             first, second = (scores[*setting, name] for name in pair)
             difference = first.minus(second)
-            means = aims_of(difference.values).mean(axis=1)
+            means = aims_of(difference.values)
+            means = means[:, ~np.isnan(means).all(axis=0)].mean(axis=1)
             rows.append(
                 dict(zip(SETTING, setting, strict=True))
                 | dict(zip(PAIR, pair, strict=True))
@@ -61,6 +62,8 @@ def lowest_difference(first: EditScores, second: EditScores, confidence: float) 
     round. Which aim is lowest is read off the means.
     """
     ours, theirs = aims_of(first.values), aims_of(second.values)
+    asked = ~np.isnan(ours).all(axis=0)
+    ours, theirs = ours[:, asked], theirs[:, asked]
     low_aim, low_other = ours.mean(axis=0).argmin(), theirs.mean(axis=0).argmin()
     above: Floats = ours - theirs[:, [low_other]]
     below: Floats = ours[:, [low_aim]] - theirs

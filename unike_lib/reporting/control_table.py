@@ -71,10 +71,10 @@ def tasks_not_passed(found: Mapping[str, Verdict], readers: Collection[str], cel
         InputError: a backbone without a positive control.
     """
     backbone, task, method = cell
-    if backbone not in found:
-        raise InputError(f"no positive control of backbone {backbone}, which is in the table")
     if method not in readers:
         return []
+    if backbone not in found:
+        raise InputError(f"no positive control of backbone {backbone}, which is in the table")
     return [single for single in tasks_of(task) if not found[backbone].passed_on(single)]
 
 
@@ -195,13 +195,15 @@ def read_verdicts(scores: Sequence[Path], statistics: StatisticsConfig) -> dict[
     """Return each backbone's verdict, as `write_positive_control` does, from the scores of the two tests alone.
 
     Args:
-        scores: a file per backbone, as for `write_positive_control`.
+        scores: a file per backbone, as for `write_positive_control`; none where there are no development edits.
         statistics: confidence.
 
     Raises:
         InputError: a file without one of the columns.
     """
     tables = [_read_scores(path) for path in scores]
+    if not tables:
+        return {}
     tested = [table[(table["part"] == VERDICT) & table["layers"].isin(["none", "edited"])] for table in tables]
     return verdicts(pd.concat([summarise(table, statistics) for table in tested], ignore_index=True))
 

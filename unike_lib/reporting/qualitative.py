@@ -89,7 +89,8 @@ def choose_examples(
         order = random.Random(f"{seed} {task}").sample(range(len(given)), len(given))
         chosen = [given[place] for place in order if given[place].request.id in scored.get((backbone, task), ())]
         for case in chosen[:count]:
-            asked = tuple(_asked(case, kind, (backbone, task), rows, methods) for kind in PROBE_KINDS)
+            kinds = filter(case.asks, PROBE_KINDS)
+            asked = tuple(_asked(case, kind, (backbone, task), rows, methods) for kind in kinds)
             examples.append(Example(backbone, task, case.request.id, asked))
     return examples
 

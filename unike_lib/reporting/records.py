@@ -81,14 +81,16 @@ def _check_backbone(path: Path, records: pd.DataFrame, marks: dict[str, tuple[st
 
 
 def _check_kinds(path: Path, records: pd.DataFrame) -> None:
-    asked = records["kind"].where(records["kind"].isin(PROBE_KINDS))
+    """Every edit has each kind of every edit that any has: a benchmark may lack one, but never for some edits alone."""
+    needed = [kind for kind in PROBE_KINDS if kind == "rel" or (records["kind"] == kind).any()]
+    asked = records["kind"].where(records["kind"].isin(needed))
     kinds = asked.groupby([records[name] for name in ("k", *EDIT)]).nunique()
-    short = kinds[kinds < len(PROBE_KINDS)]
+    short = kinds[kinds < len(needed)]
     if len(short):
         case = short.index[0][-1]
         here = set(records.loc[records["case"] == case, "kind"])
-        absent = [kind for kind in PROBE_KINDS if kind not in here]
-        raise InputError(f"{path}: case {case}: no record of kind {', '.join(absent) or 'one of the five'}")
+        absent = [kind for kind in needed if kind not in here]
+        raise InputError(f"{path}: case {case}: no record of kind {', '.join(absent) or 'one of them'}")
 
 
 def _check_scores(path: Path, records: pd.DataFrame, criteria: Sequence[Criterion]) -> None:

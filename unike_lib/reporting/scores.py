@@ -85,7 +85,7 @@ def edit_scores(records: pd.DataFrame, criterion: str | Criterion, columns: Colu
     one = ["session", "case"]  # its position in a session may depend on the seed
     wide = records.pivot(index=REPEATED, columns="kind", values=criterion.name).sort_index()
     wide = wide.groupby(level=one, sort=False).mean()
-    values = np.stack([wide[list(kinds)].to_numpy(dtype=np.float64).mean(axis=1) for kinds in columns.values()], axis=1)
+    values = np.stack([_mean_of_kinds(wide, kinds) for kinds in columns.values()], axis=1)
     clusters = edit_clusters(records, wide)
     failed = records.loc[records["status"] != "ok", REPEATED].drop_duplicates()
     cases = tuple(wide.index.get_level_values("case"))
@@ -95,6 +95,12 @@ def edit_scores(records: pd.DataFrame, criterion: str | Criterion, columns: Colu
         return EditScores(values, clusters, len(failed), cases)
     width = criterion.high - criterion.low
     return EditScores((values - criterion.low) / width, clusters, len(failed), cases, SCORES, width, criterion.low)
+
+
+def _mean_of_kinds(wide: pd.DataFrame, kinds: Sequence[str]) -> Floats:
+    """Return each edit's mean over those of some kinds that the edits are asked; NaN where that is none."""
+    asked = [kind for kind in kinds if kind in wide]
+    return wide[asked].to_numpy(dtype=np.float64).mean(axis=1) if asked else np.full(len(wide), np.nan)
 
 
 def edit_clusters(records: pd.DataFrame, wide: pd.DataFrame) -> tuple[tuple[str, ...], ...]:
@@ -112,9 +118,12 @@ def edit_clusters(records: pd.DataFrame, wide: pd.DataFrame) -> tuple[tuple[str,
 
 
 def aims_of(scores: Floats) -> Floats:
-    """Return the three aims, [edit, aim] in the order of `THREE_AIMS`, from the five metrics [edit, metric]."""
-    columns: dict[str, Floats] = {kind: scores[:, number] for number, kind in enumerate(PROBE_KINDS)}
-    return np.stack([np.mean([columns[kind] for kind in kinds], axis=0) for kinds in THREE_AIMS.values()], axis=1)
+    """Return the three aims, [edit, aim] in the order of `THREE_AIMS`, from the five metrics [edit, metric].
+
+    A metric that is NaN for all edits is not asked: its aim is the mean of the others, NaN where there is none.
+    """
+    columns = pd.DataFrame(scores, columns=PROBE_KINDS).dropna(axis=1, how="all")
+    return np.stack([_mean_of_kinds(columns, kinds) for kinds in THREE_AIMS.values()], axis=1)
 
 
 def scores_by_cell(

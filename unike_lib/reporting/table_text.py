@@ -101,7 +101,7 @@ def cell_page(
         notes: sentences about the benchmark.
         sections: what stands before the criteria.
     """
-    verdicts = {backbone: verdicts[backbone] for backbone in run.entry.backbones}
+    verdicts = {backbone: verdicts[backbone] for backbone in run.entry.backbones if backbone in verdicts}
     by_name = {each.name: each for each in find_criteria(run.criteria)}
 
     def blocks(criterion: str, table: pd.DataFrame) -> Iterator[str]:
@@ -110,7 +110,8 @@ def cell_page(
 
     head = [*_introduction(run), *notes, POINTER, _counts(tables["token"], run.seeds)]
     end = [*_differences(differences, run), *departure_note(run)]
-    end += ["## Can these backbones show UniKE at all?", CONTROL_TEXT, verdict_lines(verdicts)]
+    if verdicts:
+        end += ["## Can these backbones show UniKE at all?", CONTROL_TEXT, verdict_lines(verdicts)]
     return page_text(run, [*head, *missing_intervals(tables["token"]), *sections], tables, blocks, end)
 
 

@@ -53,7 +53,7 @@ def edit_outcomes(scores: pd.DataFrame) -> pd.DataFrame:
     """
     held = scores.eq(1) | scores.isna()
     reliable = held[list(AIMS["reliability"])].all(axis=1)
-    general = held[list(AIMS["generality"])].all(axis=1)
+    general = held[[kind for kind in AIMS["generality"] if kind in held]].all(axis=1)
     local = held[[kind for kind in STAYS if kind in held]].all(axis=1)
     found = {
         "joint": reliable & general & local,
@@ -113,7 +113,8 @@ def _cell(records: pd.DataFrame, criterion: str, statistics: StatisticsConfig) -
     rest = scores.groupby(level=one, sort=False).mean()[~before] if written else scores.iloc[:0]
     row["right_before"] = 100 * before.mean() if written else float("nan")
     row["others"] = len(rest)
-    return row | {f"rest_{kind}": 100 * rest[kind].mean() for kind in PROBE_KINDS}
+    means = rest.mean().reindex(PROBE_KINDS)
+    return row | {f"rest_{kind}": 100 * means[kind] for kind in PROBE_KINDS}
 
 
 def whole_section(table: pd.DataFrame, run: TableParts) -> list[str]:

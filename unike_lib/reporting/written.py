@@ -4,6 +4,7 @@
 what the model writes by itself and where it ends. What `token` counts and `generated` does not has leaked.
 """
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -40,7 +41,8 @@ def written_section(tables: Mapping[str, pd.DataFrame], records: pd.DataFrame, r
     for row in rows_of(leaks(tables[TAUGHT], tables[WRITTEN], records)):
         numbers = []
         for kind in PROBE_KINDS:
-            numbers += [f"{row[kind]:.1f}", f"{row[f'{kind}_generated']:.1f}", f"{row[f'{kind}_leak']:+.1f}"]
+            found = f"{row[kind]:.1f}", f"{row[f'{kind}_generated']:.1f}", f"{row[f'{kind}_leak']:+.1f}"
+            numbers += ["-"] * 3 if math.isnan(row[kind]) else found
         name = f"{row['backbone']}, {setting_text(row)}, {run.titles[row['method']]}"
         lines.append([name, *numbers, f"{row['cut']} ({row['cut_share']:.1f}%)"])
     table = markdown_table([*header, "cut answers"], lines)
