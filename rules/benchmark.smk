@@ -5,6 +5,7 @@ USER_FILES = [
     f"{CONFIG.benchmark.annotations}/{name}"
     for pair in CONFIG.benchmark.files.values()
     for name in (pair.train, pair.eval)
+    if name
 ]
 
 # The code of the dialect that reads them.

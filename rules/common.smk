@@ -456,10 +456,12 @@ def records_of_table(wildcards):
 
 
 def control_of_table(wildcards):
-    """Scores of the positive control of the backbones in the job's table.
+    """Scores of the positive control of the backbones in the job's table; none without development edits.
 
     Where a run is asked for tables alone, of those backbones that have them: a first table does not wait for the control.
     """
+    if not CONFIG.benchmark.trains:
+        return []
     backbones = [name for table in cells_behind(wildcards) for name in CONFIG.tables[table].backbones]
     files = of_each_backbone("positive_control/{backbone}.parquet", dict.fromkeys(backbones))
     return [file for file in files if os.path.exists(file)] if tables_alone(workflow.dag_settings) else files

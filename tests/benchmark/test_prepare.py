@@ -263,6 +263,7 @@ HOP, TAKEN, BESIDE = asking(("hop", "differ")), asking(("edits", "stay")), askin
 SILENT, TWICE = asking(("hop", None)), asking(("hop", "stay"), ("hop", "stay"))
 DIALECT, BLANK = Dialect("own", read), Dialect("blank", blank)
 UNEVEN, NONE = Dialect("half", half), Dialect("none", none)
+LACKING = Dialect("half", half, may_lack=frozenset({"m_gen", "t_loc", "m_loc"}))
 TEXTS = Dialect("texts", lambda source: ["text"])
 """
 
@@ -288,8 +289,15 @@ def test_a_dialect_of_a_users_file_reads_one_file_of_all_parts_and_tasks(tmp_pat
         "all.jsonl (caption, eval)": RECORDS,
     }
     for name, message in (
-        ("NONE", "record 0: expected one probe 'rel', found t_gen, m_gen, t_loc, m_loc"),
-        ("UNEVEN", "record 1: expected a probe 't_loc', as other records of the file have, found none"),
+        (
+            "NONE",
+            "record 0: expected one probe each of rel, t_gen, m_gen, t_loc, m_loc, found t_gen, m_gen, t_loc, m_loc",
+        ),
+        (
+            "UNEVEN",
+            "record 0: expected one probe each of rel, t_gen, m_gen, t_loc, m_loc, found rel, t_gen, m_gen, t_loc",
+        ),
+        ("LACKING", "record 1: expected one probe each of rel, t_gen, m_gen, t_loc, found rel, t_gen, m_gen"),
         ("BLANK", "record 0: field 'request': expected a question and an answer, non-empty texts, found Query"),
         ("TEXTS", "record 0: expected an EditCase of the dialect, found str"),
         ("TAKEN", "record 0: probe 'edits': expected one of rel, .*, or a free name"),
@@ -304,6 +312,6 @@ def test_a_dialect_of_a_users_file_reads_one_file_of_all_parts_and_tasks(tmp_pat
     prepare_user_benchmark(tmp_path / "more", hop, seed=0)
     assert all(case.probe("hop").aim == "differ" for case in read_splits(tmp_path / "more")["eval"])
     with pytest.raises(
-        ValidationError, match=r"'no': expected one of cckeb, .*vlkeb_onehop, or path/to/file\.py:DIALECT"
+        ValidationError, match=r"'no': expected one of .*mmedit, .*vlkeb, vlkeb_onehop, or path/to/file\.py:DIALECT"
     ):
         BenchmarkConfig(annotations="a", images="b", format="no")

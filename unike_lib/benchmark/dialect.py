@@ -26,11 +26,13 @@ class Source:
     """A file to read, and what the settings say of it: its task and its part.
 
     A file may hold both parts or several tasks; its dialect then gives those cases that are asked for.
+    images: the folder of pictures, to which a dialect writes those that its files hold.
     """
 
     path: Path
     task: Task
     part: Literal["train", "eval"]
+    images: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class Dialect:
     """How the files of a benchmark are read.
 
     `read` gives the cases of a source in their order. A request without an id of its own has the id "": it is named by
-    file and place. `pictures`: probe kind -> the field of a record that names its picture, for messages.
+    file and place. `pictures`: probe kind -> the field of a record that names its picture, for messages. `may_lack`:
+    probes of every edit that a file may lack: then no record of it has them.
     """
 
     name: str
     read: Callable[[Source], Iterable[EditCase]]
     pictures: Mapping[str, str] = field(default_factory=dict)
+    may_lack: frozenset[str] = frozenset()
 
 
 def find_dialect(name: str) -> Dialect:

@@ -20,7 +20,7 @@ def state_of_benchmark(config: BenchmarkConfig) -> str:
 
 def _paths(config: BenchmarkConfig) -> Iterator[str]:
     for pair in config.files.values():
-        yield from (os.path.join(str(config.annotations), name) for name in (pair.train, pair.eval))
+        yield from (os.path.join(str(config.annotations), name) for name in (pair.train, pair.eval) if name)
     yield from config.triplet_sources
     try:
         names = image_names(case for file in read_user_files(config) for case in file.cases)

@@ -1,5 +1,6 @@
 """A user's files, checked and split into pool, method, development and evaluation edits."""
 
+import itertools
 import logging
 import random
 from collections import defaultdict
@@ -40,7 +41,7 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int, thr
     Raises:
         InputError: a file is missing or malformed, images are missing, a split comes out empty, or splits leak.
     """
-    train = {task: read_user_file(task, "train", config) for task in config.tasks}
+    train = {task: read_user_file(task, "train", config) for task in config.tasks if config.files[task].train}
     evaluated = {task: read_user_file(task, "eval", config) for task in config.tasks}
     sources = [read_source_file(name) for name in config.triplet_sources]
     files = [*train.values(), *evaluated.values(), *sources]
@@ -57,9 +58,10 @@ def prepare_user_benchmark(folder: Path, config: BenchmarkConfig, seed: int, thr
     splits["pool"] += [case for file in sources for case in file.cases]
     check_leaks(splits, locality=config.strict_locality, edits=config.shared_edits == "drop")
     _count_shared(list(evaluated.values()), splits)
-    for (split, task), cases in parts.items():
-        unnamed, name = (evaluated if split == "eval" else train)[task].unnamed, f"{split}_{task}"
-        cases = [numbered(c, name, index) if c.request.id in unnamed else c for index, c in enumerate(cases)]
+    for split, task in itertools.product(SPLITS, config.tasks):
+        of_task, name = (evaluated if split == "eval" else train).get(task), f"{split}_{task}"
+        unnamed = of_task.unnamed if of_task else ()
+        cases = [numbered(c, name, i) if c.request.id in unnamed else c for i, c in enumerate(parts[split, task])]
         write_cases(folder / f"{name}.json", split, task, cases)
     if sources:
         write_triplet_source(folder / SOURCES_FILE, [case for file in sources for case in file.cases])
@@ -159,5 +161,5 @@ def _require_splits(parts: dict[tuple[str, Task], list[EditCase]], config: Bench
     wanted = "bring more records or images" + ", or set benchmark.strict_locality: false" * config.strict_locality
     for split in SPLITS:
         for task in config.tasks:
-            if not parts[split, task]:
+            if not parts[split, task] and (split == "eval" or config.files[task].train is not None):
                 raise InputError(f"{config.annotations}: split '{split}' of task '{task}' is empty; {wanted}")

@@ -1,7 +1,7 @@
 """The files of a user's benchmark: annotations, read by their dialect, and triplet sources."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -50,13 +50,14 @@ def read_user_file(task: Task, part: Literal["train", "eval"], config: Benchmark
     Raises:
         InputError: it is missing or malformed, has no records, or its dialect gives no whole cases.
     """
-    path = Path(str(config.annotations)) / getattr(config.files[task], part)
+    path = Path(str(config.annotations)) / str(getattr(config.files[task], part))
     dialect = find_dialect(config.format)
-    found = list(dialect.read(Source(path, task, part)))
+    found = list(dialect.read(Source(path, task, part, None if config.images is None else Path(config.images))))
     if not found:
         raise InputError(f"{path}: no records: this split is empty")
-    require_none(path, [problem for index, case in enumerate(found) for problem in _problems(case, index)])
-    require_none(path, _uneven(found))
+    asked = {probe.kind for case in found if isinstance(case, EditCase) for probe in case.probes}
+    needed = tuple(kind for kind in PROBE_KINDS if kind in asked or kind not in dialect.may_lack)
+    require_none(path, [problem for index, case in enumerate(found) for problem in _problems(case, index, needed)])
     cases = [named(case, case.request.id or f"{path.stem}-{index}") for index, case in enumerate(found)]
     require_none(path, repeated_ids(cases))
     unnamed = {named.request.id for named, case in zip(cases, found, strict=True) if not case.request.id}
@@ -73,7 +74,8 @@ def read_source_file(name: str) -> UserFile:
 def read_user_files(config: BenchmarkConfig) -> Iterator[UserFile]:
     """Yield all files: every task's, then triplet sources; raise InputError as the others do."""
     for task in config.tasks:
-        yield read_user_file(task, "train", config)
+        if config.files[task].train is not None:
+            yield read_user_file(task, "train", config)
         yield read_user_file(task, "eval", config)
     yield from map(read_source_file, config.triplet_sources)
 
@@ -89,24 +91,13 @@ def named(case: EditCase, name: str) -> EditCase:
     return replace(case, request=replace(case.request, id=name), then=then)
 
 
-def _uneven(cases: Sequence[EditCase]) -> list[str]:
-    """Say which cases do not ask the kinds with an aim that another of their file asks."""
-    asked = [kind for kind in PROBE_KINDS if any(case.asks(kind) for case in cases)]
-    return [
-        f"record {index}: expected a probe {kind!r}, as other records of the file have, found none"
-        for index, case in enumerate(cases)
-        for kind in asked
-        if not case.asks(kind)
-    ]
-
-
-def _problems(case: EditCase, index: int) -> list[str]:
-    """Say what a dialect left out of a case."""
+def _problems(case: EditCase, index: int, needed: tuple[str, ...]) -> list[str]:
+    """Say what a dialect left out of a case, which needs probes of some kinds."""
     if not isinstance(case, EditCase):
         return [f"record {index}: expected an EditCase of the dialect, found {type(case).__name__}"]
     kinds = [probe.kind for probe in case.probes]
-    if kinds.count("rel") != 1:
-        return [f"record {index}: expected one probe 'rel', found {', '.join(kinds)}"]
+    if any(kinds.count(kind) != 1 for kind in needed):
+        return [f"record {index}: expected one probe each of {', '.join(needed)}, found {', '.join(kinds)}"]
     for probe in case.probes:
         known = probe.kind in KINDS or (probe.must is not None and can_name_kind(probe.kind))
         if not known or kinds.count(probe.kind) > 1:

@@ -147,8 +147,9 @@ def path_problems(config: "Config") -> Iterator[str]:
     annotations = config.benchmark.annotations
     if annotations is not None and os.path.isdir(annotations):
         for task, files in config.benchmark.files.items():
-            for name, file in files.model_dump().items():
-                problem = UserPath("file").problem(os.path.join(annotations, file))
+            for name, file in files.model_dump(exclude_none=True).items():
+                path = os.path.join(annotations, file)
+                problem = None if os.path.isdir(path) else UserPath("file").problem(path)  # a data set is a folder
                 yield from [f"benchmark.files.{task}.{name}: {problem}"] * (problem is not None)
     yield from _of_section("judge", config.judge)
     judge = config.judge.folder

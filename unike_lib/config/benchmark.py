@@ -21,7 +21,11 @@ NO_BRACES = r"^[^{}]+$"  # Snakemake would take them for wildcards
 class FilesConfig(Section):
     """The two files of a task."""
 
-    train: str = setting(..., "Edits that are divided into pool, method and development edits.", pattern=NO_BRACES)
+    train: str | None = setting(
+        ...,
+        "Edits that are divided into pool, method and development edits; null: none, for methods that need none.",
+        pattern=NO_BRACES,
+    )
     eval: str = setting(..., "Edits that are evaluated.", pattern=NO_BRACES)
 
 
@@ -92,6 +96,11 @@ class BenchmarkConfig(Section):
     def tasks(self) -> tuple[Task, ...]:
         """The tasks that the benchmark has, in the order of `TASKS`."""
         return TASKS if self.embedded else tuple(task for task in TASKS if task in self.files)
+
+    @property
+    def trains(self) -> bool:
+        """Whether there are edits beside those that are evaluated: without them there is no positive control."""
+        return self.embedded or all(self.files[task].train for task in self.tasks)
 
     @property
     def image_roots(self) -> list[str]:

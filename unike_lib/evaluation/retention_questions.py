@@ -135,8 +135,7 @@ def _taught(tasks: Sequence[Sequence[EditCase]]) -> Iterator[FixedQuestion]:
 def _general(cases: Iterable[EditCase]) -> Iterator[FixedQuestion]:
     """Yield the text-only questions of cases, each once; those with the same answer may ask for one fact."""
     seen = set()
-    for case in cases:
-        probe = case.probe("t_loc")
+    for probe in (case.probe("t_loc") for case in cases if case.asks("t_loc")):
         if question_of(probe.query) not in seen:
             seen.add(question_of(probe.query))
             yield FixedQuestion(probe.query.prompt, probe, (f"answer {probe.query.answer}",))

@@ -109,8 +109,9 @@ class TierSearch:
             self._related[trait].append(case)
         for picture, entity in case.shown:
             self._shown[picture].add(entity)
-        for kind in EDITED_KINDS:  # also to a rephrasing in text of the rephrased picture, which no probe asks
-            known = self._known[case.query(kind).image, self._meaning(case.request.prompt)]
+        # Also to a rephrasing in text of the rephrased picture, which no probe asks.
+        for query in case.queries(EDITED_KINDS):
+            known = self._known[query.image, self._meaning(case.request.prompt)]
             known.add(normalise_answer(case.request.target))
         for request in case.then:
             self._known[request.image, self._meaning(request.prompt)].add(normalise_answer(request.target))
