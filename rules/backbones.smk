@@ -179,7 +179,7 @@ if not EMBEDDED:
     # Before any work of a backbone: whether its tokenizer can take the texts of the benchmark.
     rule texts:
         input:
-            cases=[file for split in SPLITS for file in cases_of(split)],
+            cases=[file for split in (SPLITS if CONFIG.benchmark.trains else ["eval"]) for file in cases_of(split)],
             sources=POOL_SOURCES,
             questions=text_questions,
             backbone=backbone_files,

@@ -68,7 +68,8 @@ def test_a_constant_of_one_method_is_its_rooms(library):
             "benchmark/formats/mmedit.py",
             r'"image_rephrase"',
             '"image"',
-            {f"benchmark/formats/{name}.py" for name in ("mmedit", "vlkeb", "vlkeb_onehop")} | {"write_benchmark"},
+            {f"benchmark/formats/{name}.py" for name in ("mmedit", "vlkeb", "vlkeb_onehop", "cckeb", "mmke_bench")}
+            | {"write_benchmark"},
         ),
         ("backbones/families/llava.py", r'"llava"', '"other"', {"backbones/families/llava.py"}),
         (

@@ -292,7 +292,7 @@ def test_what_methods_read_of_questions_is_their_models(tiny, inside, tmp_path):
     outputs = backbone.decoder.layers[FULL].attention.o_proj(last_of(inside[FULL, "self_attn.o_proj"]))
     share = 1 - outputs.mean(0).square().sum() / outputs.square().sum(1).mean()
     assert row["attention"] == pytest.approx(float(share), abs=1e-5)
-    case = SimpleNamespace(query=lambda kind: QUERIES[0])
+    case = SimpleNamespace(query=lambda kind: QUERIES[0], asks=lambda kind: True)
     extract_ffn_inputs(backbone, [case], 10**6, tmp_path / "ffn_inputs.parquet", "fingerprint")
     wanted = inside[FULL, "mlp"][0][-1]
     assert (read_ffn_inputs(tmp_path / "ffn_inputs.parquet")[FULL] - wanted).abs().amax(1).min() < 1e-4

@@ -56,20 +56,30 @@ def damaged(draw, text):
     return bytes(content[: draw.choice([len(content), draw.randrange(len(content))])])
 
 
+def written(records, lines, ascii_only):
+    """Return records as JSON, or as JSONL."""
+    return "\n".join(json.dumps(each, ensure_ascii=ascii_only) for each in (records if lines else [records]))
+
+
 @pytest.mark.parametrize("count", [pytest.param(30), pytest.param(3000, marks=pytest.mark.fuzz)])
 @pytest.mark.parametrize("dialect", find_entries(*FORMATS))
 def test_spoiled_files_are_read_or_refused(tmp_path, dialect, count):
-    sample = SAMPLES / f"{dialect}.json"
-    whole = json.loads(sample.read_text()) if sample.is_file() else [record(number) for number in range(3)]
-    name, draw, kept = "eval.json", random.Random(dialect), 0
+    sample = next(
+        (SAMPLES / f"{dialect}.{kind}" for kind in ("jsonl", "json") if (SAMPLES / f"{dialect}.{kind}").exists()), None
+    )
+    lines = sample is not None and sample.suffix == ".jsonl"
+    whole = [record(number) for number in range(3)]
+    if sample is not None:
+        whole = list(map(json.loads, sample.read_text().splitlines())) if lines else json.loads(sample.read_text())
+    name, draw, kept = "eval.jsonl" if lines else "eval.json", random.Random(dialect), 0
     files = {"vqa": {"train": name, "eval": name}, "caption": None}
     config = BenchmarkConfig(annotations=str(tmp_path), images=str(tmp_path), format=dialect, files=files)
     for number in range(count):
-        text = json.dumps(spoiled(draw, whole), ensure_ascii=draw.random() < 0.5)
+        text = written(spoiled(draw, whole) if number else whole, lines, draw.random() < 0.5)
         content = damaged(draw, text) if draw.random() < 0.2 else text.encode("utf-8", "surrogatepass")
-        (tmp_path / name).write_bytes(content if number else json.dumps(whole).encode())
+        (tmp_path / name).write_bytes(content if number else text.encode())
         kept += read_or_refused(tmp_path, name, config)
-    assert kept or not sample.is_file()
+    assert kept or sample is None
 
 
 def read_or_refused(folder, name, config):

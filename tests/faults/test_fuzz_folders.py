@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import random
 import shutil
 import sys
@@ -16,6 +17,7 @@ from unike_lib.backbones.load import load_backbone, load_processor
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.types import InputError
 
+FUZZ = int(os.environ.get("FUZZ", "1000"))  # cases per family and kind of file, where long fuzzing is asked for
 VALUES = (None, True, 0, -1, 3, 10**12, 0.5, 1e308, "", "16", "foo", "a\nb", "\0", [], [1], ["a"], {}, {"a": 1})
 
 
@@ -35,7 +37,7 @@ def saved(request, tmp_path_factory):
     return request.param, folder
 
 
-@pytest.mark.parametrize("count", [pytest.param(10), pytest.param(1000, marks=pytest.mark.fuzz)])
+@pytest.mark.parametrize("count", [pytest.param(10), pytest.param(FUZZ, marks=pytest.mark.fuzz)])
 def test_a_spoiled_config_opens_or_is_refused(saved, tmp_path, count):
     family, good = saved
     folder = shutil.copytree(good, tmp_path / "model")
@@ -64,7 +66,7 @@ def test_a_spoiled_config_opens_or_is_refused(saved, tmp_path, count):
 SPOILED = ("preprocessor_config.json", "tokenizer_config.json", "tokenizer.json", "model.safetensors", "config.json")
 
 
-@pytest.mark.parametrize("count", [pytest.param(3), pytest.param(1000, marks=pytest.mark.fuzz)])
+@pytest.mark.parametrize("count", [pytest.param(3), pytest.param(FUZZ, marks=pytest.mark.fuzz)])
 def test_a_spoiled_file_opens_or_is_refused(saved, tmp_path, count):
     family, good = saved
     folder = shutil.copytree(good, tmp_path / "model")
