@@ -24,6 +24,7 @@ SHIPPED = (
         steps=50000,
         learning_rate=1.0e-5,
         random_targets=0.0,
+        scope_radius=1.0,
     )
     | given("ours", "few looks at small steps", eval_every=1000)
 )
@@ -41,7 +42,14 @@ METHOD = Method(
     entries={
         "serac-multimodal": Entry(
             "SERAC behind a scope that reads text and picture.",
-            on_backbone("minigpt4-smol", given("ours", "as SERAC there", steps=1200, random_targets=0.75)),
+            {
+                "by_backbone": Entry(
+                    values={
+                        "blip2-nano": Entry(values=given("tuned", scope_radius=3.0)),
+                        "minigpt4-smol": Entry(values=given("ours", "as SERAC there", steps=1200, random_targets=0.75)),
+                    }
+                )
+            },
         ),
         "serac-multimodal-shipped": variant(
             "serac-multimodal",
