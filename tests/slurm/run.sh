@@ -12,6 +12,7 @@ BACKBONE=minigpt4-nano # of the smoke run's tables
 SMOKE=.smoke     # where `make smoke` works; Snakemake makes what is missing there
 WORK=.slurm-test # the run on the cluster, from nothing, and all logs
 TABLE=${TABLE:-results/table1.csv}
+CONTROL=results/stages/positive_control/$BACKBONE.parquet # with it, as in `make smoke`, the table has its verdict
 CANCELLED=rule_${CANCELLED:-records}
 
 skip() { echo "slurm-test: skipped: $*"; exit 0; }
@@ -20,7 +21,7 @@ fail() { echo "slurm-test: FAILED: $*" >&2; exit 1; }
 make_table() { # folder, then options of Snakemake; takes the place of the shell that calls it
     local folder=$1
     shift
-    exec timeout -k 20 1440 "$PYTHON" -m snakemake --directory "$folder" --configfile presets/smoke.yaml "$@" -- "$TABLE" </dev/null
+    exec timeout -k 20 1440 "$PYTHON" -m snakemake --directory "$folder" --configfile presets/smoke.yaml "$@" -- "$TABLE" $CONTROL </dev/null
 }
 
 on_cluster=(--profile profiles/slurm --latency-wait 5 --slurm-status-command squeue
@@ -86,7 +87,7 @@ passed="$(grep -c "COMPLETED .* rule_" $WORK/jobs.txt) jobs, $what cancelled onc
 
 echo "slurm-test: a job whose backbone is on a GPU"
 echo "backbones: {$BACKBONE: {device: cuda}}" >$WORK/cuda.yaml
-TABLE=results/stages/visual/$BACKBONE/eval.safetensors
+TABLE=results/stages/visual/$BACKBONE/eval.safetensors CONTROL=""
 (make_table $WORK/cluster $WORK/cuda.yaml "${on_cluster[@]}" --retries 0 --force >$WORK/cuda.log 2>&1) || true
 tests/slurm/cluster.sh jobs >$WORK/jobs.txt
 [ "$(grep " rule_" $WORK/jobs.txt | grep -c "gpu:")" = 1 ] || fail "a job without need of a GPU asked for one"
