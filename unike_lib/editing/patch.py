@@ -130,12 +130,18 @@ class Part:
 
 
 def undone_where_failed(ok: Tensor, part: Part, previous: Part | None) -> dict[str, Tensor]:
-    """Return a part's tensors; where `ok` [session] fails, those of `previous`, and zero for what it has not."""
+    """Return a part's tensors; where `ok` [session] fails, those of `previous`, and zero for what it has not.
+
+    Parts with places for edits [session, place, ...] may have had fewer of them before.
+    """
     old = {} if previous is None else previous.tensors()
-    return {
-        name: torch.where(ok.view(-1, *[1] * (value.ndim - 1)), value, old.get(name, torch.zeros_like(value)))
-        for name, value in part.tensors().items()
-    }
+    kept = {}
+    for name, value in part.tensors().items():
+        before = torch.zeros_like(value)
+        if name in old:
+            before[tuple(slice(size) for size in old[name].shape)] = old[name]
+        kept[name] = torch.where(ok.view(-1, *[1] * (value.ndim - 1)), value, before)
+    return kept
 
 
 P = TypeVar("P", bound=Part)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
-from unike_lib.editing.patch import Part
+from unike_lib.editing.patch import Part, undone_where_failed
 
 GAP = 1.0e-5  # between two radii that share the room between their keys
 # Relative differences of states of one question, which come of the batches it is run in.
@@ -78,13 +78,7 @@ class Codebook(Part):
 
     def revert(self, ok: Tensor, previous: "Codebook | None") -> "Codebook":
         """Return the codebook; where `ok` fails, that of `previous`, with nothing in the place of this edit."""
-        kept, old = {}, {} if previous is None else previous.tensors()
-        for name, value in self.tensors().items():
-            before = torch.zeros_like(value)
-            if name in old:
-                before[:, : old[name].shape[1]] = old[name]
-            kept[name] = torch.where(ok.view(-1, *[1] * (value.ndim - 1)), value, before)
-        return self.with_tensors(kept)
+        return self.with_tensors(undone_where_failed(ok, self, previous))
 
     def with_edits(self, new: Arrivals, only_shrinks: bool) -> tuple["Codebook", Tensor]:
         """Return the codebook after one edit per session, and in which place each has its value [session].

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
-from unike_lib.editing.patch import Part
+from unike_lib.editing.patch import Part, undone_where_failed
 from unike_lib.methods.liveedit.network import LiveEditNetwork, Spans, similarity, soft_weights
 
 NAMES = ("vision", "text", "inputs", "outputs", "live")
@@ -58,13 +58,7 @@ class Experts(Part):
 
     def revert(self, ok: Tensor, previous: "Experts | None") -> "Experts":
         """Return the experts; where `ok` fails, those of `previous`, with nothing in the place of this edit."""
-        kept, old = {}, {} if previous is None else previous.tensors()
-        for name, value in self.tensors().items():
-            before = torch.zeros_like(value)
-            if name in old:
-                before[:, : old[name].shape[1]] = old[name]
-            kept[name] = torch.where(ok.view(-1, *[1] * (value.ndim - 1)), value, before)
-        return self.with_tensors(kept)
+        return self.with_tensors(undone_where_failed(ok, self, previous))
 
     def block(self, layer: DecoderLayer, hidden: Tensor, context: PassContext) -> Tensor:
         """Return the states that leave the layer with what experts add, at all tokens of a row.
