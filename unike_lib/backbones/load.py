@@ -133,6 +133,12 @@ def load_tokenizer(folder: str | Path) -> Any:
     return tokenizer
 
 
+def check_tokens(folder: str | Path, tokenizer: Any, rows: int) -> None:
+    """Raise InputError if a tokenizer has more tokens than a model has rows of embeddings: it is another model's."""
+    if len(tokenizer) > rows:
+        raise InputError(f"{folder}: tokenizer of {len(tokenizer)} tokens, but the model has embeddings of {rows}")
+
+
 def load_backbone(
     folder: str | Path, config: BackboneConfig, images: Callable[[Sequence[str]], Tensor], frozen: Sequence[Path] = ()
 ) -> Backbone:
@@ -143,9 +149,7 @@ def load_backbone(
     """
     model = load_model(folder, config)
     tokenizer = load_tokenizer(folder)
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise InputError(f"{folder}: tokenizer of {len(tokenizer)} tokens, but the model has embeddings of {rows}")
+    check_tokens(folder, tokenizer, model.get_input_embeddings().weight.shape[0])
     check_layout(folder, find_family(config.family), tokenizer)
     family = replace(find_family(config.family), form=input_form(config.family, tokenizer))
     layers = None if config.layers == "last_four" else config.layers

@@ -10,7 +10,7 @@ from transformers import AutoConfig
 from unike_lib.backbones.folder import NO_CODE, check_folder, opening
 from unike_lib.backbones.folder_config import check_config, read_config
 from unike_lib.backbones.layout import agrees_with_template, check_layout
-from unike_lib.backbones.load import check_fit, input_form, load_processor, load_tokenizer
+from unike_lib.backbones.load import check_fit, check_tokens, input_form, load_processor, load_tokenizer
 from unike_lib.backbones.weights import weight_shapes
 from unike_lib.checksum import check_listed
 from unike_lib.config.backbones import BackboneConfig
@@ -151,11 +151,8 @@ def _numbers(shape: Sequence[int]) -> int:
 
 def _tokenizer(folder: str, opened: dict[str, Any]) -> None:
     opened["tokenizer"] = load_tokenizer(folder)
-    rows = opened["config"].text_config.vocab_size if "config" in opened else None
-    if rows is not None and len(opened["tokenizer"]) > rows:
-        raise InputError(
-            f"{folder}: tokenizer of {len(opened['tokenizer'])} tokens, but the model has embeddings of {rows}"
-        )
+    if "config" in opened:
+        check_tokens(folder, opened["tokenizer"], opened["config"].text_config.vocab_size)
 
 
 def _prompts(found: Found, section: BackboneConfig, opened: dict[str, Any]) -> None:
