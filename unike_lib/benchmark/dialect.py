@@ -41,13 +41,15 @@ class Dialect:
 
     `read` gives the cases of a source in their order. A request without an id of its own has the id "": it is named by
     file and place. `pictures`: probe kind -> the field of a record that names its picture, for messages. `may_lack`:
-    probes of every edit that a file may lack: then no record of it has them.
+    probes of every edit that a file may lack: then no record of it has them. `holds_pictures`: the files hold the
+    pictures themselves, and reading them writes those out.
     """
 
     name: str
     read: Callable[[Source], Iterable[EditCase]]
     pictures: Mapping[str, str] = field(default_factory=dict)
     may_lack: frozenset[str] = frozenset()
+    holds_pictures: bool = False
 
 
 def find_dialect(name: str) -> Dialect:

@@ -82,4 +82,4 @@ def _write(path: Path, content: bytes) -> None:
     beside.replace(path)
 
 
-DIALECT = Dialect("datasets", read, PICTURES, MAY_LACK)
+DIALECT = Dialect("datasets", read, PICTURES, MAY_LACK, holds_pictures=True)
