@@ -456,11 +456,11 @@ def records_of_table(wildcards):
 
 
 def control_of_table(wildcards):
-    """Scores of the positive control of the backbones in the job's table; none without development edits.
+    """Scores of the positive control of the backbones in the job's table; none where no method reads a memory.
 
     Where a run is asked for tables alone, of those backbones that have them: a first table does not wait for the control.
     """
-    if not CONFIG.benchmark.trains:
+    if not table_parts(CONFIG, wildcards.table).readers:
         return []
     backbones = [name for table in cells_behind(wildcards) for name in CONFIG.tables[table].backbones]
     files = of_each_backbone("positive_control/{backbone}.parquet", dict.fromkeys(backbones))

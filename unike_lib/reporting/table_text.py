@@ -106,7 +106,7 @@ def cell_page(
         notes: sentences about the benchmark.
         sections: what stands before the criteria.
     """
-    missing = [backbone for backbone in run.entry.backbones if backbone not in verdicts]
+    missing = [backbone for backbone in run.entry.backbones if run.readers and backbone not in verdicts]
     verdicts = {backbone: verdicts[backbone] for backbone in run.entry.backbones if backbone in verdicts}
     by_name = {each.name: each for each in find_criteria(run.criteria)}
 
@@ -117,7 +117,8 @@ def cell_page(
     head = [*_introduction(run), *notes, POINTER, _counts(tables["token"], run.seeds)]
     head += [NOT_RUN.format(backbones=", ".join(missing))] * bool(missing)
     end = [*_differences(differences, run), *departure_note(run)]
-    end += ["## Can these backbones show UniKE at all?", CONTROL_TEXT, verdict_lines(verdicts, missing)]
+    if run.readers:
+        end += ["## Can these backbones show UniKE at all?", CONTROL_TEXT, verdict_lines(verdicts, missing)]
     return page_text(run, [*head, *missing_intervals(tables["token"]), *sections], tables, blocks, end)
 
 
