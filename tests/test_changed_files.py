@@ -55,7 +55,7 @@ def finished(tmp_path_factory):
         "benchmark": {"annotations": "files", "images": "images", "missing": "skip", "files": FILES},
         "backbones": {name: {"family": "llava", "folder": name} for name in ("one", "two")},
         "judge": {"folder": "judge"},
-        "tables": tables | {"table1": tables["table1"] | {"methods": ["base"]}, "table3": None, "table5": None},
+        "tables": tables | {"table1": tables["table1"] | {"methods": ["base", "unike"]}, "table3": None, "table5": None},
         "figures": {"backbones": ["one"], "tasks": ["vqa"], "sweeps": {"frontier": {"backbones": None}}},
     }
     put(folder / "mine.yaml", yaml.safe_dump(settings))
