@@ -51,11 +51,12 @@ def finished(tmp_path_factory):
     for name in ("config.json", "model.safetensors"):
         put(folder / "judge" / name, "judge", old=True)
     tables = {f"table{number}": {"backbones": ["one", "two"], "tasks": ["vqa"]} for number in (1, 2, 4)}
+    reader = {"methods": ["base", "unike"]}  # only a table with a method that reads a memory reads the control
     settings = {
         "benchmark": {"annotations": "files", "images": "images", "missing": "skip", "files": FILES},
         "backbones": {name: {"family": "llava", "folder": name} for name in ("one", "two")},
         "judge": {"folder": "judge"},
-        "tables": tables | {"table1": tables["table1"] | {"methods": ["base", "unike"]}, "table3": None, "table5": None},
+        "tables": {**tables, "table1": tables["table1"] | reader, "table3": None, "table5": None},
         "figures": {"backbones": ["one"], "tasks": ["vqa"], "sweeps": {"frontier": {"backbones": None}}},
     }
     put(folder / "mine.yaml", yaml.safe_dump(settings))
