@@ -15,7 +15,8 @@ class InputForm:
     `before_image`, `after_image` and the framed prompt are tokenised each by itself; `with_image` and `text_only` frame
     the prompt ({}) as one text, chat marks included. `start_token_before_prompt`: the framed prompt also gets the start
     token that the tokenizer itself puts in front of a text; none where the tokenizer puts none. `answer_prefix` depends
-    on the tokenizer, not on the family: `tokenizer.answer_prefix` says which.
+    on the tokenizer, not on the family: `tokenizer.answer_prefix` says which. `picture_mark`: the token behind which
+    `with_image`, which begins with it, is tokenised, as it follows such tokens in a processor's text; it is left out.
     """
 
     before_image: str = ""
@@ -26,6 +27,7 @@ class InputForm:
     start_token_text_only: bool = False
     start_token_before_prompt: bool = False
     answer_prefix: str = ""
+    picture_mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ OPT = DecoderLayout(
     activation="activation_fn",
     learned_positions=True,
 )
-# Llama's plain shape: no query norms, no fused projections.
+# Llama's shape: no fused projections.
 LLAMA = DecoderLayout(
     attention_norm="input_layernorm",
     attention="self_attn",
@@ -80,7 +82,8 @@ LLAMA = DecoderLayout(
     activation="mlp.act_fn",
     gate="mlp.gate_proj",
 )
-DECODERS = {"opt": OPT, "llama": LLAMA, "mistral": LLAMA, "qwen2": LLAMA}
+# Norms of queries and keys (Qwen3) and larger embeddings (Gemma) are the modules' own.
+DECODERS = {"opt": OPT, **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma"), LLAMA)}
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,14 @@ class Family:
 
     `marks`: parts of the layout that are one token each in the tokenizers of such models.
 
+    `follows_template`: a folder's own chat template, where it has one, takes the place of `form`; `around_picture`:
+    what its processor puts in front of a picture's tokens and behind them there.
+
     `square`: where a tower takes pictures of any shape (Qwen2-VL), the side in pixels of the square that they are
     resized to; the visual tokens then lie on a square grid, whose rows and columns are their rotary positions.
+
+    `whole_pictures`: where an image processor cuts a single picture into tiles whatever its settings (LLaVA-OneVision),
+    pictures are laid out as one of several is there: whole, on a square.
 
     `picture_both_ways`: the tokens of a picture see all of it, those that follow them included; else all up to itself.
 
@@ -111,7 +120,10 @@ class Family:
     decoders: Mapping[str, DecoderLayout] = field(default_factory=lambda: DECODERS)
     image_settings: Mapping[str, Any] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
+    follows_template: bool = False
+    around_picture: tuple[str, str] = ("", "")
     square: int | None = None
+    whole_pictures: bool = False
     picture_both_ways: bool = False
     q_former: bool = False
     any_size: bool = False

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from patches import latent_shift, patch_of
 from safetensors.torch import load_file, save_file
-from tiny_families import LAYERS, SIDE, image_mark, picture, tiny_family
+from tiny_families import LAYERS, SIDE, family_of, image_mark, picture, tiny_family
 
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.decoder import DecoderLayer
@@ -34,9 +34,11 @@ QUERIES = [
 ]
 
 
-@pytest.fixture(
-    scope="module", params=["smolvlm", "smolvlm2", "idefics3", "llava", "llava+qwen2", "qwen2-vl", "gemma3"]
-)
+NAMES = ["smolvlm", "smolvlm2", "idefics3", "llava", "llava+qwen2", "qwen2-vl", "gemma3"]
+NAMES += ["llava-chatml+qwen3", "internvl+qwen2", "internvl+llama", "llava-onevision+qwen2"]
+
+
+@pytest.fixture(scope="module", params=NAMES)
 def tiny(request):
     name, _, text = request.param.partition("+")
     return tiny_family(name, text or "llama")
@@ -73,13 +75,16 @@ def test_logits_equal_the_whole_model_on_a_padded_batch(tiny):
     ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tiny.tokenizer.pad_token_id)
     mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
     pixels = torch.cat([each["pixel_values"] for each in inputs if "pixel_values" in each])
-    if pixels.ndim == 5:  # one sample with all pictures: they are merged in order of their placeholders
+    if pixels.ndim == 5 and tiny.name != "llava-onevision":  # one sample with all pictures, merged in their order
         pixels = pixels.transpose(0, 1)
     more = {}
     if tiny.name == "qwen2-vl":
         kinds = [each["mm_token_type_ids"][0] for each in inputs]
         more["mm_token_type_ids"] = torch.nn.utils.rnn.pad_sequence(kinds, batch_first=True)
         more["image_grid_thw"] = torch.cat([each["image_grid_thw"] for each in inputs if "image_grid_thw" in each])
+    if tiny.name == "llava-onevision":
+        more = {"image_sizes": torch.cat([each["image_sizes"] for each in inputs if "image_sizes" in each])}
+        more["batch_num_images"] = torch.tensor([len(pixels)])
     if tiny.name == "gemma3":
         kinds = [each["token_type_ids"][0] for each in inputs]
         more["token_type_ids"] = torch.nn.utils.rnn.pad_sequence(kinds, batch_first=True)
@@ -225,7 +230,7 @@ def saved(tiny, folder):
 
 
 def test_a_saved_folder_is_a_backbone(tiny, tmp_path):
-    name = tiny.name.rstrip("2")
+    name = family_of(tiny.name)
     size = SIDE if name == "qwen2-vl" else None
     config = BackboneConfig(family=name, folder=str(saved(tiny, tmp_path / "model")), image_size=size)
     processor = load_processor(config.folder, config)
@@ -285,7 +290,10 @@ def test_an_incomplete_folder_is_named(folder, tmp_path, missing):
 
 
 def test_the_configuration_knows_every_family():
-    assert set(families()) == {"blip2", "minigpt4", "smolvlm", "idefics3", "llava", "qwen2-vl", "gemma3"}
+    assert set(families()) == {"blip2", "minigpt4", "smolvlm", "idefics3", "llava", "qwen2-vl", "gemma3"} | {
+        "internvl",
+        "llava-onevision",
+    }
     with pytest.raises(ValueError, match=r"(?s)family.*'gpt4': expected one of blip2, .*, or path/to/file\.py:FAMILY"):
         BackboneConfig(family="gpt4", folder="x")
     with pytest.raises(ValueError, match="folder: expected a folder or hub id, because no llava backbone"):

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_families import LLAVA_TEMPLATE, picture, processor_of, tiny_model, tokenizer_of
+from tiny_families import picture, processor_of, tiny_model, tokenizer_of
 from tiny_models import tiny_model as tiny_blip2
 from transformers import LlavaConfig
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
 from unike_lib.backbones import load as load_module
 from unike_lib.backbones.checkpoint import read_checkpoint
@@ -38,6 +39,11 @@ def save(name, folder):
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     return save("llava", tmp_path_factory.mktemp("good"))
+
+
+@pytest.fixture(scope="module")
+def smolvlm(tmp_path_factory):
+    return save("smolvlm", tmp_path_factory.mktemp("smolvlm"))
 
 
 @pytest.fixture
@@ -226,16 +232,17 @@ def test_a_start_token_that_is_not_there_is_named(folder):
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        (LLAVA_TEMPLATE, []),
-        (LLAVA_TEMPLATE.replace("ASSISTANT:", "GPT:"), ["GPT:"]),
+        (DEFAULT_CHAT_TEMPLATE, []),
+        (DEFAULT_CHAT_TEMPLATE.replace("Assistant:", "GPT:"), ["GPT:"]),
         ("{{ nothing.of.this }}", ["cannot be used"]),
     ],
 )
-def test_another_chat_template_is_said_once(folder, caplog, template, said):
+def test_another_chat_template_is_said_once(smolvlm, tmp_path, caplog, template, said):
+    folder = shutil.copytree(smolvlm, tmp_path / "model")
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
     with caplog.at_level(logging.WARNING, "unike_lib"):
         for _ in range(2):
-            load_backbone(folder, LLAVA, lambda names: None)
+            load_backbone(folder, BackboneConfig(family="smolvlm", folder="x"), lambda names: None)
     lines = [line.getMessage() for line in caplog.records]
     assert len(lines) == len(said)
     assert all(word in line and str(folder) in line for word, line in zip(said, lines, strict=True))

@@ -124,7 +124,12 @@ class Backbone:
         texts = [self._texts(query) for query in queries]
         known = self._ids_by_text({*(own if answers is None else ()), *(text for *pair, _ in texts for text in pair)})
         prompts = self._ids_by_text({prompt for *_, prompt in texts}, self.form.start_token_before_prompt)
-        parts = [(known[before], known[after], prompts[prompt]) for before, after, prompt in texts]
+        marked = bool(self.form.picture_mark)  # a prompt with a picture begins with its mark, which stands for none
+        skipped = [int(marked and query.image is not None) for query in queries]
+        parts = [
+            (known[before], known[after], prompts[prompt][skip:])
+            for (before, after, prompt), skip in zip(texts, skipped, strict=True)
+        ]
         if answers is None:
             answers = [known[answer] for answer in own]
         names = sorted({query.image for query in queries if query.image is not None})

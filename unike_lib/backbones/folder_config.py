@@ -24,6 +24,10 @@ def _is_count(value: Any, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
+def _is_side(value: Any) -> bool:
+    return _is_count(value) or (isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)))
+
+
 def _is_activation(value: Any) -> bool:
     return isinstance(value, str) and value in ACT2FN
 
@@ -38,7 +42,8 @@ KERNEL = (lambda value: value in ("sdpa", "eager"), "sdpa or eager")
 # Fields wherever they stand, with what may stand there.
 EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("hidden_size", "num_attention_heads", "vocab_size", "intermediate_size"), COUNT),
-    **dict.fromkeys(("num_key_value_heads", "head_dim", "patch_size", "spatial_merge_size"), COUNT),
+    **dict.fromkeys(("num_key_value_heads", "head_dim", "spatial_merge_size"), COUNT),
+    "patch_size": (_is_side, "a positive integer, or two"),
     **dict.fromkeys(("dtype", "torch_dtype"), (_is_dtype, "a dtype of PyTorch's, such as float32")),
     "num_hidden_layers": (partial(_is_count, least=0), "an integer from 0 on"),
     "codebook": (partial(_is_count, least=0), "an integer from 0 on"),

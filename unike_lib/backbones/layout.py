@@ -1,17 +1,13 @@
 """A family's layout against what a folder's tokenizer and chat template say."""
 
-import json
-import logging
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from unike_lib.backbones.folder import find_file
+from unike_lib.backbones.chat_template import QUESTION, read_template, say, written
 from unike_lib.family import Family
 from unike_lib.types import InputError
 
-log = logging.getLogger(__name__)
-QUESTION, PICTURE = "what is this ?", "[picture]"
+PICTURE = "[picture]"
 # What stands for a picture in chat templates, and what processors of tiled pictures put around it later.
 GEMMA = f"\n\n<start_of_image>{PICTURE}<end_of_image>\n\n"
 PLACEHOLDERS, AROUND = (
@@ -38,58 +34,28 @@ def check_layout(folder: str | Path, family: Family, tokenizer: Any) -> None:
         raise InputError(
             f"{folder}: tokenizer: field 'bos_token': family '{family.name}' starts its texts with it, found none"
         )
-    template = _template(folder, tokenizer)
-    if template is not None and family.form.text_only != "{}":  # a family with a chat
+    template = read_template(folder, tokenizer)
+    if template is not None and not family.follows_template and family.form.text_only != "{}":  # a family with a chat
         for with_image in (True, False):
             theirs, ours = _theirs(tokenizer, template, with_image), _ours(family, tokenizer, with_image)
             if theirs != ours:
                 found = "cannot be used here" if theirs is None else f"writes {theirs!r}"
-                _say(f"{folder}: its chat template {found}; family '{family.name}' writes {ours!r}, and that is used")
+                say(f"{folder}: its chat template {found}; family '{family.name}' writes {ours!r}, and that is used")
                 return
 
 
 def agrees_with_template(folder: str | Path, family: Family, tokenizer: Any) -> bool:
     """Tell whether a family writes questions as the folder's chat template does; False where it has none."""
-    template = _template(folder, tokenizer)
+    template = read_template(folder, tokenizer)
     return template is not None and all(
         _theirs(tokenizer, template, with_image) == _ours(family, tokenizer, with_image) for with_image in (True, False)
     )
 
 
-@cache
-def _say(message: str) -> None:
-    log.warning("%s", message)
-
-
-def _template(folder: str | Path, tokenizer: Any) -> str | None:
-    """Return the folder's chat template: of its tokenizer, or in a file of its own."""
-    found = tokenizer.chat_template
-    if found is None and Path(folder).is_dir() and (file := find_file(folder, "chat_template.json")) is not None:
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))["chat_template"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""  # said as one that cannot be used
-    found = found.get("default") if isinstance(found, dict) else found
-    return found if isinstance(found, str) else None
-
-
 def _theirs(tokenizer: Any, template: str, with_image: bool) -> str | None:
     """Return what the template makes of a question, without the start token; None: it takes no such message."""
-    text = {"type": "text", "text": QUESTION}
-    kinds: list[Any] = [[{"type": "image"}, text]] if with_image else [[text], QUESTION]
-    for content in kinds:
-        try:
-            written = tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}],
-                tokenize=False,
-                add_generation_prompt=True,
-                chat_template=template,
-            )
-        except Exception:  # a template is a program of somebody else's
-            continue
-        if "'type'" not in written and QUESTION in written:
-            return _bare(written, tokenizer)
-    return None
+    found = written(tokenizer, template, with_image)
+    return None if found is None else _bare(found, tokenizer)
 
 
 def _ours(family: Family, tokenizer: Any, with_image: bool) -> str:

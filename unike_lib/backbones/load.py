@@ -12,11 +12,12 @@ from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from unike_lib.backbones.backbone import Backbone
+from unike_lib.backbones.chat_template import folder_form
 from unike_lib.backbones.checkpoint import load_whole
 from unike_lib.backbones.folder import NO_CODE, check_folder, check_processor_files, check_tokenizer_files, opening
 from unike_lib.backbones.folder_config import check_config, read_config
 from unike_lib.backbones.layout import check_layout
-from unike_lib.backbones.positions import SquareProcessor, check_processor, fit_image_size
+from unike_lib.backbones.positions import SquareProcessor, WholePictures, check_processor, fit_image_size
 from unike_lib.backbones.speed.onednn_linear import pack, packing_helps
 from unike_lib.backbones.speed.state_cache import StateCache
 from unike_lib.backbones.speed.upcast_linear import multiplies_slowly, widen
@@ -120,6 +121,8 @@ def load_processor(folder: str | Path, config: BackboneConfig) -> Any:
         processor: Any = AutoImageProcessor.from_pretrained(folder, backend="pil", **NO_CODE, **settings)
     if family.square is not None and size is not None:
         processor = SquareProcessor(folder, processor, size)
+    if family.whole_pictures:
+        processor = WholePictures(processor)
     check_processor(folder, processor, size)
     return processor
 
@@ -150,8 +153,9 @@ def load_backbone(
     model = load_model(folder, config)
     tokenizer = load_tokenizer(folder)
     check_tokens(folder, tokenizer, model.get_input_embeddings().weight.shape[0])
-    check_layout(folder, find_family(config.family), tokenizer)
-    family = replace(find_family(config.family), form=input_form(config.family, tokenizer))
+    form = input_form(config.family, tokenizer, folder, model.config)
+    family = replace(find_family(config.family), form=form)
+    check_layout(folder, family, tokenizer)
     layers = None if config.layers == "last_four" else config.layers
     backbone = Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
     if packing_helps(getattr(torch, config.dtype), config.device):
@@ -178,8 +182,18 @@ def open_backbone(
     return load_backbone(folder, config, images, frozen)
 
 
-def input_form(family: str, tokenizer: Any) -> InputForm:
-    """Return a family's input layout for a tokenizer; the two decide what an answer starts with."""
-    form = find_family(family).form
+def input_form(family: str, tokenizer: Any, folder: str | Path | None = None, config: Any = None) -> InputForm:
+    """Return a family's input layout for a tokenizer; the two decide what an answer starts with.
+
+    Where the family follows a folder's chat template and `folder` has one, the layout is the template's; `config` is
+    the model's.
+
+    Raises:
+        InputError: the template's texts have other token ids in one than piece by piece.
+    """
+    known = find_family(family)
+    form = known.form
+    if folder is not None and known.follows_template:
+        form = folder_form(folder, known, tokenizer, getattr(config, "image_token_id", None)) or form
     after_space = form.with_image[-1].isspace()
     return replace(form, answer_prefix="" if after_space else answer_prefix(tokenizer))

@@ -15,7 +15,7 @@ from unike_lib.backbones.folder import opening
 from unike_lib.types import InputError, Query
 
 # Towers with one learned position per patch; others take pictures of several sizes.
-FIXED_SIZE = ("blip-2", "gemma3", "llava")
+FIXED_SIZE = ("blip-2", "gemma3", "internvl", "llava", "llava_onevision")
 # What image processors save, and what can make pictures of another size than `image_size` says.
 LIMITS = ("do_resize", "size", "do_center_crop", "crop_size", "min_pixels", "max_pixels", "max_image_size")
 NAMED = 60  # letters of a question that a message shows
@@ -95,6 +95,11 @@ def check_processor(folder: str | Path, processor: Any, size: int | None) -> Non
         inner = getattr(processor, "processor", processor)
         grid = found["image_grid_thw"][0, 1:] * inner.patch_size if "image_grid_thw" in found else None
         sides = tuple(found["pixel_values"].shape[-2:]) if grid is None else tuple(grid.tolist())
+    if "image_sizes" in found and not isinstance(processor, WholePictures):
+        raise InputError(
+            f"{folder}: preprocessor_config.json: pictures keep sizes of their own ({type(processor).__name__}); "
+            "expected an image processor that makes all of one size"
+        )
     if size is not None and sides != (size, size):
         saved = ", ".join(f"{name} {getattr(inner, name)}" for name in LIMITS if getattr(inner, name, None) is not None)
         raise InputError(
@@ -132,9 +137,11 @@ def check_pixels(model: Any, pixels: Tensor) -> None:
     if config.model_type not in FIXED_SIZE or hasattr(config, "vision_tower"):
         return
     size, found = config.vision_config.image_size, tuple(pixels.shape[-2:])
-    if found != (size, size):
+    wanted = (size, size) if isinstance(size, int) else tuple(size)
+    if found != wanted:
         raise InputError(
-            f"image processor: pictures of {found[0]} x {found[1]} pixels, but the model takes {size} x {size}; set "
+            f"image processor: pictures of {found[0]} x {found[1]} pixels, but the model takes {wanted[0]} x "
+            f"{wanted[1]}; set "
             "the backbone's image_size, or correct size in preprocessor_config.json"
         )
 
@@ -170,3 +177,22 @@ class SquareProcessor:
         """Return what the processor makes of the pictures after they are resized to squares."""
         squares = [image.convert("RGB").resize((self.side, self.side), Resampling.BICUBIC) for image in images]
         return self.processor(images=squares, **settings)
+
+
+class WholePictures:
+    """LLaVA-OneVision's image processor, each picture whole, as it makes them where a text has several.
+
+    One alone it would cut into tiles behind the whole picture: up to 10 times as many tokens, of a number that depends
+    on the picture's size.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+
+    def __call__(self, images: Sequence[Image.Image], **settings: Any) -> Any:
+        """Return pixels [image, 1, channel, side, side] of whole pictures, with what makes the tower take them so."""
+        # As many pictures of one text; one more, for one is cut. The model counts them again from `batch_num_images`.
+        found = self.processor(images=[[*images, images[-1]]], **settings)
+        return {name: value[: len(images)] for name, value in found.items() if name != "batch_num_images"} | {
+            "batch_num_images": torch.tensor([len(images) + 1])
+        }

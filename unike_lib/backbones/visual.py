@@ -17,6 +17,8 @@ from unike_lib.io import write_tensors
 from unike_lib.types import InputError
 
 ROWS = 16
+# What image processors give beside pixels, and the towers need: Qwen2-VL's, and LLaVA-OneVision's of whole pictures.
+BESIDE = ("image_grid_thw", "image_sizes", "batch_num_images")
 
 
 class VisualStore:
@@ -58,8 +60,8 @@ def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
         inputs = processor(images=list(images), return_tensors="pt")
     pixels = inputs["pixel_values"]
     # Qwen2-VL's patches of all pictures follow each other, with the grid of each beside them.
-    grids = {"image_grid_thw": inputs["image_grid_thw"]} if "image_grid_thw" in inputs else {}
-    tiles = len(inputs["image_grid_thw"]) if grids else pixels.shape[:-3].numel()
+    grids = {name: inputs[name] for name in BESIDE if name in inputs}
+    tiles = len(inputs["image_grid_thw"]) if "image_grid_thw" in inputs else pixels.shape[:-3].numel()
     if tiles != len(images):
         raise InputError(f"image processor: expected one tile per picture, found {tiles} for {len(images)} pictures")
     check_pixels(model, pixels)

@@ -110,9 +110,7 @@ def _examine_parts(found: Found, section: BackboneConfig) -> None:
     _run(found, "weights", lambda: _weights(found, section, opened))
     _run(found, "tokenizer", lambda: _tokenizer(folder, opened))
     if "tokenizer" in opened:
-        _run(found, "layout", lambda: check_layout(folder, family, opened["tokenizer"]))
-        if family.form.text_only != "{}":  # a family with a chat
-            found.template = agrees_with_template(folder, family, opened["tokenizer"])
+        _run(found, "layout", lambda: _layout(found, section, opened))
     else:
         found.checks["layout"] = ""
     _run(found, "image processor", lambda: opened.update(processor=load_processor(folder, section)))
@@ -155,9 +153,23 @@ def _tokenizer(folder: str, opened: dict[str, Any]) -> None:
         check_tokens(folder, opened["tokenizer"], opened["config"].text_config.vocab_size)
 
 
+def _layout(found: Found, section: BackboneConfig, opened: dict[str, Any]) -> None:
+    """Check the family's layout against the tokenizer; note whether it is the chat template's."""
+    folder, tokenizer, family = found.folder, opened["tokenizer"], find_family(section.family)
+    if family.follows_template and "config" not in opened:
+        found.checks["layout"] = ""
+        return
+    form = input_form(section.family, tokenizer, folder, opened.get("config"))
+    opened["family"] = replace(family, form=form)
+    check_layout(folder, opened["family"], tokenizer)
+    if family.follows_template:
+        found.template = bool(form.picture_mark)
+    elif form.text_only != "{}":  # a family with a chat
+        found.template = agrees_with_template(folder, family, tokenizer)
+
+
 def _prompts(found: Found, section: BackboneConfig, opened: dict[str, Any]) -> None:
-    tokenizer = opened["tokenizer"]
-    family = replace(find_family(section.family), form=input_form(section.family, tokenizer))
+    tokenizer, family = opened["tokenizer"], opened["family"]
     model_config = opened["config"]
     found.visual = visual_tokens(found.folder, model_config, opened["processor"])
     for name, image in (("with a picture", "picture"), ("without", None)):

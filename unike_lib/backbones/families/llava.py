@@ -1,6 +1,10 @@
-"""LLaVA 1.5: a CLIP tower, an MLP, a Llama decoder; the layout is its chat template's, with no system prompt."""
+"""LLaVA: a CLIP or SigLIP tower, an MLP, any decoder whose layout is known.
 
-from unike_lib.family import Family, InputForm
+The layout is that of the folder's chat template; of a folder without one, that of LLaVA 1.5, with no system prompt.
+"""
+
+from unike_lib.backbones.families.gemma3 import FAMILY as GEMMA3
+from unike_lib.family import DECODERS, Family, InputForm
 
 FAMILY = Family(
     name="llava",
@@ -12,4 +16,6 @@ FAMILY = Family(
         start_token_text_only=True,
     ),
     model_types=("llava",),
+    decoders={**DECODERS, **GEMMA3.decoders},
+    follows_template=True,
 )

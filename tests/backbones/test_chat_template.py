@@ -1,0 +1,202 @@
+"""Layouts that follow a folder's own chat template, of many shapes, token by token with the folder's processor."""
+
+import json
+import shutil
+from datetime import datetime
+from unittest import mock
+
+import pytest
+import torch
+from test_families import QUERIES, their_inputs
+from tiny_chatml import INTERLEAVE_TEMPLATE
+from tiny_families import LLAVA_TEMPLATE, SIDE, picture, processor_of, tiny_family, tiny_model, tokenizer_of
+from tokenizers import pre_tokenizers
+from transformers import AutoTokenizer, LlavaProcessor
+from transformers.utils import chat_template_utils
+
+from unike_lib.backbones import load as load_module
+from unike_lib.backbones.chat_template import folder_form
+from unike_lib.backbones.load import load_backbone, load_processor
+from unike_lib.backbones.visual import VisualStore, extract_visual
+from unike_lib.config.backbones import BackboneConfig
+from unike_lib.family import find_family
+from unike_lib.io import marked
+from unike_lib.runtime import check_made_with, mark_of_backbone
+from unike_lib.types import InputError, Query
+
+LLAVA, MARK = BackboneConfig(family="llava", folder="x"), "<image>"
+USER = "{% for message in messages %}{% for part in message['content'] %}"
+TEXT = "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+TEMPLATES = {
+    "mistral": "{{ bos_token }}[INST] " + USER + TEXT + " [/INST]",
+    "a start token twice": "{{ bos_token }}" + LLAVA_TEMPLATE,
+    "braces": "{ {system} } " + USER + TEXT + " {} end:",
+    "a system prompt": "a photo of an owl\n" + LLAVA_TEMPLATE,
+    "a day": "{{ strftime_now('%d %b %Y') }} " + LLAVA_TEMPLATE,
+    "interleave": INTERLEAVE_TEMPLATE,
+    "question trimmed": "USER: " + USER + TEXT.replace("part['text']", "part['text'] | trim") + "\n\n",
+}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A folder without a chat template."""
+    folder, tokenizer = tmp_path_factory.mktemp("llava") / "model", tokenizer_of("llava")
+    for part in (tiny_model("llava", tokenizer), tokenizer, processor_of("llava", tokenizer).image_processor):
+        part.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(plain, tmp_path):
+    return shutil.copytree(plain, tmp_path / "model")
+
+
+def their_ids(folder, template, query):
+    """What the folder's own processor writes: a start token unless the template has written it."""
+    images = load_processor(folder, LLAVA)
+    processor = LlavaProcessor(
+        images, AutoTokenizer.from_pretrained(folder), patch_size=4, vision_feature_select_strategy="default",
+        num_additional_image_tokens=1, chat_template=template,
+    )  # fmt: skip
+    content = [{"type": "image"}] * (query.image is not None) + [{"type": "text", "text": query.prompt}]
+    with mock.patch.object(chat_template_utils, "datetime", mock.Mock(now=lambda: datetime(2024, 7, 26))):
+        text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    pixels = {} if query.image is None else {"images": [torch.zeros(3, SIDE, SIDE, dtype=torch.uint8)]}
+    twice = text.startswith(processor.tokenizer.bos_token)
+    return processor(text=text, return_tensors="pt", add_special_tokens=not twice, **pixels)["input_ids"][0]
+
+
+@pytest.mark.parametrize("where", ["chat_template.jinja", "chat_template.json", "processor_config.json"])
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_a_question_has_the_token_ids_of_the_folders_processor(folder, where, template):
+    (folder / where).write_text(template if where.endswith("jinja") else json.dumps({"chat_template": template}))
+    if where != "chat_template.jinja":  # a tokenizer's own is another program's
+        (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    loaded = load_backbone(folder, LLAVA, lambda names: torch.zeros(len(names), 16, 16))
+    mark = loaded.tokenizer.convert_tokens_to_ids(MARK)
+    for image in ("one", None):
+        query = Query(image, "is this a red cat?", style="plain")
+        ids, embedded = their_ids(folder, template, query), loaded.encode([query]).embeddings[0]
+        assert len(ids) == len(embedded) and int((ids == mark).sum()) == 16 * (image is not None)
+        seen = ids != mark
+        torch.testing.assert_close(embedded[seen], loaded.model.get_input_embeddings()(ids[seen]), atol=0, rtol=0)
+
+
+def test_a_tokenizer_that_marks_the_first_word_alone_is_followed(folder):
+    """Its ids of a text's second part are others where that part is a text of its own."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.normalizer = None
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.save_pretrained(folder)
+    behind = "is this"
+    alone = tokenizer(behind, add_special_tokens=False)["input_ids"]
+    assert tokenizer(MARK + behind, add_special_tokens=False)["input_ids"][1:] != alone
+    template = LLAVA_TEMPLATE.replace(MARK + "\\n", MARK).replace(MARK + "\n", MARK)
+    (folder / "chat_template.jinja").write_text(template)
+    loaded = load_backbone(folder, LLAVA, lambda names: torch.zeros(len(names), 16, 16))
+    query = Query("one", "is this a red cat?", style="plain")
+    ids = their_ids(folder, template, query)
+    seen = ids != tokenizer.convert_tokens_to_ids(MARK)
+    embedded = loaded.encode([query]).embeddings[0]
+    torch.testing.assert_close(embedded[seen], loaded.model.get_input_embeddings()(ids[seen]), atol=0, rtol=0)
+
+
+def test_a_tokenizer_whose_parts_are_not_those_of_the_text_is_refused(folder):
+    """A picture's token that takes the blanks in front of it."""
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text())
+    next(token for token in content["added_tokens"] if token["content"] == MARK)["lstrip"] = True
+    file.write_text(json.dumps(content))
+    (folder / "chat_template.jinja").write_text(LLAVA_TEMPLATE)
+    with pytest.raises(InputError, match=r"^[^\n]*chat template: token \d+ of [^\n]* piece by piece and [^\n]*$"):
+        load_backbone(folder, LLAVA, lambda names: None)
+
+
+UNUSABLE = {
+    "no picture": LLAVA_TEMPLATE.replace(MARK, ""),
+    "two pictures": LLAVA_TEMPLATE.replace(MARK, MARK + MARK),
+    "another mark": LLAVA_TEMPLATE.replace(MARK, "<img>"),
+    "the question in front": USER + TEXT.replace("<image>", "") + "<image>",
+    "the question twice": USER + TEXT.replace("{{ part['text'] }}", "{{ part['text'] }} {{ part['text'] }}"),
+    "a fault": "{{ nothing.of.this }}",
+}
+
+
+@pytest.mark.parametrize("template", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_template_that_cannot_be_followed_is_said_and_llavas_own_is_used(folder, caplog, template):
+    (folder / "chat_template.jinja").write_text(template)
+    form = load_backbone(folder, LLAVA, lambda names: None).form
+    assert form == load_module.input_form("llava", tokenizer_of("llava"))
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("unike_lib")]
+    assert str(folder) in line and "cannot be used here" in line and "\n" not in line
+
+
+def test_without_a_template_or_with_llavas_own_nothing_moves(plain, folder):
+    """The layout from before folders' templates were followed: its ids, piece by piece."""
+    (folder / "chat_template.jinja").write_text(LLAVA_TEMPLATE)
+    images = lambda names: torch.zeros(len(names), 16, 16)  # noqa: E731
+    bare, followed = (load_backbone(path, LLAVA, images) for path in (plain, folder))
+    assert bare.form == load_module.input_form("llava", bare.tokenizer) and bare.form.picture_mark == ""
+    queries = [Query("one", "is this a red cat?", "owl"), Query(None, "{} {x}", "owl", "plain")]
+    first, second = bare.encode(queries), followed.encode(queries)
+    for name in ("embeddings", "targets", "last_prompt", "lengths", "picture"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
+
+
+def test_files_made_under_another_template_are_refused(folder, tmp_path):
+    """The fingerprint of a folder sees its template."""
+    fields = LLAVA.model_dump(mode="json")
+    (folder / "chat_template.jinja").write_text(LLAVA_TEMPLATE)
+    before = mark_of_backbone(fields, [folder])
+    loaded, kept = load_backbone(folder, LLAVA, lambda names: None), tmp_path / "kept.safetensors"
+    extract_visual(loaded.model, load_processor(folder, LLAVA), ["one"], picture, kept, marked("job", before))
+    VisualStore(kept)
+    check_made_with(before, folder, [kept])
+    (folder / "chat_template.jinja").write_text(LLAVA_TEMPLATE.replace("ASSISTANT", "GPT"))
+    with pytest.raises(InputError, match="made with another backbone"):
+        check_made_with(mark_of_backbone(fields, [folder]), folder, [kept])
+
+
+@pytest.mark.parametrize("text", ["mistral", "gemma", "gemma3_text"])
+@torch.no_grad()
+def test_decoders_of_other_shapes_behind_the_same_tower(text):
+    sizes = {"head_dim": 8} if text.startswith("gemma") else {}
+    tiny = tiny_family("llava-chatml", text, **sizes)
+    batch = tiny.backbone.encode(QUERIES)
+    ours = tiny.backbone.forward(tiny.backbone.run_below(batch))
+    for row, query in enumerate(QUERIES):
+        theirs = tiny.model(**their_inputs(tiny, query)).logits[0]
+        torch.testing.assert_close(ours[row, : len(theirs)], theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("text", ["gemma2", "phi3", "olmo2", "mixtral"])
+def test_decoders_that_have_no_layout_are_refused(folder, text):
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["model_type"] = text
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=rf"^[^\n]*text_config\.model_type[^\n]*'qwen3'[^\n]* found '{text}'$"):
+        load_backbone(folder, LLAVA, lambda names: None)
+
+
+def test_a_number_that_is_no_token_is_no_mark(folder):
+    (folder / "chat_template.jinja").write_text(LLAVA_TEMPLATE)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for token in (None, -1, len(tokenizer), 10**30):
+        assert folder_form(folder, find_family("llava"), tokenizer, token) is None
+
+
+@pytest.mark.parametrize("name", ["internvl", "llava-onevision", "llava-chatml"])
+@torch.no_grad()
+def test_in_64_bits_states_are_theirs_to_thirteen_digits(name):
+    """Of weights as large as the other tiny models', where 32 bits move InternVL's edited logits by 1.4e-5."""
+    tiny = tiny_family(name, "qwen2", initializer_range=0.3)
+    tiny.model.double()
+    batch = tiny.backbone.encode(QUERIES)
+    ours = tiny.backbone.decoder.finish(
+        tiny.backbone.decoder.run(batch.embeddings, range(4), sees=batch.sees, positions=batch.positions)
+    )
+    for row, query in enumerate(QUERIES):
+        theirs = tiny.model(**their_inputs(tiny, query), output_hidden_states=True).hidden_states[-1][0]
+        assert theirs.dtype == torch.float64
+        torch.testing.assert_close(ours[row, : len(theirs)], theirs, atol=1e-13, rtol=1e-13)
