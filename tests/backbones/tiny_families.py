@@ -3,10 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import torch
 from PIL import Image
-from tiny_chatml import CHATML_MARKS, CHATML_TEMPLATES, INTERNVL_TOKENS, chatml_parts, chatml_processor
+from tiny_chatml import CHATML_MARKS, CHATML_TEMPLATES, INTERNVL_TOKENS, NoVideos, chatml_parts, chatml_processor
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
@@ -30,7 +31,9 @@ from transformers import (
 )
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
+from transformers.models.smolvlm import processing_smolvlm
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE, SmolVLMProcessor
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.load import input_form
@@ -221,6 +224,10 @@ class GemmaProcessor(Gemma3Processor):
         return super().__call__(images, text, add_special_tokens=False, **settings)
 
 
+class SmolVLM2Processor(NoVideos, SmolVLMProcessor):
+    pass
+
+
 def processor_of(name: str, tokenizer):
     if name in CHATML_TEMPLATES:
         return chatml_processor(name, tokenizer, SIDE)
@@ -235,10 +242,13 @@ def processor_of(name: str, tokenizer):
     if name == "gemma3":
         images = Gemma3ImageProcessorPil(size={"height": SIDE, "width": SIDE})
         return GemmaProcessor(images, tokenizer, chat_template=TEMPLATES[name], image_seq_length=4)
-    images = Idefics3ImageProcessorPil(
-        size={"longest_edge": 2 * SIDE}, max_image_size={"longest_edge": SIDE}, do_image_splitting=False
-    )
-    return Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=TEMPLATES[name])
+    kind = SmolVLMImageProcessorPil if name == "smolvlm2" else Idefics3ImageProcessorPil
+    images = kind(size={"longest_edge": 2 * SIDE}, max_image_size={"longest_edge": SIDE}, do_image_splitting=False)
+    settings = {"image_seq_len": 4, "chat_template": TEMPLATES[name]}
+    if name == "smolvlm2":  # which asks for num2words even where it writes no video's length
+        with mock.patch.object(processing_smolvlm, "num2words", str):
+            return SmolVLM2Processor(images, tokenizer, SimpleNamespace(num_frames=1, fps=1), **settings)
+    return Idefics3Processor(images, tokenizer, **settings)
 
 
 def picture(name: str) -> Image.Image:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from tiny_families import LAYERS, SIDE, TEMPLATES, image_mark, processor_of, tiny_model, tokenizer_of
+from tiny_families import LAYERS, SIDE, TEMPLATES, family_of, image_mark, processor_of, tiny_model, tokenizer_of
 from tiny_models import FAMILIES, tiny_tokenizer
 from tiny_models import tiny_model as tiny_blip2
 from transformers import BlipImageProcessorPil
@@ -16,6 +16,7 @@ from unike_lib.front.family_guess import guess_family
 from unike_lib.front.prompt_tokens import PICTURE
 from unike_lib.types import InputError
 
+VISUAL = {"llava": 16, "smolvlm": None, "llava-chatml": 16, "llava-onevision": 17, "internvl": 4}
 CHECKS = ["files", "family", "config.json", "weights", "tokenizer", "layout", "image processor", "prompt"]
 
 
@@ -40,10 +41,13 @@ def folders(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["llava", "smolvlm", "idefics3", "qwen2-vl", "blip2", "minigpt4"])
+OWN_TEMPLATE = ["llava-chatml", "llava-onevision", "internvl"]  # theirs, whatever it is
+
+
+@pytest.mark.parametrize("name", ["llava", "smolvlm", "idefics3", "qwen2-vl", "blip2", "minigpt4", *OWN_TEMPLATE])
 def test_a_familys_folder_is_recognised(folders, name):
     guess = guess_family(folders(name))
-    assert guess.family == name and name not in guess.others
+    assert guess.family == family_of(name) and guess.family not in guess.others
     assert ("smolvlm" in guess.others) is (name == "idefics3")
 
 
@@ -66,9 +70,10 @@ def test_of_several_families_or_none_the_reason_says_what_could_be(folders, tmp_
     assert list(examine(str(folder), results=tmp_path / "results").checks) == ["files", "family"]
 
 
-@pytest.mark.parametrize("name", ["llava", "smolvlm"])
+@pytest.mark.parametrize("name", ["llava", "smolvlm", *OWN_TEMPLATE])
 def test_a_prompt_is_what_their_processor_makes_of_the_chat(folders, tmp_path, name):
     found = examine(str(folders(name)), results=tmp_path / "results")
+    assert found.problem is None and found.template and found.visual == VISUAL[name]
     tokenizer = tokenizer_of(name)
     processor, mark = processor_of(name, tokenizer), tokenizer.convert_tokens_to_ids(image_mark(name))
     for shown, image in (("with a picture", True), ("without", False)):

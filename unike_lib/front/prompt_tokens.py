@@ -14,6 +14,7 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED
 from unike_lib.backbones.folder import opening
 from unike_lib.backbones.tower import blip2_class
+from unike_lib.backbones.visual import BESIDE
 from unike_lib.family import Family
 from unike_lib.types import Query
 
@@ -94,7 +95,8 @@ def visual_tokens(folder: str, config: Any, processor: Any) -> int | None:
         return int(inputs["image_grid_thw"].prod()) // merge**2
     try:
         pixels = inputs["pixel_values"].to("meta")
-        found = bare_model(folder, config).get_image_features(pixels).pooler_output
+        beside = {name: inputs[name] for name in BESIDE if name in inputs}
+        found = bare_model(folder, config).get_image_features(pixels, **beside).pooler_output
         tokens = found if isinstance(found, Tensor) else torch.cat(list(found))
         return tokens.shape[:-1].numel()
     except Exception:  # towers that look at the pixels cannot run without any
