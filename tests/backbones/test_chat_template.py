@@ -83,7 +83,8 @@ def test_a_question_has_the_token_ids_of_the_folders_processor(folder, where, te
         torch.testing.assert_close(embedded[seen], loaded.model.get_input_embeddings()(ids[seen]), atol=0, rtol=0)
 
 
-def test_a_tokenizer_that_marks_the_first_word_alone_is_followed(folder):
+@pytest.mark.parametrize("start", ["", "{{ bos_token }}"])
+def test_a_tokenizer_that_marks_the_first_word_alone_is_followed(folder, start):
     """Its ids of a text's second part are others where that part is a text of its own."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.backend_tokenizer.normalizer = None
@@ -92,7 +93,7 @@ def test_a_tokenizer_that_marks_the_first_word_alone_is_followed(folder):
     behind = "is this"
     alone = tokenizer(behind, add_special_tokens=False)["input_ids"]
     assert tokenizer(MARK + behind, add_special_tokens=False)["input_ids"][1:] != alone
-    template = LLAVA_TEMPLATE.replace(MARK + "\\n", MARK).replace(MARK + "\n", MARK)
+    template = start + "a photo" + LLAVA_TEMPLATE.replace(MARK + "\n", MARK)
     (folder / "chat_template.jinja").write_text(template)
     loaded = load_backbone(folder, LLAVA, lambda names: torch.zeros(len(names), 16, 16))
     query = Query("one", "is this a red cat?", style="plain")
@@ -113,11 +114,13 @@ def test_a_tokenizer_whose_parts_are_not_those_of_the_text_is_refused(folder):
         load_backbone(folder, LLAVA, lambda names: None)
 
 
+BEHIND = "{% for kind in ['text', 'image'] %}{% for part in messages[0]['content'] %}{% if part['type'] == kind %}"
+BEHIND += "{{ part['text'] if kind == 'text' else '<image>' }}{% endif %}{% endfor %}{% endfor %}"
 UNUSABLE = {
     "no picture": LLAVA_TEMPLATE.replace(MARK, ""),
     "two pictures": LLAVA_TEMPLATE.replace(MARK, MARK + MARK),
     "another mark": LLAVA_TEMPLATE.replace(MARK, "<img>"),
-    "the question in front": USER + TEXT.replace("<image>", "") + "<image>",
+    "the question in front": BEHIND,
     "the question twice": USER + TEXT.replace("{{ part['text'] }}", "{{ part['text'] }} {{ part['text'] }}"),
     "a fault": "{{ nothing.of.this }}",
 }

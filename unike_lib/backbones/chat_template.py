@@ -117,14 +117,13 @@ def _form(family: Family, tokenizer: Any, shown: str | None, asked: str | None, 
         return None
     before, behind = shown.split(mark)
     opening, closing = family.around_picture
-    starts = starts_texts(tokenizer)
-    bos = tokenizer.bos_token or ""
+    starts, bos = starts_texts(tokenizer), tokenizer.bos_token or ""  # a start token that the template writes is text
     return InputForm(
-        before_image=before.removeprefix(bos) + opening,
+        before_image=before + opening,
         with_image=_framed(mark + closing + behind),
-        text_only=_framed(asked.removeprefix(bos)),
-        start_token_with_image=starts or _begins(before, bos),
-        start_token_text_only=starts or _begins(asked, bos),
+        text_only=_framed(asked),
+        start_token_with_image=starts and not _begins(before, bos),
+        start_token_text_only=starts and not _begins(asked, bos),
         picture_mark=mark,
     )
 
