@@ -108,7 +108,8 @@ check: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/snakefmt --check --line-length 120 Snakefile rules
+	$(VENV)/bin/snakefmt --check Snakefile rules
+	$(VENV)/bin/snakemake --lint
 
 site: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
