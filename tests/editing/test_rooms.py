@@ -29,12 +29,19 @@ from unike_lib.evaluation.sessions import install
 from unike_lib.method import Kind, default_entries, default_methods, method_of, methods
 from unike_lib.methods.fine_tune.weight_changes import WeightChanges
 from unike_lib.methods.lora.factors import LoraFactors
+from unike_lib.methods.m_ore.pairs import Pairs
 from unike_lib.methods.shared.low_rank import LowRankChanges
 from unike_lib.methods.shared.neurons import ExtraNeurons
 from unike_lib.types import EditRequest
 
 TESTS = Path(__file__).parents[1]
-IN_WEIGHTS = (ExtraNeurons, WeightChanges, LowRankChanges, LoraFactors)  # an edited copy of the model says the same
+IN_WEIGHTS = (
+    ExtraNeurons,
+    WeightChanges,
+    LowRankChanges,
+    LoraFactors,
+    Pairs,
+)  # a changed model says the same
 NEEDS = ("ffn_inputs", "encoders", "memory", "method_split", "scope")
 CASES = [make_case(index, target) for index, target in enumerate(["hot dog", "cat", "red owl left", "blue"])]
 REQUESTS = [CASES[1].request, CASES[2].request]
@@ -184,13 +191,17 @@ def test_what_changes_weights_has_a_twin_whose_weights_are_changed(edits, make_b
 
 
 def baked(backbone, patch, session):
-    """Write a session's weight changes and extra neurons into a model."""
+    """Write a session's weight changes, factors, pairs and extra neurons into a model."""
     for layer, changes in changes_of(patch).items():
         for matrix, change in changes.items():
             backbone.decoder.layers[layer].part(matrix).weight.data += change[session]
     for layer, factors in (*factors_of(patch).items(), *trained_factors_of(patch).items()):
         for matrix, each in factors.items():
             backbone.decoder.layers[layer].part(matrix).weight.data += each.outputs[session].T @ each.inputs[session]
+    if (pairs := patch.part(Pairs)) is not None:
+        for (layer, matrix), outputs in pairs.outputs.items():
+            weight = backbone.decoder.layers[layer].part(matrix).weight
+            weight.data += pairs.scale * outputs[session] @ pairs.bases[layer, matrix]
     for layer, group in neurons_of(patch).items():
         bake_neurons(backbone, layer, group, session)
     return backbone

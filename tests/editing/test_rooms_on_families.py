@@ -51,8 +51,8 @@ def test_edits_are_made_scored_and_undone_on_every_family_in_every_dtype(asked, 
     """Scores are scores, logits are finite; a failed second edit leaves the first one, and no patch the model."""
     backbone, before = asked
     editor = room_editor(name, backbone, tmp_path, SPLIT)
-    scores = run_edits(backbone, editor, {1: CASES, 2: CASES}, before, SETTINGS)
-    assert len(scores) == 2 * len(CASES) * len(PROBE_KINDS) and {score.status for score in scores} == {"ok"}
+    scores = run_edits(backbone, editor, {2: CASES}, before, SETTINGS)
+    assert len(scores) == len(CASES) * len(PROBE_KINDS) and {score.status for score in scores} == {"ok"}
     assert all(0 <= value <= 1 for score in scores for value in score.scores.values())
 
     queries = [case.query(kind) for case in CASES[:2] for kind in PROBE_KINDS]
