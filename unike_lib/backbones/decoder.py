@@ -3,6 +3,9 @@
 The families differ as data (`DecoderLayout`), not as code. Rows are padded on the right, so under a causal mask no real
 token ever sees padding and positions are 0, 1, 2, ...
 
+States may be wider than the model, [row, token, d + n d]: the n parts behind its own width are added to them behind the
+next n layers, one each (Qwen3-VL, whose first layers get something of a picture added).
+
 Example:
     >>> hidden = decoder.start(embeddings)                       # doctest: +SKIP
     >>> hidden = decoder.run(hidden, range(len(decoder.layers))) # doctest: +SKIP
@@ -39,6 +42,7 @@ class DecoderLayer:
         self.module = module
         self.names = names
         self.attention: Any = module.get_submodule(names.attention)
+        self.width = int(self.attention.q_proj.in_features)
 
     @property
     def device(self) -> torch.device:
@@ -51,7 +55,7 @@ class DecoderLayer:
 
     def attention_input(self, hidden: Tensor) -> Tensor:
         """Return s = LN1(h), [row, token, d]."""
-        return self.part(self.names.attention_norm)(hidden)
+        return self.part(self.names.attention_norm)(hidden[..., : self.width])
 
     def forward(self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, context: PassContext | None) -> Tensor:
         """Return the layer's output [row, token, d]; `edit` acts on attention, weights, FFN and output."""
@@ -76,7 +80,8 @@ class DecoderLayer:
             attended = edit.attention(self, inputs, attended, context)
         if context is not None and context.trace is not None and context.trace.states:
             context.trace.attention_inputs[self.index] = inputs
-        return hidden + self._behind(self.names.norm_behind_attention, attended)
+        hidden, later = hidden[..., : self.width], hidden[..., self.width :]
+        return _beside(hidden + self._behind(self.names.norm_behind_attention, attended), later)
 
     def _behind(self, norm: str | None, outputs: Tensor) -> Tensor:
         """Return what a block adds to the states: its output, behind the norm that a layer may have there.
@@ -106,6 +111,11 @@ class DecoderLayer:
 
     def through_ffn(self, hidden: Tensor, edit: Edit | None, context: PassContext | None) -> Tensor:
         """Return the layer's output [row, token, d] from the states between attention and FFN."""
+        hidden, later = hidden[..., : self.width], hidden[..., self.width :]
+        left = self._through_ffn(hidden, edit, context)
+        return left if not later.shape[-1] else _beside(left + later[..., : self.width], later[..., self.width :])
+
+    def _through_ffn(self, hidden: Tensor, edit: Edit | None, context: PassContext | None) -> Tensor:
         inputs = self.part(self.names.ffn_norm)(hidden)
         if context is not None and context.trace is not None and context.trace.states:
             context.trace.ffn_inputs[self.index] = inputs
@@ -165,6 +175,11 @@ class DecoderLayer:
         heads = getattr(self.attention, f"{kind}_proj")(states).unflatten(-1, (-1, self.attention.head_dim))
         norm = getattr(self.attention, f"{kind}_norm", None)
         return (heads if norm is None else norm(heads)).transpose(1, 2)
+
+
+def _beside(states: Tensor, later: Tensor) -> Tensor:
+    """Return states with what is added to them later, [row, token, d + n d]."""
+    return torch.cat([states, later], -1) if later.shape[-1] else states
 
 
 class Decoder:
