@@ -158,8 +158,8 @@ def image_mark(name: str) -> str:
 # of 3 x 3 patches, stretched, and two layers whose states are added to the decoder's.
 QWEN_TOWERS = {
     "qwen2-vl": {"embed_dim": 16, "hidden_size": 16, "mlp_ratio": 2},
-    "qwen2.5-vl": {"hidden_size": 16, "out_hidden_size": 16, "intermediate_size": 24, "window_size": 8, "initializer_range": 0.1,
-                   "fullatt_block_indexes": [1]},
+    "qwen2.5-vl": {"hidden_size": 16, "out_hidden_size": 16, "intermediate_size": 24, "initializer_range": 0.1,
+                   "window_size": 8, "fullatt_block_indexes": [1]},
     "qwen3-vl": {"depth": 3, "hidden_size": 16, "out_hidden_size": 16, "intermediate_size": 24,
                  "num_position_embeddings": 9, "deepstack_visual_indexes": [0, 1]},
 }  # fmt: skip

@@ -74,7 +74,7 @@ class Backbone:
     @property
     def width(self) -> int:
         """Hidden width d."""
-        return int(self.decoder.layers[0].attention.q_proj.in_features)
+        return self.decoder.layers[0].width
 
     @property
     def stop_tokens(self) -> frozenset[int]:

@@ -42,7 +42,7 @@ class DecoderLayer:
         self.module = module
         self.names = names
         self.attention: Any = module.get_submodule(names.attention)
-        self.width = int(self.attention.q_proj.in_features)
+        self.width = int(self.part(f"{names.attention}.q_proj").in_features)
 
     @property
     def device(self) -> torch.device:
