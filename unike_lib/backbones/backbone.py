@@ -96,7 +96,9 @@ class Backbone:
     def embed(self, ids: Tensor) -> Tensor:
         """Return the input embeddings [..., d] of token ids, with zeros where pictures have what is added later."""
         embedded: Tensor = self._embed(ids)
-        return nn.functional.pad(embedded, (0, self.added * self.width)).to(self.device)
+        if self.added:
+            embedded = nn.functional.pad(embedded, (0, self.added * self.width))
+        return embedded.to(self.device)
 
     def prompt_ids(self, query: Query) -> list[int]:
         """Return the token ids of a query's prompt in the question template, without context, image and marks."""

@@ -55,7 +55,7 @@ class DecoderLayer:
 
     def attention_input(self, hidden: Tensor) -> Tensor:
         """Return s = LN1(h), [row, token, d]."""
-        return self.part(self.names.attention_norm)(hidden[..., : self.width])
+        return self.part(self.names.attention_norm)(self._apart(hidden)[0])
 
     def forward(self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, context: PassContext | None) -> Tensor:
         """Return the layer's output [row, token, d]; `edit` acts on attention, weights, FFN and output."""
@@ -80,8 +80,15 @@ class DecoderLayer:
             attended = edit.attention(self, inputs, attended, context)
         if context is not None and context.trace is not None and context.trace.states:
             context.trace.attention_inputs[self.index] = inputs
-        hidden, later = hidden[..., : self.width], hidden[..., self.width :]
-        return _beside(hidden + self._behind(self.names.norm_behind_attention, attended), later)
+        hidden, later = self._apart(hidden)
+        left = hidden + self._behind(self.names.norm_behind_attention, attended)
+        return left if later is None else torch.cat([left, later], -1)
+
+    def _apart(self, states: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return states [row, token, d], and what is added to them later [row, token, n d]; None: nothing."""
+        if states.shape[-1] == self.width:
+            return states, None
+        return states[..., : self.width], states[..., self.width :]
 
     def _behind(self, norm: str | None, outputs: Tensor) -> Tensor:
         """Return what a block adds to the states: its output, behind the norm that a layer may have there.
@@ -111,9 +118,11 @@ class DecoderLayer:
 
     def through_ffn(self, hidden: Tensor, edit: Edit | None, context: PassContext | None) -> Tensor:
         """Return the layer's output [row, token, d] from the states between attention and FFN."""
-        hidden, later = hidden[..., : self.width], hidden[..., self.width :]
+        hidden, later = self._apart(hidden)
         left = self._through_ffn(hidden, edit, context)
-        return left if not later.shape[-1] else _beside(left + later[..., : self.width], later[..., self.width :])
+        if later is None:
+            return left
+        return torch.cat([left + later[..., : self.width], later[..., self.width :]], -1)
 
     def _through_ffn(self, hidden: Tensor, edit: Edit | None, context: PassContext | None) -> Tensor:
         inputs = self.part(self.names.ffn_norm)(hidden)
@@ -175,11 +184,6 @@ class DecoderLayer:
         heads = getattr(self.attention, f"{kind}_proj")(states).unflatten(-1, (-1, self.attention.head_dim))
         norm = getattr(self.attention, f"{kind}_norm", None)
         return (heads if norm is None else norm(heads)).transpose(1, 2)
-
-
-def _beside(states: Tensor, later: Tensor) -> Tensor:
-    """Return states with what is added to them later, [row, token, d + n d]."""
-    return torch.cat([states, later], -1) if later.shape[-1] else states
 
 
 class Decoder:
