@@ -33,6 +33,7 @@ from unike_lib.knowledge.extraction import extract_ffn_inputs
 from unike_lib.knowledge.memory import Memory
 from unike_lib.knowledge.states import read_ffn_inputs
 from unike_lib.methods.grace.keys import key_states
+from unike_lib.methods.liveedit.editor import behind
 from unike_lib.methods.lora.factors import LoraFactors
 from unike_lib.methods.shared.low_rank import LowRank
 from unike_lib.methods.shared.neurons import Neurons
@@ -281,6 +282,10 @@ def test_what_methods_read_of_questions_is_their_models(tiny, inside, tmp_path):
     for place, layer in enumerate((SLIDING, FULL)):
         torch.testing.assert_close(found[:, place], last_of(inside[layer, "self_attn"]), **close)
         trunk = backbone.run_below(batch, layer)
+        if layer == SLIDING:
+            left = behind(backbone, trunk).hidden
+            for row, states in enumerate(inside[FULL, ""]):
+                torch.testing.assert_close(left[row, : len(states)], states, **close)
         torch.testing.assert_close(key_states(backbone, trunk, layer), last_of(inside[layer, "mlp.down_proj"]), **close)
         asking = SimpleNamespace(backbone=backbone, layer=backbone.decoder.layers[layer])
         entering = Wise.inputs(asking, trunk).entering

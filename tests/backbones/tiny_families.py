@@ -21,8 +21,12 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
 )
@@ -54,6 +58,15 @@ QWEN2_VL_TEMPLATE = (
     "<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in content %}{{ content['text'] }}{% endif %}"
     "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# The template of Qwen/Qwen3-VL-2B-Instruct without its branches for other roles, tools, videos, numbered pictures, as
+# copies of it in public notebooks have it: no system prompt of its own.
+QWEN3_VL_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' }}{% if message.content is string %}"
+    "{{ message.content }}{% else %}{% for content in message.content %}{% if content.type == 'image' %}"
+    "{{ '<|vision_start|><|image_pad|><|vision_end|>' }}{% elif 'text' in content %}{{ content.text }}{% endif %}"
+    "{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 # The template that google/gemma-3-4b-it publishes, without its branches for other roles.
 GEMMA_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ '<start_of_turn>' + message['role'] + '\n' }}"
@@ -73,7 +86,11 @@ TEMPLATES = {
     "idefics3": DEFAULT_CHAT_TEMPLATE.replace("<|im_start|>", "<|begin_of_text|>"),
     "llava": LLAVA_TEMPLATE,
     "gemma3": GEMMA_TEMPLATE,
+    "qwen2-vl": QWEN2_VL_TEMPLATE,
+    "qwen2.5-vl": QWEN2_VL_TEMPLATE,  # the same text in Qwen/Qwen2.5-VL-3B-Instruct
+    "qwen3-vl": QWEN3_VL_TEMPLATE,
 }
+QWEN = ("qwen2-vl", "qwen2.5-vl", "qwen3-vl")
 
 
 def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
@@ -82,9 +99,9 @@ def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
         "llava": ("<s>", "</s>"),
         "gemma3": ("<bos>", "<end_of_turn>"),
         "idefics3": ("<|begin_of_text|>", "<end_of_utterance>"),
-        "qwen2-vl": ("<|im_start|>", "<|im_end|>"),
+        **dict.fromkeys(QWEN, ("<|im_start|>", "<|im_end|>")),
     }.get(name, ("<|im_start|>", "<end_of_utterance>"))
-    marks = {"qwen2-vl": [*QWEN_MARKS, "<pad>"], "gemma3": [*GEMMA_MARKS, "<pad>"]}.get(name, MARKS)
+    marks = [*QWEN_MARKS, "<pad>"] if name in QWEN else [*GEMMA_MARKS, "<pad>"] if name == "gemma3" else MARKS
     special = list(dict.fromkeys(["<unk>", begin, end, *marks]))
     tokenizer = Tokenizer(BPE(unk_token="<unk>"))
     if name == "llava":
@@ -108,7 +125,7 @@ def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
         tokenizer.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=ids)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=begin, eos_token=end, unk_token="<unk>", pad_token="<pad>",
-        additional_special_tokens=marks[:-1] if name in ("qwen2-vl", "gemma3") else MARKS[:4],
+        additional_special_tokens=marks[:-1] if name in (*QWEN, "gemma3") else MARKS[:4],
         extra_special_tokens=GEMMA_TOKENS if name == "gemma3" else {},
     )  # fmt: skip
 
@@ -133,7 +150,24 @@ GEMMA_SIZES = {
 
 
 def image_mark(name: str) -> str:
-    return {"qwen2-vl": "<|image_pad|>", "gemma3": "<image_soft_token>"}.get(name, "<image>")
+    return {**dict.fromkeys(QWEN, "<|image_pad|>"), "gemma3": "<image_soft_token>"}.get(name, "<image>")
+
+
+# Towers: Qwen2.5-VL's sees windows of one visual token in all layers but one (with weights as large as the others',
+# logits differ from theirs by 1.2e-5 in float32 and by 1.3e-15 in float64: rounding); Qwen3-VL's has learned positions
+# of 3 x 3 patches, stretched, and two layers whose states are added to the decoder's.
+QWEN_TOWERS = {
+    "qwen2-vl": {"embed_dim": 16, "hidden_size": 16, "mlp_ratio": 2},
+    "qwen2.5-vl": {"hidden_size": 16, "out_hidden_size": 16, "intermediate_size": 24, "initializer_range": 0.1,
+                   "window_size": 8, "fullatt_block_indexes": [1]},
+    "qwen3-vl": {"depth": 3, "hidden_size": 16, "out_hidden_size": 16, "intermediate_size": 24,
+                 "num_position_embeddings": 9, "deepstack_visual_indexes": [0, 1]},
+}  # fmt: skip
+QWEN_CLASSES = {
+    "qwen2-vl": (Qwen2VLForConditionalGeneration, Qwen2VLConfig, "qwen2_vl_text"),
+    "qwen2.5-vl": (Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig, "qwen2_5_vl_text"),
+    "qwen3-vl": (Qwen3VLForConditionalGeneration, Qwen3VLConfig, "qwen3_vl_text"),
+}
 
 
 def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0, **text_fields):
@@ -147,12 +181,12 @@ def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0, **text_
         parts = {"vision_config": {**vision, "model_type": "clip_vision_model", "projection_dim": 8}}
         kind, config = LlavaForConditionalGeneration, LlavaConfig
         parts |= {"image_token_index": image_token}
-    elif name == "qwen2-vl":
-        sizes = {"depth": 2, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "patch_size": 4, "mlp_ratio": 2}
+    elif name in QWEN:
+        sizes = {"depth": 2, "num_heads": 2, "patch_size": 4, "initializer_range": 0.3, **QWEN_TOWERS[name]}
         ids = {mark: tokenizer.convert_tokens_to_ids(f"<|{mark}|>") for mark in ("vision_start", "vision_end")}
-        parts = {"vision_config": {**sizes, "initializer_range": 0.3}, "image_token_id": image_token}
+        parts = {"vision_config": sizes, "image_token_id": image_token}
         parts |= {f"{mark}_token_id": index for mark, index in ids.items()} | {"video_token_id": 10**6}
-        kind, config, text = Qwen2VLForConditionalGeneration, Qwen2VLConfig, "qwen2_vl_text"
+        kind, config, text = QWEN_CLASSES[name]
     elif name == "gemma3":
         ids = {f"{mark}_token_index": tokenizer.convert_tokens_to_ids(f"<{place}_of_image>")
                for mark, place in (("boi", "start"), ("eoi", "end"))}  # fmt: skip
@@ -165,8 +199,11 @@ def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0, **text_
             "smolvlm2": (SmolVLMForConditionalGeneration, SmolVLMConfig),
         }.get(name, (Idefics3ForConditionalGeneration, Idefics3Config))
     text_settings = text_config(tokenizer, text) | (GEMMA_SIZES if name == "gemma3" else {}) | text_fields
-    if name == "qwen2-vl":
+    if name in QWEN:
         rotary = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [0, 1, 1]}
+        if name == "qwen3-vl":  # heads of another width than follows from the other sizes; time, row, column, time
+            rotary |= {"mrope_section": [2, 1, 1], "mrope_interleaved": True}
+            text_settings |= {"head_dim": 8}
         text_settings |= {"rope_parameters": rotary}
     model = kind(config(text_config=text_settings, tie_word_embeddings=False, **parts)).eval()
     for parameter_name, parameter in model.named_parameters():
@@ -176,16 +213,16 @@ def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0, **text_
 
 
 class QwenProcessor:
-    """What Qwen2-VL's processor does with a picture and a text (the original needs torchvision, for videos)."""
+    """What Qwen's processors do with a picture and a text (the originals need torchvision, for videos)."""
 
-    def __init__(self, tokenizer):
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer, template):
+        self.tokenizer, self.template = tokenizer, template
         size = {"shortest_edge": SIDE**2, "longest_edge": SIDE**2}
         self.image_processor = Qwen2VLImageProcessorPil(size=size, patch_size=4, merge_size=2)
 
     def apply_chat_template(self, chat, add_generation_prompt):
         return self.tokenizer.apply_chat_template(
-            chat, tokenize=False, add_generation_prompt=add_generation_prompt, chat_template=QWEN2_VL_TEMPLATE
+            chat, tokenize=False, add_generation_prompt=add_generation_prompt, chat_template=self.template
         )
 
     def __call__(self, text, return_tensors, images=()):
@@ -207,8 +244,8 @@ class GemmaProcessor(Gemma3Processor):
 
 
 def processor_of(name: str, tokenizer):
-    if name == "qwen2-vl":
-        return QwenProcessor(tokenizer)
+    if name in QWEN:
+        return QwenProcessor(tokenizer, TEMPLATES[name])
     if name == "llava":
         images = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
         return LlavaProcessor(

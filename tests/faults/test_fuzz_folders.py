@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "backbones"))
-from tiny_families import processor_of, tiny_model, tokenizer_of
+from tiny_families import QWEN, processor_of, tiny_model, tokenizer_of
 
 from unike_lib.backbones.load import load_backbone, load_processor
 from unike_lib.config.backbones import BackboneConfig
@@ -28,7 +28,7 @@ def places(value, path=()):
     return [path, *(inner for key, each in value.items() for inner in places(each, (*path, key)))]
 
 
-@pytest.fixture(scope="module", params=["llava", "smolvlm", "qwen2-vl"])
+@pytest.fixture(scope="module", params=["llava", "smolvlm", *QWEN])
 def saved(request, tmp_path_factory):
     folder, tokenizer = tmp_path_factory.mktemp("model"), tokenizer_of(request.param)
     parts = (tiny_model(request.param, tokenizer), tokenizer, processor_of(request.param, tokenizer).image_processor)

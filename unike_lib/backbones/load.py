@@ -16,6 +16,7 @@ from unike_lib.backbones.checkpoint import load_whole
 from unike_lib.backbones.folder import NO_CODE, check_folder, check_processor_files, check_tokenizer_files, opening
 from unike_lib.backbones.folder_config import check_config, read_config
 from unike_lib.backbones.layout import check_layout
+from unike_lib.backbones.own_forward import check_own_forward
 from unike_lib.backbones.positions import SquareProcessor, check_processor, fit_image_size
 from unike_lib.backbones.speed.onednn_linear import pack, packing_helps
 from unike_lib.backbones.speed.state_cache import StateCache
@@ -145,7 +146,8 @@ def load_backbone(
     """Return a ready backbone; `images` gives the visual tokens of images by name, `frozen` is as in `open_backbone`.
 
     Raises:
-        InputError: as `load_model`, or the folder has no readable tokenizer, or another model's.
+        InputError: as `load_model`, or the folder has no readable tokenizer, or another model's, or its decoder, run
+            layer by layer, is not what the model's own forward makes of it.
     """
     model = load_model(folder, config)
     tokenizer = load_tokenizer(folder)
@@ -154,6 +156,7 @@ def load_backbone(
     family = replace(find_family(config.family), form=input_form(config.family, tokenizer))
     layers = None if config.layers == "last_four" else config.layers
     backbone = Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
+    check_own_forward(folder, backbone)
     if packing_helps(getattr(torch, config.dtype), config.device):
         pack(backbone.decoder)
     backbone.cache = StateCache(backbone, frozen)

@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="say whether a model's folder can be edited")
     doctor.set_defaults(run=run_doctor)
     doctor.add_argument("folder", help="made by save_pretrained; or a name in config.yaml")
+    doctor.add_argument("--open", action="store_true", help="also open the model and compare its forward with ours")
     for command in (edit, doctor):
         command.add_argument("--family", help="layout of a folder; without: as its config.json says")
         command.add_argument("--results", type=Path, default=Path("results"), help="what the workflow built")
@@ -87,7 +88,7 @@ def run_doctor(given: argparse.Namespace) -> int:
     """Print what is known of a folder; 1 if it cannot be edited."""
     from unike_lib.front.doctor import as_text, examine
 
-    found = examine(given.folder, given.family, given.results, given.configfile)
+    found = examine(given.folder, given.family, given.results, given.configfile, given.open)
     print(as_text(found))
     return 0 if found.problem is None else 1
 
