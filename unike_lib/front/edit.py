@@ -92,6 +92,12 @@ class Edit:
         tensors[INDEX] = texts_as_bytes([json.dumps(record)])
         write_tensors(path, tensors, marked(fingerprint_of(record), self.model.mark))
 
+    def export(self, folder: str | Path, form: str | None = None, language_model: bool = False) -> str:
+        """Write the edited model as a folder that loads without this project; return its form (`export_edit`)."""
+        from unike_lib.front.export import export_edit
+
+        return export_edit(self, folder, form, language_model)
+
 
 def read_edit(model: "Model", path: Path) -> Edit:
     """Return a saved edit: it is made again for its form, and then has the tensors of the file.

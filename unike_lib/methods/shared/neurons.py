@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
+from unike_lib.backbones.in_weights import InWeights, NewNeurons
 from unike_lib.editing.patch import by_session
 from unike_lib.methods.shared.per_edit import PerEdit, meant
 
@@ -124,6 +125,14 @@ class ExtraNeurons(PerEdit):
         old = {} if previous is None else previous.layers
         known = {layer: old[layer].keys.shape[2] if layer in old else 0 for layer in self.layers}
         return replace(self, layers={layer: group.silenced(ok, known[layer]) for layer, group in self.layers.items()})
+
+    def in_weights(self) -> InWeights:
+        """Return the neurons, as they act without a scope."""
+        found = {}
+        for layer, group in self.layers.items():
+            own = {name: value[0] for name, value in group.tensors().items()}
+            found[layer] = NewNeurons(**{n: v.T if n in ("keys", "up") else v for n, v in own.items()})
+        return InWeights(neurons=found)
 
     def ffn(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, context: PassContext) -> Tensor:
         """Return the FFN output with that of the extra neurons, as far as rows are in scope."""
