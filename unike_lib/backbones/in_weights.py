@@ -129,9 +129,7 @@ def _none_of(layer: DecoderLayer, gated: bool) -> NewNeurons:
     return NewNeurons(keys, bias, keys, keys if gated else None, bias if gated else None)
 
 
-def _replace(
-    layer: DecoderLayer, name: str, most: int, new: tuple[Tensor, Tensor] | Tensor, biased: bool
-) -> None:
+def _replace(layer: DecoderLayer, name: str, most: int, new: tuple[Tensor, Tensor] | Tensor, biased: bool) -> None:
     """Put a wider matrix in the place of one: new rows with their biases, or (a tensor alone) new columns."""
     old = layer.part(name)
     weight, bias = old.weight.data, None if old.bias is None else old.bias.data

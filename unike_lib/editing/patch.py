@@ -21,6 +21,7 @@ from torch import Tensor
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
 from unike_lib.backbones.in_weights import InWeights
+from unike_lib.editing.standalone import Standalone
 from unike_lib.types import Query
 
 
@@ -95,6 +96,10 @@ class Part:
 
     def in_weights(self) -> InWeights | None:
         """Return what the part of one session is as changes of weights; None: no weights say the same."""
+        return None
+
+    def standalone(self) -> Standalone | None:
+        """Return how the part of one session runs without this project; None: it does not."""
         return None
 
     def before(self, queries: Sequence[Query]) -> Sequence[Query]:

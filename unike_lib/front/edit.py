@@ -99,6 +99,18 @@ class Edit:
         return export_edit(self, folder, form, language_model)
 
 
+def backbone_of_edit(path: Path) -> str:
+    """Return the name of the backbone that a saved edit is of; raise InputError if the file is none."""
+    return str(_described(path, read_tensors(path))["backbone"])
+
+
+def _described(path: Path, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    if INDEX not in tensors:
+        raise InputError(f"{path}: expected a file that Edit.save wrote, found no entry {INDEX!r}")
+    record: dict[str, Any] = json.loads(bytes_as_texts(tensors[INDEX])[0])
+    return record
+
+
 def read_edit(model: "Model", path: Path) -> Edit:
     """Return a saved edit: it is made again for its form, and then has the tensors of the file.
 
@@ -106,10 +118,9 @@ def read_edit(model: "Model", path: Path) -> Edit:
         InputError: the file is damaged, no edit, or of another backbone.
     """
     tensors = read_tensors(path)
-    if INDEX not in tensors:
-        raise InputError(f"{path}: expected a file that Edit.save wrote, found no entry {INDEX!r}")
+    record = _described(path, tensors)
     check_made_with(model.mark, model.folder, [path])
-    record = json.loads(bytes_as_texts(tensors.pop(INDEX))[0])
+    del tensors[INDEX]
     requests = [EditRequest(**fields) for fields in record["requests"]]
     edit = Edit(model, requests, record["method"], record["settings"], record["seed"])
     if not tensors:

@@ -1,8 +1,8 @@
 """An edited model as a folder that others load without this project, with a card that says what it is.
 
-Three forms. merged: a Hugging Face folder whose weights say what the edit says. peft: low-rank factors beside a base, as
-`PeftModel.from_pretrained` reads them. loader: what no plain weights hold, with a small module that runs it. Which one
-an edit gets is asked of its parts (`Part.in_weights`, `Part.standalone`), not of its method.
+Three forms. merged: a Hugging Face folder whose weights say what the edit says. peft: low-rank factors beside a base,
+as `PeftModel.from_pretrained` reads them. loader: what no plain weights hold, with a small module that runs it. Which
+one an edit gets is asked of its parts (`Part.in_weights`, `Part.standalone`), not of its method.
 """
 
 import shutil
@@ -22,14 +22,15 @@ from unike_lib.backbones.in_weights import InWeights, write_into
 from unike_lib.backbones.load import load_backbone, read_model
 from unike_lib.checksum import LIST
 from unike_lib.family import Family, find_family
-from unike_lib.front.model_card import Card
+from unike_lib.front.cli import FORMS
+from unike_lib.front.loader_folder import write_loader
+from unike_lib.front.model_card import Card, base_of
 from unike_lib.front.peft_folder import write_peft
 from unike_lib.types import InputError
 
 if TYPE_CHECKING:
     from unike_lib.front.edit import Edit
 
-FORMS = ("merged", "peft", "loader")
 BESIDE = (".json", ".txt", ".model", ".jinja")  # what a model's folder holds beside its weights
 NOT_COPIED = {"config.json", LIST}
 BASE = "base"  # the folder of a language model that an edit stands beside
@@ -65,34 +66,56 @@ def export_edit(
     family = find_family(edit.model.section.family)
     _check_base(edit, family, language_model)
     with whole_folder(out) as made:
+        difference = None
         if form == "merged":
             assert weights is not None
-            model = _own_model(edit, family, weights)
-            _save(edit, model, family, made, language_model)
+            _save(edit, _own_model(edit, family, weights), family, made, language_model)
             difference = _largest_difference(edit, made, family, language_model)
         else:
-            assert weights is not None
-            if language_model:
-                (made / BASE).mkdir()
-                _save(edit, _own_model(edit, family, InWeights()), family, made / BASE, True)
-            below = "" if language_model else f"{family.decoder}."
-            write_peft(made, weights, edit.model.backbone.decoder, below, _base_name(edit, language_model))
-            difference = None
+            _write_beside(edit, family, made, form, language_model)
         card = Card(edit, form, language_model, difference, scores)
         (made / "README.md").write_text(card.text, encoding="utf-8")
     return form
+
+
+def _write_beside(edit: "Edit", family: Family, folder: Path, form: str, language_model: bool) -> None:
+    """Write an edit that stands beside its base; a language model that nobody else has is written, too."""
+    if language_model:
+        (folder / BASE).mkdir()
+        _save(edit, _own_model(edit, family, InWeights()), family, folder / BASE, True)
+    model, decoder = edit.model.backbone.model, edit.model.backbone.decoder
+    below = "" if language_model else f"{family.decoder}."
+    base = BASE if language_model else base_of(edit)
+    if form == "peft":
+        weights = edit.patch.in_weights()
+        assert weights is not None
+        write_peft(folder, weights, decoder, below, base)
+        return
+    parts = [part.standalone() for part in edit.patch.parts if not part.empty]
+    kind = "AutoModelForCausalLM" if language_model else type(model).__name__
+    about = {"base": base, "inside": language_model, "class": kind, "dtype": edit.model.section.dtype}
+    write_loader(folder, [part for part in parts if part is not None], decoder, below, about)
 
 
 def _form_of(edit: "Edit", weights: InWeights | None, form: str | None) -> str:
     """Return the form that an edit gets; raise InputError if it cannot have the wanted one."""
     if form not in (None, *FORMS):
         raise InputError(f"form: expected one of {', '.join(FORMS)}, found {form!r}")
-    names = ", ".join(type(part).__name__ for part in edit.patch.parts if not part.empty and part.in_weights() is None)
-    if weights is None:
-        raise InputError(f"edit: weights cannot hold what {names} does")
-    if form == "peft" and not weights.low_rank:
+    parts = [part for part in edit.patch.parts if not part.empty]
+    if weights is None and form in ("merged", "peft"):
+        names = ", ".join(type(part).__name__ for part in parts if part.in_weights() is None)
+        raise InputError(f"form: weights cannot hold what {names} does; expected loader")
+    if form == "peft" and weights is not None and not weights.low_rank:
         raise InputError(f"form: peft holds low-rank factors alone, and this edit with {edit.method!r} has others")
-    return form or ("peft" if weights.low_rank else "merged")
+    if form is None and weights is not None:
+        return "peft" if weights.low_rank else "merged"
+    if form in (None, "loader") and (left := [part for part in parts if part.standalone() is None]):
+        names = ", ".join(type(part).__name__ for part in left)
+        raise InputError(
+            f"edit: {names} of method {edit.method!r} says neither what it is in weights (Part.in_weights) nor how it "
+            "runs without this project (Part.standalone); its file, which Edit.save writes, is what can be had"
+        )
+    return form or "loader"
 
 
 def _check_base(edit: "Edit", family: Family, language_model: bool) -> None:
@@ -106,8 +129,8 @@ def _check_base(edit: "Edit", family: Family, language_model: bool) -> None:
     if not language_model and not _is_plain(model):
         instead = type(model.get_submodule(family.decoder)).__name__
         raise InputError(
-            f"{edit.model.name}: its picture tower is this project's own, so no plain Hugging Face class holds the whole "
-            f"model; its edited language model can be had as a {instead}: --language-model (language_model=True)"
+            f"{edit.model.name}: its picture tower is this project's own, so no plain Hugging Face class holds the "
+            f"whole model; its edited language model can be had as a {instead}: --language-model (language_model=True)"
         )
 
 
@@ -139,10 +162,6 @@ def _save(edit: "Edit", model: Any, family: Family, folder: Path, language_model
             shutil.copyfile(file, folder / file.name)
 
 
-def _base_name(edit: "Edit", language_model: bool) -> str:
-    return BASE if language_model else edit.model.folder
-
-
 @torch.no_grad()
 def _largest_difference(edit: "Edit", folder: Path, family: Family, language_model: bool) -> float:
     """Load what was written and return how far its logits lie from those of the edit, at its own questions.
@@ -163,8 +182,8 @@ def _largest_difference(edit: "Edit", folder: Path, family: Family, language_mod
     for one, other in zip(wanted, found, strict=True):
         if not torch.equal(one.argmax(-1), other.argmax(-1)):
             raise InputError(
-                f"edit: rounded to weights in {edit.model.section.dtype} it says other tokens than beside them; expected "
-                "a backbone with dtype float32"
+                f"edit: rounded to weights in {edit.model.section.dtype} it says other tokens than beside them; "
+                "expected a backbone with dtype float32, or the form 'loader'"
             )
         far = max(far, float((one - other.to(one)).abs().max()))
     return far

@@ -64,8 +64,7 @@ class Card:
     @property
     def base(self) -> str:
         """The base as a hub names it, or the name of its folder."""
-        model = self.edit.model
-        return Path(model.folder).name if Path(model.folder).is_dir() else model.folder
+        return base_of(self.edit)
 
     @property
     def _header(self) -> dict[str, Any]:
@@ -107,8 +106,8 @@ class Card:
             lines.append("")
         if self.difference is not None:
             lines.append(
-                f"This folder was loaded again: at the edit's own questions its logits differ from those of the edit by "
-                f"{self.difference:.1e} at most.\n"
+                f"This folder was loaded again: at the edit's own questions its logits differ from those of the edit "
+                f"by {self.difference:.1e} at most.\n"
             )
         return "\n".join(lines)
 
@@ -142,6 +141,12 @@ class Card:
         if licence == "other":
             return f"That of the base, {self.base}, whose folder does not name it; ask there before passing this on."
         return f"{licence}, as the base, {self.base}."
+
+
+def base_of(edit: "Edit") -> str:
+    """Return an edit's base as a hub names it, or the name of its folder."""
+    folder = edit.model.folder
+    return Path(folder).name if Path(folder).is_dir() else folder
 
 
 def licence_of(edit: "Edit") -> str:
