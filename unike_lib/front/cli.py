@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -45,9 +44,10 @@ def parser() -> argparse.ArgumentParser:
     edit.add_argument("--seed", type=int, default=0)
     edit.add_argument("--html", type=Path, help="also write a page")
     edit.add_argument("--save", type=Path, help="also keep the edit in a file")
-    export = commands.add_parser("export", help="write an edited model as a folder that loads without this project")
+    export = commands.add_parser("export", help="write an edited model as a folder that loads elsewhere")
     export.set_defaults(run=run_export)
-    export.add_argument("edit", metavar="EDIT | RECORD", type=Path, help="what --save wrote, or a table of records")
+    what = "what --save wrote; a table of records; a trained editor's file; or the embedded benchmark's folder"
+    export.add_argument("what", metavar="EDIT | RECORD | EDITOR | BENCHMARK", type=Path, help=what)
     export.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="the folder to make")
     export.add_argument("--form", choices=FORMS, help="without: peft if all is low-rank, else merged, else loader")
     export.add_argument("--language-model", action="store_true", help="the language model alone, for texts")
@@ -87,21 +87,38 @@ def run_edit(given: argparse.Namespace) -> int:
 
 
 def run_export(given: argparse.Namespace) -> int:
-    """Write an edit as a folder and say what it is."""
-    from unike_lib.front.edit import backbone_of_edit
-    from unike_lib.front.export import export_edit
-    from unike_lib.front.from_record import edit_of_record
-    from unike_lib.front.model import load
+    """Write an edit, a trained editor or the embedded benchmark as a folder and say what it is."""
+    if given.what.is_dir():
+        from unike_lib.embedded.world.as_dataset import write_dataset
 
-    scores: list[dict[str, Any]] = []
-    if given.edit.suffix == ".parquet":
-        edit, scores = edit_of_record(given.edit, given.case, given.results, given.configfile, given.family)
+        write_dataset(given.what, given.to)
+        form = "a data set"
+    elif given.what.suffix == ".parquet":
+        from unike_lib.front.export import export_edit
+        from unike_lib.front.from_record import edit_of_record
+
+        edit, scores = edit_of_record(given.what, given.case, given.results, given.configfile, given.family)
+        form = export_edit(edit, given.to, given.form, given.language_model, scores)
     else:
-        name = backbone_of_edit(given.edit)
-        edit = load(name, family=given.family, results=given.results, config=given.configfile).open_edit(given.edit)
-    form = export_edit(edit, given.to, given.form, given.language_model, scores)
+        form = _export_file(given)
     print(f"{given.to}: {form}; {given.to / 'README.md'} says how to load it")
     return 0
+
+
+def _export_file(given: argparse.Namespace) -> str:
+    """Write a saved edit, or a trained editor, which lies in a folder of its backbone's name."""
+    from unike_lib.front.edit import backbone_of_edit
+    from unike_lib.front.model import load
+    from unike_lib.front.trained import export_trained
+
+    name = backbone_of_edit(given.what)
+    trained = name is None
+    model = load(given.what.resolve().parent.name if trained else name, family=given.family, results=given.results,
+                 config=given.configfile)  # fmt: skip
+    if not trained:
+        return model.open_edit(given.what).export(given.to, given.form, given.language_model)
+    export_trained(model, given.what, given.to)
+    return "a trained editor"
 
 
 def _setting(text: str) -> tuple[str, object]:

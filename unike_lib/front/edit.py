@@ -99,9 +99,10 @@ class Edit:
         return export_edit(self, folder, form, language_model)
 
 
-def backbone_of_edit(path: Path) -> str:
-    """Return the name of the backbone that a saved edit is of; raise InputError if the file is none."""
-    return str(_described(path, read_tensors(path))["backbone"])
+def backbone_of_edit(path: Path) -> str | None:
+    """Return the name of the backbone that a saved edit is of; None: the file holds something else."""
+    tensors = read_tensors(path)
+    return str(_described(path, tensors)["backbone"]) if INDEX in tensors else None
 
 
 def _described(path: Path, tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from unike_lib.backbones.load import load_backbone, read_model
 from unike_lib.checksum import LIST
 from unike_lib.family import Family, find_family
 from unike_lib.front.cli import FORMS
+from unike_lib.front.finding import check_new
 from unike_lib.front.loader_folder import write_loader
 from unike_lib.front.model_card import Card, base_of
 from unike_lib.front.peft_folder import write_peft
@@ -57,8 +58,7 @@ def export_edit(
             one sentence says what can be had instead.
     """
     out = Path(folder)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: expected a folder that is not there or empty")
+    check_new(out)
     if edit.patch.empty:
         raise InputError(f"edit: with method {edit.method!r} nothing was changed; expected an edit to export")
     weights = edit.patch.in_weights()
@@ -85,7 +85,7 @@ def _write_beside(edit: "Edit", family: Family, folder: Path, form: str, languag
         _save(edit, _own_model(edit, family, InWeights()), family, folder / BASE, True)
     model, decoder = edit.model.backbone.model, edit.model.backbone.decoder
     below = "" if language_model else f"{family.decoder}."
-    base = BASE if language_model else base_of(edit)
+    base = BASE if language_model else base_of(edit.model)
     if form == "peft":
         weights = edit.patch.in_weights()
         assert weights is not None

@@ -11,6 +11,7 @@ from unike_lib import __version__
 
 if TYPE_CHECKING:
     from unike_lib.front.edit import Edit
+    from unike_lib.front.model import Model
 
 OURS = "apache-2.0"  # of the backbones that are trained here, and of what they are trained from
 LOADED_BY = {
@@ -64,11 +65,11 @@ class Card:
     @property
     def base(self) -> str:
         """The base as a hub names it, or the name of its folder."""
-        return base_of(self.edit)
+        return base_of(self.edit.model)
 
     @property
     def _header(self) -> dict[str, Any]:
-        licence = licence_of(self.edit)
+        licence = licence_of(self.edit.model)
         named = {} if licence != "other" else {"license_name": "as-the-base", "license_link": f"the base: {self.base}"}
         return {
             "license": licence,
@@ -137,24 +138,22 @@ class Card:
 
     @property
     def _licence(self) -> str:
-        licence = licence_of(self.edit)
+        licence = licence_of(self.edit.model)
         if licence == "other":
             return f"That of the base, {self.base}, whose folder does not name it; ask there before passing this on."
         return f"{licence}, as the base, {self.base}."
 
 
-def base_of(edit: "Edit") -> str:
-    """Return an edit's base as a hub names it, or the name of its folder."""
-    folder = edit.model.folder
-    return Path(folder).name if Path(folder).is_dir() else folder
+def base_of(model: "Model") -> str:
+    """Return a model's name as a hub has it, or that of its folder."""
+    return Path(model.folder).name if Path(model.folder).is_dir() else model.folder
 
 
-def licence_of(edit: "Edit") -> str:
-    """Return the licence of an edit's base as its card's header has it; "other": nobody says."""
-    section = edit.model.section
+def licence_of(model: "Model") -> str:
+    """Return the licence of a model as its card's header has it; "other": nobody says."""
+    section, card = model.section, Path(model.folder) / "README.md"
     if section.folder is None and section.original is None:
         return OURS
-    card = Path(edit.model.folder) / "README.md"
     if card.is_file():
         _, marks, rest = card.read_text(encoding="utf-8", errors="replace").partition("---\n")
         try:
