@@ -137,7 +137,7 @@ def test_a_scope_lets_each_edit_act_as_far_as_the_question_means_it(made, gate, 
 
 @pytest.mark.parametrize("replaces", ["last", "prompt", "all"])
 def test_a_codebook(made, replaces, tmp_path):
-    """One key lies near the question with the picture, a nearer one is dead, one far; the question alone is unedited."""
+    """One key lies near the question with the picture, a nearer one is dead, one far; the question alone has none."""
     there, layer = made("llava"), 2
     backbone = there.model.backbone
     state = entering_down(there, layer)

@@ -73,7 +73,7 @@ def test_another_backbone_and_damage_are_refused(trained, tmp_path):
 
     export_trained(known, file, tmp_path / "mend")
     other = unike.load("mine", results=there.root / "results", dtype="bfloat16")
-    with pytest.raises(InputError, match="trained for backbone 'mine' of fingerprint .* expected the same files"):
+    with pytest.raises(InputError, match=r"trained for backbone 'mine' of fingerprint .* expected the same files"):
         other.open_editor(tmp_path / "mend")
     with pytest.raises(InputError, match="made with another backbone"):
         export_trained(other, file, tmp_path / "again")

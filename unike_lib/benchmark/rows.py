@@ -29,15 +29,8 @@ ASKS = (
 IN_ALL_OR_NONE = tuple(ask for ask in ASKS if KINDS[ask.kind].aim)
 PARTS = ("train", "eval")
 SHOWS = {f"{image}_shows": image for image in ("image", "rephrase_image", "neighbour_image")}
-KNOWN = {
-    *NEEDED,
-    *SHOWS,
-    "id",
-    "part",
-    "alias",
-    "facts",
-    *(key for ask in ASKS for key in (ask.prompt, ask.answer, ask.image) if key),
-}
+OTHERS = ("id", "part", "alias", "facts", *SHOWS)
+KNOWN = {*NEEDED, *OTHERS, *(key for ask in ASKS for key in (ask.prompt, ask.answer, ask.image) if key)}
 Row = tuple[str, Mapping[str, Any]]  # what messages call it, and its columns
 PICTURES = {"rel": "image", "t_gen": "image", "m_gen": "rephrase_image", "m_loc": "neighbour_image"}
 PICTURES["t_gen_far"] = "image"
@@ -126,7 +119,7 @@ def _case(row: Mapping[str, str], task: Task) -> EditCase:
             probes.append(Probe(kind, query, ask.must))
     facts = _all(row, "facts") or (f"{request.image} {request.prompt}",)
     shown = [(row[image], text) for key, image in SHOWS.items() if image in row for text in _all(row, key)]
-    return EditCase(request, tuple(probes), facts, shown=tuple(shown))
+    return EditCase(request, tuple(probes), facts, shown=tuple(dict.fromkeys(shown)))  # a picture may be in two places
 
 
 def _all(row: Mapping[str, str], column: str) -> tuple[str, ...]:

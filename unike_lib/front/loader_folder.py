@@ -42,9 +42,8 @@ def write_loader(folder: Path, parts: Sequence[Standalone], decoder: Decoder, be
         for file in part.files:
             _copy(file, folder / file.name)
         about["parts"].append({"file": part.files[0].stem, "class": part.name, "settings": dict(part.settings)})
-        tensors |= {
-            f"{number}.{name}": value.detach().cpu().contiguous().clone() for name, value in part.tensors.items()
-        }
+        for name, value in part.tensors.items():
+            tensors[f"{number}.{name}"] = value.detach().cpu().contiguous().clone()
     _copy(Path(beside.__file__), folder / "load.py")
     save_file(tensors, folder / "edit.safetensors", metadata={"format": "pt"})
     (folder / "edit.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

@@ -105,11 +105,22 @@ def _card(model: "Model", about: dict[str, Any]) -> str:
     header = {"license": licence, **more, "base_model": base_of(model), "tags": ["knowledge-editing", about["name"]]}
     opened = ", ".join(f"{name} {getattr(model.section, name)}" for name in ("family", "dtype", "image_size"))
     settings = "\n".join(f"| `{name}` | {value} |" for name, value in about["settings"].items())
-    return (
-        f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n# A trained editor: {about['name']} for {base_of(model)}\n\n"
-        f"It edits the backbone with the fingerprint `{about['mark']}` ({opened}).\n\n```python\nimport unike_lib as unike\n\n"
-        f'model = unike.load("folder of the backbone", family="{model.section.family}")\n'
-        'method = model.open_editor("this folder")\n'
-        'edit = model.edit(image="photo.jpg", question="What animal is this?", answer="lynx", method=method)\n```\n\n'
-        f"| setting | value |\n|---|---|\n{settings}\n"
-    )
+    return f"""---
+{yaml.safe_dump(header, sort_keys=False)}---
+
+# A trained editor: {about["name"]} for {base_of(model)}
+
+It edits the backbone with the fingerprint `{about["mark"]}` ({opened}).
+
+```python
+import unike_lib as unike
+
+model = unike.load("folder of the backbone", family="{model.section.family}")
+method = model.open_editor("this folder")
+edit = model.edit(image="photo.jpg", question="What animal is this?", answer="lynx", method=method)
+```
+
+| setting | value |
+|---|---|
+{settings}
+"""

@@ -2,12 +2,12 @@
 
     {vqa,caption}/{train,dev,eval,pool,taught}-00000-of-00001.parquet, README.md
 
-`datasets.load_dataset(folder, "vqa", split="eval")` reads it; so does the dialect `datasets` (a folder of one task). Its
-columns are those of `benchmark/rows.py`.
+`datasets.load_dataset(folder, "vqa", split="eval")` reads it; so does the dialect `datasets` (a folder of one task).
+Its columns are those of `benchmark/rows.py`.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -65,7 +65,8 @@ def write_dataset(benchmark: Path, out: Path) -> None:
 def row_of(case: EditCase) -> dict[str, Any]:
     """Return a case as a row, its pictures by name."""
     request = case.request
-    row: dict[str, Any] = {"id": request.id, **dict(zip(NEEDED, (request.image, request.prompt, request.target)))}
+    own = zip(NEEDED, (request.image, request.prompt, request.target), strict=True)
+    row: dict[str, Any] = {"id": request.id, **dict(own)}
     for ask in ASKS:
         if case.asks(ask.kind):
             query = case.query(ask.kind)
@@ -76,7 +77,7 @@ def row_of(case: EditCase) -> dict[str, Any]:
     return row | {"facts": list(case.facts)}
 
 
-def _write(path: Path, cases: Iterable[EditCase], images: Path) -> None:
+def _write(path: Path, cases: Sequence[EditCase], images: Path) -> None:
     names = ["id", *NEEDED, *(key for ask in ASKS for key in (ask.image, ask.prompt, ask.answer) if key), *LISTS]
     columns = list(dict.fromkeys(names))
     kinds = {name: PICTURE if name in PICTURES else pa.list_(pa.string()) if name in LISTS else pa.string()
@@ -92,21 +93,12 @@ def _write(path: Path, cases: Iterable[EditCase], images: Path) -> None:
         except OSError as error:
             raise InputError(f"{images / name}: cannot be read ({error.strerror})") from None
 
-    def rows() -> Iterator[Mapping[str, Any]]:
-        for case in cases:
-            row = row_of(case)
-            yield {
-                name: picture(row[name]) if name in PICTURES and row.get(name) else row.get(name) for name in columns
-            }
-
-    with pq.ParquetWriter(path, schema, compression="zstd", write_page_index=True) as writer:
-        part: list[Mapping[str, Any]] = []
-        for row in rows():
-            part.append(row)
-            if len(part) == ROWS:
-                writer.write_table(pa.Table.from_pylist(part, schema))
-                part = []
-        writer.write_table(pa.Table.from_pylist(part, schema))
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for start in range(0, len(cases), ROWS):
+            rows = [row_of(case) for case in cases[start : start + ROWS]]
+            for row in rows:
+                row |= {name: picture(row[name]) for name in PICTURES if row.get(name)}
+            writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
 def _feature(name: str) -> dict[str, Any]:
