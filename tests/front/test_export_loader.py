@@ -27,6 +27,7 @@ from unike_lib.methods.shared.low_rank import LowRank, LowRankChanges
 from unike_lib.methods.shared.neurons import ExtraNeurons, Neurons
 from unike_lib.methods.shared.semantic_scope import SemanticScope
 from unike_lib.methods.unike.latent_shift import Slots
+from unike_lib.methods.unike_scope.editor import EditEntries
 from unike_lib.methods.wise.memories import SideMemories
 from unike_lib.methods.wise.settings import WiseMethod
 from unike_lib.types import Query
@@ -110,7 +111,8 @@ def per_edit(there):
     group = Neurons(drawn(1, d, 6, seed=3), drawn(1, 6, seed=4), drawn(1, 6, d, seed=5), **gated)
     factors = LowRank(drawn(1, 3, 2, d, seed=6), drawn(1, 3, 2, 24, seed=7))
     whole = WeightChangesPerEdit({3: {"mlp.up_proj": drawn(1, 3, 24, d, seed=8)}})
-    return ExtraNeurons({2: group}, size=2), LoraFactorsPerEdit.of({(3, "mlp.down_proj"): factors}), whole
+    entries = EditEntries(0.7, {3: drawn(1, 3, d, seed=9)}, torch.tensor([[True, True, False]]))
+    return ExtraNeurons({2: group}, size=2), LoraFactorsPerEdit.of({(3, "mlp.down_proj"): factors}), whole, entries
 
 
 @pytest.mark.parametrize(("gate", "pool", "spaces"), [(False, True, 1), (True, False, 1), (False, False, 2)])
@@ -131,6 +133,13 @@ def test_a_scope_lets_each_edit_act_as_far_as_the_question_means_it(made, gate, 
     acts = (None,) if spaces == 1 else (2, 3)
     scope = SemanticScope(tuple(found), acts, gate, pool, keys[None], *values, live)
     edit = edit_of(there, scope, *per_edit(there))
+    assert edit.export(tmp_path / "out") == "loader"
+    compare(there, edit, opened(tmp_path / "out", there.root / "model"), atol=1e-4)
+
+
+def test_parts_of_several_edits_without_a_scope(made, tmp_path):
+    there = made("llava")
+    edit = edit_of(there, *per_edit(there))
     assert edit.export(tmp_path / "out") == "loader"
     compare(there, edit, opened(tmp_path / "out", there.root / "model"), atol=1e-4)
 
