@@ -112,10 +112,9 @@ def _export_file(given: argparse.Namespace) -> str:
     from unike_lib.front.trained import export_trained
 
     name = backbone_of_edit(given.what)
-    trained = name is None
-    model = load(given.what.resolve().parent.name if trained else name, family=given.family, results=given.results,
-                 config=given.configfile)  # fmt: skip
-    if not trained:
+    backbone = given.what.resolve().parent.name if name is None else name
+    model = load(backbone, family=given.family, results=given.results, config=given.configfile)
+    if name is not None:
         return model.open_edit(given.what).export(given.to, given.form, given.language_model)
     export_trained(model, given.what, given.to)
     return "a trained editor"

@@ -52,7 +52,7 @@ def write_dataset(benchmark: Path, out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: expected a folder that is not there or empty")
     with whole_folder(out) as made:
-        counts = {}
+        counts: dict[tuple[str, str], int] = {}
         for task in TASKS:
             (made / task).mkdir()
             for split, own in SPLITS.items():

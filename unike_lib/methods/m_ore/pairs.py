@@ -73,7 +73,7 @@ class Pairs(Part):
 
     def standalone(self) -> Standalone:
         """Return the same factors."""
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for (layer, name), each in self.in_weights().factors.items():
             tensors |= {f"{layer}.{name}.{side}": value[None] for side, value in vars(each).items()}
         return beside(tensors)

@@ -16,8 +16,10 @@ from unike_lib.editing.standalone import Standalone
 from unike_lib.knowledge.encoders import Encoder
 from unike_lib.knowledge.memory import Memory, Searched
 
-READINGS = ("top_k", "alpha", "alpha_scale", "alpha_convention", "alpha_operands", "attention_kind", "rotate_memory")
-READINGS += ("retrieval_temperature",)
+READINGS = (
+    *("top_k", "alpha", "alpha_scale", "alpha_convention", "alpha_operands", "attention_kind"),
+    *("rotate_memory", "retrieval_temperature"),
+)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class SideMemories(Part):
 
     def standalone(self) -> Standalone:
         """Return the memories as rows are routed, with their thresholds."""
-        routed, tensors = self.routed, {}
+        routed, tensors = self.routed, dict[str, Tensor]()
         for number, (places, values, _) in enumerate(routed):
             tensors |= {f"{number}.places": places, f"{number}.values": values[0]}
         tensors["thresholds"] = torch.stack([least[0] for *_, least in routed]) * self.settings.act_ratio
