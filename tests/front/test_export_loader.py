@@ -181,17 +181,17 @@ def entering_down(there, layer):
 
 @pytest.mark.parametrize("retrieve", [True, False])
 def test_side_memories(made, retrieve, tmp_path):
-    """Three memories, two of them full, and merged ones: those of least distance zero are always taken."""
+    """Three memories, two of them full, and merged ones; no distance is above the least of any but for the ratio."""
     there = made("llava")
     layer = there.model.backbone.decoder.layers[2]
     size = layer.part("mlp.down_proj").weight.numel()
-    settings = WiseMethod(method="wise", save_every=1, merge_every=2, retrieve=retrieve, density=0.5)
+    settings = WiseMethod(method="wise", save_every=1, merge_every=2, retrieve=retrieve, density=0.5, act_ratio=1e-3)
     memories = SideMemories(layer, settings, (), torch.zeros(1, 0), torch.zeros(1, dtype=torch.long))
     for number in range(3):
         generator = torch.Generator().manual_seed(number)
         memories = memories.with_memory(torch.randperm(size, generator=generator)[: size // 2].sort().values)
     values = {str(n): drawn(1, size // 2, seed=n) * 3 for n in range(3)}
-    own = {"smallest": torch.tensor([[0.4, 0.2, 0.1]]), "counts": torch.tensor([2])}
+    own = {"smallest": torch.tensor([[400.0, 200.0, 100.0]]), "counts": torch.tensor([2])}
     edit = edit_of(there, memories.with_tensors(own | values))
     assert edit.export(tmp_path / "out") == "loader" and (tmp_path / "out/formulas.py").is_file()
     compare(there, edit, opened(tmp_path / "out", there.root / "model"))
