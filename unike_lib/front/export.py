@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from unike_lib.backbones.checkpoint import whole_folder
 from unike_lib.backbones.decoder import Decoder
+from unike_lib.backbones.folder import find_file
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.in_weights import InWeights, write_into
 from unike_lib.backbones.load import load_backbone, read_model
-from unike_lib.checksum import LIST
 from unike_lib.family import Family, find_family
 from unike_lib.front.cli import FORMS
 from unike_lib.front.finding import check_new
@@ -32,8 +31,12 @@ from unike_lib.types import InputError
 if TYPE_CHECKING:
     from unike_lib.front.edit import Edit
 
-BESIDE = (".json", ".txt", ".model", ".jinja")  # what a model's folder holds beside its weights
-NOT_COPIED = {"config.json", LIST}
+# What a model's folder holds beside weights and config.json, as far as it does.
+BESIDE = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model"),
+    *("vocab.json", "merges.txt", "vocab.txt", "spiece.model", "chat_template.json", "chat_template.jinja"),
+    *("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json", "generation_config.json"),
+)
 BASE = "base"  # the folder of a language model that an edit stands beside
 
 
@@ -154,12 +157,10 @@ def _save(edit: "Edit", model: Any, family: Family, folder: Path, language_model
     if language_model:
         edit.model.backbone.tokenizer.save_pretrained(folder)
         return
-    base = Path(edit.model.folder)
-    if not base.is_dir():
-        base = Path(snapshot_download(edit.model.folder, allow_patterns=[f"*{ending}" for ending in BESIDE]))
-    for file in base.iterdir():
-        if file.suffix in BESIDE and not file.name.endswith(".index.json") and file.name not in NOT_COPIED:
-            shutil.copyfile(file, folder / file.name)
+    for name in BESIDE:
+        file = find_file(edit.model.folder, name)
+        if file is not None:
+            shutil.copyfile(file, folder / name)
 
 
 @torch.no_grad()
