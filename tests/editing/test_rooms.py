@@ -228,3 +228,10 @@ def test_a_patch_is_what_its_tensors_say_beside_what_sessions_share(edits):
         scoped = getattr(each.settings, "scope", "none") != "none"
         # The memory of triplets acts without any edit.
         assert start.empty == (not start.parts or scoped or name.startswith("serac")), name
+
+
+def test_a_part_says_how_it_is_exported(edits):
+    """But for those that docs/export.md names: a text in front, a second model, a network."""
+    parts = {type(part): part for each in edits.values() for part in each.both.select([0]).parts if not part.empty}
+    left = {kind.__name__ for kind, part in parts.items() if part.in_weights() is None and part.standalone() is None}
+    assert left == {"Contexts", "CounterfactualMix", "Experts"}

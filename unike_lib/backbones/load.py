@@ -45,24 +45,31 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
         )
     check_folder(folder)
     check_listed(Path(folder))
-    model_type = check_fit(folder, config.family)
-    load = load_blip2 if model_type == "blip-2" else partial(load_whole, AutoModelForImageTextToText)
+    check_fit(folder, config.family)
     placing = {"device_map": "auto"} if config.device == "auto" else {}
     if placing and importlib.util.find_spec("accelerate") is None:
         raise InputError("device: auto: expected the package accelerate (the extra 'cards' of pyproject.toml)")
-    with opening(folder, "model"):
-        # Loaded in its dtype rather than cast to it: a cast would also round the rotary frequencies.
-        model: Any = load(folder, dtype=getattr(torch, config.dtype), **placing)
-    if config.image_size is not None and find_family(config.family).square is None:
-        fit_image_size(model, config.image_size)
+    model = read_model(folder, config, **placing)
     if multiplies_slowly(getattr(torch, config.dtype), config.device):
         widen(model)
     model = model if placing else model.to(device=config.device)
     return model.eval().requires_grad_(False)
 
 
-def check_fit(folder: str | Path, family: str) -> str:
-    """Return `model_type` of config.json, once config and weights fit the family and each other.
+def read_model(folder: str | Path, config: BackboneConfig, **placing: Any) -> Any:
+    """Return the model as its folder says, in its dtype and with its size of pictures; `placing` is Hugging Face's."""
+    blip2 = read_config(folder).get("model_type") == "blip-2"
+    load = load_blip2 if blip2 else partial(load_whole, AutoModelForImageTextToText)
+    with opening(folder, "model"):
+        # Loaded in its dtype rather than cast to it: a cast would also round the rotary frequencies.
+        model: Any = load(folder, dtype=getattr(torch, config.dtype), **placing)
+    if config.image_size is not None and find_family(config.family).square is None:
+        fit_image_size(model, config.image_size)
+    return model
+
+
+def check_fit(folder: str | Path, family: str) -> None:
+    """Check that config and weights fit the family and each other.
 
     Nothing large is allocated: weights are compared by their names and shapes.
 
@@ -83,11 +90,9 @@ def check_fit(folder: str | Path, family: str) -> str:
             f"{folder}: config.json: field 'text_config.model_type': family '{family}' expects {one}, found {found!r}"
         )
     _check_vision_layers(folder, config)
-    model_type = str(config.model_type)
     if shapes is not None:
-        kind = blip2_class(written) if model_type == "blip-2" else AutoModelForImageTextToText
+        kind = blip2_class(written) if config.model_type == "blip-2" else AutoModelForImageTextToText
         check_weights(folder, kind, config, shapes)
-    return model_type
 
 
 def _check_vision_layers(folder: str | Path, config: Any) -> None:
