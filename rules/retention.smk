@@ -2,11 +2,6 @@
 # Of the embedded benchmark alone: of no other is it known what a backbone was taught.
 
 
-def retention_files(ending):
-    """A file of each backbone and method whose retention is measured."""
-    return expand(f"{STAGES}/retention/{{backbone}}/{{method}}{ending}.parquet", backbone=RETAINING, method=RETAINED)
-
-
 if EMBEDDED and RETAINED:
 
     rule retention_visual:

@@ -4,18 +4,6 @@
 SHOWN_SCOPE = 40  # evaluation edits per task, at most
 
 
-def scope_edits(wildcards):
-    """How many edits of the split are asked."""
-    if wildcards.split == "pool":
-        return CONFIG.knowledge.scope.keys
-    return evaluation_edits(wildcards, SHOWN_SCOPE) if wildcards.split == "eval" else edits_of_split(wildcards)
-
-
-def scope_states_of(split):
-    """The file of the states of a split's questions."""
-    return f"{STAGES}/scope/{{backbone}}/{split}.safetensors"
-
-
 rule scope_visual:
     input:
         cases=cases_of("pool"),

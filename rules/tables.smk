@@ -6,25 +6,7 @@ ENDINGS = {
 }
 
 
-def table_files(name, caption):
-    """The files of a table: one per criterion, one of differences, one for papers, and one to read; side by side in Snakemake's report."""
-    place = {"caption": caption, "category": "Tables", "subcategory": name}
-    files = {
-        criterion: report(f"results/{name}{ending}.csv", labels={"criterion": criterion, "file": "CSV"}, **place)
-        for criterion, ending in ENDINGS.items()
-    }
-    labels = {"criterion": "both", "file": "UniKE minus others"}
-    files["differences"] = report(f"results/{name}_differences.csv", labels=labels, **place)
-    files["latex"] = report(f"results/{name}.tex", labels={"criterion": "token, generated", "file": "LaTeX"}, **place)
-    return files | {"markdown": report(f"results/{name}.md", labels={"criterion": "all", "file": "Markdown"}, **place)}
-
-
 OF_EDITS = {"caption": "captions/table_edits.rst", "category": "Tables", "subcategory": "{table}"}
-
-
-def edit_files(kind):
-    """An input function: this file of edits of the job's table, if that has cells."""
-    return lambda wildcards: [f"results/{wildcards.table}_{kind}.csv"] * (wildcards.table in CELL_TABLES)
 
 
 rule table_edits:

@@ -32,10 +32,23 @@ def test_the_benchmark_writes_a_whole_table_under_the_devices_name(tmp_path):
     text = document.read_text()
     shown = text.split(BEGIN)[1].split(END)[0]
     assert re.match(r"\n\n### CPU \(\w+\), tiny geometry\n", shown)
-    rows = re.findall(r"^\| ([\w-]+), (B = \d+|naive) \| ([\d.e-]+) \| ([\d.e-]+) \| - \| (-|\d+%) \|$", shown, re.M)
+    number = r"([\d.e+-]+)"
+    pattern = rf"^\| ([\w-]+), (B = \d+|naive) \| {number} \| {number} \| - \| (?:-|\d+%) \| {number}x \|$"
+    rows = re.findall(pattern, shown, re.M)
     assert [(method, label) for method, label, *_ in rows] == [
-        (method, label) for method in METHODS for label in ("B = 1", "B = 3", "naive")
+        (method, label) for method in METHODS for label in ("naive", "B = 1", "B = 3")
     ]
-    assert all(float(seconds) > 0 and float(asked) > 0 for _, _, seconds, asked, _ in rows)
+    alone = {method: float(rate) for method, label, rate, _, _ in rows if label == "naive"}
+    for method, _, rate, asked, ratio in rows:
+        assert float(rate) > 0 and float(asked) > 0
+        assert float(ratio) == pytest.approx(float(rate) / alone[method], rel=0.02, abs=0.06)
     assert "100.00% of ids as exact" in shown and "tokens per second" in shown
     assert text.replace(shown, "") == before.replace(before.split(BEGIN)[1].split(END)[0], "")
+
+
+@pytest.mark.parametrize(("options", "said"), [([], "no GPU here"), (["--device", "cpu"], "expected --tiny")])
+def test_without_a_gpu_nothing_of_full_size_is_run(options, said, capsys, monkeypatch):
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        gpu.main(options)
+    assert said in capsys.readouterr().err

@@ -437,7 +437,8 @@ def finished(tmp_path_factory):
     for name in ("rules", "workflow_scripts", "unike_lib"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.parquet"))
     (root / "unike_lib" / "embedded" / "world" / "data" / "drawings.parquet").write_text("")
-    shutil.copy(ROOT / "Snakefile", root / "Snakefile")
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy(ROOT / name, root)
     (root / "config.yaml").write_text(yaml.safe_dump(merged(read(ROOT / "config.yaml"), SMALL)))
     text = snakemake(root, "-n", "--summary", root=root)[1]
     outputs = re.findall(r"^(results/\S+)\t", text, re.MULTILINE)

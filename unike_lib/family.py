@@ -35,6 +35,7 @@ class DecoderLayout:
     """Where a pre-norm decoder keeps the parts of a layer; `learned_positions`: added to embeddings, else rotary.
 
     `norm_behind_attention`, `norm_behind_ffn`: norms that what a block adds to the states passes (Gemma 3); None: none.
+    `width_field`: how its configuration calls the width of the FFN.
     """
 
     attention_norm: str
@@ -48,6 +49,7 @@ class DecoderLayout:
     learned_positions: bool = False
     norm_behind_attention: str | None = None
     norm_behind_ffn: str | None = None
+    width_field: str = "intermediate_size"
 
     @property
     def ffn_matrices(self) -> tuple[str, str]:
@@ -70,6 +72,7 @@ OPT = DecoderLayout(
     down="fc2",
     activation="activation_fn",
     learned_positions=True,
+    width_field="ffn_dim",
 )
 # Llama's shape: no fused projections.
 LLAMA = DecoderLayout(

@@ -9,7 +9,8 @@ import pytest
 import torch
 from test_families import QUERIES, their_inputs
 from tiny_chatml import INTERLEAVE_TEMPLATE
-from tiny_families import LLAVA_TEMPLATE, SIDE, picture, processor_of, tiny_family, tiny_model, tokenizer_of
+from tiny_families import SIDE, picture, processor_of, tiny_family, tiny_model, tokenizer_of
+from tiny_templates import LLAVA_TEMPLATE
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer, LlavaProcessor
 from transformers.utils import chat_template_utils

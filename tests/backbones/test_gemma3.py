@@ -14,7 +14,8 @@ import torch
 from patches import latent_shift, patch_of
 from PIL import Image
 from test_families import QUERIES, known_by_heads, their_inputs
-from tiny_families import GEMMA_TEMPLATE, LAYERS, SIDE, picture, tiny_family
+from tiny_families import LAYERS, SIDE, picture, tiny_family
+from tiny_templates import GEMMA_TEMPLATE
 from torch import nn
 from transformers import Gemma3ForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
@@ -33,6 +34,7 @@ from unike_lib.knowledge.extraction import extract_ffn_inputs
 from unike_lib.knowledge.memory import Memory
 from unike_lib.knowledge.states import read_ffn_inputs
 from unike_lib.methods.grace.keys import key_states
+from unike_lib.methods.liveedit.editor import behind
 from unike_lib.methods.lora.factors import LoraFactors
 from unike_lib.methods.shared.low_rank import LowRank
 from unike_lib.methods.shared.neurons import Neurons
@@ -281,6 +283,10 @@ def test_what_methods_read_of_questions_is_their_models(tiny, inside, tmp_path):
     for place, layer in enumerate((SLIDING, FULL)):
         torch.testing.assert_close(found[:, place], last_of(inside[layer, "self_attn"]), **close)
         trunk = backbone.run_below(batch, layer)
+        if layer == SLIDING:
+            left = behind(backbone, trunk).hidden
+            for row, states in enumerate(inside[FULL, ""]):
+                torch.testing.assert_close(left[row, : len(states)], states, **close)
         torch.testing.assert_close(key_states(backbone, trunk, layer), last_of(inside[layer, "mlp.down_proj"]), **close)
         asking = SimpleNamespace(backbone=backbone, layer=backbone.decoder.layers[layer])
         entering = Wise.inputs(asking, trunk).entering

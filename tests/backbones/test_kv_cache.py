@@ -4,7 +4,7 @@ import pytest
 import torch
 from patches import latent_shift, patch_of
 from test_families import QUERIES as CHATS
-from tiny_families import tiny_family
+from tiny_families import QWEN, tiny_family
 from tiny_models import QUERIES, WIDTH
 
 from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
@@ -84,7 +84,7 @@ def test_an_edit_is_told_where_tokens_stand_in_their_rows(backbone):
     assert not any(map(any, answered))
 
 
-@pytest.mark.parametrize("name", ["qwen2-vl", "gemma3"])
+@pytest.mark.parametrize("name", [*QWEN, "gemma3"])
 @torch.no_grad()
 def test_after_a_picture_on_a_grid_rows_go_on_at_their_own_positions(name):
     """Qwen2-VL: a picture takes fewer positions than tokens; rows with and without one, some of which end.

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from test_families import QUERIES, their_inputs
-from tiny_families import tiny_family
+from tiny_families import LAYERS, QWEN, tiny_family
 
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.speed.state_cache import StateCache, cache_states
@@ -13,11 +13,12 @@ from unike_lib.backbones.speed.state_cache import StateCache, cache_states
 CLOSE = {"atol": 2e-5, "rtol": 2e-5}
 
 
-@pytest.fixture(scope="module", params=["qwen2-vl", "gemma3"])
+@pytest.fixture(scope="module", params=[*QWEN, "gemma3"])
 def kept(request, tmp_path_factory):
     tiny, path = tiny_family(request.param), tmp_path_factory.mktemp("frozen") / "kept"
-    tiny.backbone.layers = (1, 2, 3)
-    cache_states(tiny.backbone, QUERIES, [1, 3, 4], path, "fingerprint")
+    lowest = max(1, tiny.backbone.layers[0])  # Qwen3-VL adds pictures behind the first two
+    tiny.backbone.layers = tuple(range(lowest, LAYERS))
+    cache_states(tiny.backbone, QUERIES, sorted({lowest, 3, 4}), path, "fingerprint")
     return tiny, StateCache(tiny.backbone, [path])
 
 
@@ -26,7 +27,7 @@ def kept(request, tmp_path_factory):
 def test_layers_below_the_edited_ones_are_hugging_faces(kept, first):
     """The layers are run in two goes, frozen ones first, as they are not where all layers are edited."""
     tiny, _ = kept
-    batch = tiny.backbone.encode(QUERIES)
+    batch, first = tiny.backbone.encode(QUERIES), max(first, tiny.backbone.layers[0])
     ours = tiny.backbone.forward(tiny.backbone.run_below(batch, first))
     for row, query in enumerate(QUERIES):
         theirs = tiny.model(**their_inputs(tiny, query)).logits[0]
@@ -37,7 +38,7 @@ def test_layers_below_the_edited_ones_are_hugging_faces(kept, first):
 @pytest.mark.parametrize("first", [1, 2, 3])
 def test_states_that_enter_a_layer_are_those_of_a_whole_pass(kept, first):
     backbone, frozen = kept[0].backbone, kept[1]
-    batch = backbone.encode(QUERIES)
+    batch, first = backbone.encode(QUERIES), max(first, backbone.layers[0])
     found, wanted = frozen.entering(QUERIES, batch, first), backbone.run_below(batch, first).hidden
     torch.testing.assert_close(found[batch.mask], wanted[batch.mask], **CLOSE)
 

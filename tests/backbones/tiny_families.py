@@ -8,6 +8,7 @@ from unittest import mock
 import torch
 from PIL import Image
 from tiny_chatml import CHATML_MARKS, CHATML_TEMPLATES, INTERNVL_TOKENS, NoVideos, chatml_parts, chatml_processor
+from tiny_templates import GEMMA_TEMPLATE, LLAVA_TEMPLATE, QWEN2_VL_TEMPLATE, QWEN3_VL_TEMPLATE
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
@@ -24,8 +25,12 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
 )
@@ -44,29 +49,6 @@ from unike_lib.family import find_family
 LAYERS, SIDE = 4, 16
 CORPUS = ["Question: what is this? Short answer: red cat", "a photo of an owl on the left", "USER: ASSISTANT: User:"]
 MARKS = ["<fake_token_around_image>", "<global-img>", "<image>", "<end_of_utterance>", "<|im_start|>", "<pad>"]
-# The template that llava-hf/llava-1.5-7b-hf publishes, without its branches for other roles.
-LLAVA_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'].upper() + ': '}}"
-    "{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}{% endfor %}"
-    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' '}}"
-    "{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
-)
-# The template that Qwen/Qwen2-VL-2B-Instruct publishes, without its branches for videos and numbered pictures.
-QWEN2_VL_TEMPLATE = (
-    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
-    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n"
-    "{% for content in message['content'] %}{% if content['type'] == 'image' %}"
-    "<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in content %}{{ content['text'] }}{% endif %}"
-    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-# The template that google/gemma-3-4b-it publishes, without its branches for other roles.
-GEMMA_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}{{ '<start_of_turn>' + message['role'] + '\n' }}"
-    "{% if message['content'] is string %}{{ message['content'] | trim }}{% else %}"
-    "{% for item in message['content'] %}{% if item['type'] == 'image' %}{{ '<start_of_image>' }}"
-    "{% elif item['type'] == 'text' %}{{ item['text'] | trim }}{% endif %}{% endfor %}{% endif %}"
-    "{{ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
-)
 GEMMA_TOKENS = {
     "image_token": "<image_soft_token>", "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"
 }  # fmt: skip
@@ -78,10 +60,16 @@ TEMPLATES = {
     "idefics3": DEFAULT_CHAT_TEMPLATE.replace("<|im_start|>", "<|begin_of_text|>"),
     "llava": LLAVA_TEMPLATE,
     "gemma3": GEMMA_TEMPLATE,
+    "qwen2-vl": QWEN2_VL_TEMPLATE,
+    "qwen2.5-vl": QWEN2_VL_TEMPLATE,  # the same text in Qwen/Qwen2.5-VL-3B-Instruct
+    "qwen3-vl": QWEN3_VL_TEMPLATE,
     **CHATML_TEMPLATES,
 }
+QWEN = ("qwen2-vl", "qwen2.5-vl", "qwen3-vl")
 # What models are tokenized with, and the names of those tokens, where they differ from family to family.
-MARKS_OF = {"qwen2-vl": QWEN_MARKS, "gemma3": GEMMA_MARKS, **dict.fromkeys(CHATML_TEMPLATES, CHATML_MARKS)}
+MARKS_OF = {
+    "gemma3": GEMMA_MARKS, **dict.fromkeys(QWEN, QWEN_MARKS), **dict.fromkeys(CHATML_TEMPLATES, CHATML_MARKS)
+}  # fmt: skip
 TOKENS_OF = {"gemma3": GEMMA_TOKENS, "internvl": INTERNVL_TOKENS}
 
 
@@ -92,7 +80,7 @@ def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
         "llava": ("<s>", "</s>"),
         "gemma3": ("<bos>", "<end_of_turn>"),
         "idefics3": ("<|begin_of_text|>", "<end_of_utterance>"),
-        "qwen2-vl": ("<|im_start|>", "<|im_end|>"),
+        **dict.fromkeys(QWEN, ("<|im_start|>", "<|im_end|>")),
     }.get(name, ("<|im_start|>", "<end_of_utterance>"))
     marks = [*MARKS_OF[name], "<pad>"] if name in MARKS_OF else MARKS
     special = list(dict.fromkeys(["<unk>", *filter(None, (begin, end)), *marks]))
@@ -142,12 +130,29 @@ GEMMA_SIZES = {
 
 
 def image_mark(name: str) -> str:
-    marks = {"qwen2-vl": "<|image_pad|>", "gemma3": "<image_soft_token>", "internvl": "<IMG_CONTEXT>"}
+    marks = {**dict.fromkeys(QWEN, "<|image_pad|>"), "gemma3": "<image_soft_token>", "internvl": "<IMG_CONTEXT>"}
     return marks.get(name, "<image>")
 
 
 def family_of(name: str) -> str:
     return {"smolvlm2": "smolvlm", "llava-chatml": "llava"}.get(name, name)
+
+
+# Towers: Qwen2.5-VL's sees windows of one visual token in all layers but one (with weights as large as the others',
+# logits differ from theirs by 1.2e-5 in float32 and by 1.3e-15 in float64: rounding); Qwen3-VL's has learned positions
+# of 3 x 3 patches, stretched, and two layers whose states are added to the decoder's.
+QWEN_TOWERS = {
+    "qwen2-vl": {"embed_dim": 16, "hidden_size": 16, "mlp_ratio": 2},
+    "qwen2.5-vl": {"hidden_size": 16, "out_hidden_size": 16, "intermediate_size": 24, "initializer_range": 0.1,
+                   "window_size": 8, "fullatt_block_indexes": [1]},
+    "qwen3-vl": {"depth": 3, "hidden_size": 16, "out_hidden_size": 16, "intermediate_size": 24,
+                 "num_position_embeddings": 9, "deepstack_visual_indexes": [0, 1]},
+}  # fmt: skip
+QWEN_CLASSES = {
+    "qwen2-vl": (Qwen2VLForConditionalGeneration, Qwen2VLConfig, "qwen2_vl_text"),
+    "qwen2.5-vl": (Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig, "qwen2_5_vl_text"),
+    "qwen3-vl": (Qwen3VLForConditionalGeneration, Qwen3VLConfig, "qwen3_vl_text"),
+}
 
 
 def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0, **text_fields):
@@ -163,12 +168,12 @@ def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0, **text_
         parts |= {"image_token_index": image_token}
     elif name in CHATML_TEMPLATES:
         kind, config, parts = chatml_parts(name, vision, tokenizer)
-    elif name == "qwen2-vl":
-        sizes = {"depth": 2, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "patch_size": 4, "mlp_ratio": 2}
+    elif name in QWEN:
+        sizes = {"depth": 2, "num_heads": 2, "patch_size": 4, "initializer_range": 0.3, **QWEN_TOWERS[name]}
         ids = {mark: tokenizer.convert_tokens_to_ids(f"<|{mark}|>") for mark in ("vision_start", "vision_end")}
-        parts = {"vision_config": {**sizes, "initializer_range": 0.3}, "image_token_id": image_token}
+        parts = {"vision_config": sizes, "image_token_id": image_token}
         parts |= {f"{mark}_token_id": index for mark, index in ids.items()} | {"video_token_id": 10**6}
-        kind, config, text = Qwen2VLForConditionalGeneration, Qwen2VLConfig, "qwen2_vl_text"
+        kind, config, text = QWEN_CLASSES[name]
     elif name == "gemma3":
         ids = {f"{mark}_token_index": tokenizer.convert_tokens_to_ids(f"<{place}_of_image>")
                for mark, place in (("boi", "start"), ("eoi", "end"))}  # fmt: skip
@@ -183,8 +188,11 @@ def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0, **text_
     # Where 0.3 is too much for 32 bits: test_chat_template.py compares in 64.
     sizes = {"gemma3": GEMMA_SIZES, "internvl": {"initializer_range": 0.2}}.get(name, {})
     text_settings = text_config(tokenizer, text) | sizes | text_fields
-    if name == "qwen2-vl":
+    if name in QWEN:
         rotary = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [0, 1, 1]}
+        if name == "qwen3-vl":  # heads of another width than follows from the other sizes; time, row, column, time
+            rotary |= {"mrope_section": [2, 1, 1], "mrope_interleaved": True}
+            text_settings |= {"head_dim": 8}
         text_settings |= {"rope_parameters": rotary}
     model = kind(config(text_config=text_settings, tie_word_embeddings=False, **parts)).eval()
     for parameter_name, parameter in model.named_parameters():
@@ -194,16 +202,16 @@ def tiny_model(name: str, tokenizer, text: str = "llama", seed: int = 0, **text_
 
 
 class QwenProcessor:
-    """What Qwen2-VL's processor does with a picture and a text (the original needs torchvision, for videos)."""
+    """What Qwen's processors do with a picture and a text (the originals need torchvision, for videos)."""
 
-    def __init__(self, tokenizer):
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer, template):
+        self.tokenizer, self.template = tokenizer, template
         size = {"shortest_edge": SIDE**2, "longest_edge": SIDE**2}
         self.image_processor = Qwen2VLImageProcessorPil(size=size, patch_size=4, merge_size=2)
 
     def apply_chat_template(self, chat, add_generation_prompt):
         return self.tokenizer.apply_chat_template(
-            chat, tokenize=False, add_generation_prompt=add_generation_prompt, chat_template=QWEN2_VL_TEMPLATE
+            chat, tokenize=False, add_generation_prompt=add_generation_prompt, chat_template=self.template
         )
 
     def __call__(self, text, return_tensors, images=()):
@@ -231,8 +239,8 @@ class SmolVLM2Processor(NoVideos, SmolVLMProcessor):
 def processor_of(name: str, tokenizer):
     if name in CHATML_TEMPLATES:
         return chatml_processor(name, tokenizer, SIDE)
-    if name == "qwen2-vl":
-        return QwenProcessor(tokenizer)
+    if name in QWEN:
+        return QwenProcessor(tokenizer, TEMPLATES[name])
     if name == "llava":
         images = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
         return LlavaProcessor(

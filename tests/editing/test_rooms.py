@@ -15,34 +15,33 @@ import pytest
 import torch
 from neuron_knowledge import backbone_of, make_knowledge
 from patches import changes_of, factors_of, neurons_of, trained_factors_of
+from room_editors import room_sources, small_settings
 from test_patch import bake_neurons
 from tiny_models import LAYERS, QUERIES, make_case, tiny_images
 
 import unike_lib.methods
 from unike_lib.backbones.forward import answer_logits
-from unike_lib.benchmark.cases import write_cases
 from unike_lib.config.base import SOURCES, MethodSection, about
-from unike_lib.editing.building import EditorSources, build_editor, train_editor
+from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.patch import Part, Patch
 from unike_lib.evaluation.sessions import install
-from unike_lib.method import Kind, default_entries, default_methods, method_of, methods, resolve_method
+from unike_lib.method import Kind, default_entries, default_methods, method_of, methods
 from unike_lib.methods.fine_tune.weight_changes import WeightChanges
 from unike_lib.methods.lora.factors import LoraFactors
+from unike_lib.methods.m_ore.pairs import Pairs
 from unike_lib.methods.shared.low_rank import LowRankChanges
 from unike_lib.methods.shared.neurons import ExtraNeurons
 from unike_lib.types import EditRequest
 
 TESTS = Path(__file__).parents[1]
-# Sizes for a tiny model, of whatever method has such a setting; a training takes one step.
-SMALL = {
-    "steps": 2, "neurons": 2, "top_k": 3, "memory_top": 4, "demonstrations": 2, "rank": 4, "hidden": 8, "condition": 12,
-    "width": 8, "heads": 2, "scope_layers": 1, "counterfactual_layers": 1,
-}  # fmt: skip
-# An untrained LiveEdit writes little: values of states whose norm is one, a tenth of them, at most half of that.
-ALONE = {"liveedit": {"strength": 16.0}}
-BRIEF = {"steps": 1, "batch_size": 2, "edits_per_session": 1, "eval_every": 1, "patience": 1}
-IN_WEIGHTS = (ExtraNeurons, WeightChanges, LowRankChanges, LoraFactors)  # an edited copy of the model says the same
+IN_WEIGHTS = (
+    ExtraNeurons,
+    WeightChanges,
+    LowRankChanges,
+    LoraFactors,
+    Pairs,
+)  # a changed model says the same
 NEEDS = ("ffn_inputs", "encoders", "memory", "method_split", "scope")
 CASES = [make_case(index, target) for index, target in enumerate(["hot dog", "cat", "red owl left", "blue"])]
 REQUESTS = [CASES[1].request, CASES[2].request]
@@ -92,17 +91,12 @@ def edits(tmp_path_factory, seen):
     """Every variant of the default run, with edits of a tiny model."""
     torch.set_num_threads(1)
     folder = make_knowledge(tmp_path_factory.mktemp("knowledge")).folder
-    write_cases(folder / "method_vqa.json", "method", "vqa", CASES)
     found, backbone, asked = {}, backbone_of("minigpt4"), []
     backbone.images = lambda names: asked.extend(names) or tiny_images(names)
     for name in default_methods():
-        method = method_of(default_methods(), name)
-        own = (SMALL | (BRIEF if method.train else {}) | ALONE.get(method.name, {})).items()
-        small = {field: value for field, value in own if field in method.settings.model_fields}
-        settings = resolve_method(default_methods(), name, None, small)
-        trained = train_editor(settings, backbone, CASES[:2], CASES[2:], 0)[0] if method.train else None
+        settings = small_settings(name)
+        sources = room_sources(settings, backbone, folder, CASES, Watched)
         asked.clear()
-        sources = Watched(folder, (folder / "method_vqa.json",), trained=trained)
         editor = build_editor(settings, backbone, sources, 0)
         both = editor.edit(REQUESTS, editor.start(2))
         single = [editor.edit([request], editor.start(1)) for request in REQUESTS]
@@ -197,13 +191,17 @@ def test_what_changes_weights_has_a_twin_whose_weights_are_changed(edits, make_b
 
 
 def baked(backbone, patch, session):
-    """Write a session's weight changes and extra neurons into a model."""
+    """Write a session's weight changes, factors, pairs and extra neurons into a model."""
     for layer, changes in changes_of(patch).items():
         for matrix, change in changes.items():
             backbone.decoder.layers[layer].part(matrix).weight.data += change[session]
     for layer, factors in (*factors_of(patch).items(), *trained_factors_of(patch).items()):
         for matrix, each in factors.items():
             backbone.decoder.layers[layer].part(matrix).weight.data += each.outputs[session].T @ each.inputs[session]
+    if (pairs := patch.part(Pairs)) is not None:
+        for (layer, matrix), outputs in pairs.outputs.items():
+            weight = backbone.decoder.layers[layer].part(matrix).weight
+            weight.data += pairs.scale * outputs[session] @ pairs.bases[layer, matrix]
     for layer, group in neurons_of(patch).items():
         bake_neurons(backbone, layer, group, session)
     return backbone
@@ -230,3 +228,10 @@ def test_a_patch_is_what_its_tensors_say_beside_what_sessions_share(edits):
         scoped = getattr(each.settings, "scope", "none") != "none"
         # The memory of triplets acts without any edit.
         assert start.empty == (not start.parts or scoped or name.startswith("serac")), name
+
+
+def test_a_part_says_how_it_is_exported(edits):
+    """But for those that docs/export.md names: a text in front, a second model, a network."""
+    parts = {type(part): part for each in edits.values() for part in each.both.select([0]).parts if not part.empty}
+    left = {kind.__name__ for kind, part in parts.items() if part.in_weights() is None and part.standalone() is None}
+    assert left == {"Contexts", "CounterfactualMix", "Experts"}

@@ -1,11 +1,6 @@
-"""A twin of whole records and tables: Hugging Face's own `generate`, on models whose weights are really changed.
-
-The rules stand here again, as docs/evaluation.md has them, and SQuAD's as its evaluation script has it.
-"""
+"""A twin of whole records and tables: Hugging Face's own `generate`, on models whose weights are really changed."""
 
 import copy
-import re
-import string
 from collections import Counter, defaultdict
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,9 +8,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
+from hugging_face_twin import FIVE, STAY, Twin, an_edit, key_of, plain, row_of, same
 from tables_of_records import write_tables
 from tiny_families import picture, tiny_family
-from torch.nn import functional
 
 from unike_lib.config.evaluation import EvaluationConfig
 from unike_lib.evaluation.probes import answer_before
@@ -23,27 +18,11 @@ from unike_lib.evaluation.sessions import run_edits
 from unike_lib.evaluation.tiers import TierSearch
 from unike_lib.methods.fine_tune.editor import FineTune
 from unike_lib.methods.fine_tune.settings import FineTuneMethod
-from unike_lib.types import EditCase, EditRequest, Probe, Query
+from unike_lib.types import Probe, Query
 
 SETTINGS = EvaluationConfig(sessions=4, max_new_tokens=4, criteria=("token", "mmedit", "generated", "normalised"))
 RATES = {"strong": 0.05, "gentle": 0.0005}  # of learning
-FIVE = ("rel", "t_gen", "m_gen", "t_loc", "m_loc")
-STAY = ("t_loc", "m_loc", "near_picture", "near_question", "no_picture", "identity")
 KEY = ["method", "k", "case", "kind"]
-
-
-def an_edit(number, prompt, target, text, near):
-    """An edit with the five probes; `text`: question and answer without a picture; `near`: about a picture."""
-    own, other = f"picture {number}", f"other {number}"
-    request = EditRequest(f"vqa-{number}", "vqa", own, prompt, target)
-    probes = (
-        Probe("rel", request.query),
-        Probe("t_gen", Query(own, f"question: {prompt}", target)),
-        Probe("m_gen", Query(other, prompt, target)),
-        Probe("t_loc", Query(None, *text)),
-        Probe("m_loc", Query(*near)),
-    )
-    return EditCase(request, probes, (f"fact {number}",))
 
 
 # The second asks about the first's picture; the first's text question is the third's own, with its target.
@@ -68,85 +47,6 @@ def changed(model, patch):
         for name, change in matrices.items():
             decoder.layers[layer].get_submodule(name).weight += change[0]
     return model
-
-
-def inputs_of(tiny, query, answer=""):
-    """What the model's own processor makes of a question, with an answer written behind it."""
-    pictures = [] if query.image is None else [picture(query.image)]
-    asked = [{"type": "image"}] * len(pictures)
-    asked.append({"type": "text", "text": f"Question: {query.prompt} Short answer:"})
-    text = tiny.processor.apply_chat_template([{"role": "user", "content": asked}], add_generation_prompt=True)
-    text += f" {answer}" if answer else ""
-    return tiny.processor(text=text, return_tensors="pt", **({"images": pictures} if pictures else {}))
-
-
-class Twin:
-    """What one model, edited or not, says to questions."""
-
-    def __init__(self, tiny, model, queries):
-        self.tiny, self.model, self.said = tiny, model, {}
-        for pictured in (True, False):
-            asked = list(dict.fromkeys(key_of(each) for each in queries if (each.image is not None) is pictured))
-            self.said |= dict(zip(asked, self.written([Query(*key) for key in asked]), strict=True))
-
-    @torch.no_grad()
-    def written(self, queries):
-        """The texts of one batch, padded on the left, and which were cut."""
-        rows, most = [inputs_of(self.tiny, query) for query in queries], SETTINGS.max_new_tokens
-        longest, pad = max(row["input_ids"].shape[1] for row in rows), self.tiny.tokenizer.pad_token_id
-        batch = {name: torch.cat([row[name] for row in rows]) for name in rows[0] if name.startswith("pixel")}
-        for name, empty in (("input_ids", pad), ("attention_mask", 0)):
-            batch[name] = torch.cat(
-                [functional.pad(row[name], (longest - row[name].shape[1], 0), value=empty) for row in rows]
-            )
-        new = self.model.generate(**batch, max_new_tokens=most, do_sample=False)[:, longest:].tolist()
-        for ids in new:
-            text = self.tiny.tokenizer.decode(ids, skip_special_tokens=True).strip()
-            yield text, self.tiny.tokenizer.eos_token_id not in ids and len(ids) == most
-
-    @torch.no_grad()
-    def best(self, query):
-        """The best tokens where the answer is given, and the answer's own."""
-        start = inputs_of(self.tiny, query)["input_ids"].shape[1]
-        whole = inputs_of(self.tiny, query, query.answer)
-        best = self.model(**whole).logits[0, start - 1 : -1].argmax(-1)
-        return best.tolist(), whole["input_ids"][0, start:].tolist()
-
-
-def key_of(query):
-    return query.image, query.prompt
-
-
-def plain(text):
-    """But for case, spaces and closing punctuation."""
-    return re.sub(r"[\s.,;:!?]+$", "", " ".join(text.lower().split()))
-
-
-def squad(text):
-    """normalize_answer of SQuAD's evaluate-v1.1.py, line by line."""
-    lower = "".join(each for each in text.lower() if each not in set(string.punctuation))
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", lower).split())
-
-
-def same(form, one, other):
-    """Equal in a form; what a form erases stays as it is, but for case and spaces."""
-    one, other = (form(text) or " ".join(text.lower().split()) for text in (one, other))
-    return float(one == other)
-
-
-def row_of(probe, before, after):
-    """A record by the rules."""
-    (old, _), (new, cut) = before.said[key_of(probe.query)], after.said[key_of(probe.query)]
-    stays = probe.kind in STAY
-    accepted = [old] if stays else [probe.query.answer, *probe.aliases]
-    row = {"text_before": old, "text_after": new, "cut": cut}
-    for name, form in (("generated", plain), ("normalised", squad)):
-        row[name] = max(same(form, new, each) for each in accepted)
-    if probe.kind in FIVE:
-        best, target = after.best(probe.query)
-        wanted = before.best(probe.query)[0] if stays else target
-        row["token"] = sum(one == other for one, other in zip(best, wanted, strict=True)) / len(wanted)
-    return row
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "backbones"))
 from tiny_chatml import CHATML_TEMPLATES
-from tiny_families import TEMPLATES, family_of, processor_of, tiny_model, tokenizer_of
+from tiny_families import QWEN, TEMPLATES, family_of, processor_of, tiny_model, tokenizer_of
 
 from unike_lib.backbones.load import load_backbone, load_processor
 from unike_lib.config.backbones import BackboneConfig
@@ -29,7 +29,7 @@ def places(value, path=()):
     return [path, *(inner for key, each in value.items() for inner in places(each, (*path, key)))]
 
 
-@pytest.fixture(scope="module", params=["llava", "smolvlm", "qwen2-vl", *CHATML_TEMPLATES])
+@pytest.fixture(scope="module", params=["llava", "smolvlm", *QWEN, *CHATML_TEMPLATES])
 def saved(request, tmp_path_factory):
     folder, tokenizer = tmp_path_factory.mktemp("model"), tokenizer_of(request.param)
     tokenizer.chat_template = TEMPLATES.get(request.param)

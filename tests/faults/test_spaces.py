@@ -21,7 +21,7 @@ def test_a_rule_runs_where_paths_have_spaces(tmp_path, variables):
     ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
     for name in ("rules", "workflow_scripts", "presets", "profiles", "unike_lib"):
         shutil.copytree(ROOT / name, checkout / name, ignore=ignored)
-    for name in ("Snakefile", "config.yaml"):
+    for name in ("Snakefile", "config.yaml", "environment.yml"):
         shutil.copy(ROOT / name, checkout)
     (checkout / ".venv").symlink_to(sys.prefix)
     command = [str(checkout / ".venv/bin/python"), "-m", "snakemake", "--workflow-profile", "profiles/local"]

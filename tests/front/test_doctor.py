@@ -5,11 +5,12 @@ import shutil
 
 import pytest
 import torch
-from tiny_families import LAYERS, SIDE, TEMPLATES, family_of, image_mark, processor_of, tiny_model, tokenizer_of
+from tiny_families import LAYERS, QWEN, SIDE, TEMPLATES, family_of, image_mark, processor_of, tiny_model, tokenizer_of
 from tiny_models import FAMILIES, tiny_tokenizer
 from tiny_models import tiny_model as tiny_blip2
 from transformers import BlipImageProcessorPil
 
+from unike_lib.backbones import own_forward
 from unike_lib.front.cli import main
 from unike_lib.front.doctor import QUESTION, as_text, examine
 from unike_lib.front.family_guess import guess_family
@@ -17,7 +18,7 @@ from unike_lib.front.prompt_tokens import PICTURE
 from unike_lib.types import InputError
 
 VISUAL = {"llava": 16, "smolvlm": None, "llava-chatml": 16, "llava-onevision": 17, "internvl": 4}
-CHECKS = ["files", "family", "config.json", "weights", "tokenizer", "layout", "image processor", "prompt"]
+CHECKS = ["files", "family", "config.json", "weights", "tokenizer", "layout", "image processor", "prompt", "forward"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def folders(tmp_path_factory):
 OWN_TEMPLATE = ["llava-chatml", "llava-onevision", "internvl"]  # theirs, whatever it is
 
 
-@pytest.mark.parametrize("name", ["llava", "smolvlm", "idefics3", "qwen2-vl", "blip2", "minigpt4", *OWN_TEMPLATE])
+@pytest.mark.parametrize("name", ["llava", "smolvlm", "idefics3", *QWEN, "blip2", "minigpt4", *OWN_TEMPLATE])
 def test_a_familys_folder_is_recognised(folders, name):
     guess = guess_family(folders(name))
     assert guess.family == family_of(name) and guess.family not in guess.others
@@ -90,7 +91,8 @@ def test_a_prompt_is_what_their_processor_makes_of_the_chat(folders, tmp_path, n
 def test_what_is_said_of_a_folder_is_so(folders, tmp_path, capsys):
     folder = folders("llava")
     found = examine(str(folder), results=tmp_path / "results")
-    assert list(found.checks) == CHECKS and set(found.checks.values()) == {None} and found.template
+    assert list(found.checks) == CHECKS and {*found.checks.values()} == {None, ""} and found.template
+    assert found.checks["forward"] == "" and "--open looks" in as_text(found)
     assert found.layers == LAYERS and found.edited == (0, 1, 2, 3)
     model = tiny_model("llava", tokenizer_of("llava"))
     assert found.weights == sum(4 * parameter.numel() for parameter in model.parameters())
@@ -150,3 +152,14 @@ def test_a_backbone_of_the_configuration_has_its_own_layers(folders, tmp_path):
     assert "not all within this model's 4 layers" in examine("mine", None, tmp_path / "results", [over]).problem
     with pytest.raises(InputError, match="'minigpt4-nano' is not built yet"):
         examine("minigpt4-nano", results=tmp_path / "results")
+
+
+def test_opened_the_models_own_forward_is_compared(folders, tmp_path, capsys, monkeypatch):
+    folder = str(folders("llava"))
+    assert main(["doctor", folder, "--open", "--results", str(tmp_path / "results")]) == 0
+    assert "prompt passed, forward passed" in capsys.readouterr().out
+    compared = own_forward._our_states
+    monkeypatch.setattr(own_forward, "_our_states", lambda *given: [2 * states for states in compared(*given)])
+    assert main(["doctor", folder, "--open", "--results", str(tmp_path / "results")]) == 1
+    title, why, *_ = capsys.readouterr().out.splitlines()
+    assert title.endswith("CANNOT be edited") and "own forward from the embeddings on, by 1 of" in why

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from headless_browser import look, needs_browser
 from tiny_families import picture, processor_of, tiny_model, tokenizer_of
 from tokenizers import decoders
 
@@ -208,6 +209,18 @@ def test_the_command_prints_and_draws_what_an_edit_changes(work, tmp_path, capsy
     assert capsys.readouterr().err == "unike: --set steps: expected NAME=VALUE\n"
     assert main([*given, "--set", "steps=none"]) == 1
     assert "methods.fine-tune: steps" in capsys.readouterr().err
+
+
+@needs_browser
+def test_a_browser_shows_the_page_of_an_edit(work, tmp_path):
+    root = work[0]
+    given = ["edit", "--backbone", "mine", "--results", str(root / "results"), "--image", str(root / "one.png")]
+    given += ["--question", "what is this?", "--answer", "red cat", "--method", "fine-tune", "--set", "steps=1"]
+    assert main([*given, "--rephrase-image", str(root / "two.png"), "--html", str(tmp_path / "edit.html")]) == 0
+    page = (tmp_path / "edit.html").read_text()
+    seen = look(page, tmp_path, size=(1200, 1000))
+    assert (seen.console, seen.pictures, seen.broken, seen.beyond) == ((), page.count("<img"), 0, 0)
+    assert seen.pictures >= 2
 
 
 def test_a_methods_files_are_those_that_its_room_asks_for(tmp_path):

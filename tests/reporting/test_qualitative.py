@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from headless_browser import look, needs_browser
 from made_up_records import METHODS, make_records
 from PIL import Image
 
@@ -116,6 +117,14 @@ def test_the_page_holds_its_pictures_and_escapes_text(examples, images):
     assert "what is &lt;this&gt; ?" in page and "<this>" not in page
     assert page.count("✓ right") == 2 * 3 and page.count("✗ wrong") == 2 * 6
     assert not re.findall(r'(?:href|src)="(?!data:)', page)
+
+
+@needs_browser
+def test_a_browser_shows_the_page(examples, images, tmp_path):
+    write_qualitative_page(examples, partial(load_image, [images]), images / "page.html")
+    seen = look((images / "page.html").read_text(), tmp_path)
+    assert (seen.console, seen.pictures, seen.broken, seen.beyond) == ((), 2 * 4, 0, 0)
+    assert {(255, 0, 0), (0, 0, 255)} <= set(seen.shot.convert("RGB").getdata())  # colours of the edits' pictures
 
 
 def test_the_picture_has_room_for_what_it_writes(examples, images):

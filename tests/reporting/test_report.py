@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from headless_browser import look, needs_browser
 from made_up_records import BACKBONES
 from PIL import Image
 
@@ -111,7 +112,36 @@ def test_the_page_is_well_formed_and_holds_everything(page):
     assert anchors and anchors <= parsed.ids
     assert set(re.findall(r'href="([^#"][^"]*)"', page)) == {"qualitative.html"}
     assert all(address.startswith("data:image/png;base64,") for address in re.findall(r'src="([^"]+)"', page))
-    assert "<script" not in page and "@import" not in page
+    assert page.count("<script>") == page.count("<script") == 1 and "@import" not in page
+
+
+def test_the_page_opens_with_what_the_tables_say(page):
+    """Table 1 has one edit, Table 2 ten and twenty: a sentence each of the shortest and the longest sessions."""
+    opening = page.split("</h1>")[1].split("</ul>")[0]
+    assert opening.strip().startswith('<ul id="front">')
+    assert re.findall(r"<li>(After [^,]*), UniKE", opening) == ["After one edit", "After sessions of 20 edits"]
+
+
+@needs_browser
+def test_a_browser_shows_the_page_and_sorts_its_tables(page, sources, tmp_path):
+    """The second click on "Rel." of Table 1: from the smallest; the paper's rows stay below those they belong to."""
+    table = pd.read_csv(sources.tables[0])
+    click = """
+  const heads = [...document.querySelector("table.sorts").tHead.rows[0].cells];
+  for (const turn of [1, 2]) heads.find((each) => each.textContent === "Rel.").firstChild.click()"""
+    seen = look(page, tmp_path, click)
+    assert seen.console == () and seen.pictures == 3 and seen.broken == 0 and seen.beyond == 0
+    head, body = seen.elements.split("</table>")[0].split("<tbody>")
+    column = [re.sub("<.*?>", "", title) for title in re.findall("<th[ >].*?</th>", head)].index("Rel.")
+    rows = re.findall("<tr>(.*?)</tr>", body, re.DOTALL)
+    shown = [re.sub("<span.*?</span>", "", re.findall(CELL, row)[column]) for row in rows]
+    assert shown == [f"{value:.1f}" for value in sorted(table["rel"])] and len(set(shown)) > 3
+    assert re.findall(' aria-sort="(.*?)"', seen.elements) == ["ascending"]
+    before = page.split("<tbody>")[1].split("</tbody>")[0]
+    pairs = re.compile(r"<tr>(?:(?!</tr>).)*</tr>\s*<tr class=\"paper\">.*?</tr>", re.DOTALL)
+    flat = [{re.sub(r">\s+<", "><", pair) for pair in pairs.findall(text)} for text in (before, seen.elements)]
+    assert flat[0] and flat[0] <= flat[1]
+    assert len(set(seen.shot.convert("L").getdata())) > 20  # something is drawn
 
 
 CELL = r"<t[hd][^>]*>(.*?)</t[hd]>"

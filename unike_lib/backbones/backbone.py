@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unike_lib.backbones.batch import IGNORED, Answers, Batch, Prepared, Tail, sees_pictures
 from unike_lib.backbones.decoder import Decoder
@@ -22,6 +22,7 @@ from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.oom import oom_as_input_error
 from unike_lib.backbones.positions import check_lengths, grid_positions
+from unike_lib.backbones.reach import edited_layers, layers_with_pictures, refuse_below
 from unike_lib.family import Family
 from unike_lib.types import InputError, Query
 
@@ -54,10 +55,8 @@ class Backbone:
         self.images = images
         self.question = question
         self.decoder = Decoder(model.get_submodule(family.decoder), model.get_submodule(family.head), family.decoders)
-        depth = len(self.decoder.layers)
-        self.layers = tuple(sorted(layers)) if layers else tuple(range(max(0, depth - 4), depth))
-        if not all(0 <= layer < depth for layer in self.layers):
-            raise InputError(f"layers: {self.layers} are not all within this model's {depth} layers")
+        depth, self.added = len(self.decoder.layers), layers_with_pictures(model.config)
+        self.layers = edited_layers(layers, depth, self.added)
         cards = sorted({str(layer.device) for layer in self.decoder.layers[self.layers[0] :]})
         if len(cards) > 1:
             raise InputError(f"device: the layers from the first edited one on lie on {', '.join(cards)}; expected one")
@@ -75,7 +74,7 @@ class Backbone:
     @property
     def width(self) -> int:
         """Hidden width d."""
-        return int(self.decoder.layers[0].attention.q_proj.in_features)
+        return self.decoder.layers[0].width
 
     @property
     def stop_tokens(self) -> frozenset[int]:
@@ -95,8 +94,10 @@ class Backbone:
 
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:
-        """Return the input embeddings [..., d] of token ids."""
+        """Return the input embeddings [..., d] of token ids, with zeros where pictures have what is added later."""
         embedded: Tensor = self._embed(ids)
+        if self.added:
+            embedded = nn.functional.pad(embedded, (0, self.added * self.width))
         return embedded.to(self.device)
 
     def prompt_ids(self, query: Query) -> list[int]:
@@ -197,8 +198,13 @@ class Backbone:
 
     @torch.no_grad()
     def run_below(self, batch: Batch, first: int | None = None) -> Prepared:
-        """Run the frozen layers below layer `first` (default: the first edited one)."""
+        """Run the frozen layers below layer `first` (default: the first edited one).
+
+        Raises:
+            InputError: no edit can begin there (`reach.edited_layers`), or no memory is left.
+        """
         first = self.layers[0] if first is None else first
+        refuse_below(first, len(self.decoder.layers), self.added)
         with oom_as_input_error(batch.mask):
             hidden = self.decoder.start(batch.embeddings)
             hidden = self.decoder.run(hidden, range(first), sees=batch.sees, positions=batch.positions)

@@ -88,9 +88,10 @@ def whole_folder(out: Path) -> Iterator[Path]:
         folder = Path(temporary) / out.name
         folder.mkdir()
         yield folder
-        for file in folder.iterdir():
+        files = [each for each in folder.iterdir() if each.is_file()]
+        for file in files:
             file.chmod(0o644)
-        write_checksums(folder, folder.iterdir())
+        write_checksums(folder, files)
         if out.exists():
             shutil.rmtree(out)
         folder.rename(out)

@@ -3,6 +3,9 @@
 The families differ as data (`DecoderLayout`), not as code. Rows are padded on the right, so under a causal mask no real
 token ever sees padding and positions are 0, 1, 2, ...
 
+States may be wider than the model, [row, token, d + n d]: the n parts behind its own width are added to them behind the
+next n layers, one each (Qwen3-VL, whose first layers get something of a picture added).
+
 Example:
     >>> hidden = decoder.start(embeddings)                       # doctest: +SKIP
     >>> hidden = decoder.run(hidden, range(len(decoder.layers))) # doctest: +SKIP
@@ -39,6 +42,7 @@ class DecoderLayer:
         self.module = module
         self.names = names
         self.attention: Any = module.get_submodule(names.attention)
+        self.width = int(self.part(f"{names.attention}.q_proj").in_features)
 
     @property
     def device(self) -> torch.device:
@@ -51,7 +55,7 @@ class DecoderLayer:
 
     def attention_input(self, hidden: Tensor) -> Tensor:
         """Return s = LN1(h), [row, token, d]."""
-        return self.part(self.names.attention_norm)(hidden)
+        return self.part(self.names.attention_norm)(self._apart(hidden)[0])
 
     def forward(self, hidden: Tensor, masks: dict[str, Any], edit: Edit | None, context: PassContext | None) -> Tensor:
         """Return the layer's output [row, token, d]; `edit` acts on attention, weights, FFN and output."""
@@ -76,7 +80,15 @@ class DecoderLayer:
             attended = edit.attention(self, inputs, attended, context)
         if context is not None and context.trace is not None and context.trace.states:
             context.trace.attention_inputs[self.index] = inputs
-        return hidden + self._behind(self.names.norm_behind_attention, attended)
+        hidden, later = self._apart(hidden)
+        left = hidden + self._behind(self.names.norm_behind_attention, attended)
+        return left if later is None else torch.cat([left, later], -1)
+
+    def _apart(self, states: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return states [row, token, d], and what is added to them later [row, token, n d]; None: nothing."""
+        if states.shape[-1] == self.width:
+            return states, None
+        return states[..., : self.width], states[..., self.width :]
 
     def _behind(self, norm: str | None, outputs: Tensor) -> Tensor:
         """Return what a block adds to the states: its output, behind the norm that a layer may have there.
@@ -106,6 +118,13 @@ class DecoderLayer:
 
     def through_ffn(self, hidden: Tensor, edit: Edit | None, context: PassContext | None) -> Tensor:
         """Return the layer's output [row, token, d] from the states between attention and FFN."""
+        hidden, later = self._apart(hidden)
+        left = self._through_ffn(hidden, edit, context)
+        if later is None:
+            return left
+        return torch.cat([left + later[..., : self.width], later[..., self.width :]], -1)
+
+    def _through_ffn(self, hidden: Tensor, edit: Edit | None, context: PassContext | None) -> Tensor:
         inputs = self.part(self.names.ffn_norm)(hidden)
         if context is not None and context.trace is not None and context.trace.states:
             context.trace.ffn_inputs[self.index] = inputs

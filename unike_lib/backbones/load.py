@@ -17,6 +17,7 @@ from unike_lib.backbones.checkpoint import load_whole
 from unike_lib.backbones.folder import NO_CODE, check_folder, check_processor_files, check_tokenizer_files, opening
 from unike_lib.backbones.folder_config import check_config, read_config
 from unike_lib.backbones.layout import check_layout
+from unike_lib.backbones.own_forward import check_own_forward
 from unike_lib.backbones.positions import SquareProcessor, WholePictures, check_processor, fit_image_size
 from unike_lib.backbones.speed.onednn_linear import pack, packing_helps
 from unike_lib.backbones.speed.state_cache import StateCache
@@ -45,24 +46,31 @@ def load_model(folder: str | Path, config: BackboneConfig) -> Any:
         )
     check_folder(folder)
     check_listed(Path(folder))
-    model_type = check_fit(folder, config.family)
-    load = load_blip2 if model_type == "blip-2" else partial(load_whole, AutoModelForImageTextToText)
+    check_fit(folder, config.family)
     placing = {"device_map": "auto"} if config.device == "auto" else {}
     if placing and importlib.util.find_spec("accelerate") is None:
         raise InputError("device: auto: expected the package accelerate (the extra 'cards' of pyproject.toml)")
-    with opening(folder, "model"):
-        # Loaded in its dtype rather than cast to it: a cast would also round the rotary frequencies.
-        model: Any = load(folder, dtype=getattr(torch, config.dtype), **placing)
-    if config.image_size is not None and find_family(config.family).square is None:
-        fit_image_size(model, config.image_size)
+    model = read_model(folder, config, **placing)
     if multiplies_slowly(getattr(torch, config.dtype), config.device):
         widen(model)
     model = model if placing else model.to(device=config.device)
     return model.eval().requires_grad_(False)
 
 
-def check_fit(folder: str | Path, family: str) -> str:
-    """Return `model_type` of config.json, once config and weights fit the family and each other.
+def read_model(folder: str | Path, config: BackboneConfig, **placing: Any) -> Any:
+    """Return the model as its folder says, in its dtype and with its size of pictures; `placing` is Hugging Face's."""
+    blip2 = read_config(folder).get("model_type") == "blip-2"
+    load = load_blip2 if blip2 else partial(load_whole, AutoModelForImageTextToText)
+    with opening(folder, "model"):
+        # Loaded in its dtype rather than cast to it: a cast would also round the rotary frequencies.
+        model: Any = load(folder, dtype=getattr(torch, config.dtype), **placing)
+    if config.image_size is not None and find_family(config.family).square is None:
+        fit_image_size(model, config.image_size)
+    return model
+
+
+def check_fit(folder: str | Path, family: str) -> None:
+    """Check that config and weights fit the family and each other.
 
     Nothing large is allocated: weights are compared by their names and shapes.
 
@@ -83,11 +91,9 @@ def check_fit(folder: str | Path, family: str) -> str:
             f"{folder}: config.json: field 'text_config.model_type': family '{family}' expects {one}, found {found!r}"
         )
     _check_vision_layers(folder, config)
-    model_type = str(config.model_type)
     if shapes is not None:
-        kind = blip2_class(written) if model_type == "blip-2" else AutoModelForImageTextToText
+        kind = blip2_class(written) if config.model_type == "blip-2" else AutoModelForImageTextToText
         check_weights(folder, kind, config, shapes)
-    return model_type
 
 
 def _check_vision_layers(folder: str | Path, config: Any) -> None:
@@ -148,7 +154,8 @@ def load_backbone(
     """Return a ready backbone; `images` gives the visual tokens of images by name, `frozen` is as in `open_backbone`.
 
     Raises:
-        InputError: as `load_model`, or the folder has no readable tokenizer, or another model's.
+        InputError: as `load_model`, or the folder has no readable tokenizer, or another model's, or its decoder, run
+            layer by layer, is not what the model's own forward makes of it.
     """
     model = load_model(folder, config)
     tokenizer = load_tokenizer(folder)
@@ -158,6 +165,7 @@ def load_backbone(
     check_layout(folder, family, tokenizer)
     layers = None if config.layers == "last_four" else config.layers
     backbone = Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
+    check_own_forward(folder, backbone)
     if packing_helps(getattr(torch, config.dtype), config.device):
         pack(backbone.decoder)
     backbone.cache = StateCache(backbone, frozen)

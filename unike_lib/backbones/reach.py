@@ -1,11 +1,16 @@
-"""How far a decoder reaches: its positions, the windows of its layers, and the masks of such windows."""
+"""How far a decoder reaches: its positions, the windows of its layers and their masks, and how far pictures do."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.masking_utils import create_sliding_window_causal_mask
+
+from unike_lib.types import InputError
+
+LAST = 4  # layers that are edited where nothing else is said
 
 
 def position_limit(config: Any) -> int:
@@ -16,6 +21,42 @@ def position_limit(config: Any) -> int:
     rotary = getattr(config, "rope_parameters", None) or {}
     trained = rotary.get("original_max_position_embeddings") or most
     return max(int(most), int(trained * (rotary.get("factor") or 1)))
+
+
+def layers_with_pictures(config: Any) -> int:
+    """Return behind how many of a model's first layers something of a picture is added (Qwen3-VL's deepstack)."""
+    vision = getattr(config, "vision_config", None)
+    chosen = getattr(vision, "deepstack_visual_indexes", None) or ()
+    return len({layer for layer in chosen if 0 <= layer < vision.depth}) if vision is not None else 0
+
+
+def edited_layers(layers: Sequence[int] | None, depth: int, added: int = 0) -> tuple[int, ...]:
+    """Return the layers that are edited, in order; None: the last four, as far as they can be.
+
+    Args:
+        layers: their numbers.
+        depth: of the model.
+        added: behind how many of its first layers something of a picture is added (`layers_with_pictures`).
+
+    Raises:
+        InputError: one is not there, or cannot be edited.
+    """
+    chosen = tuple(sorted(layers)) if layers else tuple(range(max(added, depth - LAST), depth))
+    if not all(0 <= layer < depth for layer in chosen):
+        raise InputError(f"layers: {chosen} are not all within this model's {depth} layers")
+    refuse_below(min(chosen, default=-1), depth, added)
+    return chosen
+
+
+def refuse_below(layer: int, depth: int, added: int) -> None:
+    """Refuse a layer behind which something of a picture is still to be added; arguments as in `edited_layers`.
+
+    Raises:
+        InputError: says which layers can be edited.
+    """
+    if layer < added:
+        can = f"layers {added} to {depth - 1} can be edited" if added < depth else "no layer can be edited"
+        raise InputError(f"layers: this model adds pictures behind its first {added} layers; {can}, found {layer}")
 
 
 def window_of(config: Any, attention: Any) -> int | None:

@@ -49,7 +49,7 @@ class VisualStore:
 
 @torch.inference_mode()
 def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
-    """Return the projected visual tokens [image, token, d] of pictures.
+    """Return the projected visual tokens [image, token, d] of pictures; wider where some is added later (`decoder`).
 
     Raises:
         InputError: the image processor cuts a picture into several tiles, or their size is not the model's, or the
@@ -68,9 +68,11 @@ def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
     parameter = next(model.parameters())
     grids = {name: grid.to(parameter.device) for name, grid in grids.items()}
     with opening(folder, "vision tower"):
-        found = model.get_image_features(pixels.to(parameter.device, parameter.dtype), **grids).pooler_output
+        found = model.get_image_features(pixels.to(parameter.device, parameter.dtype), **grids)
+    # What is added behind the first layers stands beside what enters them (Qwen3-VL).
+    parts = [found.pooler_output, *(getattr(found, "deepstack_features", None) or ())]
     # Families return one tensor, or a list with an entry a sample, in which pictures follow each other.
-    tokens = found if isinstance(found, Tensor) else torch.cat(list(found))
+    tokens = torch.cat([part if isinstance(part, Tensor) else torch.cat(list(part)) for part in parts], -1)
     if not tokens.isfinite().all():
         dtype = str(tokens.dtype).removeprefix("torch.")
         raise InputError(f"{folder}: visual tokens are not numbers (NaN or infinite) in {dtype}")

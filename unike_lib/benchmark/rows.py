@@ -2,8 +2,9 @@
 
 Needed are `image`, `question`, `answer`. What else is there is asked, too (docs/own_data.md): `rephrase`,
 `rephrase_image`, `neighbour` with `neighbour_answer` and `neighbour_image`, `text_neighbour` with
-`text_neighbour_answer`, `alias`, `id`, `part` (train or eval). Several of a kind are columns `rephrase_2` and so on, or
-one that holds a list.
+`text_neighbour_answer`, `far_rephrase`, `identity` with `identity_answer`, `alias`, `id`, `part` (train or eval); and
+not asked, but known of an edit: `facts`, and what its pictures show (`image_shows` ...). Several of a kind are columns
+`rephrase_2` and so on, or one that holds a list.
 """
 
 import logging
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from unike_lib.benchmark.dialect import Ask, Source, is_text, require_none, text_query
+from unike_lib.probe_kinds import KINDS
 from unike_lib.types import EditCase, EditRequest, Probe, Query, Task
 
 log = logging.getLogger(__name__)
@@ -21,13 +23,19 @@ ASKS = (
     Ask("m_gen", "question", "answer", "rephrase_image", "become"),
     Ask("t_loc", "text_neighbour", "text_neighbour_answer", None, "stay"),
     Ask("m_loc", "neighbour", "neighbour_answer", "neighbour_image", "stay"),
+    Ask("t_gen_far", "far_rephrase", "answer", "image", "become"),
+    Ask("identity", "identity", "identity_answer", None, "stay"),
 )
+IN_ALL_OR_NONE = tuple(ask for ask in ASKS if KINDS[ask.kind].aim)
 PARTS = ("train", "eval")
-KNOWN = {*NEEDED, "id", "part", "alias", *(key for ask in ASKS for key in (ask.prompt, ask.answer, ask.image) if key)}
+SHOWS = {f"{image}_shows": image for image in ("image", "rephrase_image", "neighbour_image")}
+OTHERS = ("id", "part", "alias", "facts", *SHOWS)
+KNOWN = {*NEEDED, *OTHERS, *(key for ask in ASKS for key in (ask.prompt, ask.answer, ask.image) if key)}
 Row = tuple[str, Mapping[str, Any]]  # what messages call it, and its columns
 PICTURES = {"rel": "image", "t_gen": "image", "m_gen": "rephrase_image", "m_loc": "neighbour_image"}
+PICTURES["t_gen_far"] = "image"
 # Probes that a file may lack: none of its rows has them.
-MAY_LACK = frozenset(ask.kind for ask in ASKS)
+MAY_LACK = frozenset(ask.kind for ask in IN_ALL_OR_NONE)
 
 
 def cases_of(source: Source, rows: Iterable[Row]) -> Iterator[EditCase]:
@@ -42,7 +50,7 @@ def cases_of(source: Source, rows: Iterable[Row]) -> Iterator[EditCase]:
             own = _own(ask, number)
             short = [key for key in own if key not in row]
             problems += [f"{name}: field '{key}': expected text beside '{own[0]}', found nothing" for key in short]
-    for ask in ASKS:
+    for ask in IN_ALL_OR_NONE:
         key = _own(ask, 1)[0]
         if any(key in row for _, row in flat):  # a mean over some edits beside one over others would mislead
             expected = f"field '{key}': expected text in every row or in none, found nothing"
@@ -96,8 +104,9 @@ def _further(row: Mapping[str, str]) -> Iterator[tuple[str, Ask, int]]:
 
 def _case(row: Mapping[str, str], task: Task) -> EditCase:
     request = EditRequest(row.get("id", ""), task, *(row[key] for key in NEEDED))
-    aliases = tuple(text for key, text in row.items() if _base(key)[0] == "alias")
+    aliases = _all(row, "alias")
     probes = [Probe("rel", request.query, None, aliases)]
+    wordings = {row["question"], *_all(row, "rephrase"), *_all(row, "far_rephrase")}
     for kind, ask, number in _further(row):
         own = {_base(key)[0]: row[key] for key in _own(ask, number)}
         image, prompt, answer = (key and (own.get(key) or row[key]) for key in (ask.image, ask.prompt, ask.answer))
@@ -105,6 +114,14 @@ def _case(row: Mapping[str, str], task: Task) -> EditCase:
             query = Query(image, str(prompt), answer, request.query.style)
             probes.append(Probe(kind, query, ask.must, aliases))
         else:
-            query = text_query(str(prompt), str(answer)) if image is None else Query(image, str(prompt), answer)
+            style = request.query.style if prompt in wordings else "question"
+            query = text_query(str(prompt), str(answer)) if image is None else Query(image, str(prompt), answer, style)
             probes.append(Probe(kind, query, ask.must))
-    return EditCase(request, tuple(probes), (f"{request.image} {request.prompt}",))
+    facts = _all(row, "facts") or (f"{request.image} {request.prompt}",)
+    shown = [(row[image], text) for key, image in SHOWS.items() if image in row for text in _all(row, key)]
+    return EditCase(request, tuple(probes), facts, shown=tuple(dict.fromkeys(shown)))  # a picture may be in two places
+
+
+def _all(row: Mapping[str, str], column: str) -> tuple[str, ...]:
+    """Return the texts of a column and of those numbered like it."""
+    return tuple(text for key, text in row.items() if _base(key)[0] == column)

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
+from unike_lib.backbones.in_weights import InWeights
+from unike_lib.editing.standalone import Standalone
 from unike_lib.types import Query
 
 
@@ -91,6 +93,14 @@ class Part:
         """Return the part of these sessions and, after them, those of others of the same form."""
         own, theirs = self.tensors(), [other.tensors() for other in others]
         return self.with_tensors({name: torch.cat([own[name], *(each[name] for each in theirs)]) for name in own})
+
+    def in_weights(self) -> InWeights | None:
+        """Return what the part of one session is as changes of weights; None: no weights say the same."""
+        return None
+
+    def standalone(self) -> Standalone | None:
+        """Return how the part of one session runs without this project; None: it does not."""
+        return None
 
     def before(self, queries: Sequence[Query]) -> Sequence[Query]:
         """Return the queries as the model is asked them."""
@@ -220,6 +230,12 @@ class Patch:
             kind, rest = name.split(".", 1)
             own[kind][rest] = value
         return replace(self, parts=tuple(part.with_tensors(own[type(part).__name__]) for part in self.parts))
+
+    def in_weights(self) -> InWeights | None:
+        """Return what the patch of one session is as changes of weights; None: no weights say the same as a part."""
+        found = [part.in_weights() for part in self.parts if not part.empty]
+        known = [each for each in found if each is not None]
+        return reduce(InWeights.joined, known, InWeights()) if len(known) == len(found) else None
 
     def before(self, queries: Sequence[Query]) -> Sequence[Query]:
         """Return the queries, rows in session order, as the model is asked them."""

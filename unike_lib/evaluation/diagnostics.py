@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pandas as pd
+from tqdm import tqdm
 
 from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.batch import IGNORED
@@ -54,7 +55,7 @@ def _answers(
 ) -> tuple[list[str], list[float]]:
     texts: list[str] = []
     tokens: list[float] = []
-    for start in range(0, len(cases), ROWS):
+    for start in tqdm(range(0, len(cases), ROWS), desc=f"answers to {kind}", unit="batch"):
         queries = [case.query(kind) for case in cases[start : start + ROWS]]
         answers = ask(backbone, [Row(query) for query in queries], None, settings)
         texts += [normalise_answer(backbone.text(ids)) for ids in answers.generated]

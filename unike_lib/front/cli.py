@@ -1,4 +1,4 @@
-"""The command `unike`: `unike edit` tries one edit, `unike doctor` says whether a model's folder can be edited."""
+"""The command `unike`: `edit` tries one edit, `export` writes one as a folder, `doctor` looks at a model's folder."""
 
 import argparse
 import os
@@ -9,6 +9,8 @@ from pathlib import Path
 import yaml
 
 from unike_lib.types import InputError
+
+FORMS = ("merged", "peft", "loader")  # of exported edits (`export.export_edit`)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     whole = argparse.ArgumentParser("unike", description=__doc__)
-    commands = whole.add_subparsers(required=True, metavar="edit | doctor")
+    commands = whole.add_subparsers(required=True, metavar="edit | export | doctor")
     edit = commands.add_parser("edit", help="edit a model once and ask it before and after")
     edit.set_defaults(run=run_edit)
     edit.add_argument("--backbone", required=True, help="a name in config.yaml, or a model's folder or hub id")
@@ -42,10 +44,19 @@ def parser() -> argparse.ArgumentParser:
     edit.add_argument("--seed", type=int, default=0)
     edit.add_argument("--html", type=Path, help="also write a page")
     edit.add_argument("--save", type=Path, help="also keep the edit in a file")
+    export = commands.add_parser("export", help="write an edited model as a folder that loads elsewhere")
+    export.set_defaults(run=run_export)
+    what = "what --save wrote; a table of records; a trained editor's file; or the embedded benchmark's folder"
+    export.add_argument("what", metavar="EDIT | RECORD | EDITOR | BENCHMARK", type=Path, help=what)
+    export.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="the folder to make")
+    export.add_argument("--form", choices=FORMS, help="without: peft if all is low-rank, else merged, else loader")
+    export.add_argument("--language-model", action="store_true", help="the language model alone, for texts")
+    export.add_argument("--case", help="of a table of records: a case of the session that is meant")
     doctor = commands.add_parser("doctor", help="say whether a model's folder can be edited")
     doctor.set_defaults(run=run_doctor)
     doctor.add_argument("folder", help="made by save_pretrained; or a name in config.yaml")
-    for command in (edit, doctor):
+    doctor.add_argument("--open", action="store_true", help="also open the model and compare its forward with ours")
+    for command in (edit, export, doctor):
         command.add_argument("--family", help="layout of a folder; without: as its config.json says")
         command.add_argument("--results", type=Path, default=Path("results"), help="what the workflow built")
         command.add_argument("--configfile", action="append", default=[], help="laid over config.yaml")
@@ -76,6 +87,40 @@ def run_edit(given: argparse.Namespace) -> int:
     return 0
 
 
+def run_export(given: argparse.Namespace) -> int:
+    """Write an edit, a trained editor or the embedded benchmark as a folder and say what it is."""
+    if given.what.is_dir():
+        from unike_lib.embedded.world.as_dataset import write_dataset
+
+        write_dataset(given.what, given.to)
+        form = "a data set"
+    elif given.what.suffix == ".parquet":
+        from unike_lib.front.export import export_edit
+        from unike_lib.front.from_record import edit_of_record
+
+        edit, scores = edit_of_record(given.what, given.case, given.results, given.configfile, given.family)
+        form = export_edit(edit, given.to, given.form, given.language_model, scores)
+    else:
+        form = _export_file(given)
+    print(f"{given.to}: {form}; {given.to / 'README.md'} says how to load it")
+    return 0
+
+
+def _export_file(given: argparse.Namespace) -> str:
+    """Write a saved edit, or a trained editor, which lies in a folder of its backbone's name."""
+    from unike_lib.front.edit import backbone_of_edit
+    from unike_lib.front.model import load
+    from unike_lib.front.trained import export_trained
+
+    name = backbone_of_edit(given.what)
+    backbone = given.what.resolve().parent.name if name is None else name
+    model = load(backbone, family=given.family, results=given.results, config=given.configfile)
+    if name is not None:
+        return model.open_edit(given.what).export(given.to, given.form, given.language_model)
+    export_trained(model, given.what, given.to)
+    return "a trained editor"
+
+
 def _setting(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not (name and equals):
@@ -87,7 +132,7 @@ def run_doctor(given: argparse.Namespace) -> int:
     """Print what is known of a folder; 1 if it cannot be edited."""
     from unike_lib.front.doctor import as_text, examine
 
-    found = examine(given.folder, given.family, given.results, given.configfile)
+    found = examine(given.folder, given.family, given.results, given.configfile, given.open)
     print(as_text(found))
     return 0 if found.problem is None else 1
 

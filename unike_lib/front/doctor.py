@@ -1,16 +1,25 @@
-"""Whether a model's folder can be edited, and how: what opening it would check, without opening its weights."""
+"""Whether a model's folder can be edited, and how: what opening it would check, and, if asked for, opening it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig
 
 from unike_lib.backbones.folder import NO_CODE, check_folder, opening
 from unike_lib.backbones.folder_config import check_config, read_config
 from unike_lib.backbones.layout import agrees_with_template, check_layout
-from unike_lib.backbones.load import check_fit, check_tokens, input_form, load_processor, load_tokenizer
+from unike_lib.backbones.load import (
+    check_fit,
+    check_tokens,
+    input_form,
+    load_backbone,
+    load_processor,
+    load_tokenizer,
+)
+from unike_lib.backbones.reach import edited_layers, layers_with_pictures
 from unike_lib.backbones.weights import weight_shapes
 from unike_lib.checksum import check_listed
 from unike_lib.config.backbones import BackboneConfig
@@ -22,7 +31,6 @@ from unike_lib.front.prompt_tokens import PromptToken, prompt_tokens, visual_tok
 from unike_lib.types import InputError, Query
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-LAST = 4  # layers that are edited by default
 GB = 1e9
 QUESTION = "What is this?"
 COLUMNS = 100  # letters of a line
@@ -34,14 +42,16 @@ class Found:
     """What is known of a folder.
 
     checks: name -> what is wrong, in the order in which they were run (None: passed; "": not run); template: whether
-    the family writes what the chat template writes; visual: tokens of a picture; weights: bytes; memory: method ->
-    bytes that all edits share, and bytes of one edit at its peak.
+    the family writes what the chat template writes; added: behind how many of the first layers pictures are added;
+    visual: tokens of a picture; weights: bytes; memory: method -> bytes that all edits share, and bytes of one edit at
+    its peak.
     """
 
     folder: str
     guess: Guess | None = None
     checks: dict[str, str | None] = field(default_factory=dict)
     layers: int | None = None
+    added: int = 0
     edited: tuple[int, ...] = ()
     template: bool = True
     visual: int | None = None
@@ -60,8 +70,11 @@ def examine(
     family: str | None = None,
     results: Path = Path("results"),
     config: Sequence[str | Mapping[str, Any]] = (),
+    whole: bool = False,
 ) -> Found:
-    """Return what is known of a backbone of the configuration, or of a folder; nothing large is opened.
+    """Return what is known of a backbone of the configuration, or of a folder.
+
+    Nothing large is opened, unless `whole`: then the model is, too, and asked the fixed question of `own_forward`.
 
     Raises:
         InputError: the configuration is wrong, or the workflow has not made the backbone yet.
@@ -78,6 +91,9 @@ def examine(
     if section is None or family is not None:
         section = BackboneConfig(family=found.guess.family, folder=folder)
     _examine_parts(found, section)
+    found.checks["forward"] = ""
+    if whole and found.problem is None:
+        _run(found, "forward", lambda: _open(folder, section))
     return found
 
 
@@ -88,6 +104,11 @@ def _run(found: Found, check: str, work: Callable[[], None]) -> None:
         work()
     except InputError as error:
         found.checks[check] = str(error)
+
+
+def _open(folder: str, section: BackboneConfig) -> None:
+    """Open the model; raise InputError if it does not open, or its decoder is put together otherwise."""
+    load_backbone(folder, section, lambda names: torch.empty(0))
 
 
 def _files(folder: str) -> None:
@@ -126,10 +147,8 @@ def _weights(found: Found, section: BackboneConfig, opened: dict[str, Any]) -> N
         config: Any = AutoConfig.from_pretrained(folder, **NO_CODE)
     opened["config"] = config
     found.layers = int(config.text_config.num_hidden_layers)
-    last = tuple(range(max(0, found.layers - LAST), found.layers))
-    found.edited = last if section.layers == "last_four" else section.layers
-    if found.edited[-1] >= found.layers:
-        raise InputError(f"layers: {found.edited} are not all within this model's {found.layers} layers")
+    chosen, found.added = None if section.layers == "last_four" else section.layers, layers_with_pictures(config)
+    found.edited = edited_layers(chosen, found.layers, found.added)
     shapes = weight_shapes(folder)
     if shapes is not None:
         found.weights = BYTES[section.dtype] * sum(_numbers(shape) for shape in shapes.values())
@@ -191,13 +210,15 @@ def as_text(found: Found) -> str:
     words = {None: "passed", "": "not run"}
     checked = ", ".join(f"{name} {words.get(wrong, 'FAILED')}" for name, wrong in found.checks.items())
     lines.append(f"checks: {checked}")
+    if problem is None and found.checks.get("forward") == "":
+        lines.append(
+            "  forward: whether the model, run layer by layer, says what it says itself; --open looks (opens it)"
+        )
     if not found.template:
         lines.append("  its chat template writes another prompt, or it has none; the family's is used")
-    if found.layers is not None:
-        edited = f"{found.edited[0]} to {found.edited[-1]}"
-        lines.append(
-            f"layers: {found.layers}; each of 0 to {found.layers - 1} can be edited; as it stands {edited} are"
-        )
+    if found.layers is not None and found.edited:
+        can, edited = f"{found.added} to {found.layers - 1}", f"{found.edited[0]} to {found.edited[-1]}"
+        lines.append(f"layers: {found.layers}; each of {can} can be edited; as it stands {edited} are")
     lines += _prompt_lines(found)
     return "\n".join([*lines, *_memory_lines(found)])
 

@@ -92,6 +92,25 @@ class Edit:
         tensors[INDEX] = texts_as_bytes([json.dumps(record)])
         write_tensors(path, tensors, marked(fingerprint_of(record), self.model.mark))
 
+    def export(self, folder: str | Path, form: str | None = None, language_model: bool = False) -> str:
+        """Write the edited model as a folder that loads without this project; return its form (`export_edit`)."""
+        from unike_lib.front.export import export_edit
+
+        return export_edit(self, folder, form, language_model)
+
+
+def backbone_of_edit(path: Path) -> str | None:
+    """Return the name of the backbone that a saved edit is of; None: the file holds something else."""
+    tensors = read_tensors(path)
+    return str(_described(path, tensors)["backbone"]) if INDEX in tensors else None
+
+
+def _described(path: Path, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    if INDEX not in tensors:
+        raise InputError(f"{path}: expected a file that Edit.save wrote, found no entry {INDEX!r}")
+    record: dict[str, Any] = json.loads(bytes_as_texts(tensors[INDEX])[0])
+    return record
+
 
 def read_edit(model: "Model", path: Path) -> Edit:
     """Return a saved edit: it is made again for its form, and then has the tensors of the file.
@@ -100,10 +119,9 @@ def read_edit(model: "Model", path: Path) -> Edit:
         InputError: the file is damaged, no edit, or of another backbone.
     """
     tensors = read_tensors(path)
-    if INDEX not in tensors:
-        raise InputError(f"{path}: expected a file that Edit.save wrote, found no entry {INDEX!r}")
+    record = _described(path, tensors)
     check_made_with(model.mark, model.folder, [path])
-    record = json.loads(bytes_as_texts(tensors.pop(INDEX))[0])
+    del tensors[INDEX]
     requests = [EditRequest(**fields) for fields in record["requests"]]
     edit = Edit(model, requests, record["method"], record["settings"], record["seed"])
     if not tensors:

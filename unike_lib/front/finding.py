@@ -67,6 +67,12 @@ def folder_of(name: str, section: BackboneConfig, results: Path) -> str:
     return str(below) if below.is_dir() else section.folder
 
 
+def check_new(folder: Path) -> None:
+    """Raise InputError unless a folder that is to be made is not there, or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: expected a folder that is not there or empty")
+
+
 class Pictures:
     """Visual tokens [image, token, d] of pictures by name, each computed once, when it is first asked for.
 

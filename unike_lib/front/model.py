@@ -19,7 +19,7 @@ from unike_lib.backbones.backbone import Backbone
 from unike_lib.backbones.load import load_backbone
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.run import Config
-from unike_lib.editing.building import build_editor
+from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import Row, ask
@@ -28,6 +28,7 @@ from unike_lib.front.edit import Edit, read_edit
 from unike_lib.front.family_guess import guess_family
 from unike_lib.front.finding import Built, Overlay, Pictures, folder_of, image_roots, read_settings
 from unike_lib.front.questions import request_of
+from unike_lib.front.trained import TrainedEditor, read_trained
 from unike_lib.method import find_method, resolve_method
 from unike_lib.runtime import check_made_with, mark_of_backbone
 from unike_lib.types import EditRequest, InputError, Query
@@ -100,6 +101,7 @@ class Model:
         self.name, self.folder, self.section, self.backbone = name, folder, section, backbone
         self.pictures, self.config, self.built = pictures, config, built
         self._before: dict[Query, str] = {}
+        self._opened: dict[str, TrainedEditor] = {}
 
     @property
     def methods(self) -> list[str]:
@@ -138,11 +140,26 @@ class Model:
         """Return an edit that `Edit.save` wrote; raise InputError if it is of another backbone, or damaged."""
         return read_edit(self, Path(path))
 
+    def open_editor(self, folder: str | Path) -> str:
+        """Return the method of a trained editor that `unike export` wrote: `edit` takes it from now on.
+
+        Raises:
+            InputError: the folder is damaged, or the editor was trained for another backbone.
+        """
+        editor = read_trained(self, Path(folder))
+        self._opened[editor.name] = editor
+        return editor.name
+
     def editor(self, method: str, overrides: Mapping[str, Any], seed: int) -> Editor:
         """Return a method's editor: what it reads is checked to be of this backbone."""
-        entries = self.config.methods
+        entries, opened = self.config.methods, self._opened.get(method)
         try:
-            settings = resolve_method(entries, method, self.name, dict(overrides))
+            if opened is None:
+                settings = resolve_method(entries, method, self.name, dict(overrides))
+            else:
+                settings = opened.resolved(dict(overrides))
+        except InputError:
+            raise
         except ValueError as error:
             raise InputError(str(error)) from None
         room = find_method(settings.method)
@@ -151,6 +168,8 @@ class Model:
                 f"method {method!r}: {', '.join(sorted(fixed))}: its editor is trained with that; expected one of "
                 f"{', '.join(sorted(room.editing_alone)) or 'none'}"
             )
+        if opened is not None:
+            return build_editor(settings, self.backbone, EditorSources(Path(), trained=opened.file), seed)
         sources = self.built.sources(method, overrides)
         files = [path for paths in self.built.files(method, overrides).values() for path in paths]
         if files:

@@ -1,4 +1,4 @@
-"""Qwen2-VL and Qwen2.5-VL: a tower for pictures of any shape, a Qwen2 decoder with positions in time, row and column.
+"""Qwen2-VL: a tower for pictures of any shape, a Qwen2 decoder with positions in time, row and column.
 
 Reading: pictures are resized to a square, as in the other families, so that every one gives 13 x 13 visual tokens.
 """
@@ -15,8 +15,8 @@ FAMILY = Family(
         with_image="<|vision_end|>{}" + END,
         text_only=START + "{}" + END,
     ),
-    model_types=("qwen2_vl", "qwen2_5_vl"),
-    decoders={"qwen2_vl_text": LLAMA, "qwen2_5_vl_text": LLAMA},
+    model_types=("qwen2_vl",),
+    decoders={"qwen2_vl_text": LLAMA},
     marks=("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
     any_size=True,
     square=364,

@@ -289,5 +289,8 @@ def _run(backbone: Backbone, batch: Batch, depths: Sequence[int]) -> tuple[Tenso
     flat = [[part.transpose(1, 2).flatten(2).cpu() for part in (each.keys, each.values)] for each in kept]
     past = torch.stack([torch.stack(pair, 2) for pair in flat], 2)
     rows = torch.arange(len(batch.lengths), device=batch.lengths.device)
-    prompts = [states[rows.to(states.device), batch.last_prompt.to(states.device)].cpu() for states in entering[:-1]]
+    prompts = [
+        states[rows.to(states.device), batch.last_prompt.to(states.device), : backbone.width].cpu()
+        for states in entering[:-1]
+    ]
     return torch.stack([entering[depth].cpu() for depth in depths], 2), past, torch.stack(prompts, 1)

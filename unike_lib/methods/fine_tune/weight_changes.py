@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.edit import PassContext
+from unike_lib.backbones.in_weights import InWeights
 from unike_lib.editing.patch import Part, by_session, undone_where_failed
+from unike_lib.editing.standalone import Standalone
+from unike_lib.methods.shared.beside import beside
 from unike_lib.methods.shared.per_edit import PerEdit, meant
 
 
@@ -45,6 +48,15 @@ class WeightChanges(Part):
         """Return the changes; where `ok` fails, those of `previous`."""
         return self.with_tensors(undone_where_failed(ok, self, previous))
 
+    def in_weights(self) -> InWeights:
+        """Return the changes."""
+        changes = {(layer, name): each[0] for layer, named in self.layers.items() for name, each in named.items()}
+        return InWeights(changes=changes)
+
+    def standalone(self) -> Standalone:
+        """Return the changes, as one edit's."""
+        return beside({f"{name}.change": each for name, each in self.tensors().items()})
+
     def weight(self, layer: int, name: str, inputs: Tensor, context: PassContext) -> Tensor | None:
         """Return what the change adds to a matrix's output."""
         change = self.layers.get(layer, {}).get(name)
@@ -72,6 +84,15 @@ class WeightChangesPerEdit(WeightChanges, PerEdit):
         return self.with_tensors(
             {name: torch.where(kept, torch.nan_to_num(change), 0.0) for name, change in self.tensors().items()}
         )
+
+    def in_weights(self) -> InWeights:
+        """Return the sums over all edits, as they act without a scope."""
+        sums = {layer: {name: each.sum(1) for name, each in named.items()} for layer, named in self.layers.items()}
+        return WeightChanges(sums).in_weights()
+
+    def standalone(self) -> Standalone:
+        """Return the changes of every edit."""
+        return beside({f"{name}.change": each[0] for name, each in self.tensors().items()})
 
     def weight(self, layer: int, name: str, inputs: Tensor, context: PassContext) -> Tensor | None:
         """Return what the changes add to a matrix's output, each as far as its edit's scope reaches."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
 from unike_lib.editing.patch import Part, undone_where_failed
+from unike_lib.editing.standalone import Standalone
 
 GAP = 1.0e-5  # between two radii that share the room between their keys
 # Relative differences of states of one question, which come of the batches it is run in.
@@ -79,6 +81,17 @@ class Codebook(Part):
     def revert(self, ok: Tensor, previous: "Codebook | None") -> "Codebook":
         """Return the codebook; where `ok` fails, that of `previous`, with nothing in the place of this edit."""
         return self.with_tensors(undone_where_failed(ok, self, previous))
+
+    def standalone(self) -> Standalone:
+        """Return the keys that count, and where."""
+        live = self.live[0]
+        own = {name: getattr(self, name)[0] for name in ("keys", "values", "radii", "slack")}
+        if live.any():
+            own = {name: value[live] for name, value in own.items()}
+        else:  # no state lies within such a radius
+            own["radii"] = torch.full_like(own["radii"], -1.0) - own["slack"]
+        settings = {"layer": self.layer, "matrix": self.matrix, "replaces": self.replaces}
+        return Standalone((Path(__file__).with_name("beside_codebook.py"),), "Codebook", own, settings)
 
     def with_edits(self, new: Arrivals, only_shrinks: bool) -> tuple["Codebook", Tensor]:
         """Return the codebook after one edit per session, and in which place each has its value [session].

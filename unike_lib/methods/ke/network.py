@@ -82,7 +82,7 @@ class KeNetwork(EditNetwork):
         """Return the change of every matrix."""
         texts = condition_texts(backbone, requests, trunk)
         batch = backbone.encode([Query(None, text, style="plain") for text in texts])
-        condition = self.reader(batch.embeddings.float(), batch.lengths)
+        condition = self.reader(batch.embeddings[..., : backbone.width].float(), batch.lengths)
         return {
             matrix: conditioner(condition, gradients[matrix])
             for matrix, conditioner in zip(self.matrices, self.conditioners, strict=True)

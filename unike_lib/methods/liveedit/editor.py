@@ -57,7 +57,8 @@ def states_of(trunk: Prepared) -> tuple[Tensor, Spans]:
 @torch.no_grad()
 def behind(backbone: Backbone, trunk: Prepared) -> Prepared:
     """Return the rows behind the layer that they stand in front of."""
-    hidden = backbone.decoder.run(trunk.hidden, [trunk.first], positions=trunk.batch.positions)
+    batch = trunk.batch
+    hidden = backbone.decoder.run(trunk.hidden, [trunk.first], sees=batch.sees, positions=batch.positions)
     return Prepared(hidden.to(backbone.device), trunk.batch, trunk.first + 1)
 
 

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.edit import PassContext
+from unike_lib.backbones.in_weights import InWeights
 from unike_lib.editing.patch import undone_where_failed
+from unike_lib.editing.standalone import Standalone
 from unike_lib.methods.lora.dropout import Dropout
+from unike_lib.methods.shared.beside import beside
 from unike_lib.methods.shared.low_rank import LowRank, LowRankChanges
 from unike_lib.methods.shared.per_edit import PerEdit, meant
 
@@ -70,6 +73,15 @@ class LoraFactorsPerEdit(LowRankChanges, PerEdit):
         return self.with_tensors(
             {name: torch.where(kept, torch.nan_to_num(value), 0.0) for name, value in self.tensors().items()}
         )
+
+    def in_weights(self) -> InWeights:
+        """Return the sums over all edits, as they act without a scope."""
+        sums = {p: LowRank(e.outputs.flatten(1, 2), e.inputs.flatten(1, 2)) for p, e in self.matrices.items()}
+        return LowRankChanges.of(sums).in_weights()
+
+    def standalone(self) -> Standalone:
+        """Return the factors of every edit."""
+        return beside({name: value[0] for name, value in self.tensors().items()})
 
     def weight(self, layer: int, name: str, inputs: Tensor, context: PassContext) -> Tensor | None:
         """Return what the factors add to a matrix's output, those of each edit as far as its scope reaches."""

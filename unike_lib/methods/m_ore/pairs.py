@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.edit import PassContext
+from unike_lib.backbones.in_weights import Factors, InWeights
 from unike_lib.editing.patch import Part, by_session, undone_where_failed
+from unike_lib.editing.standalone import Standalone
+from unike_lib.methods.shared.beside import beside
 
 Place = tuple[int, str]  # layer, matrix
 
@@ -62,6 +65,18 @@ class Pairs(Part):
     def revert(self, ok: Tensor, previous: "Pairs | None") -> "Pairs":
         """Return the pairs; where `ok` fails, those of `previous`."""
         return self.with_tensors(undone_where_failed(ok, self, previous))
+
+    def in_weights(self) -> InWeights:
+        """Return s B A as factors."""
+        pairs = {p: Factors(self.scale * each[0].T, self.bases[p]) for p, each in self.outputs.items()}
+        return InWeights(factors=pairs)
+
+    def standalone(self) -> Standalone:
+        """Return the same factors."""
+        tensors: dict[str, Tensor] = {}
+        for (layer, name), each in self.in_weights().factors.items():
+            tensors |= {f"{layer}.{name}.{side}": value[None] for side, value in vars(each).items()}
+        return beside(tensors)
 
     def weight(self, layer: int, name: str, inputs: Tensor, context: PassContext) -> Tensor | None:
         """Return s B A x: what a pair adds to its matrix's output. Computed in float32, as codes are."""

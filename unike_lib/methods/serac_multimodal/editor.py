@@ -62,7 +62,7 @@ def features_of(backbone: Backbone) -> Callable[[str], Tensor]:
 
     @lru_cache(KEPT)
     def feature(name: str) -> Tensor:
-        return backbone.images([name])[0].to(backbone.device, torch.float32).mean(0)
+        return backbone.images([name])[0, :, : backbone.width].to(backbone.device, torch.float32).mean(0)
 
     return feature
 

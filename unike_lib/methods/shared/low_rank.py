@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from unike_lib.backbones.edit import PassContext
+from unike_lib.backbones.in_weights import Factors, InWeights
 from unike_lib.editing.patch import Part, by_session
+from unike_lib.editing.standalone import Standalone
+from unike_lib.methods.shared.beside import beside
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,14 @@ class LowRankChanges(Part):
     def grouped(self, sessions: int) -> "LowRankChanges":
         """Return the sums over groups of so many sessions."""
         return LowRankChanges.of({place: each.grouped(sessions) for place, each in self.matrices.items()})
+
+    def in_weights(self) -> InWeights:
+        """Return the factors."""
+        return InWeights(factors={p: Factors(each.outputs[0], each.inputs[0]) for p, each in self.matrices.items()})
+
+    def standalone(self) -> Standalone:
+        """Return the factors, as one edit's."""
+        return beside(self.tensors())
 
     def weight(self, layer: int, name: str, inputs: Tensor, context: PassContext) -> Tensor | None:
         """Return what the change adds to a matrix's output."""

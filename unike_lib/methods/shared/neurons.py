@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
+from unike_lib.backbones.in_weights import InWeights, NewNeurons
 from unike_lib.editing.patch import by_session
+from unike_lib.editing.standalone import Standalone
 from unike_lib.methods.shared.per_edit import PerEdit, meant
 
 NEURON_AXIS = {"keys": 2, "key_bias": 1, "values": 1, "up": 2, "up_bias": 1}
@@ -124,6 +127,19 @@ class ExtraNeurons(PerEdit):
         old = {} if previous is None else previous.layers
         known = {layer: old[layer].keys.shape[2] if layer in old else 0 for layer in self.layers}
         return replace(self, layers={layer: group.silenced(ok, known[layer]) for layer, group in self.layers.items()})
+
+    def in_weights(self) -> InWeights:
+        """Return the neurons, as they act without a scope."""
+        found = {}
+        for layer, group in self.layers.items():
+            own = {name: value[0] for name, value in group.tensors().items()}
+            found[layer] = NewNeurons(**{n: v.T if n in ("keys", "up") else v for n, v in own.items()})
+        return InWeights(neurons=found)
+
+    def standalone(self) -> Standalone:
+        """Return the neurons and how many an edit has."""
+        own = {name: value[0] for name, value in self.tensors().items()}
+        return Standalone((Path(__file__).with_name("beside_neurons.py"),), "Neurons", own, {"size": self.size})
 
     def ffn(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, context: PassContext) -> Tensor:
         """Return the FFN output with that of the extra neurons, as far as rows are in scope."""

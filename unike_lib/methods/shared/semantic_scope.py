@@ -8,6 +8,7 @@ computed once for a question and hold while its answer is written.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from unike_lib.backbones.prompt_states import prompt_states
 from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import Editor, EditResult
 from unike_lib.editing.patch import Part, Patch
+from unike_lib.editing.standalone import Standalone
 from unike_lib.knowledge.scope import ScopeSpace
 from unike_lib.methods.shared.per_edit import GivenShares, PerEdit
 from unike_lib.methods.shared.scope_settings import ScopeSettings
@@ -76,6 +78,16 @@ class SemanticScope(Part):
         """Return the scope; where `ok` fails, edits that `previous` has not mean nothing."""
         known = torch.arange(self.live.shape[1], device=ok.device) < (0 if previous is None else previous.live.shape[1])
         return replace(self, live=self.live & (ok[:, None] | known))
+
+    def standalone(self) -> Standalone:
+        """Return the edits' questions, and what they are compared with."""
+        own = {name: value[0] for name, value in self.tensors().items()}
+        for place, space in enumerate(self.spaces):
+            own |= {} if space.map is None else {f"map.{place}": space.map}
+            own |= {f"pool.{place}": space.keys} if self.pool_competes else {}
+        settings = {"reads": list(self.reads_unedited), "layers": list(self.layers), "one_gate": self.one_gate}
+        file = Path(__file__).with_name("beside_scope.py")
+        return Standalone((file,), "Scope", own, settings | {"tie": TIE, "least": LEAST})
 
     def of_requests(self, requests: Sequence[EditRequest], states: Tensor) -> "SemanticScope":
         """Return the scope of one request per session, given its states [session, space, d]."""

@@ -2,17 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext, Rotation
 from unike_lib.editing.patch import Part
+from unike_lib.editing.standalone import Standalone
 from unike_lib.knowledge.encoders import Encoder
-from unike_lib.knowledge.memory import Searched
+from unike_lib.knowledge.memory import Memory, Searched
+
+READINGS = (
+    *("top_k", "alpha", "alpha_scale", "alpha_convention", "alpha_operands", "attention_kind"),
+    *("rotate_memory", "retrieval_temperature"),
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,19 @@ class LatentShift(Part):
         old = {} if previous is None else previous.own
         known = {layer: old[layer].keys.shape[1] if layer in old else 0 for layer in self.own}
         return replace(self, own={layer: slots.killed(ok, known[layer]) for layer, slots in self.own.items()})
+
+    def standalone(self) -> Standalone | None:
+        """Return the memory, the encoders as far as alpha reads them, own entries and readings."""
+        if not isinstance(self.memory, Memory):
+            return None
+        tensors = {f"{layer}.own.{name}": part[0] for layer, s in self.own.items() for name, part in vars(s).items()}
+        for layer in self.memory.layers:
+            tensors |= {f"{layer}.keys": self.memory.keys[layer], f"{layer}.values": self.memory.values[layer]}
+            steps = [step for step in self.encoders[layer].net if isinstance(step, nn.Linear)]
+            for number, step in enumerate(steps if self.alpha == "dynamic" else ()):
+                tensors |= {f"{layer}.encoder.{number}.{name}": value for name, value in step.state_dict().items()}
+        settings = {name: getattr(self, name) for name in READINGS}
+        return Standalone((Path(__file__).with_name("beside_shift.py"),), "Shift", tensors, settings)
 
     def covers(self, layer: int) -> bool:
         """Whether this layer's attention is shifted."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from unike_lib.backbones.edit import PassContext
 from unike_lib.editing.building import EditorSources
 from unike_lib.editing.editor import Editor, EditResult, request_trunk
 from unike_lib.editing.patch import Patch
+from unike_lib.editing.standalone import Standalone
 from unike_lib.knowledge.states import VALUE_COLUMNS
 from unike_lib.methods.shared.per_edit import PerEdit, meant
 from unike_lib.methods.shared.semantic_scope import behind_scope
@@ -72,6 +74,11 @@ class EditEntries(PerEdit):
         live = self.live & (ok[:, None] | known)
         layers = {layer: values.masked_fill(~live[..., None], 0.0) for layer, values in self.layers.items()}
         return replace(self, layers=layers, live=live)
+
+    def standalone(self) -> Standalone:
+        """Return the entries and alpha."""
+        own = {name: value[0] for name, value in self.tensors().items()}
+        return Standalone((Path(__file__).with_name("beside_entries.py"),), "Entries", own, {"alpha": self.alpha})
 
     def attention(self, layer: DecoderLayer, inputs: Tensor, outputs: Tensor, context: PassContext) -> Tensor:
         """Return the attention outputs [row, token, d], shifted in rows that an edit means."""

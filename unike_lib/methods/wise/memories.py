@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from unike_lib.backbones.decoder import DecoderLayer
 from unike_lib.backbones.edit import PassContext
 from unike_lib.editing.patch import Part, by_session, undone_where_failed
+from unike_lib.editing.standalone import Standalone
 from unike_lib.methods.wise.formulas import dense, distances, route, ties
 from unike_lib.methods.wise.settings import WiseMethod
 
@@ -87,6 +89,23 @@ class SideMemories(Part):
             untouched[:, : previous.smallest.shape[1]] = previous.smallest
         found = undone_where_failed(ok, self, previous and replace(previous, smallest=untouched))
         return self.with_tensors(found | {"smallest": torch.where(ok[:, None], self.smallest, untouched)})
+
+    def standalone(self) -> Standalone:
+        """Return the memories as rows are routed, with their thresholds."""
+        routed, tensors = self.routed, dict[str, Tensor]()
+        for number, (places, values, _) in enumerate(routed):
+            tensors |= {f"{number}.places": places, f"{number}.values": values[0]}
+        tensors["thresholds"] = torch.stack([least[0] for *_, least in routed]) * self.settings.act_ratio
+        side = int(self.side[0])
+        settings = {
+            "layer": self.layer.index,
+            "matrix": self.layer.names.down,
+            "shape": list(self._weight.shape),
+            "side": side if side < len(self.values) else len(routed),
+            "largest_of_long": self.settings.distances == "released",
+        }
+        files = tuple(Path(__file__).with_name(name) for name in ("beside_memories.py", "formulas.py"))
+        return Standalone(files, "Memories", tensors, settings)
 
     def with_memory(self, places: Tensor) -> "SideMemories":
         """Return these memories and an untouched one."""
