@@ -11,6 +11,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from unike_lib.benchmark.cases import cases_folder
 from unike_lib.benchmark.file_state import state_of_benchmark
 from unike_lib.config.benchmark import FORMATS
 from unike_lib.code_digest import code_digest, entry_digest
@@ -61,8 +62,11 @@ TASKS = CONFIG.benchmark.tasks
 IMAGE_ROOTS = [BENCHMARK] if EMBEDDED else CONFIG.benchmark.image_roots
 # A user's folders must be there; what of them counts, and when it changes, says a parameter (`files_below`, `pictures`).
 IMAGES = f"{BENCHMARK}/images" if EMBEDDED else [ancient(root) for root in IMAGE_ROOTS]
+# Where the edits lie that the job's backbone is asked: of a user's benchmark, those whose texts its tokenizer can take.
+ASKABLE = cases_folder(STAGES, "{backbone}", EMBEDDED)
 # Of a user's benchmark: questions beyond it from which triplets are collected too, and what is left out of its files.
-POOL_SOURCES = [f"{BENCHMARK}/pool_sources.jsonl"] * bool(CONFIG.benchmark.triplet_sources)
+SOURCES_FILES = ["pool_sources.jsonl"] * bool(CONFIG.benchmark.triplet_sources)
+POOL_SOURCES = [f"{ASKABLE}/{name}" for name in SOURCES_FILES]
 COUNTS = [] if EMBEDDED else [f"{BENCHMARK}/counts.json"]
 SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 # What a backbone is diagnosed on: items that it was taught, and items that it should not know.
@@ -258,11 +262,6 @@ def text_questions(wildcards):
     return [] if source in (None, "general") else [source]
 
 
-def checked_texts(wildcards):
-    """Of a user's benchmark: the file that says that the job's backbone can be asked its texts."""
-    return [] if EMBEDDED else [f"{STAGES}/texts/{wildcards.backbone}.json"]
-
-
 # What a rule that asks a backbone all probes reads besides the edits.
 ASKED = {"backbone": backbone_files, "questions": text_questions}
 # Sessions of a batch change results by rounding at most.
@@ -279,9 +278,14 @@ def user_questions(backbones):
     return sorted(sources - {None, "general"})
 
 
-def cases_of(split, tasks=TASKS):
-    """The files of a split's edits, by task."""
-    return expand(f"{BENCHMARK}/{split}_{{task}}.json", task=tasks)
+def cases_of(split, tasks=TASKS, folder=ASKABLE):
+    """The files of a split's edits, by task; by default those that the job's backbone is asked."""
+    return [f"{folder}/{split}_{task}.json" for task in tasks]
+
+
+def cases_for(backbone, split):
+    """Those that a backbone is asked."""
+    return expand(cases_of(split), backbone=backbone)
 
 
 def seen(*splits):
@@ -310,7 +314,8 @@ def seen_by_edits(wildcards):
 def files_of_method(wildcards):
     """What the method variant needs besides the backbone, as its room says: files of `knowledge/`, edits of the
     method-training split, a trained editor."""
-    files = method_files.files_of_method(CONFIG.methods, wildcards.method, wildcards.backbone, Path(STAGES), TASKS)
+    split = list(map(Path, cases_for(wildcards.backbone, "method")))
+    files = method_files.files_of_method(CONFIG.methods, wildcards.method, wildcards.backbone, Path(STAGES), split)
     named = {need: str(paths[0]) for need, paths in files.items() if need != "method_split"}
     if "method_split" in files:
         named["demonstrations"] = list(map(str, files["method_split"]))
@@ -339,8 +344,8 @@ def files_of_trials(wildcards):
     files = files_of_method(wildcards)
     splits = ["dev"]
     if files.pop("trained", None):
-        files["training"] = cases_of("method")
-        files["stopping"] = cases_of("dev")
+        files["training"] = cases_for(wildcards.backbone, "method")
+        files["stopping"] = cases_for(wildcards.backbone, "dev")
     grid = CONFIG.tuning.grids.get(wildcards.method)
     if "training" in files or asks_pictures(wildcards.method, wildcards.backbone, grid):
         splits.append("method")

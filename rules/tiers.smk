@@ -5,8 +5,8 @@ TIERS = CONFIG.evaluation.tiers and CONFIG.evaluation.generate
 
 def asked_cases(split, tasks=TASKS):
     """The files of the edits that a backbone is asked, by task: of the evaluation, those with tiers."""
-    folder = f"{STAGES}/tiers/{{backbone}}" if TIERS and split == "eval" else BENCHMARK
-    return [f"{folder}/{split}_{task}.json" for task in tasks]
+    folder = f"{STAGES}/tiers/{{backbone}}" if TIERS and split == "eval" else ASKABLE
+    return cases_of(split, tasks, folder)
 
 
 def cases_of_job(wildcards):
@@ -34,7 +34,7 @@ def seen_in_probes(wildcards):
 
 rule near_probes:
     input:
-        cases=cases_of("{{split}}"),
+        cases=cases_of("{split}"),
         visual=seen_in_probes,
     output:
         cases=expand(f"{STAGES}/tiers/{{{{backbone}}}}/{{{{split}}}}_{{task}}.json", task=TASKS),
