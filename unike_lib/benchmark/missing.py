@@ -72,7 +72,7 @@ def images_of_case(case: EditCase, file: str, config: BenchmarkConfig, pictures:
         except InputError as error:
             raise InputError(f"{file}: record {case.request.id}: field '{field}': {error}") from None
         places = [root for root in config.image_roots if os.path.isfile(Path(root) / name)]
-        if len(places) > 1:
+        if len({(status.st_dev, status.st_ino) for status in map(os.stat, (Path(root) / name for root in places))}) > 1:
             raise InputError(
                 f"{file}: record {case.request.id}: field '{field}': {name!r} is below {' and '.join(places)}; "
                 "benchmark.images and benchmark.rephrased_images must not hold different images of the same name"
