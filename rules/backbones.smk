@@ -203,7 +203,7 @@ if not EMBEDDED:
             code=lib("check_texts", data=TEXT_QUESTIONS),
             files=files_of_backbone,
             folder=backbone_folder,
-            backbone=backbone_fields("text_locality"),
+            backbone=backbone_fields("family", "text_locality"),
             missing=CONFIG.benchmark.missing,
         message:
             "Check that {wildcards.backbone} can be asked the texts of the benchmark."

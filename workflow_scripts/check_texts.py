@@ -3,6 +3,9 @@
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as job:
+    from unike_lib.backbones.folder_config import first_look
+
+    first_look(job.params.folder, job.backbone.family)  # before torch and transformers are imported
     from unike_lib.backbones.load import load_tokenizer
     from unike_lib.benchmark.texts import write_askable
 
