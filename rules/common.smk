@@ -22,7 +22,7 @@ from unike_lib.file_state import state_of
 from unike_lib import method_files
 from unike_lib.method import METHODS, method_of, resolve_method
 from unike_lib.method_files import trained_variants
-from unike_lib.io import fingerprint_of
+from unike_lib.io import can_be_made, fingerprint_of
 from unike_lib.registry import entry_file
 from unike_lib.config.tables import tasks_of
 from unike_lib.table_parts import report_parts, table_parts
@@ -33,6 +33,11 @@ STARTED = time.time()
 # again, a tenth of a long job's time.
 for variable in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
     os.environ.setdefault(variable, str(4 * 10**9))
+# Caches (Snakemake's, matplotlib's, Hugging Face's) lie below the home folder; in the working folder where that cannot be
+# written. Jobs, those of a cluster too, take it over.
+if not can_be_made(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")):
+    os.environ["XDG_CACHE_HOME"] = os.path.abspath(".snakemake/cache")
+    os.environ["MPLCONFIGDIR"] = os.path.abspath(".snakemake/cache/matplotlib")
 # Snakemake writes the interpreter's path into shell commands as it is, and this folder's may have a space.
 if os.path.exists(sys.executable):
     sys.executable = shlex.quote(sys.executable)

@@ -73,6 +73,15 @@ def _beside(path: Path) -> Path:
     return Path(name)
 
 
+def can_be_made(folder: str | Path) -> bool:
+    """Tell whether a folder is there, or can be made, and can be written; makes it."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
 @contextmanager
 def reading(path: str | Path, form: str) -> Iterator[None]:
     """Turn whatever a reader raises on a missing or damaged file into one error that names the file.
