@@ -64,7 +64,11 @@ def test_no_profile_keeps_anything_below_the_home_folder():
     """Snakemake makes its cache of sources there, before it reads a Snakefile, unless that is not shared."""
     local = yaml.safe_load((ROOT / "profiles" / "local" / "config.yaml").read_text())
     everything = {each.name.lower().replace("_", "-") for each in SharedFSUsage}
-    assert set(SLURM["shared-fs-usage"]) == set(local["shared-fs-usage"]) == everything - {"source-cache", "software-deployment-cache"}
+    assert (
+        set(SLURM["shared-fs-usage"])
+        == set(local["shared-fs-usage"])
+        == everything - {"source-cache", "software-deployment-cache"}
+    )
 
 
 def _show_caches(home):

@@ -57,7 +57,10 @@ class Backbone:
         depth = len(self.decoder.layers)
         self.layers = tuple(sorted(layers)) if layers else tuple(range(max(0, depth - 4), depth))
         if not all(0 <= layer < depth for layer in self.layers):
-            raise InputError(f"layers: {self.layers} are not all within this model's {depth} layers")
+            raise InputError(
+                f"layers: {self.layers} are not all within this model's {depth} layers; "
+                f"expected some of 0 to {depth - 1}"
+            )
         cards = sorted({str(layer.device) for layer in self.decoder.layers[self.layers[0] :]})
         if len(cards) > 1:
             raise InputError(f"device: the layers from the first edited one on lie on {', '.join(cards)}; expected one")
@@ -170,7 +173,7 @@ class Backbone:
             before.append([self.tokenizer.bos_token_id] * start + before_image)
             after.append(after_image + prompt + list(answer))
             if query.image is None and not before[-1] + prompt:
-                raise InputError(f"query {query}: the prompt has no tokens")
+                raise InputError(f"query {query}: the prompt has no tokens; expected a question with words")
         # All rows are embedded at once: a call a row costs more than the look-up.
         flat = [token for pair in zip(before, after, strict=True) for ids in pair for token in ids]
         sizes = [len(ids) for pair in zip(before, after, strict=True) for ids in pair]

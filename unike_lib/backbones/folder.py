@@ -40,7 +40,11 @@ def opening(folder: str | Path, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, MemoryError):
+    except InputError as error:
+        if str(error).startswith("config.json: "):  # of a part that does not know where it lies
+            raise InputError(f"{folder}: {error}") from None
+        raise
+    except MemoryError:
         raise
     except Exception as error:  # of any kind: a config's values reach every line of a library
         if type(error).__name__ == "OutOfMemoryError" or CPU_MESSAGE in str(error):  # torch's own
@@ -61,16 +65,17 @@ def _is_ours(error: Exception) -> bool:
 
 
 def _said(folder: str | Path, what: str, error: Exception) -> str:
-    """Return one line: the folder, the field of config.json where the library names one, and its first line."""
+    """Return one line: the folder, the field of config.json where the library names one, its first line at the end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     field = FIELD.search(str(error))
     if field is not None and "Validation" in type(error).__name__ + lines[0]:
-        return f"{folder}: config.json: field '{field[1]}': not what is expected there ({lines[-1]})"
+        return f"{folder}: config.json: field '{field[1]}': another kind of value is expected there ({lines[-1]})"
     if type(error).__name__ == "UnpicklingError":  # torch's own message advises to run the code that may be inside
         return f"{folder}: no readable {what} ({NO_TENSORS})"
     plain = isinstance(error, OSError | ValueError | RuntimeError)
     first = " ".join(lines[: 1 + lines[0].endswith(":")])[:SAID]
-    return f"{folder}: no readable {what} ({first if plain else f'{type(error).__name__}: {first}'})"
+    said = first if plain else f"{type(error).__name__}: {first}"
+    return f"{folder}: no readable {what}; expected one that save_pretrained wrote, whole ({said})"
 
 
 def find_file(folder: str | Path, name: str) -> Path | None:

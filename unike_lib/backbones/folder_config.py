@@ -71,7 +71,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     with opening(folder, "model"):
         file = find_file(folder, "config.json")
     if file is None:
-        raise InputError(f"{folder}: no readable model (no config.json)")
+        raise InputError(f"{folder}: no config.json; expected a model that save_pretrained wrote")
     config = read_json(file)
     if not isinstance(config, dict):
         raise InputError(f"{file}: expected a JSON object, found {type(config).__name__}")

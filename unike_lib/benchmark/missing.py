@@ -161,7 +161,7 @@ def require_images(images: Iterable[NamedImage]) -> None:
         shown = ", ".join(f"{i.path} (record {i.record}: {i.problem})" for i in list(first.values())[:SHOWN])
         shown = " ".join(shown.split())  # names may hold line breaks
         raise InputError(
-            f"images cannot be used: {counts}; the first: {shown}. All: make {REPORT}. "
+            f"benchmark: images cannot be used: {counts}; the first: {shown}. All: make {REPORT}. "
             "To run on the records that have theirs, set benchmark.missing: skip"
         )
 

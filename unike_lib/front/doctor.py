@@ -131,7 +131,10 @@ def _weights(found: Found, section: BackboneConfig, opened: dict[str, Any]) -> N
     last = tuple(range(max(0, found.layers - LAST), found.layers))
     found.edited = last if section.layers == "last_four" else section.layers
     if found.edited[-1] >= found.layers:
-        raise InputError(f"layers: {found.edited} are not all within this model's {found.layers} layers")
+        raise InputError(
+            f"layers: {found.edited} are not all within this model's {found.layers} layers; "
+            f"expected some of 0 to {found.layers - 1}"
+        )
     shapes = weight_shapes(folder)
     if shapes is not None:
         found.weights = BYTES[section.dtype] * sum(_numbers(shape) for shape in shapes.values())

@@ -47,7 +47,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise InputError(
+            f"{path}: not valid YAML; expected settings as in config.yaml ({' '.join(str(error).split())})"
+        ) from None
     if not isinstance(found or {}, dict):
         raise InputError(f"{path}: expected a mapping of settings, found {type(found).__name__}")
     return found or {}
