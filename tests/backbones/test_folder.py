@@ -332,6 +332,6 @@ def test_what_files_alone_show_is_said_before_torch_is_imported(good, tmp_path):
 
 
 def test_a_part_that_does_not_know_its_folder_is_named_with_it():
-    with pytest.raises(InputError, match=r"^here: config\.json: field 'vision_tower': expected the keys .*"):
-        with opening("here", "model"):
-            TowerShape.from_dict({})
+    message = r"^here: config\.json: field 'vision_tower': expected the keys .*"
+    with pytest.raises(InputError, match=message), opening("here", "model"):
+        TowerShape.from_dict({})
