@@ -76,7 +76,11 @@ def test_what_is_left_out_is_counted_once_each_and_said_by_reason(tmp_path, capl
 
 
 def test_a_split_of_which_nothing_is_left_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"^here: the tokenizer cannot take any record of .*dev_vqa\.json as it is"):
+    message = r"^here: the tokenizer cannot take any record of .*dev_vqa\.json as it is; .*: record dev_vqa-0: request"
+    with pytest.raises(
+        InputError,
+        match=message,
+    ):
         askable(tmp_path, cases_of([record(0)], "dev_vqa"), skip=True, name="dev_vqa")
 
 

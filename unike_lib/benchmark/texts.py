@@ -82,7 +82,7 @@ def write_askable(
     for file in files:
         strange = [each for each in found if each.file == file.name]
         counts[file.name] = _count(file.name, asked[file.name], strange)
-        _write(file, folder / file.name, {each.record for each in strange}, backbone)
+        _write(file, folder / file.name, strange, backbone)
     write_json(folder / "counts.json", counts)
     write_checksums(folder, folder.glob("*.json"))
 
@@ -91,15 +91,19 @@ def _read(file: Path, text_locality: str | None) -> list[EditCase]:
     return read_triplet_source(file) if file.suffix == ".jsonl" else read_cases(file, None, text_locality)
 
 
-def _write(file: Path, to: Path, gone: set[str], backbone: str) -> None:
-    """Write a file's records again, but for some; text-only questions stay the records' own."""
+def _write(file: Path, to: Path, strange: Sequence[StrangeText], backbone: str) -> None:
+    """Write a file's records again, but for those with strange texts; text-only questions stay the records' own."""
+    gone = {each.record for each in strange}
     if file.suffix == ".jsonl":
         write_triplet_source(to, [case for case in read_triplet_source(file) if case.request.id not in gone])
         return
     whole = read_case_file(file)
     kept = [case for case in whole.cases if case.request.id not in gone]
     if not kept:
-        raise InputError(f"{backbone}: the tokenizer cannot take any record of {file} as it is; bring other records")
+        raise InputError(
+            f"{backbone}: the tokenizer cannot take any record of {file} as it is; bring other records, or check that "
+            f"the tokenizer is the model's: {_listed(strange)}"
+        )
     write_cases(to, whole.split, whole.task, kept)
 
 
