@@ -168,15 +168,22 @@ rule convert_backbone:
 
 if not EMBEDDED:
 
-    # Before any work of a backbone: whether its tokenizer can take the texts of the benchmark.
+    # Splits that have edits.
+    FILLED = SPLITS if CONFIG.benchmark.trains else ["eval"]
+
+    # Before any work of a backbone: the edits whose texts its tokenizer can take. They differ between backbones, so the
+    # benchmark stays as it is, and each backbone has files of its own.
     rule texts:
         input:
-            cases=[file for split in (SPLITS if CONFIG.benchmark.trains else ["eval"]) for file in cases_of(split)],
-            sources=POOL_SOURCES,
+            cases=[file for split in FILLED for file in cases_of(split, folder=BENCHMARK)],
+            sources=[f"{BENCHMARK}/{name}" for name in SOURCES_FILES],
             questions=text_questions,
             backbone=backbone_files,
         output:
-            counts=f"{STAGES}/texts/{{backbone}}.json",
+            cases=[file for split in FILLED for file in cases_of(split)],
+            checksums=f"{ASKABLE}/checksums.sha256",
+            sources=POOL_SOURCES,
+            counts=f"{ASKABLE}/counts.json",
         log:
             "logs/texts/{backbone}.log",
         benchmark:
@@ -188,7 +195,8 @@ if not EMBEDDED:
             code=lib("check_texts", data=TEXT_QUESTIONS),
             files=files_of_backbone,
             folder=backbone_folder,
-            backbone=backbone_fields("text_locality"),
+            backbone=backbone_fields("family", "text_locality"),
+            missing=CONFIG.benchmark.missing,
         message:
             "Check that {wildcards.backbone} can be asked the texts of the benchmark."
         script:
@@ -197,8 +205,7 @@ if not EMBEDDED:
 
 rule visual:
     input:
-        cases=cases_of("{{split}}"),
-        texts=checked_texts,
+        cases=cases_of("{split}"),
         sources=lambda wildcards: POOL_SOURCES if wildcards.split == "pool" else [],
         images=IMAGES,
         backbone=backbone_files,

@@ -16,7 +16,7 @@ if EMBEDDED:
 
     rule benchmark:
         output:
-            cases=[file for split in SPLITS for file in cases_of(split)],
+            cases=[file for split in SPLITS for file in cases_of(split, folder=BENCHMARK)],
             checksums=f"{BENCHMARK}/checksums.sha256",
             images=directory(IMAGES),
             training=f"{BENCHMARK}/training.parquet",
@@ -92,9 +92,9 @@ else:
             sources=CONFIG.benchmark.triplet_sources,
             images=IMAGES,
         output:
-            cases=[file for split in SPLITS for file in cases_of(split)],
+            cases=[file for split in SPLITS for file in cases_of(split, folder=BENCHMARK)],
             checksums=f"{BENCHMARK}/checksums.sha256",
-            sources=POOL_SOURCES,
+            sources=[f"{BENCHMARK}/{name}" for name in SOURCES_FILES],
             counts=COUNTS,
         log:
             "logs/benchmark.log",

@@ -13,6 +13,7 @@ from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
+from unike_lib.benchmark.cases import cases_folder
 from unike_lib.benchmark.file_state import state_of_benchmark
 from unike_lib.config.benchmark import FORMATS
 from unike_lib.code_digest import code_digest, entry_digest
@@ -23,7 +24,7 @@ from unike_lib.file_state import state_of
 from unike_lib import method_files
 from unike_lib.method import METHODS, method_of, resolve_method
 from unike_lib.method_files import trained_variants
-from unike_lib.io import fingerprint_of
+from unike_lib.io import can_be_made, fingerprint_of
 from unike_lib.registry import entry_file
 from unike_lib.config.tables import tasks_of
 from unike_lib.table_parts import report_parts, table_parts
@@ -34,6 +35,11 @@ STARTED = time.time()
 # again, a tenth of a long job's time.
 for variable in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
     os.environ.setdefault(variable, str(4 * 10**9))
+# Caches (Snakemake's, matplotlib's, Hugging Face's) lie below the home folder; in the working folder where that cannot be
+# written. Jobs, those of a cluster too, take it over.
+if not can_be_made(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")):
+    os.environ["XDG_CACHE_HOME"] = os.path.abspath(".snakemake/cache")
+    os.environ["MPLCONFIGDIR"] = os.path.abspath(".snakemake/cache/matplotlib")
 # Snakemake writes the interpreter's path into shell commands as it is, and this folder's may have a space.
 if os.path.exists(sys.executable):
     sys.executable = shlex.quote(sys.executable)
@@ -82,8 +88,11 @@ TASKS = CONFIG.benchmark.tasks
 IMAGE_ROOTS = [BENCHMARK] if EMBEDDED else CONFIG.benchmark.image_roots
 # A user's folders must be there; what of them counts, and when it changes, says a parameter (`files_below`, `pictures`).
 IMAGES = f"{BENCHMARK}/images" if EMBEDDED else [ancient(root) for root in IMAGE_ROOTS]
+# Where the edits lie that the job's backbone is asked: of a user's benchmark, those whose texts its tokenizer can take.
+ASKABLE = cases_folder(STAGES, "{backbone}", EMBEDDED)
 # Of a user's benchmark: questions beyond it from which triplets are collected too, and what is left out of its files.
-POOL_SOURCES = [f"{BENCHMARK}/pool_sources.jsonl"] * bool(CONFIG.benchmark.triplet_sources)
+SOURCES_FILES = ["pool_sources.jsonl"] * bool(CONFIG.benchmark.triplet_sources)
+POOL_SOURCES = [f"{ASKABLE}/{name}" for name in SOURCES_FILES]
 COUNTS = [] if EMBEDDED else [f"{BENCHMARK}/counts.json"]
 SPLITS = ["taught"] * EMBEDDED + ["pool", "method", "dev", "eval"]
 # What a backbone is diagnosed on: items that it was taught, and items that it should not know.
@@ -279,11 +288,6 @@ def text_questions(wildcards):
     return [] if source in (None, "general") else [source]
 
 
-def checked_texts(wildcards):
-    """Of a user's benchmark: the file that says that the job's backbone can be asked its texts."""
-    return [] if EMBEDDED else [f"{STAGES}/texts/{wildcards.backbone}.json"]
-
-
 # What a rule that asks a backbone all probes reads besides the edits.
 ASKED = {"backbone": backbone_files, "questions": text_questions}
 # Sessions of a batch change results by rounding at most.
@@ -300,9 +304,14 @@ def user_questions(backbones):
     return sorted(sources - {None, "general"})
 
 
-def cases_of(split, tasks=TASKS):
-    """The files of a split's edits, by task."""
-    return expand(f"{BENCHMARK}/{split}_{{task}}.json", task=tasks)
+def cases_of(split, tasks=TASKS, folder=ASKABLE):
+    """The files of a split's edits, by task; by default those that the job's backbone is asked."""
+    return [f"{folder}/{split}_{task}.json" for task in tasks]
+
+
+def cases_for(backbone, split):
+    """Those that a backbone is asked."""
+    return expand(cases_of(split), backbone=backbone)
 
 
 def seen(*splits):
@@ -331,7 +340,8 @@ def seen_by_edits(wildcards):
 def files_of_method(wildcards):
     """What the method variant needs besides the backbone, as its room says: files of `knowledge/`, edits of the
     method-training split, a trained editor."""
-    files = method_files.files_of_method(CONFIG.methods, wildcards.method, wildcards.backbone, Path(STAGES), TASKS)
+    split = list(map(Path, cases_for(wildcards.backbone, "method")))
+    files = method_files.files_of_method(CONFIG.methods, wildcards.method, wildcards.backbone, Path(STAGES), split)
     named = {need: str(paths[0]) for need, paths in files.items() if need != "method_split"}
     if "method_split" in files:
         named["demonstrations"] = list(map(str, files["method_split"]))
@@ -360,8 +370,8 @@ def files_of_trials(wildcards):
     files = files_of_method(wildcards)
     splits = ["dev"]
     if files.pop("trained", None):
-        files["training"] = cases_of("method")
-        files["stopping"] = cases_of("dev")
+        files["training"] = cases_for(wildcards.backbone, "method")
+        files["stopping"] = cases_for(wildcards.backbone, "dev")
     grid = CONFIG.tuning.grids.get(wildcards.method)
     if "training" in files or asks_pictures(wildcards.method, wildcards.backbone, grid):
         splits.append("method")

@@ -93,7 +93,7 @@ rule sweep_records:
     input:
         unpack(files_of_method),
         **ASKED,
-        cases=f"{BENCHMARK}/eval_{{task}}.json",
+        cases=cases_of("eval", ["{task}"]),
         visual=seen_by_edits,
         frozen=frozen_files,
         base=f"{STAGES}/base/{{backbone}}/eval_{{task}}.parquet",

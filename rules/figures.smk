@@ -100,7 +100,7 @@ if ONE_STEP:
     rule qualitative:
         input:
             records=records_of(ONE_STEP, REPEATS[:1]),
-            cases=cases_of("eval", CONFIG.tables[ONE_STEP].tasks),
+            cases=cases_of("eval", CONFIG.tables[ONE_STEP].tasks, BENCHMARK),
             images=IMAGES,
             questions=user_questions(CONFIG.tables[ONE_STEP].backbones),
         output:
@@ -148,6 +148,7 @@ rule report_page:
             *["results/figures/contact_sheet.png"] * EMBEDDED,
         ],
         counts=COUNTS,
+        texts=[] if EMBEDDED else of_each_backbone("texts/{backbone}/counts.json", SHOWN),
         examples=["results/qualitative.html"] * bool(ONE_STEP),
     output:
         page=report(

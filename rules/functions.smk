@@ -8,8 +8,8 @@ def features_to_train_on(section):
 
 def asked_cases(split, tasks=TASKS):
     """The files of the edits that a backbone is asked, by task: of the evaluation, those with tiers."""
-    folder = f"{STAGES}/tiers/{{backbone}}" if TIERS and split == "eval" else BENCHMARK
-    return [f"{folder}/{split}_{task}.json" for task in tasks]
+    folder = f"{STAGES}/tiers/{{backbone}}" if TIERS and split == "eval" else ASKABLE
+    return cases_of(split, tasks, folder)
 
 
 def cases_of_job(wildcards):

@@ -36,6 +36,12 @@ rule table_edits:
         "../workflow_scripts/write_edit_tables.py"
 
 
+def counts_of_texts(wildcards):
+    """How many of the user's edits the backbones in the job's table cannot be asked."""
+    backbones = [name for table in cells_behind(wildcards) for name in CONFIG.tables[table].backbones]
+    return [] if EMBEDDED else of_each_backbone("texts/{backbone}/counts.json", dict.fromkeys(backbones))
+
+
 rule table:
     input:
         unpack(records_of_table),
@@ -43,6 +49,7 @@ rule table:
         edits=edit_files("edits"),
         cost=edit_files("cost"),
         counts=COUNTS,
+        texts=counts_of_texts,
         tiers=counts_of_tiers,
     output:
         **table_files("{table}", "captions/table.rst"),

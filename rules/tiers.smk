@@ -5,7 +5,7 @@ TIERS = CONFIG.evaluation.tiers and CONFIG.evaluation.generate
 
 rule near_probes:
     input:
-        cases=cases_of("{{split}}"),
+        cases=cases_of("{split}"),
         visual=seen_in_probes,
     output:
         cases=expand(f"{STAGES}/tiers/{{{{backbone}}}}/{{{{split}}}}_{{task}}.json", task=TASKS),

@@ -10,7 +10,8 @@ SMALL = {
     "width": 8, "heads": 2, "scope_layers": 1, "counterfactual_layers": 1,
 }  # fmt: skip
 # An untrained LiveEdit writes little: values of states whose norm is one, a tenth of them, at most half of that.
-ALONE = {"liveedit": {"strength": 16.0}}
+# A tiny Qwen3-VL adds pictures behind its first two layers of four, where nothing is edited.
+ALONE = {"liveedit": {"strength": 16.0}, "m-ore": {"layers": 2}}
 BRIEF = {"steps": 1, "batch_size": 2, "edits_per_session": 1, "eval_every": 1, "patience": 1}
 
 

@@ -1,11 +1,14 @@
 """The profiles: what a job asks for on a cluster, and how many jobs may use GPUs on one machine."""
 
+import os
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 from forked_snakemake import snakemake
+from snakemake.settings.types import SharedFSUsage
 
 ROOT = Path(__file__).parents[1]
 RULES = "".join(file.read_text() for file in sorted((ROOT / "rules").glob("*.smk")))
@@ -56,3 +59,35 @@ def test_a_job_asks_for_one_gpu_if_its_backbone_is_on_one(tmp_path, device, gpus
             assert set(re.findall(r"\bgpu=(\d)", job)) == gpus, job
         elif rule and rule[1] in ("benchmark", "encoders", "table"):
             assert "gpu=" not in job
+
+
+def test_no_profile_keeps_anything_below_the_home_folder():
+    """Snakemake makes its cache of sources there, before it reads a Snakefile, unless that is not shared."""
+    local = yaml.safe_load((ROOT / "profiles" / "local" / "config.yaml").read_text())
+    everything = {each.name.lower().replace("_", "-") for each in SharedFSUsage}
+    assert (
+        set(SLURM["shared-fs-usage"])
+        == set(local["shared-fs-usage"])
+        == everything - {"source-cache", "software-deployment-cache"}
+    )
+
+
+def _show_caches(home):
+    from snakemake.dag import DAG
+
+    async def summary(dag, detailed):
+        yield f"cache: {os.environ.get('XDG_CACHE_HOME')}"
+
+    DAG.summary = summary
+    os.environ.pop("XDG_CACHE_HOME", None)
+    os.environ["HOME"] = home
+
+
+@pytest.mark.parametrize("nowhere", [True, False])
+def test_jobs_take_over_caches_that_can_be_written(tmp_path, nowhere):
+    """Where those below the home folder cannot be, they lie in the working folder."""
+    home, work = "/dev/null/home" if nowhere else str(tmp_path), tmp_path / "work"
+    profile = ("--workflow-profile", ROOT / "profiles" / "local")
+    status, text = snakemake(work, "--summary", *profile, prepare=partial(_show_caches, home))
+    assert status == 0, text
+    assert f"cache: {work / '.snakemake' / 'cache' if nowhere else None}\n" in text

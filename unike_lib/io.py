@@ -73,6 +73,15 @@ def _beside(path: Path) -> Path:
     return Path(name)
 
 
+def can_be_made(folder: str | Path) -> bool:
+    """Tell whether a folder is there, or can be made, and can be written; makes it."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
 @contextmanager
 def reading(path: str | Path, form: str) -> Iterator[None]:
     """Turn whatever a reader raises on a missing or damaged file into one error that names the file.
@@ -186,7 +195,7 @@ def read_json(path: str | Path) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:  # Also numbers too long, and lists nested too deep.
-        raise InputError(f"{path}: not valid JSON ({error})") from None
+        raise InputError(f"{path}: not valid JSON; expected a whole file ({error})") from None
 
 
 def write_table(path: str | Path, table: "pd.DataFrame", fingerprint: str, schema: pa.Schema | None = None) -> None:
@@ -228,7 +237,10 @@ def _check_fingerprint(path: str | Path, entry: str, wanted: str | None) -> None
     """Raise InputError, naming the file, if a wanted fingerprint differs from the one in its metadata."""
     found = without_checksum(entry)
     if wanted is not None and found != wanted:
-        raise InputError(f"{path}: made from other inputs (fingerprint {found or 'missing'}, expected {wanted})")
+        raise InputError(
+            f"{path}: made from other inputs; "
+            f"delete it, so that it is made anew (fingerprint {found or 'missing'}, expected {wanted})"
+        )
 
 
 def check_fields(path: str | Path, found: Iterable[str], wanted: Iterable[str]) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from unike_lib.method import method_of, resolve_method
-from unike_lib.types import TASKS
 
 # What a method may need of a backbone's knowledge, by the name of the need.
 KNOWLEDGE_FILES = {
@@ -41,7 +40,7 @@ def files_of_method(
     variant: str,
     backbone: str,
     stages: Path,
-    tasks: Sequence[str] = TASKS,
+    method_split: Sequence[Path],
     overrides: Mapping[str, Any] | None = None,
 ) -> dict[str, list[Path]]:
     """Return what a method variant needs besides the backbone, by need, as its room says.
@@ -54,13 +53,13 @@ def files_of_method(
         variant: one of them.
         backbone: its name in the configuration.
         stages: the folder with what the workflow's stages made.
-        tasks: those of the benchmark.
+        method_split: the files of the edits of that split, of all tasks.
         overrides: settings of the edit alone that come last.
     """
     method, found = method_of(entries, variant), dict[str, list[Path]]()
     for need in method.needs_of(resolve_method(_plain(entries), variant, backbone, dict(overrides or {}))):
         if need == "method_split":
-            found[need] = [stages / "benchmark" / f"method_{task}.json" for task in tasks]
+            found[need] = list(method_split)
         else:
             found[need] = [stages / "knowledge" / backbone / KNOWLEDGE_FILES[need]]
     if method.train:

@@ -5,6 +5,9 @@ from functools import partial
 from unike_lib.runtime import Stage
 
 with Stage(snakemake) as job:
+    from unike_lib.backbones.folder_config import first_look
+
+    first_look(job.params.folder, job.backbone.family)  # before torch and transformers are imported
     from unike_lib.backbones.load import load_model, load_processor
     from unike_lib.backbones.visual import extract_visual
     from unike_lib.benchmark.cases import read_files

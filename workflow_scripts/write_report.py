@@ -6,6 +6,7 @@ from unike_lib.runtime import Stage
 
 with Stage(snakemake) as job:
     from unike_lib.benchmark.missing import counts_notes
+    from unike_lib.benchmark.texts import texts_notes
     from unike_lib.benchmark.versions import versions_notes
     from unike_lib.reporting.report import ReportSources, write_report
     from unike_lib.table_parts import ReportParts
@@ -20,4 +21,4 @@ with Stage(snakemake) as job:
         benchmarks=Path(job.params.benchmarks),
     )
     notes = [note for path in inputs.counts for note in (*counts_notes(path), *versions_notes(path))]
-    write_report(sources, job.outputs.page, run, notes)
+    write_report(sources, job.outputs.page, run, notes + texts_notes(inputs.texts))

@@ -4,6 +4,7 @@ from unike_lib.runtime import Stage
 
 with Stage(snakemake) as job:
     from unike_lib.benchmark.missing import counts_notes
+    from unike_lib.benchmark.texts import texts_notes
     from unike_lib.benchmark.versions import versions_notes, versions_of
     from unike_lib.reporting.protocol import write_protocol
     from unike_lib.reporting.tables import write_result_table
@@ -13,6 +14,7 @@ with Stage(snakemake) as job:
     inputs, run = job.inputs, job.section("table", TableParts)
     records = {name: inputs[f"records_{name}"] for name in run.tables}
     notes = [note for path in inputs.counts for note in counts_notes(path)]
+    notes += texts_notes(inputs.texts)
     notes += [note for path in inputs.counts for note in versions_notes(path)] + tiers_notes(inputs.tiers)
     versions = {file: version for path in inputs.counts for file, version in versions_of(path).items()}
     outputs = {name: path for name, path in job.outputs.items() if name != "protocol"}

@@ -2,8 +2,11 @@
 
 import json
 import logging
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from unike_lib.backbones.checkpoint import read_checkpoint
 from unike_lib.backbones.folder import opening
 from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.positions import resize_positions
+from unike_lib.backbones.tower import TowerShape
 from unike_lib.backbones.visual import embed_images
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.types import InputError
@@ -137,7 +141,7 @@ FILES = {
     "web page": (lambda f: (f / "config.json").write_text(HTML), "config.json: a web page"),
     "empty": (lambda f: (f / "tokenizer.json").write_text(""), "tokenizer.json: an empty file"),
     "half": (half, "model.safetensors: half a file"),
-    "parts": (parts_that_are_not_there, "names files that are not there: model-00002-of-00002.safetensors"),
+    "parts": (parts_that_are_not_there, "not there; download them: model-00002-of-00002.safetensors"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "no weights: expected model.safetensors or"),
     "adapter": (lambda f: (f / "adapter_config.json").write_text("{}"), "adapter_config.json: an adapter beside"),
     "sentencepiece": (only_sentencepiece, "tokenizer.json: no such file, only tokenizer.model"),
@@ -145,9 +149,12 @@ FILES = {
     "byte order mark": (lambda f: (f / "config.json").write_text("\ufeff{}"), "config.json: starts with a byte order"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json: no such file; expected"),
     "a list": (lambda f: (f / "tokenizer_config.json").write_text("[]"), "tokenizer_config.json: expected a JSON obj"),
-    "a length": (length_in_a_list, "no readable tokenizer (TypeError"),
+    "a length": (length_in_a_list, "no readable tokenizer; expected one that save_pretrained wrote, whole (TypeError"),
     "heads": (lambda f: change_config(f, text(num_attention_heads=7)), "not a multiple of the number of attention"),
-    "tokenizer": (lambda f: (f / "tokenizer.json").write_text('{"model": 3}'), "no readable tokenizer ("),
+    "tokenizer": (
+        lambda f: (f / "tokenizer.json").write_text('{"model": 3}'),
+        "no readable tokenizer; expected one that save_pretrained wrote, whole (",
+    ),
 }
 
 
@@ -205,9 +212,20 @@ def test_only_what_libraries_raise_becomes_a_line():
             call()
     with pytest.raises(KeyboardInterrupt), opening("folder", "model"):
         raise KeyboardInterrupt
-    with pytest.raises(InputError, match=r"^folder: no readable model \(KeyError: 'a'\)$"), opening("folder", "model"):
+    with (
+        pytest.raises(
+            InputError,
+            match=r"^folder: no readable model; expected one that save_pretrained wrote, whole \(KeyError: 'a'\)$",
+        ),
+        opening("folder", "model"),
+    ):
         raise KeyError("a")
-    with pytest.raises(InputError, match=r"^folder: no readable model \(OSError\)$"), opening("folder", "model"):
+    with (
+        pytest.raises(
+            InputError, match=r"^folder: no readable model; expected one that save_pretrained wrote, whole \(OSError\)$"
+        ),
+        opening("folder", "model"),
+    ):
         raise OSError
 
 
@@ -265,7 +283,7 @@ def test_a_processor_that_cannot_work_is_named(folder):
     file = folder / "preprocessor_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"image_mean": [0.5, 0.5]}))
     found = refusal(lambda: load_processor(folder, LLAVA))
-    assert found.startswith(f"{folder}: no readable image processor (")
+    assert found.startswith(f"{folder}: no readable image processor; expected one that save_pretrained wrote, whole (")
     file.unlink()
     assert f"{file}: no such file; expected" in refusal(lambda: load_processor(folder, LLAVA))
 
@@ -282,3 +300,45 @@ def test_an_original_checkpoint_that_is_none_is_named(tmp_path, content, words):
     (tmp_path / "eva.pth").write_text(content)
     found = refusal(lambda: read_checkpoint(tmp_path / "eva.pth"))
     assert "eva.pth: " in found and words in found and "weights_only" not in found
+
+
+LOOK = """
+import sys
+from unike_lib.backbones.folder_config import first_look
+from unike_lib.types import InputError
+for folder in sys.argv[1:]:
+    try:
+        first_look(folder, "llava")
+    except InputError as error:
+        print(error)
+    assert not {"torch", "transformers"} & sys.modules.keys(), folder
+"""
+
+
+def test_what_files_alone_show_is_said_before_torch_is_imported(good, tmp_path):
+    """So that a wrong folder costs a fraction of a second, not the imports."""
+    kinds = {
+        "quantised": lambda f: change_config(f, FIELDS["awq"][0]),
+        "text": lambda f: change_config(f, FIELDS["text for a number"][0]),
+        "pointer": lambda f: (f / "model.safetensors").write_text(LFS),
+        "page": lambda f: (f / "tokenizer.json").write_text(HTML),
+        "adapter": lambda f: (f / "adapter_config.json").write_text("{}"),
+        "half": lambda f: os.truncate(f / "model.safetensors", (f / "model.safetensors").stat().st_size - 1),
+        "half a head": lambda f: os.truncate(f / "model.safetensors", 100),
+    }
+    for name, spoil in kinds.items():
+        spoil(shutil.copytree(good, tmp_path / name))
+    paths = [str(tmp_path / name) for name in kinds]
+    done = subprocess.run([sys.executable, "-c", LOOK, *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(kinds) and all(path in line for path, line in zip(paths, lines, strict=True))
+    whole = (good / "model.safetensors").stat().st_size
+    assert f"half a file: {whole - 1} of {whole} bytes; download it again" in lines[5]
+    assert "half a file: 100 of " in lines[6]
+
+
+def test_a_part_that_does_not_know_its_folder_is_named_with_it():
+    message = r"^here: config\.json: field 'vision_tower': expected the keys .*"
+    with pytest.raises(InputError, match=message), opening("here", "model"):
+        TowerShape.from_dict({})

@@ -25,8 +25,10 @@ from unike_lib.family import find_family
 from unike_lib.front.doctor import as_text, examine
 from unike_lib.front.family_guess import guess_family
 from unike_lib.knowledge.memory import Memory
+from unike_lib.methods.ke.network import KeNetwork, condition_texts
+from unike_lib.methods.ke.settings import KeMethod
 from unike_lib.methods.serac_multimodal.editor import features_of
-from unike_lib.types import InputError, Query
+from unike_lib.types import EditRequest, InputError, Query
 
 ADDED = 2  # layers of the tiny Qwen3-VL that get something of a picture added behind them
 
@@ -193,7 +195,7 @@ def test_what_is_added_behind_each_of_the_first_layers_is_theirs(qwen3):
 
 @torch.no_grad()
 def test_what_methods_read_below_the_edited_layers_is_of_the_models_width(qwen3):
-    """States at questions, demonstrations' states, a picture's feature."""
+    """States at questions, demonstrations' states, a picture's feature, what KE reads of a text."""
     backbone, inside = qwen3.backbone, {}
     asked = [Query(query.image, query.prompt, None, query.style) for query in QUERIES]
     attention = [module.self_attn for module in qwen3.model.model.language_model.layers]
@@ -215,6 +217,17 @@ def test_what_methods_read_below_the_edited_layers_is_of_the_models_width(qwen3)
         **SquareProcessor("tiny", qwen3.processor.image_processor, SIDE)(images=[picture("one")], return_tensors="pt")
     )
     torch.testing.assert_close(features_of(backbone)("one"), whole.pooler_output[0].mean(0), atol=1e-5, rtol=1e-5)
+    network, request = (
+        KeNetwork((), backbone.width, KeMethod(method="ke")),
+        EditRequest("1", "vqa", "one", "what?", "owl"),
+    )
+    trunk = backbone.run_below(backbone.encode([request.query]))
+    (text,) = condition_texts(backbone, [request], trunk)
+    chat = qwen3.processor.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True)
+    words, read = qwen3.model.get_input_embeddings()(qwen3.tokenizer([chat], return_tensors="pt")["input_ids"]), []
+    network.reader.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    network.changes(backbone, [request], trunk, {})
+    torch.testing.assert_close(read[0], words)
 
 
 def by_rotated_heads(module, states, slots, rotation):

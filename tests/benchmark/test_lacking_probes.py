@@ -114,7 +114,7 @@ def test_the_table_of_ten_rows_is_planned_without_a_positive_control(tmp_path):
         "figures: {backbones: [mine], tasks: [vqa], sweeps: {frontier: {backbones: null}}}\n"
     )
     # The second target: a run that is asked for tables alone would not make a control for any method.
-    targets = "results/table1.csv", "results/stages/texts/mine.json"
+    targets = "results/table1.csv", "results/stages/texts/mine/counts.json"
     status, text = snakemake(tmp_path, "-n", "--configfile", tmp_path / "mine.yaml", "--", *targets)
     assert status == 0, text
     jobs = {line.split()[0] for line in text.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit()}

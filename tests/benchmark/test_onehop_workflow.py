@@ -35,7 +35,7 @@ def test_tiers_records_and_tables_are_planned(tmp_path):
     assert "files/eval_edit_onehop.json" in benchmark and "pictures" in benchmark
     (tiers,) = re.findall(r"^rule near_probes:\n +input: (.*)\n +output: (.*)", text, re.MULTILINE)
     assert (
-        "results/stages/benchmark/eval_vqa.json" in tiers[0] and "results/stages/tiers/mine/eval_vqa.json" in tiers[1]
+        "results/stages/texts/mine/eval_vqa.json" in tiers[0] and "results/stages/tiers/mine/eval_vqa.json" in tiers[1]
     )
     for asked in re.findall(r"^rule records:\n +input: (.*)", text, re.MULTILINE):
         assert "results/stages/tiers/mine/eval_vqa.json" in asked

@@ -130,6 +130,16 @@ def test_rephrased_images_may_lie_elsewhere_but_names_must_be_clear(tmp_path):
         prepare_user_benchmark(tmp_path / "again", config, seed=0)
 
 
+def test_two_ways_to_write_one_folder_are_one_folder(tmp_path):
+    """Where a picture in two image folders is one file, its name is clear."""
+    (tmp_path / "again").symlink_to("images")
+    config = user_folder(tmp_path)
+    for rephrased in (str(tmp_path / "again"), f"{tmp_path}/./images/"):
+        again = config.model_copy(update={"rephrased_images": rephrased})
+        assert len(again.image_roots) == 2
+        prepare_user_benchmark(tmp_path / "out", again, seed=0)
+
+
 def test_a_benchmark_of_one_task_with_portability_questions(tmp_path):
     """VLKEB: one task, its own file names, questions of one to four hops."""
     config = user_folder(tmp_path, files={"vqa": {"train": "train.json", "eval": "eval.json"}, "caption": None})

@@ -12,6 +12,7 @@ from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.leaks import edit_groups
 from unike_lib.benchmark.missing import counts_notes
 from unike_lib.benchmark.prepare import prepare_user_benchmark
+from unike_lib.benchmark.same_pictures import one_name_each
 from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.types import EditCase, EditRequest, InputError
 
@@ -106,6 +107,35 @@ def test_a_picture_is_the_same_however_it_is_written(tmp_path):
         *(f"b/link{i}.png" for i in range(20)),
     }
     assert all((tmp_path / "images" / case.request.image).is_file() for case in splits["eval"])
+
+
+def test_names_that_a_disk_folds_are_one_picture_in_every_role(tmp_path):
+    """A disk that folds case answers to both names with one inode, as it does here, where a file has two names."""
+    train = [record(i, facts=[f"fact {i}"]) for i in range(40)]
+    changes = [{"image": "A3.PNG"}, {"image_rephrase": "B4.Png"}, {"m_loc": "a5.PNG"}, {}]
+    evaluated = [record(100 + i, **change) for i, change in enumerate(changes)]
+    (tmp_path / "images").mkdir()
+    for name in ("a3.png", "b4.png", "a5.png"):
+        (tmp_path / "images" / name).write_bytes(PIXEL)
+    for name, other in (("a3.png", "A3.PNG"), ("b4.png", "B4.Png"), ("a5.png", "a5.PNG")):
+        os.link(tmp_path / "images" / name, tmp_path / "images" / other)
+    splits = prepared(tmp_path, train, evaluated)
+    assert counted(tmp_path, "train.json")["evaluated"] == counted(tmp_path, "eval.json")["shared_edits"]["edited"] == 2
+    names = {(probe.kind, probe.query.image) for case in splits["eval"] for probe in case.probes}
+    assert len({image.lower() for _, image in names if image}) == len({image for _, image in names if image})
+    kept = {case.request.image.lower() for split in LEARNED for case in splits[split]}
+    assert "a3.png" not in kept and "a4.png" not in kept and "a5.png" in kept
+
+
+def test_what_a_picture_shows_is_said_of_its_one_name(tmp_path):
+    (tmp_path / "a.png").write_bytes(PIXEL)
+    os.link(tmp_path / "a.png", tmp_path / "z.PNG")
+    case = EditCase(EditRequest("1", "vqa", "./z.PNG", "what?", "cat"), (), ("one",), shown=(("z.PNG", "Tom"),))
+    assert one_name_each([case], [str(tmp_path)])(case).shown == (("z.PNG", "Tom"),)
+    other = EditCase(EditRequest("2", "vqa", "a.png", "what?", "cat"), (), ("two",), shown=(("./z.PNG", "Tom"),))
+    renamed = one_name_each([case, other], [str(tmp_path)])
+    (first,), (second,) = renamed(case).shown, renamed(other).shown
+    assert first == second == (renamed(case).request.image, "Tom") and renamed(other).request.image == first[0]
 
 
 def test_pictures_that_are_not_there_are_told_apart_by_plain_names(tmp_path, monkeypatch):

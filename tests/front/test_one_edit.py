@@ -235,7 +235,8 @@ def test_a_methods_files_are_those_that_its_room_asks_for(tmp_path):
     }
 
     def files(method, **overrides):
-        found = files_of_method(entries, method, "mine", tmp_path, ("vqa",), overrides)
+        split = [tmp_path / "benchmark" / "method_vqa.json"]
+        found = files_of_method(entries, method, "mine", tmp_path, split, overrides)
         return sorted(str(path.relative_to(tmp_path)) for paths in found.values() for path in paths)
 
     known = [f"knowledge/mine/{name}" for name in ("encoders.safetensors", "ffn_inputs.parquet", "memory.safetensors")]

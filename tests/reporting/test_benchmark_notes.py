@@ -38,10 +38,17 @@ SAID = (
 )
 
 
+UNASKED = {"records": 31, "unknown": 2, "special": 0, "left_out": []}
+NOT_ASKED = "2 of the 31 records of eval_vqa.json (their texts hold words that its tokenizer does not know)."
+
+
 @pytest.fixture
 def counts(tmp_path):
+    """What rules hand over: the counts of the benchmark's files, and of what a backbone is not asked."""
+    (tmp_path / "right").mkdir()
+    (tmp_path / "right" / "counts.json").write_text(json.dumps({"eval_vqa.json": UNASKED}))
     (tmp_path / "counts.json").write_text(json.dumps(COUNTS))
-    return [str(tmp_path / "counts.json")]
+    return {"counts": [str(tmp_path / "counts.json")], "texts": [str(tmp_path / "right" / "counts.json")]}
 
 
 def run_script(name, **kinds):
@@ -55,7 +62,7 @@ def test_tables_say_what_the_files_share(tmp_path, counts, save, control, config
     first = config.tables["table1"].model_copy(update=rows)
     config = with_tables(config, table1=first, table2=first.model_copy(update={"ks": (10,)}))
     one, ten = (str(save(make_records(("right", "vqa", "unike"), edits=20, k=k), f"k{k}")) for k in (1, 10))
-    both = {"control": list(map(str, control)), "counts": counts, "edits": [], "cost": [], "tiers": []}
+    both = {"control": list(map(str, control)), **counts, "edits": [], "cost": [], "tiers": []}
     inputs = {"table2": {"records_table2": [ten]}, "table5": {"records_table1": [one], "records_table2": [ten]}}
     for name in inputs:
         run_script(
@@ -66,7 +73,7 @@ def test_tables_say_what_the_files_share(tmp_path, counts, save, control, config
             wildcards={"table": name},
         )
         text = (tmp_path / f"{name}.md").read_text()
-        assert all(sentence in text for sentence in SAID) and "old.json" not in text
+        assert all(sentence in text for sentence in (*SAID, NOT_ASKED)) and "old.json" not in text
 
 
 def test_the_report_says_what_the_files_share(tmp_path, counts, config, monkeypatch):
@@ -74,11 +81,11 @@ def test_the_report_says_what_the_files_share(tmp_path, counts, config, monkeypa
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(report, "write_report", lambda sources, out, run, notes: taken.update(notes=notes))
     single = dict.fromkeys(("control", "diagnostics", "settings"), "x")
-    inputs = {"tables": [], "checks": ["a", "b"], "figures": [], "counts": counts, **single}
+    inputs = {"tables": [], "checks": ["a", "b"], "figures": [], **counts, **single}
     params = {"report": report_parts(config).model_dump(mode="json"), "benchmarks": "x"}
     run_script("write_report", input=inputs, output={"page": str(tmp_path)}, params=params)
-    assert len(taken["notes"]) == len(SAID)
-    assert all(sentence in note for sentence, note in zip(SAID, taken["notes"], strict=True))
+    assert len(taken["notes"]) == len(SAID) + 1
+    assert all(sentence in note for sentence, note in zip((*SAID, NOT_ASKED), taken["notes"], strict=True))
 
 
 def test_tables_and_their_protocols_name_the_files_by_name_and_short_hash(tmp_path, save, control, config, monkeypatch):
@@ -98,7 +105,7 @@ def test_tables_and_their_protocols_name_the_files_by_name_and_short_hash(tmp_pa
     page, protocol = tmp_path / "t.md", tmp_path / "t.json"
     run_script(
         "write_table",
-        input=inputs | {"edits": [], "cost": [], "tiers": []},
+        input=inputs | {"texts": [], "edits": [], "cost": [], "tiers": []},
         output={"markdown": str(page), "protocol": str(protocol)},
         params={"table": table_parts(config, "table1").model_dump(mode="json")},
         wildcards={"table": "table1"},

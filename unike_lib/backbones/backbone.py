@@ -176,7 +176,7 @@ class Backbone:
             before.append([self.tokenizer.bos_token_id] * start + before_image)
             after.append(after_image + prompt + list(answer))
             if query.image is None and not before[-1] + prompt:
-                raise InputError(f"query {query}: the prompt has no tokens")
+                raise InputError(f"query {query}: the prompt has no tokens; expected a question with words")
         # All rows are embedded at once: a call a row costs more than the look-up.
         flat = [token for pair in zip(before, after, strict=True) for ids in pair for token in ids]
         sizes = [len(ids) for pair in zip(before, after, strict=True) for ids in pair]

@@ -38,13 +38,16 @@ def read_checkpoint(path: Path) -> Tensors:
         reason = NO_TENSORS if type(error).__name__ == "UnpicklingError" else first_line(error)
         raise InputError(f"{path}: not a readable checkpoint ({reason})") from None
     if not isinstance(whole, dict):
-        raise InputError(f"{path}: a checkpoint without tensors by name (found a {type(whole).__name__})")
+        raise InputError(
+            f"{path}: a checkpoint without tensors by name; "
+            f"expected an original checkpoint (found a {type(whole).__name__})"
+        )
     for name in WRAPPERS:
         if isinstance(whole.get(name), dict):
             whole = whole[name]
     tensors = {str(name): value for name, value in whole.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise InputError(f"{path}: a checkpoint without tensors")
+        raise InputError(f"{path}: a checkpoint without tensors; expected an original checkpoint")
     return tensors
 
 
@@ -109,7 +112,10 @@ def refuse_entries(
         ),
     }
     if any(problems.values()):
-        raise InputError(f"{source}: " + "; ".join(_named(kind, names) for kind, names in problems.items() if names))
+        found = "; ".join(_named(kind, names) for kind, names in problems.items() if names)
+        raise InputError(
+            f"{source}: {found}; expected the weights of the model that is built from the settings beside them"
+        )
 
 
 def _named(kind: str, names: Sequence[str]) -> str:

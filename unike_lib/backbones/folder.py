@@ -1,27 +1,27 @@
 """A folder that somebody else made, before and while it is opened: whatever is wrong with it is said in one line.
 
 `check_folder` looks at what kind of files it holds; `opening` is the one place that turns what a library raises on a
-folder into an `InputError`.
+folder into an `InputError`. Neither imports torch or transformers, which takes longer than what they look at.
 """
 
 import codecs
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers.utils.hub import cached_file
-
-from unike_lib.backbones.oom import CPU_MESSAGE
 from unike_lib.config.paths import HUB_ID
 from unike_lib.io import read_json
 from unike_lib.types import InputError
 
+CPU_MESSAGE = "DefaultCPUAllocator"  # torch has no error class of its own for main memory
 LIBRARIES = ("safetensors", "tokenizers", "_pickle", "pickle", "zipfile", "huggingface_hub", "transformers", "torch")
 NO_CODE = {"trust_remote_code": False}  # a folder's own code is never run, and nobody is asked whether it may
 HEAD = 512  # bytes of a file that tell what it is
+METADATA = "__metadata__"  # of such a head
+HEAD_BYTES = 100_000_000  # the longest head that the safetensors library reads
 SAID = 240  # letters of what a library says
 FIELD = re.compile(r"[Ff]ield '([\w.]+)'")
 NO_TENSORS = "half a file, no file of torch's, or one with more inside than tensors; download it again"
@@ -40,10 +40,14 @@ def opening(folder: str | Path, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, MemoryError):
+    except InputError as error:
+        if str(error).startswith("config.json: "):  # of a part that does not know where it lies
+            raise InputError(f"{folder}: {error}") from None
+        raise
+    except MemoryError:
         raise
     except Exception as error:  # of any kind: a config's values reach every line of a library
-        if isinstance(error, torch.OutOfMemoryError) or CPU_MESSAGE in str(error):
+        if type(error).__name__ == "OutOfMemoryError" or CPU_MESSAGE in str(error):  # torch's own
             raise InputError(f"{folder}: out of memory at its {what}: take a dtype of half the size") from None
         if _is_ours(error):
             raise
@@ -61,16 +65,17 @@ def _is_ours(error: Exception) -> bool:
 
 
 def _said(folder: str | Path, what: str, error: Exception) -> str:
-    """Return one line: the folder, the field of config.json where the library names one, and its first line."""
+    """Return one line: the folder, the field of config.json where the library names one, its first line at the end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     field = FIELD.search(str(error))
     if field is not None and "Validation" in type(error).__name__ + lines[0]:
-        return f"{folder}: config.json: field '{field[1]}': not what is expected there ({lines[-1]})"
+        return f"{folder}: config.json: field '{field[1]}': another kind of value is expected there ({lines[-1]})"
     if type(error).__name__ == "UnpicklingError":  # torch's own message advises to run the code that may be inside
         return f"{folder}: no readable {what} ({NO_TENSORS})"
     plain = isinstance(error, OSError | ValueError | RuntimeError)
     first = " ".join(lines[: 1 + lines[0].endswith(":")])[:SAID]
-    return f"{folder}: no readable {what} ({first if plain else f'{type(error).__name__}: {first}'})"
+    said = first if plain else f"{type(error).__name__}: {first}"
+    return f"{folder}: no readable {what}; expected one that save_pretrained wrote, whole ({said})"
 
 
 def find_file(folder: str | Path, name: str) -> Path | None:
@@ -78,6 +83,8 @@ def find_file(folder: str | Path, name: str) -> Path | None:
     if Path(folder).is_dir():
         path = Path(folder) / name
         return path if path.is_file() else None
+    from transformers.utils.hub import cached_file
+
     settings: dict[str, Any] = {"_raise_exceptions_for_missing_entries": False}
     found = cached_file(str(folder), name, **settings)
     return None if found is None else Path(found)
@@ -126,6 +133,32 @@ def check_kind(file: Path) -> None:
         raise InputError(f"{file}: starts with a byte order mark, which transformers cannot read; save it without one")
     if not head and file.suffix in {".json", ".safetensors", ".bin", ".pth", ".model"}:
         raise InputError(f"{file}: an empty file; download it again")
+    if file.suffix == ".safetensors":
+        _check_length(file)
+
+
+def _check_length(file: Path) -> None:
+    """Refuse a safetensors file that ends before the last of the tensors that its head lists.
+
+    The form: 8 bytes with the length of the head, the head as JSON, then the tensors
+    (https://huggingface.co/docs/safetensors, "Format"). A head that cannot be read is left to the library.
+    """
+    found = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        wanted = 8 + length
+        if length > HEAD_BYTES:
+            return
+        if found >= wanted:
+            try:
+                entries = json.loads(stream.read(length))
+                wanted += max(
+                    (each["data_offsets"][1] for name, each in entries.items() if name != METADATA), default=0
+                )
+            except (ValueError, LookupError, TypeError, AttributeError):
+                return
+    if found < wanted:
+        raise InputError(f"{file}: half a file: {found} of {wanted} bytes; download it again")
 
 
 def check_processor_files(folder: str | Path) -> None:

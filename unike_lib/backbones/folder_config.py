@@ -1,23 +1,20 @@
-"""The config.json of a folder, field by field: what a model cannot be opened with is said by the field's name."""
+"""The config.json of a folder, field by field: what a model cannot be opened with is said by the field's name.
+
+What needs torch or transformers is looked at last: importing them takes longer than all else.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import CONFIG_MAPPING
-from transformers.activations import ACT2FN
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-
-from unike_lib.backbones.folder import find_file, opening
-from unike_lib.family import Family
+from unike_lib.backbones.folder import check_folder, find_file, opening
+from unike_lib.family import Family, find_family
 from unike_lib.io import read_json
 from unike_lib.types import InputError
 
 OBJECTS = ("text_config", "vision_config", "qformer_config", "vision_tower")
 ROTARY = ("rope_scaling", "rope_parameters")
-ROTARY_KINDS = {"default", "mrope", *ROPE_INIT_FUNCTIONS}
 
 
 def _is_count(value: Any, least: int = 1) -> bool:
@@ -29,28 +26,45 @@ def _is_side(value: Any) -> bool:
 
 
 def _is_activation(value: Any) -> bool:
+    from transformers.activations import ACT2FN
+
     return isinstance(value, str) and value in ACT2FN
 
 
 def _is_dtype(value: Any) -> bool:
+    import torch
+
     return isinstance(value, str) and (value == "auto" or isinstance(getattr(torch, value, None), torch.dtype))
 
 
 COUNT = (_is_count, "a positive integer")
-ACTIVATION = (_is_activation, f"an activation that transformers knows ({', '.join(sorted(ACT2FN)[:8])} ...)")
+ACTIVATION = (_is_activation, "an activation that transformers knows (gelu, gelu_new, quick_gelu, relu, silu ...)")
 KERNEL = (lambda value: value in ("sdpa", "eager"), "sdpa or eager")
+Wanted = dict[str, tuple[Callable[[Any], bool], str]]
 # Fields wherever they stand, with what may stand there.
-EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
+EXPECTED: Wanted = {
     **dict.fromkeys(("hidden_size", "num_attention_heads", "vocab_size", "intermediate_size"), COUNT),
     **dict.fromkeys(("num_key_value_heads", "head_dim", "spatial_merge_size"), COUNT),
     "patch_size": (_is_side, "a positive integer, or two"),
-    **dict.fromkeys(("dtype", "torch_dtype"), (_is_dtype, "a dtype of PyTorch's, such as float32")),
     "num_hidden_layers": (partial(_is_count, least=0), "an integer from 0 on"),
     "codebook": (partial(_is_count, least=0), "an integer from 0 on"),
-    **dict.fromkeys(("hidden_act", "activation_function", "projector_hidden_act", "hidden_activation"), ACTIVATION),
     **dict.fromkeys(("attn_implementation", "_attn_implementation"), KERNEL),
     "post_layernorm_eps": (lambda value: isinstance(value, float | int), "a number"),
 }
+KNOWN_TO_LIBRARIES: Wanted = {
+    **dict.fromkeys(("dtype", "torch_dtype"), (_is_dtype, "a dtype of PyTorch's, such as float32")),
+    **dict.fromkeys(("hidden_act", "activation_function", "projector_hidden_act", "hidden_activation"), ACTIVATION),
+}
+
+
+def first_look(folder: str | Path, family: str) -> None:
+    """Refuse a folder for what its files and its config.json show, before what opens it is imported.
+
+    Raises:
+        InputError: as `check_folder`, `read_config` and `check_config`.
+    """
+    check_folder(folder)
+    check_config(folder, read_config(folder), find_family(family))
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -62,7 +76,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     with opening(folder, "model"):
         file = find_file(folder, "config.json")
     if file is None:
-        raise InputError(f"{folder}: no readable model (no config.json)")
+        raise InputError(f"{folder}: no config.json; expected a model that save_pretrained wrote")
     config = read_json(file)
     if not isinstance(config, dict):
         raise InputError(f"{file}: expected a JSON object, found {type(config).__name__}")
@@ -86,6 +100,8 @@ def check_config(folder: str | Path, config: Mapping[str, Any], family: Family) 
     # Qwen2-VL's first folders keep the decoder's fields beside the others.
     if not isinstance(config.get("text_config"), dict) and "hidden_size" not in config:
         raise InputError(f"{folder}: config.json: field 'text_config': missing, so the decoder's sizes are not known")
+    for name, value, wanted in _library_problems(config):
+        raise InputError(f"{folder}: config.json: field '{name}': {wanted}, found {value!r}")
 
 
 def _problems(config: Mapping[str, Any], family: Family) -> Iterator[tuple[str, Any, str]]:
@@ -97,13 +113,26 @@ def _problems(config: Mapping[str, Any], family: Family) -> Iterator[tuple[str, 
         if config.get(name) is not None and not isinstance(config[name], dict):
             yield name, config[name], "expected an object with fields"
     for name, value in fields(config):
-        last = name.rpartition(".")[2]
         if name == "text_config.model_type" and value not in tuple(family.decoders):
             yield name, value, f"family '{family.name}' expects {' or '.join(map(repr, family.decoders))}"
+        yield from _unexpected(name, value, EXPECTED)
+
+
+def _unexpected(name: str, value: Any, wanted: Wanted) -> Iterator[tuple[str, Any, str]]:
+    last = name.rpartition(".")[2]
+    if value is not None and last in wanted and not wanted[last][0](value):
+        yield name, value, f"expected {wanted[last][1]}"
+
+
+def _library_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """Yield the same of fields whose values are names that torch or transformers knows."""
+    from transformers import CONFIG_MAPPING
+
+    for name, value in fields(config):
+        last = name.rpartition(".")[2]
         if last == "model_type" and value is not None and not (isinstance(value, str) and value in CONFIG_MAPPING):
             yield name, value, "expected a type that transformers knows"
-        if value is not None and last in EXPECTED and not EXPECTED[last][0](value):
-            yield name, value, f"expected {EXPECTED[last][1]}"
+        yield from _unexpected(name, value, KNOWN_TO_LIBRARIES)
         if (
             value is not None and last in ROTARY and not name.startswith("vision_config")
         ):  # towers have kinds of their own
@@ -111,6 +140,9 @@ def _problems(config: Mapping[str, Any], family: Family) -> Iterator[tuple[str, 
 
 
 def _rotary_problems(name: str, value: Any) -> Iterator[tuple[str, Any, str]]:
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    kinds = {"default", "mrope", *ROPE_INIT_FUNCTIONS}
     if not isinstance(value, dict):
         yield name, value, "expected an object with fields"
         return
@@ -118,8 +150,8 @@ def _rotary_problems(name: str, value: Any) -> Iterator[tuple[str, Any, str]]:
         if isinstance(part, dict):
             yield from _rotary_problems(f"{name}.{kind}", part)
     found = value.get("rope_type", value.get("type", "default"))
-    if not isinstance(found, str) or found not in ROTARY_KINDS:
-        yield f"{name}.rope_type", found, f"expected a kind of rotary positions ({', '.join(sorted(ROTARY_KINDS))})"
+    if not isinstance(found, str) or found not in kinds:
+        yield f"{name}.rope_type", found, f"expected a kind of rotary positions ({', '.join(sorted(kinds))})"
 
 
 def fields(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -145,7 +145,10 @@ def load_tokenizer(folder: str | Path) -> Any:
 def check_tokens(folder: str | Path, tokenizer: Any, rows: int) -> None:
     """Raise InputError if a tokenizer has more tokens than a model has rows of embeddings: it is another model's."""
     if len(tokenizer) > rows:
-        raise InputError(f"{folder}: tokenizer of {len(tokenizer)} tokens, but the model has embeddings of {rows}")
+        raise InputError(
+            f"{folder}: tokenizer of {len(tokenizer)} tokens, but the model has embeddings of {rows}; "
+            f"expected the model's own"
+        )
 
 
 def load_backbone(

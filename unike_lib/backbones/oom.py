@@ -7,9 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from unike_lib.backbones.folder import CPU_MESSAGE
 from unike_lib.types import InputError
-
-CPU_MESSAGE = "DefaultCPUAllocator"  # torch has no error class of its own for main memory
 
 
 def peak_mb(device: torch.device) -> float:

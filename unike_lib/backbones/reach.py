@@ -43,7 +43,9 @@ def edited_layers(layers: Sequence[int] | None, depth: int, added: int = 0) -> t
     """
     chosen = tuple(sorted(layers)) if layers else tuple(range(max(added, depth - LAST), depth))
     if not all(0 <= layer < depth for layer in chosen):
-        raise InputError(f"layers: {chosen} are not all within this model's {depth} layers")
+        raise InputError(
+            f"layers: {chosen} are not all within this model's {depth} layers; expected some of 0 to {depth - 1}"
+        )
     refuse_below(min(chosen, default=-1), depth, added)
     return chosen
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from unike_lib.backbones.folder import opening
 from unike_lib.backbones.positions import check_pixels
 from unike_lib.checksum import check_content
-from unike_lib.io import write_tensors
+from unike_lib.io import first_line, write_tensors
 from unike_lib.types import InputError
 
 ROWS = 16
@@ -36,14 +36,19 @@ class VisualStore:
                 check_content(path)
                 file: Any = safe_open(path, framework="pt")
             except (OSError, SafetensorError) as error:
-                raise InputError(f"{path}: no readable visual features ({error})") from None
+                raise InputError(
+                    f"{path}: no readable visual features; delete it, so that it is made anew ({first_line(error)})"
+                ) from None
             self._files |= dict.fromkeys(file.keys(), file)
 
     def __call__(self, names: Sequence[str]) -> Tensor:
         """Return the visual tokens [image, token, d]."""
         for name in names:
             if name not in self._files:
-                raise InputError(f"{', '.join(map(str, self.paths))}: no visual features of image {name!r}")
+                raise InputError(
+                    f"{', '.join(map(str, self.paths))}: no visual features of image {name!r}; "
+                    f"delete the file, so that it is made anew"
+                )
         return torch.stack([self._files[name].get_tensor(name) for name in names])
 
 
@@ -63,7 +68,9 @@ def embed_images(model: Any, processor: Any, images: Sequence[Image]) -> Tensor:
     grids = {name: inputs[name] for name in BESIDE if name in inputs}
     tiles = len(inputs["image_grid_thw"]) if "image_grid_thw" in inputs else pixels.shape[:-3].numel()
     if tiles != len(images):
-        raise InputError(f"image processor: expected one tile per picture, found {tiles} for {len(images)} pictures")
+        raise InputError(
+            f"{folder}: image processor: expected one tile per picture, found {tiles} for {len(images)} pictures"
+        )
     check_pixels(model, pixels)
     parameter = next(model.parameters())
     grids = {name: grid.to(parameter.device) for name, grid in grids.items()}

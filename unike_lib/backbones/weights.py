@@ -18,7 +18,7 @@ from transformers.initialization import no_init_weights
 
 from unike_lib.backbones.checkpoint import refuse_entries
 from unike_lib.backbones.folder import HEAD, NO_TENSORS, check_kind, find_file, opening
-from unike_lib.io import read_json
+from unike_lib.io import first_line, read_json
 from unike_lib.types import InputError
 
 Shapes = dict[str, tuple[int, ...]]
@@ -59,7 +59,9 @@ def _files(folder: str | Path) -> Iterator[Path]:
             files = {part: find_file(folder, part) for part in sorted(set(parts.values()))}
             if missing := [part for part, found in files.items() if found is None]:
                 more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-                raise InputError(f"{index}: names files that are not there: {', '.join(missing[:NAMED])}{more}")
+                raise InputError(
+                    f"{index}: names files that are not there; download them: {', '.join(missing[:NAMED])}{more}"
+                )
             yield from filter(None, files.values())
             return
     raise InputError(f"{folder}: no weights: expected {' or '.join(WHOLE)}, or parts with an index")
@@ -73,7 +75,7 @@ def _header(file: Path) -> Shapes:
                 return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise InputError(
-            f"{file}: half a file, or no safetensors file ({str(error).splitlines()[0]}); download it again"
+            f"{file}: half a file, or no safetensors file; download it again ({first_line(error)})"
         ) from None
     with opening(file, "file of weights"):
         entries = torch.load(file, map_location="meta", weights_only=True)
@@ -92,7 +94,8 @@ def check_depths(folder: str | Path, config: Mapping[str, Any], shapes: Shapes |
         most = 10_000 if shapes is None else len(shapes)
         if path.rpartition(".")[2] in ("num_hidden_layers", "depth") and value > most:
             raise InputError(
-                f"{folder}: config.json: field '{path}': {value} layers, but the weights have {most} entries"
+                f"{folder}: config.json: field '{path}': {value} layers, but the weights have {most} entries; "
+                f"expected the config.json of these weights"
             )
 
 

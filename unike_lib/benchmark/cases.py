@@ -31,6 +31,17 @@ class CaseFile:
 FORM = TypeAdapter(CaseFile)
 
 
+def cases_folder(stages: str | Path, backbone: str, embedded: bool) -> str:
+    """Return where the edits lie that a backbone is asked: of a user's benchmark, those whose texts it can take.
+
+    Args:
+        stages: the folder with what the workflow's stages made.
+        backbone: its name in the configuration.
+        embedded: whether the benchmark is the embedded one.
+    """
+    return f"{stages}/benchmark" if embedded else f"{stages}/texts/{backbone}"
+
+
 def write_cases(path: str | Path, split: str, task: Task, cases: Iterable[EditCase]) -> None:
     """Write the cases of a split and task.
 
@@ -53,7 +64,17 @@ def read_cases(path: str | Path, task: Task | None = None, text_locality: str | 
     Raises:
         InputError: missing or malformed file, no case, or another task; names file, record and field.
     """
-    path = Path(path)
+    file = read_case_file(Path(path))
+    if task not in (None, file.task):
+        raise InputError(f"{path}: field 'task': expected {task!r}, found {file.task!r}")
+    if text_locality is None:
+        return list(file.cases)
+    questions = questions_of_split(text_locality, file.split)
+    return [_with_text_locality(case, questions[i % len(questions)]) for i, case in enumerate(file.cases)]
+
+
+def read_case_file(path: Path) -> CaseFile:
+    """Read a file of cases as it is; errors as in `read_cases`."""
     content = read_json(path)
     try:
         file = FORM.validate_python(content)
@@ -63,12 +84,7 @@ def read_cases(path: str | Path, task: Task | None = None, text_locality: str | 
     require_none(path, [each for index, case in enumerate(file.cases) for each in _unknown_kinds(case, index)])
     if not file.cases:
         raise InputError(f"{path}: no records: this split is empty")
-    if task not in (None, file.task):
-        raise InputError(f"{path}: field 'task': expected {task!r}, found {file.task!r}")
-    if text_locality is None:
-        return list(file.cases)
-    questions = questions_of_split(text_locality, file.split)
-    return [_with_text_locality(case, questions[i % len(questions)]) for i, case in enumerate(file.cases)]
+    return file
 
 
 def read_files(paths: Iterable[Path], text_locality: str | None = None, most: int | None = None) -> list[EditCase]:

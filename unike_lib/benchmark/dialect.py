@@ -178,14 +178,16 @@ def read_lines(path: Path) -> list[tuple[int, Any]]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error})") from None
+        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8 ({error})") from None
     values = []
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 values.append((number, json.loads(line)))
             except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}: line {number}: not valid JSON ({error})") from None
+                raise InputError(
+                    f"{path}: line {number}: not valid JSON; expected one record, whole, a line ({error})"
+                ) from None
     return values
 
 

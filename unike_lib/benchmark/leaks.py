@@ -200,4 +200,6 @@ def check_leaks(splits: Mapping[str, Sequence[EditCase]], locality: bool = False
     found = find_leaks(splits)
     leaks = [leak for leak in found if (locality if leak.locality else edits or not leak.of_files)]
     if leaks:
-        raise InputError(f"benchmark: {len(leaks)} leaks between splits: " + "; ".join(map(str, leaks[:LEAKS_SHOWN])))
+        raise InputError(
+            f"benchmark: {len(leaks)} leaks between splits, expected none: " + "; ".join(map(str, leaks[:LEAKS_SHOWN]))
+        )

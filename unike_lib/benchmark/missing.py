@@ -72,7 +72,7 @@ def images_of_case(case: EditCase, file: str, config: BenchmarkConfig, pictures:
         except InputError as error:
             raise InputError(f"{file}: record {case.request.id}: field '{field}': {error}") from None
         places = [root for root in config.image_roots if os.path.isfile(Path(root) / name)]
-        if len(places) > 1:
+        if len({(status.st_dev, status.st_ino) for status in map(os.stat, (Path(root) / name for root in places))}) > 1:
             raise InputError(
                 f"{file}: record {case.request.id}: field '{field}': {name!r} is below {' and '.join(places)}; "
                 "benchmark.images and benchmark.rephrased_images must not hold different images of the same name"
@@ -161,7 +161,7 @@ def require_images(images: Iterable[NamedImage]) -> None:
         shown = ", ".join(f"{i.path} (record {i.record}: {i.problem})" for i in list(first.values())[:SHOWN])
         shown = " ".join(shown.split())  # names may hold line breaks
         raise InputError(
-            f"images cannot be used: {counts}; the first: {shown}. All: make {REPORT}. "
+            f"benchmark: images cannot be used: {counts}; the first: {shown}. All: make {REPORT}. "
             "To run on the records that have theirs, set benchmark.missing: skip"
         )
 

@@ -33,18 +33,22 @@ def one_name_each(cases: Iterable[EditCase], roots: Sequence[str]) -> Callable[[
         return posixpath.normpath(name)
 
     first: dict[tuple[int, int] | str, str] = {}
-    names: dict[str, str] = {}
-    for name in image_names(cases):
+
+    @cache
+    def one_name(name: str) -> str:
         plain = posixpath.normpath(name)
-        names[name] = first.setdefault(file(name), plain if file(plain) == file(name) else name)
-    return lambda case: _renamed(case, names)
+        return first.setdefault(file(name), plain if file(plain) == file(name) else name)
+
+    for name in image_names(cases):
+        one_name(name)
+    return lambda case: _renamed(case, one_name)
 
 
-def _renamed(case: EditCase, names: dict[str, str]) -> EditCase:
+def _renamed(case: EditCase, one_name: Callable[[str], str]) -> EditCase:
     """Return a case with other names of its pictures, in the fact that a record without facts rests on, too."""
 
     def put(asked: Asked) -> Asked:
-        return asked if asked.image is None else replace(asked, image=names[asked.image])
+        return asked if asked.image is None else replace(asked, image=one_name(asked.image))
 
     request = put(case.request)
     own, now = (f"{each.image} {each.prompt}" for each in (case.request, request))
@@ -54,4 +58,5 @@ def _renamed(case: EditCase, names: dict[str, str]) -> EditCase:
         then=tuple(map(put, case.then)),
         probes=tuple(replace(probe, query=put(probe.query)) for probe in case.probes),
         facts=tuple(now if fact == own else fact for fact in case.facts),
+        shown=tuple((one_name(picture), entity) for picture, entity in case.shown),
     )

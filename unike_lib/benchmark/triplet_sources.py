@@ -26,7 +26,7 @@ def read_triplet_source(path: Path) -> list[EditCase]:
     cases = [_case(path, number, record) for number, record in read_lines(path)]
     ids = {case.request.id for case in cases}
     if len(ids) < len(cases):
-        raise InputError(f"{path}: field 'id': {len(cases) - len(ids)} ids are taken twice")
+        raise InputError(f"{path}: field 'id': {len(cases) - len(ids)} ids are taken twice; expected each once")
     return cases
 
 
@@ -49,7 +49,9 @@ def _case(path: Path, number: int, record: Any) -> EditCase:
     values = {"id": f"{path.stem}-{number}", "task": "vqa", **record}
     for name in ("id", *FIELDS):
         if not is_text(values.get(name)):
-            raise InputError(f"{path}: line {number}: field '{name}': expected non-empty text")
+            raise InputError(
+                f"{path}: line {number}: field '{name}': expected non-empty text, found {repr(values.get(name))[:60]}"
+            )
     if values["task"] not in TASKS:
         raise InputError(
             f"{path}: line {number}: field 'task': expected {' or '.join(TASKS)}, found {values['task']!r}"

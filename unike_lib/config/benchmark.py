@@ -57,7 +57,8 @@ class BenchmarkConfig(Section):
     )
     missing: Literal["error", "skip"] = setting(
         "error",
-        "Where images are missing or cannot be read: error refuses to run, skip leaves out the records that need them.",
+        "Records with missing or unreadable images, or texts that a backbone's tokenizer cannot take: error refuses to "
+        "run, skip leaves them out (for texts: of this backbone).",
         "ours",
     )
     pictures: PictureReading = setting(

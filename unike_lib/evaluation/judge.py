@@ -105,7 +105,9 @@ def open_judge(settings: JudgeConfig) -> Judge:
             tokenizer that has "yes" and "no".
     """
     if settings.device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"judge.device: {settings.device}: PyTorch {torch.__version__} sees no GPU here")
+        raise InputError(
+            f"judge.device: {settings.device}: PyTorch {torch.__version__} sees no GPU here; set judge.device to cpu"
+        )
     folder, local = Path(str(settings.folder)), {"local_files_only": True, **NO_CODE}
     try:
         check_folder(folder)

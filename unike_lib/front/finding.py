@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unike_lib.backbones.load import load_processor
 from unike_lib.backbones.visual import embed_images
+from unike_lib.benchmark.cases import cases_folder
 from unike_lib.benchmark.images import load_image, open_image
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.benchmark import PictureReading
@@ -46,7 +47,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise InputError(
+            f"{path}: not valid YAML; expected settings as in config.yaml ({' '.join(str(error).split())})"
+        ) from None
     if not isinstance(found or {}, dict):
         raise InputError(f"{path}: expected a mapping of settings, found {type(found).__name__}")
     return found or {}
@@ -118,9 +121,10 @@ class Built:
 
     def files(self, method: str, overrides: Mapping[str, Any] | None = None) -> dict[str, list[Path]]:
         """Return the files that edits of a method variant read besides the backbone, by need."""
-        tasks = self._config.benchmark.tasks
-        stages = self._results / STAGES
-        return files_of_method(self._config.methods, method, self._backbone, stages, tasks, overrides)
+        benchmark, stages = self._config.benchmark, self._results / STAGES
+        folder = Path(cases_folder(stages, self._backbone, benchmark.embedded))
+        split = [folder / f"method_{task}.json" for task in benchmark.tasks]
+        return files_of_method(self._config.methods, method, self._backbone, stages, split, overrides)
 
     def ready(self) -> list[str]:
         """Return the method variants all of whose files are there."""

@@ -66,7 +66,10 @@ def train_encoders(states: Path, out: Path, config: EncoderConfig, seed: int) ->
     for layer, columns in read_states(states).items():
         held, kept = held_out_split(len(columns["h_sem"]), config.held_out, seed)
         if len(kept) < 2:
-            raise InputError(f"{states}: {len(columns['h_sem'])} triplets are too few to train the encoders")
+            raise InputError(
+                f"{states}: {len(columns['h_sem'])} triplets are too few to train the encoders; "
+                f"raise max_triplets, or bring more questions"
+            )
         train = {name: value[kept] for name, value in columns.items()}
         test = {name: value[held] for name, value in columns.items()}
         encoders, curve = _train_layer(train, config, seed, f"encoders of layer {layer}")

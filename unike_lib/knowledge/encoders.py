@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from unike_lib.io import read_tensors
+from unike_lib.io import first_line, read_tensors
 from unike_lib.types import InputError
 
 ENCODED = ("truthfulness", "semantic")
@@ -51,7 +51,9 @@ def load_encoders(path: Path) -> dict[int, LayerEncoders]:
         except (KeyError, IndexError) as error:
             raise InputError(f"{path}: layer {layer}: entry {error} is missing") from None
         except RuntimeError as error:
-            raise InputError(f"{path}: layer {layer}: not an encoder ({' '.join(str(error).split())})") from None
+            raise InputError(
+                f"{path}: layer {layer}: not an encoder; delete the file, so that it is made anew ({first_line(error)})"
+            ) from None
         result[layer] = LayerEncoders(built["truthfulness"], built["semantic"], zetas, maps)
     return result
 

@@ -28,7 +28,7 @@ from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
 from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.oom import oom_as_input_error
 from unike_lib.checksum import check_content
-from unike_lib.io import write_tensors
+from unike_lib.io import first_line, write_tensors
 from unike_lib.types import InputError, Query
 
 ROWS = 64
@@ -78,9 +78,12 @@ class StateCache(NoCache):
                 with safe_open(path, framework="pt") as file:
                     index = json.loads(bytes(file.get_tensor(INDEX).tolist()))
             except (OSError, SafetensorError, ValueError) as error:
-                raise InputError(f"{path}: no readable states of frozen layers ({error})") from None
+                raise InputError(
+                    f"{path}: no readable states of frozen layers; "
+                    f"delete it, so that it is made anew ({first_line(error)})"
+                ) from None
             if (index["layers"], index["width"]) != (len(self._decoder.layers), self._width):
-                raise InputError(f"{path}: states of frozen layers of another backbone")
+                raise InputError(f"{path}: frozen layers of another backbone; delete it, so that it is made anew")
             self._depths = index["depths"]
             for row in index["rows"]:
                 question = (row["image"], row["prompt"], row["style"])

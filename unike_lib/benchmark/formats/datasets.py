@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from unike_lib.benchmark.dialect import Dialect, Source
 from unike_lib.benchmark.rows import MAY_LACK, PICTURES, Row, cases_of
+from unike_lib.io import first_line
 from unike_lib.types import EditCase, InputError
 
 BEGINNINGS = {"train": ("train",), "eval": ("eval", "test", "validation")}
@@ -54,7 +55,9 @@ def _rows(source: Source) -> Iterator[Row]:
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
         except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
-            raise InputError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})") from None
+            raise InputError(
+                f"{path}: cannot be read as Parquet; download the files again ({first_line(error)})"
+            ) from None
 
 
 def _named(value: Any, folder: Path | None) -> Any:

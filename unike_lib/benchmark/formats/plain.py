@@ -46,7 +46,7 @@ def csv_rows(path: Path) -> list[Row]:
         names = _names(text, delimiter)
         table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))[1:]
     except csv.Error as error:
-        raise InputError(f"{path}: not a CSV table ({error})") from None
+        raise InputError(f"{path}: not a CSV table; expected cells parted by commas ({error})") from None
     if not {*NEEDED} <= {*names}:
         raise InputError(f"{path}: row 1: expected columns {', '.join(NEEDED)}, found {names!r:.200}")
     named = [name for name in names if name]

@@ -95,6 +95,9 @@ def build(settings: LiveEditMethod, backbone: Backbone, sources: EditorSources, 
         network.load_state_dict(tensors)
     except RuntimeError as error:
         problem = str(error).splitlines()[1].strip()
-        raise InputError(f"{name}: trained with other settings or for another backbone ({problem})") from None
+        raise InputError(
+            f"{name}: trained with other settings or for another backbone; "
+            f"delete it, so that it is trained anew ({problem})"
+        ) from None
     network = network.eval().requires_grad_(False)
     return LiveEdit(backbone, network, edited_layer(backbone, settings), settings.strength)

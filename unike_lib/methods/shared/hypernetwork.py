@@ -158,6 +158,9 @@ def load_network(
         network.load_state_dict(dict(sources.trained_tensors()))
     except RuntimeError as error:
         problem, name = str(error).splitlines()[1].strip(), sources.trained_name
-        raise InputError(f"{name}: trained with other settings or for another backbone ({problem})") from None
+        raise InputError(
+            f"{name}: trained with other settings or for another backbone; "
+            f"delete it, so that it is trained anew ({problem})"
+        ) from None
     network = network.to(backbone.device).eval().requires_grad_(False)
     return NetworkEditor(backbone, network, settings.strength, settings.teach_end)
