@@ -465,7 +465,8 @@ def seed_of(wildcards):
 
 def records_of_cells(backbones, settings, methods, repeats=REPEATS):
     """Records of every backbone, setting (task and K) and method, with every seed: a file has all K of a task, because
-    longer sessions begin with the edits of shorter ones, and all tasks of the same K, because starting a job takes long."""
+    longer sessions begin with the edits of shorter ones, and all tasks of the same K, because starting a job takes long.
+    """
     ks = {task: tuple(sorted({k for other, k in settings if other == task})) for task, _ in settings}
     tasks = {each: "-".join(task for task in ks if ks[task] == each) for each in ks.values()}
     return [

@@ -35,13 +35,6 @@ def seen_in_probes(wildcards):
     return expand(files, backbone=wildcards.backbone)
 
 
-def scope_edits(wildcards):
-    """How many edits of the split are asked."""
-    if wildcards.split == "pool":
-        return CONFIG.knowledge.scope.keys
-    return evaluation_edits(wildcards, SHOWN_SCOPE) if wildcards.split == "eval" else edits_of_split(wildcards)
-
-
 def scope_states_of(split):
     """The file of the states of a split's questions."""
     return f"{STAGES}/scope/{{backbone}}/{split}.safetensors"
