@@ -69,7 +69,7 @@ def build_base(wheel: Path, out: Path) -> None:
 
 def _model(reader: gguf.GGUFReader) -> Any:
     """Return the float16 model of a GGUF file of the Llama family."""
-    config = _config(reader)
+    config: Any = _config(reader)
     model: Any = LlamaForCausalLM(config)
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     weights = {}
