@@ -22,7 +22,7 @@ include: "rules/functions.smk"
 
 wildcard_constraints:
     backbone="|".join(map(re.escape, CONFIG.backbones)),
-    task="vqa|caption|cross",
+    task="(vqa|caption|cross)(-(vqa|caption|cross))*",
     split="taught|pool|method|dev|eval",
     ks=r"\d+(-\d+)*",
     repeat=r"(\.seed\d+)?",

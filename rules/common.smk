@@ -119,6 +119,13 @@ CONVERTED = [name for name, backbone in CONFIG.backbones.items() if backbone.ori
 MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.made_here]
 SMOL = [name for name in MADE if CONFIG.backbones[name].language_model]
 NANO = [name for name in MADE if name not in SMOL]
+# Tasks of any table or figure.
+SHOWN_TASKS = [
+    task
+    for task in TASKS
+    if any(task in table.single_tasks for table in CONFIG.tables.values())
+    or any(task in shown.tasks for shown in [CONFIG.figures, *map(CONFIG.figures.sweep, CONFIG.figures.sweeps)])
+]
 # Backbones of any table or figure.
 SHOWN = list(dict.fromkeys(name for names in CONFIG.shown.values() for name in names))
 # Method variants whose editor is trained before any edit, those first that others may be like.
@@ -458,12 +465,14 @@ def seed_of(wildcards):
 
 def records_of_cells(backbones, settings, methods, repeats=REPEATS):
     """Records of every backbone, setting (task and K) and method, with every seed: a file has all K of a task, because
-    longer sessions begin with the edits of shorter ones."""
-    ks = {task: sorted({k for other, k in settings if other == task}) for task, _ in settings}
+    longer sessions begin with the edits of shorter ones, and all tasks of the same K, because starting a job takes long.
+    """
+    ks = {task: tuple(sorted({k for other, k in settings if other == task})) for task, _ in settings}
+    tasks = {each: "-".join(task for task in ks if ks[task] == each) for each in ks.values()}
     return [
-        f"{STAGES}/records/{backbone}/eval_{task}/k{'-'.join(map(str, ks[task]))}/{method}{repeat}{shard}.parquet"
+        f"{STAGES}/records/{backbone}/eval_{tasks[each]}/k{'-'.join(map(str, each))}/{method}{repeat}{shard}.parquet"
         for backbone in backbones
-        for task in ks
+        for each in tasks
         for method in methods
         for repeat in repeats
         for shard in shards_of(backbone)

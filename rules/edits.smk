@@ -30,15 +30,15 @@ rule frozen:
 rule base_answers:
     input:
         **ASKED,
-        cases=cases_of_job,
+        cases=lambda wildcards: cases_of_job(wildcards, SHOWN_TASKS),
         visual=seen("{split}"),
-        frozen=frozen_files,
+        frozen=lambda wildcards: frozen_of(wildcards.backbone, [wildcards.split], SHOWN_TASKS),
     output:
-        answers=f"{STAGES}/base/{{backbone}}/{{split}}_{{task}}.parquet",
+        answers=expand(f"{STAGES}/base/{{{{backbone}}}}/{{{{split}}}}_{{task}}.parquet", task=SHOWN_TASKS),
     log:
-        "logs/base_answers/{backbone}/{split}_{task}.log",
+        "logs/base_answers/{backbone}/{split}.log",
     benchmark:
-        f"{STAGES}/benchmarks/base_answers/{{backbone}}/{{split}}_{{task}}.tsv"
+        f"{STAGES}/benchmarks/base_answers/{{backbone}}/{{split}}.tsv"
     threads: CONFIG.threads
     resources:
         **runs_backbone(STATES, "layers"),
@@ -49,7 +49,7 @@ rule base_answers:
         edits=edits_of_split,
         evaluation=fields(CONFIG.evaluation, "generate", "max_new_tokens"),
     message:
-        "Ask {wildcards.backbone} all probes before any edit ({wildcards.split}, {wildcards.task})."
+        "Ask {wildcards.backbone} all probes before any edit ({wildcards.split})."
     script:
         "../workflow_scripts/answer_before.py"
 

@@ -12,9 +12,9 @@ def asked_cases(split, tasks=TASKS):
     return cases_of(split, tasks, folder)
 
 
-def cases_of_job(wildcards):
-    """The same of the job's split, for the tasks in its name, or all."""
-    tasks = tasks_of(wildcards.task) if "task" in wildcards.keys() else TASKS
+def cases_of_job(wildcards, tasks=TASKS):
+    """The same of the job's split, for the tasks in its name, or others."""
+    tasks = tasks_of(wildcards.task) if "task" in wildcards.keys() else tasks
     return [file.format(**wildcards) for file in asked_cases(wildcards.split, tasks)]
 
 
@@ -33,13 +33,6 @@ def seen_in_probes(wildcards):
     """What the job's backbone sees in the pictures of the split; of the pool, those of probes lie in a file of their own."""
     files = [*seen(wildcards.split), *[f"{STAGES}/scope/{{backbone}}/visual.safetensors"] * (wildcards.split == "pool")]
     return expand(files, backbone=wildcards.backbone)
-
-
-def scope_edits(wildcards):
-    """How many edits of the split are asked."""
-    if wildcards.split == "pool":
-        return CONFIG.knowledge.scope.keys
-    return evaluation_edits(wildcards, SHOWN_SCOPE) if wildcards.split == "eval" else edits_of_split(wildcards)
 
 
 def scope_states_of(split):

@@ -34,11 +34,43 @@ rule scope_visual:
         "../workflow_scripts/see_scope.py"
 
 
+rule scope:
+    input:
+        **ASKED,
+        pool=expand(f"{STAGES}/tiers/{{{{backbone}}}}/pool_{{task}}.json", task=TASKS),
+        dev=expand(f"{STAGES}/tiers/{{{{backbone}}}}/dev_{{task}}.json", task=TASKS),
+        visual=[*seen("pool", "dev"), rules.scope_visual.output.tokens],
+    output:
+        pool=scope_states_of("pool"),
+        dev=scope_states_of("dev"),
+        scope=f"{KNOWLEDGE}/scope.safetensors",
+        csv=f"{KNOWLEDGE}/scope.csv",
+    log:
+        "logs/scope/{backbone}.log",
+    benchmark:
+        f"{STAGES}/benchmarks/scope/{{backbone}}.tsv"
+    priority: 1  # records behind the scope wait for it
+    threads: CONFIG.threads
+    resources:
+        **runs_backbone(STATES),
+    params:
+        **opens_backbone("layers", "text_locality"),
+        code=lib("choose_scope", data=TEXT_QUESTIONS),
+        pool_edits=CONFIG.knowledge.scope.keys,
+        whole=CONFIG.knowledge.scope.edits,
+        dev_edits=CONFIG.tuning.edits,
+        seed=CONFIG.seed,
+    message:
+        "Record how {wildcards.backbone} sees the questions of edits at every layer, and choose the one that knows them again."
+    script:
+        "../workflow_scripts/choose_scope.py"
+
+
 rule scope_states:
     input:
         **ASKED,
         cases=expand(f"{STAGES}/tiers/{{{{backbone}}}}/{{{{split}}}}_{{task}}.json", task=TASKS),
-        visual=seen_in_probes,
+        visual=seen("{split}"),
     output:
         states=scope_states_of("{split}"),
     log:
@@ -46,42 +78,18 @@ rule scope_states:
     benchmark:
         f"{STAGES}/benchmarks/scope_states/{{backbone}}/{{split}}.tsv"
     wildcard_constraints:
-        split="pool|dev|eval",
+        split="eval",
     threads: CONFIG.threads
     resources:
         **runs_backbone(STATES),
     params:
         **opens_backbone("layers", "text_locality"),
         code=lib("extract_scope_states", data=TEXT_QUESTIONS),
-        edits=scope_edits,
-        whole=lambda wildcards: CONFIG.knowledge.scope.edits if wildcards.split == "pool" else None,
+        edits=lambda wildcards: evaluation_edits(wildcards, SHOWN_SCOPE),
     message:
         "Record how {wildcards.backbone} sees the questions of edits at every layer ({wildcards.split})."
     script:
         "../workflow_scripts/extract_scope_states.py"
-
-
-rule scope:
-    input:
-        pool=scope_states_of("pool"),
-        dev=scope_states_of("dev"),
-    output:
-        scope=f"{KNOWLEDGE}/scope.safetensors",
-        csv=f"{KNOWLEDGE}/scope.csv",
-    log:
-        "logs/scope/{backbone}.log",
-    benchmark:
-        f"{STAGES}/benchmarks/scope/{{backbone}}.tsv"
-    threads: CONFIG.threads
-    resources:
-        mem_mb=STATES,
-    params:
-        code=lib("choose_scope"),
-        seed=CONFIG.seed,
-    message:
-        "Choose the layer at which {wildcards.backbone} knows a question again."
-    script:
-        "../workflow_scripts/choose_scope.py"
 
 
 rule scope_eval:

@@ -118,7 +118,7 @@ def test_a_rule_that_opens_a_backbone_declares_what_opening_reads(jobs):
     read = attributes(Path(load.__file__), r"\bconfig") & BackboneConfig.model_fields.keys()
     assert {"family", "device", "layers"} < read
     opens = {file.stem for file in SCRIPTS if "open_backbone(" in file.read_text()}
-    assert len(opens) == 13
+    assert len(opens) == 14
     for job in (job for job in jobs if job.script in opens):
         backbone = Job(job).backbone
         assert all(hasattr(backbone, field) for field in read), job.rule

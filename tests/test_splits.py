@@ -147,7 +147,7 @@ def split_of(file):
     if file.endswith("benchmark/training.parquet"):
         return "training"
     names, tasks = "|".join(SPLITS), "|".join((*TASKS, "cross"))
-    by_task = rf"/(?:benchmark|(?:tiers|frozen|base|records)/[^/]+)/({names})_(?:{tasks})[./]"
+    by_task = rf"/(?:benchmark|(?:tiers|frozen|base|records)/[^/]+)/({names})_(?:{tasks})(?:-(?:{tasks}))*[./]"
     pattern = rf"{by_task}|/(?:visual|scope)/[^/]+/({names})\."
     found = re.search(pattern, file)
     return found and (found[1] or found[2])

@@ -101,14 +101,14 @@ def test_every_target_is_planned(tmp_path, names):
     status, text = snakemake(tmp_path, "-n", *overlay, "--", *TARGETS)
     assert status == 0, text
     jobs, table, figures = planned(text), config.tables["table1"], config.figures
+    # All tasks of a table have the same Ks: one job makes them all.
     records = {
-        (backbone, task, tuple(k for other, k in rows.settings if other == task), method)
+        (backbone, rows.tasks, rows.ks, method)
         for rows in config.tables.values()
         for backbone in rows.backbones
-        for task, _ in rows.settings
         for method in rows.methods
     }
-    records |= {(b, t, (1,), m) for b in figures.backbones for t in figures.tasks for m in figures.fig2a}
+    records |= {(b, figures.tasks, (1,), m) for b in figures.backbones for m in figures.fig2a}
     assert jobs["records"] == len(records) * len(config.seeds)
     assert (jobs["table"], jobs["forgetting"]) == (len(config.tables), 1) and len(config.tables) == 5
     sweeps = [figures.sweep(name) for name in figures.sweeps]
@@ -129,7 +129,7 @@ def test_what_the_page_of_results_rests_on_is_planned(tmp_path, table):
     rows = stacked(names).tables[table]
     status, text = snakemake(tmp_path, "-n", "--config", f"preset={','.join(names)}", "--", f"results/{table}.csv")
     assert status == 0, text
-    cells = {(backbone, task, method) for backbone in rows.backbones for task in rows.tasks for method in rows.methods}
+    cells = {(backbone, method) for backbone in rows.backbones for method in rows.methods}
     assert planned(text)["records"] == len(cells) * len(stacked(names).seeds)
 
 
@@ -285,7 +285,7 @@ def test_table1_alone_needs_nothing_of_the_other_tables(tmp_path):
     assert status == 0, text
     config = load_config(read(ROOT / "config.yaml"))
     jobs, rows = planned(text), config.tables["table1"]
-    assert jobs["records"] == len(rows.backbones) * len(rows.tasks) * len(rows.methods)
+    assert jobs["records"] == len(rows.backbones) * len(rows.methods)
     assert not {"positive_control", "train_editor", "sweep_records", "tuning_trials", "forgetting"} & jobs.keys()
 
 
@@ -297,11 +297,13 @@ def test_the_edits_of_a_cell_are_shared_out_among_shards(tmp_path):
     status, text = snakemake(tmp_path, *overlay)
     assert status == 0, text
     config = load_config(read(ROOT / "config.yaml"))
-    jobs, tasks = planned(text), len(config.tables["table1"].tasks)
+    jobs = planned(text)
     assert config.tables["table1"].backbones == ("blip2-nano", "minigpt4-smol")
-    assert (jobs["records"], jobs["base_answers"]) == (tasks * 2 * (1 + 3), tasks * 2)
+    assert (jobs["records"], jobs["base_answers"]) == (2 * (1 + 3), 2)
     (read_by_table,) = re.findall(r"rule table:\n +input: (.+)\n", text)
-    names = {file.split("/k1/")[1] for file in read_by_table.split(", ") if "/minigpt4-smol/eval_vqa/k1/" in file}
+    names = {
+        file.split("/k1/")[1] for file in read_by_table.split(", ") if "/minigpt4-smol/eval_vqa-caption/k1/" in file
+    }
     assert names == {f"{method}.{number}of3.parquet" for method in ("base", "unike") for number in (1, 2, 3)}
 
 
@@ -502,7 +504,7 @@ def test_an_editor_is_trained_once_and_serves_both_tasks(finished):
     overlay = {"tables": {"table1": rows}}
     jobs = planned_again(finished, overlay)
     assert jobs["train_editor"] == 4  # two backbones, two methods
-    assert jobs["records"] == 2 * (3 + 2 * 2)  # captions of the three known methods; both tasks of the two new ones
+    assert jobs["records"] == 2 * 5  # a job makes both tasks of a method
     assert not {"pretrain", "states", "memory"} & jobs.keys()
 
 
@@ -510,7 +512,7 @@ def test_other_text_only_questions_run_again_what_asks_them(finished):
     (finished / "questions.json").write_text("[]")
     for source in ("general", "questions.json"):
         jobs = planned_again(finished, {"backbones": {"blip2-nano": {"text_locality": source}}})
-        assert (jobs["base_answers"], jobs["ffn_inputs"]) == (2, 1)  # of both tasks: Table 3 mixes them
+        assert (jobs["base_answers"], jobs["ffn_inputs"]) == (1, 1)
         assert jobs["records"] == 3 + 1 + 2 + 1
         assert not {"pretrain", "visual", "triplets", "states", "diagnostics"} & jobs.keys()
 

@@ -1,4 +1,4 @@
-"""Ask the unedited backbone every probe of a split; all methods share these answers."""
+"""Ask the unedited backbone every probe of a split, by task; all methods share these answers."""
 
 from unike_lib.runtime import Stage
 
@@ -9,5 +9,6 @@ with Stage(snakemake) as job:
 
     settings = job.backbone
     backbone = open_backbone(job.params.folder, settings, job.inputs.visual, job.inputs.frozen)
-    cases = read_files(job.inputs.cases, settings.text_locality, job.params.edits)
-    answer_before(backbone, cases, job.evaluation).save(job.outputs.answers, job.fingerprint)
+    for path, out in zip(job.inputs.cases, job.outputs.answers, strict=True):
+        cases = read_files([path], settings.text_locality, job.params.edits)
+        answer_before(backbone, cases, job.evaluation).save(out, job.fingerprint)

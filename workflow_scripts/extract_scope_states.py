@@ -10,4 +10,4 @@ with Stage(snakemake) as job:
     settings, params = job.backbone, job.params
     backbone = open_backbone(params.folder, settings, job.inputs.visual)
     cases = {job.wildcards.split: read_files(job.inputs.cases, settings.text_locality, params.edits)}
-    extract_scope_states(backbone, cases, SCOPE_KINDS, job.outputs.states, job.fingerprint, params.whole)
+    extract_scope_states(backbone, cases, SCOPE_KINDS, job.outputs.states, job.fingerprint)

@@ -109,6 +109,7 @@ def leads_of(results: Path, name: str, tables: Mapping[str, pd.DataFrame]) -> pd
             method: load_records([path for tag in shared for path in tags[tag]], ["k"], tuple(CRITERIA))
             for method, tags in files.items()
         }
+        records = {method: found[found["task"] == part["task"].iloc[0]] for method, found in records.items()}
         for pair in pairs_of([*records]):
             if {*pair} & {*tables[name]["method"]}:
                 found += [row | {"table": name} for row in lead_rows(*(records[each] for each in pair))]
@@ -118,14 +119,17 @@ def leads_of(results: Path, name: str, tables: Mapping[str, pd.DataFrame]) -> pd
 def files_of(results: Path, rows: pd.DataFrame) -> dict[str, list[Path]]:
     """Return the record files of one backbone, task and method, by what their names say of the seed.
 
+    A file may have the records of other tasks, too.
+
     Raises:
         InputError: there are none.
     """
     backbone, task, method = rows[["backbone", "task", "method"]].iloc[0]
     ks = "-".join(map(str, sorted({*rows["k"]})))
-    folder = results / "stages" / "records" / backbone / f"eval_{task}" / f"k{ks}"
+    folder = results / "stages" / "records" / backbone
+    folders = [each for each in folder.glob("eval_*") if task in each.name.removeprefix("eval_").split("-")]
     files: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob(f"{method}.*parquet")):
+    for path in sorted(path for each in folders for path in each.glob(f"k{ks}/{method}.*parquet")):
         seed = next((part for part in path.name.split(".") if part.startswith("seed")), "")
         files.setdefault(seed, []).append(path)
     if not files:

@@ -250,7 +250,17 @@ class Decoder:
         `sees`, bool [row, token, token], says which tokens (last axis) each token attends to; None: all up to itself.
         `positions` are a batch's own; None: from 0 on. An edit needs the context of its pass.
         """
-        masks = self.masks(hidden, sees, positions)
+        return self.through(hidden, layers, self.masks(hidden, sees, positions), edit, context)
+
+    def through(
+        self,
+        hidden: Tensor,
+        layers: Iterable[int],
+        masks: dict[str, Any],
+        edit: Edit | None = None,
+        context: PassContext | None = None,
+    ) -> Tensor:
+        """Return the states [row, token, d] after the given layers, in their order; `masks` are those of `masks`."""
         for index in layers:
             hidden = self.layers[index].forward(hidden, masks, edit, context)
         return hidden

@@ -75,7 +75,6 @@ def forward_with_cache(
     if edit is not None and first:
         edit.begin(past.context)
     with oom_as_input_error(real):
-        for index in layers:
-            hidden = decoder.layers[index].forward(hidden, masks, edit, past.context)
+        hidden = decoder.through(hidden, layers, masks, edit, past.context)
     past.mask = torch.cat([past.mask, real], 1)
     return hidden

@@ -23,8 +23,12 @@ TAKEN = {"diagnostics", "judge", "positive_control", "qualitative", "report", "r
 
 
 def tasks_of(name: str) -> tuple[str, ...]:
-    """Return the tasks whose edits make up a task of a table: itself, or all for the mixture."""
-    return TASKS if name == CROSS else (name,)
+    """Return the tasks whose edits make up a task of a table: itself, or all for the mixture; of "vqa-caption", both.
+
+    A job of several tasks has such a name.
+    """
+    parts = name.split("-")
+    return TASKS if CROSS in parts else tuple(parts)
 
 
 class TableConfig(Section):

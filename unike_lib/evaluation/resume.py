@@ -34,6 +34,10 @@ class Chunks:
     folder: Path
     fingerprint: str
 
+    def of(self, task: str) -> "Chunks":
+        """Return the chunks of one of the output's tasks."""
+        return Chunks(self.folder / task, self.fingerprint)
+
     def run(
         self,
         edit: Callable[[Mapping[int, Sequence[EditCase]]], list[Score]],

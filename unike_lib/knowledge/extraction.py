@@ -114,19 +114,22 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
     Reading: they are the unedited backbone's, without UniKE's latent shift, although UniKE's neurons act behind it. So
     the memory loss sees other states of an unrelated question than those that reach the neurons later.
     """
-    kept: dict[int, list[Tensor]] = {layer: [] for layer in backbone.layers}
     step = max(1, len(cases) * len(POOL_KINDS) // limit)
     spaced = cases[::step]
-    kinds = kinds_of_all(spaced, POOL_KINDS)
-    for start in tqdm(range(0, len(spaced), ROWS), desc="ffn inputs", unit="batch"):
-        part = spaced[start : start + ROWS]
-        by_kind = [_ffn_inputs(backbone, [case.query(kind) for case in part]) for kind in kinds]
+    asked = [case.query(kind) for case in spaced for kind in kinds_of_all(spaced, POOL_KINDS)]
+    # Each question once (text-only ones are few), beside others of its length.
+    places = {query: (query.image is None, len(query.prompt) + len(query.answer or ""), str(query)) for query in asked}
+    unique = sorted(places, key=places.__getitem__)
+    kept: dict[int, dict[Query, Tensor]] = {layer: {} for layer in backbone.layers}
+    for start in tqdm(range(0, len(unique), ROWS), desc="ffn inputs", unit="batch"):
+        part = unique[start : start + ROWS]
+        where, inputs = _ffn_inputs(backbone, part)
         for layer in backbone.layers:
-            split = [inputs[layer][where].float().cpu().split(where.sum(1).tolist()) for where, inputs in by_kind]
-            kept[layer] += [states for of_case in zip(*split, strict=True) for states in of_case]
+            states = inputs[layer][where].float().cpu().split(where.sum(1).tolist())
+            kept[layer] |= zip(part, states, strict=True)
     rows = []
-    for layer, parts in kept.items():
-        states = torch.cat(parts)
+    for layer, by_question in kept.items():
+        states = torch.cat([by_question[query] for query in asked])
         even = torch.linspace(0, len(states) - 1, min(limit, len(states))).long()
         rows += [(layer, state) for state in states[even].numpy()]
     table = pd.DataFrame(rows, columns=["layer", "ffn_input"])

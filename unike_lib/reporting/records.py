@@ -81,6 +81,11 @@ def _check_backbone(path: Path, records: pd.DataFrame, marks: dict[str, tuple[st
 
 
 def _check_kinds(path: Path, records: pd.DataFrame) -> None:
+    for _, of_task in records.groupby("task"):
+        _check_kinds_of(path, of_task)
+
+
+def _check_kinds_of(path: Path, records: pd.DataFrame) -> None:
     asked = records["kind"].where(records["kind"].isin(PROBE_KINDS))
     kinds = asked.groupby([records[name] for name in ("k", *EDIT)]).nunique()
     every = [kind for kind in PROBE_KINDS if kind == "rel" or (asked == kind).any()]

@@ -284,9 +284,9 @@ def _run(backbone: Backbone, batch: Batch, depths: Sequence[int]) -> tuple[Tenso
         hidden = decoder.start(batch.embeddings)
         masks = decoder.masks(hidden, batch.sees, batch.positions) | {"past_key_values": cache}
         entering = []
-        for layer in decoder.layers:
+        for index in range(len(decoder.layers)):
             entering.append(hidden)
-            hidden = layer.forward(hidden, masks, None, None)
+            hidden = decoder.through(hidden, [index], masks)
         entering.append(hidden)
     kept: Any = cache.layers
     flat = [[part.transpose(1, 2).flatten(2).cpu() for part in (each.keys, each.values)] for each in kept]
