@@ -40,7 +40,7 @@ class Golden:
         )
         model.load_state_dict(self.of("weights"))
         whole = nn.Module()
-        whole.language_model, whole.generation_config = model, model.generation_config
+        whole.language_model, whole.generation_config, whole.config = model, model.generation_config, model.config
         words = Tokenizer(WordLevel({str(number): number for number in range(40)}, unk_token="0"))
         words.pre_tokenizer = WhitespaceSplit()
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)

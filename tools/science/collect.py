@@ -133,7 +133,7 @@ def files_of(results: Path, rows: pd.DataFrame) -> dict[str, list[Path]]:
         seed = next((part for part in path.name.split(".") if part.startswith("seed")), "")
         files.setdefault(seed, []).append(path)
     if not files:
-        raise InputError(f"{folder}: no records of {method}; expected those of the table's run")
+        raise InputError(f"{folder}/eval_*{task}*/k{ks}: no records of {method}; expected those of the table's run")
     return files
 
 
