@@ -119,13 +119,6 @@ CONVERTED = [name for name, backbone in CONFIG.backbones.items() if backbone.ori
 MADE = [name for name, backbone in CONFIG.backbones.items() if backbone.made_here]
 SMOL = [name for name in MADE if CONFIG.backbones[name].language_model]
 NANO = [name for name in MADE if name not in SMOL]
-# Tasks of any table or figure.
-SHOWN_TASKS = [
-    task
-    for task in TASKS
-    if any(task in table.single_tasks for table in CONFIG.tables.values())
-    or any(task in shown.tasks for shown in [CONFIG.figures, *map(CONFIG.figures.sweep, CONFIG.figures.sweeps)])
-]
 # Backbones of any table or figure.
 SHOWN = list(dict.fromkeys(name for names in CONFIG.shown.values() for name in names))
 # Method variants whose editor is trained before any edit, those first that others may be like.

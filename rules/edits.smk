@@ -30,11 +30,11 @@ rule frozen:
 rule base_answers:
     input:
         **ASKED,
-        cases=lambda wildcards: cases_of_job(wildcards, SHOWN_TASKS),
+        cases=cases_of_job,
         visual=seen("{split}"),
-        frozen=lambda wildcards: frozen_of(wildcards.backbone, [wildcards.split], SHOWN_TASKS),
+        frozen=lambda wildcards: frozen_of(wildcards.backbone, [wildcards.split], TASKS),
     output:
-        answers=expand(f"{STAGES}/base/{{{{backbone}}}}/{{{{split}}}}_{{task}}.parquet", task=SHOWN_TASKS),
+        answers=expand(f"{STAGES}/base/{{{{backbone}}}}/{{{{split}}}}_{{task}}.parquet", task=TASKS),
     log:
         "logs/base_answers/{backbone}/{split}.log",
     benchmark:

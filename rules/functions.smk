@@ -12,9 +12,9 @@ def asked_cases(split, tasks=TASKS):
     return cases_of(split, tasks, folder)
 
 
-def cases_of_job(wildcards, tasks=TASKS):
-    """The same of the job's split, for the tasks in its name, or others."""
-    tasks = tasks_of(wildcards.task) if "task" in wildcards.keys() else tasks
+def cases_of_job(wildcards):
+    """The same of the job's split, for the tasks in its name, or all."""
+    tasks = tasks_of(wildcards.task) if "task" in wildcards.keys() else TASKS
     return [file.format(**wildcards) for file in asked_cases(wildcards.split, tasks)]
 
 
