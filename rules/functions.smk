@@ -18,6 +18,12 @@ def cases_of_job(wildcards):
     return [file.format(**wildcards) for file in asked_cases(wildcards.split, tasks)]
 
 
+def counts_of_texts(wildcards):
+    """How many of the user's edits the backbones in the job's table cannot be asked."""
+    backbones = [name for table in cells_behind(wildcards) for name in CONFIG.tables[table].backbones]
+    return [] if EMBEDDED else of_each_backbone("texts/{backbone}/counts.json", dict.fromkeys(backbones))
+
+
 def counts_of_tiers(wildcards):
     """How many probes of each tier were found for the backbones in the job's table."""
     backbones = [name for table in cells_behind(wildcards) for name in CONFIG.tables[table].backbones]

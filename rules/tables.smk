@@ -36,12 +36,6 @@ rule table_edits:
         "../workflow_scripts/write_edit_tables.py"
 
 
-def counts_of_texts(wildcards):
-    """How many of the user's edits the backbones in the job's table cannot be asked."""
-    backbones = [name for table in cells_behind(wildcards) for name in CONFIG.tables[table].backbones]
-    return [] if EMBEDDED else of_each_backbone("texts/{backbone}/counts.json", dict.fromkeys(backbones))
-
-
 rule table:
     input:
         unpack(records_of_table),
