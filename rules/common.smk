@@ -38,8 +38,8 @@ for variable in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
 # Caches (Snakemake's, matplotlib's, Hugging Face's) lie below the home folder; in the working folder where that cannot be
 # written. Jobs, those of a cluster too, take it over.
 if not can_be_made(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")):
-    cache = os.path.abspath(".snakemake/cache")
-    os.environ.update(XDG_CACHE_HOME=cache, MPLCONFIGDIR=f"{cache}/matplotlib")
+    writable = os.path.abspath(".snakemake/cache")
+    os.environ.update(XDG_CACHE_HOME=writable, MPLCONFIGDIR=f"{writable}/matplotlib")
 # Snakemake writes the interpreter's path into shell commands as it is, and this folder's may have a space.
 if os.path.exists(sys.executable):
     sys.executable = shlex.quote(sys.executable)

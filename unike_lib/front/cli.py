@@ -10,15 +10,16 @@ import yaml
 
 from unike_lib.types import InputError
 
+QUIET = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 FORMS = ("merged", "peft", "loader")  # of exported edits (`export.export_edit`)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, or 1 with one line that says what is wrong."""
     given = parser().parse_args(arguments)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if arguments is None:  # a process of its own; who calls from Python keeps his environment
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
     try:
         return int(given.run(given))
     except InputError as error:
