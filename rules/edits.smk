@@ -93,7 +93,7 @@ rule sweep_records:
     input:
         unpack(files_of_method),
         **ASKED,
-        cases=cases_of("eval", ["{task}"]),
+        cases=f"{ASKABLE}/eval_{{task}}.json",
         visual=seen_by_edits,
         frozen=frozen_files,
         base=f"{STAGES}/base/{{backbone}}/eval_{{task}}.parquet",
