@@ -80,6 +80,7 @@ science: $(READY)
 	$(SNAKEMAKE) --config preset=science,parts $(SNAKEMAKE_ARGS) -- $(call tables,parts mixed)
 	$(SNAKEMAKE) --config preset=science,ablations $(SNAKEMAKE_ARGS) -- $(call tables,ablations)
 	$(SNAKEMAKE) --config preset=science,hundred $(SNAKEMAKE_ARGS) -- $(call tables,hundred)
+	$(SNAKEMAKE) --config preset=retention $(SNAKEMAKE_ARGS) -- results/figures/retention.pdf
 	$(VENV)/bin/python -m tools.write_science --results results --commit "$$(git describe --always --dirty)"
 
 rehearsal: $(READY)

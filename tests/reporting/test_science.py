@@ -1,6 +1,7 @@
 """docs/science.md: its numbers are those of records, none is typed by hand, and what is missing is an error."""
 
 import json
+import shutil
 from itertools import product
 
 import numpy as np
@@ -145,6 +146,7 @@ def test_a_table_that_was_not_run_is_said(folder):
     assert page.count("| not measured | not measured |") == 4  # external methods, cross-task, both of the parts
 
 
+STEPS = {"": 0, "_low": -10, "_high": 10}
 SEEDS, METHODS = (0, 1), ("base", "fine-tune", "unike", "unike-scope")
 
 
@@ -207,3 +209,24 @@ def test_a_run_without_its_files_is_an_error(results, tmp_path):
     (folder / "rivals.csv").unlink()
     with pytest.raises(InputError, match=r"rivals\.csv: no such file; expected the run of presets/science\.yaml"):
         collect(folder, tmp_path / "out", "abc")
+
+
+def test_long_sessions_stand_on_the_page_as_they_were_measured(results, folder, tmp_path):
+    run, _ = results
+    measured = [
+        {"backbone": "minigpt4-smol", "method": method, "k": k, "set": name, "questions": 40, "left_out": 0}
+        | {f"{column}{end}": value + step for column in ("retained", "right") for end, step in STEPS.items()}
+        | {f"right_after{end}": 90.0 + step if name == "edits" else None for end, step in STEPS.items()}
+        for (method, k), name, value in product(
+            [("t-patcher", 10), ("unike-scope", 10)], ("taught", "general", "edits"), (50.0,)
+        )
+    ]
+    pd.DataFrame(measured).assign(retained=lambda rows: rows["retained"].where(rows["set"] != "general", 60)).to_csv(
+        run / "retention.csv", index=False
+    )
+    collect(run, tmp_path / "out", "abc")
+    assert {*pd.read_csv(tmp_path / "out" / "retention.csv")["commit"]} == {"abc"}
+    shutil.copy(tmp_path / "out" / "retention.csv", folder)
+    lines = Numbers(folder).retention_table("minigpt4-smol", [10]).splitlines()[2:]
+    shown = "| 10 | 50.0 (40.0 to 60.0) | 60.0 (40.0 to 60.0) | 50.0 (40.0 to 60.0) | 90.0 |"
+    assert lines == [f"| T-Patcher {shown}", f"| **unike-scope** {shown}"]

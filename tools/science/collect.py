@@ -7,7 +7,7 @@ tables' own differences are made.
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,13 @@ OF_EDITS = (
     *("under_generalised", "over_generalised", "both", "not_reliable"),
 )
 SCOPE = ("backbone", "task", "split", "set", "layer", "chosen", "edited", "auc", "nearest_is_own", "threshold")
+# How much of each set of questions a long session leaves: of an edit's own, those right at the session's end.
+RETENTION = {"taught": "retained", "general": "retained", "edits": "right"}
 SCOPE_SETS = ("rephrasings", "t_gen", FAR, "m_gen", "near_misses")
 
 
 def collect(results: Path, out: Path, commit: str) -> None:
-    """Write scores.csv, edits.csv, leads.csv, scope.csv and run.json into the folder `out`.
+    """Write scores.csv, edits.csv, leads.csv, scope.csv and run.json into the folder `out`, and retention.csv if any.
 
     Raises:
         InputError: the table that everything rests on is missing, or a table without its other files or records.
@@ -67,6 +69,8 @@ def collect(results: Path, out: Path, commit: str) -> None:
     _write(out / "edits.csv", pd.concat(whole), OF_EDITS)
     _write(out / "leads.csv", leads, [*LABELS, *SEEDS, *_ended(METRICS)])
     _write(out / "scope.csv", scope, SCOPE)
+    if (results / "retention.csv").exists():
+        collect_retention(results, out, commit)
     run = {
         "version": __version__,
         "commit": commit,
@@ -76,7 +80,20 @@ def collect(results: Path, out: Path, commit: str) -> None:
     (out / "run.json").write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
 
 
-def _ended(names: Sequence[str]) -> list[str]:
+def collect_retention(results: Path, out: Path, commit: str) -> None:
+    """Write retention.csv: what long sessions of each method leave, and what made the run."""
+    columns = [
+        "backbone",
+        "method",
+        "k",
+        "set",
+        "questions",
+        *_ended(dict.fromkeys([*RETENTION.values(), "right_after"])),
+    ]
+    _write(out / "retention.csv", _read(results / "retention.csv").assign(commit=commit), [*columns, "commit"])
+
+
+def _ended(names: Iterable[str]) -> list[str]:
     return [f"{name}{end}" for name, end in product(names, ENDS)]
 
 

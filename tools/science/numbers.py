@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tools.science.collect import JOINED
+from tools.science.collect import JOINED, RETENTION
 from unike_lib.method import default_methods, method_of
 from unike_lib.reporting.claims import OPEN, Claim, paper_claims, sign, verdict_of
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
@@ -206,6 +206,18 @@ class Numbers:
             lines.append([name.removeprefix("unike-scope-"), *numbers])
         titles = [f"{TASK_TITLES[task]} {TITLES[column]}" for task in tasks for column in columns]
         return markdown_table(["variant minus unike-scope", *titles], lines)
+
+    def retention_table(self, backbone: str, ks: Sequence[int]) -> str:
+        """Return a Markdown table: a row per method and number of edits, a column per set of questions."""
+        rows = self.rows("retention", backbone=backbone)
+        lines = []
+        for method, k in product(dict.fromkeys(rows["method"]), ks):
+            place = {"backbone": backbone, "method": method, "k": k}
+            numbers = [self.value("retention", column, set=name, **place) for name, column in RETENTION.items()]
+            after = self.value("retention", "right_after", bare=True, set="edits", **place)
+            lines.append([self.title(method), str(k), *numbers, after])
+        titles = ["taught facts as before", "general questions as before", "own edits right", "right after each edit"]
+        return markdown_table(["method", "edits", *titles], lines)
 
     def place(self, row: dict[str, Any]) -> str:
         """Return the words for a cell."""
