@@ -215,6 +215,7 @@ rule visual:
         "logs/visual/{backbone}/{split}.log",
     benchmark:
         f"{STAGES}/benchmarks/visual/{{backbone}}/{{split}}.tsv"
+    priority: 1  # everything of a backbone waits for it
     threads: CONFIG.threads
     resources:
         **runs_backbone(STATES),

@@ -15,6 +15,7 @@ rule scope_visual:
         "logs/scope_visual/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/scope_visual/{{backbone}}.tsv"
+    priority: 1  # the longest chain of a table: the scope, and records behind it
     threads: CONFIG.threads
     resources:
         **runs_backbone(STATES),
@@ -49,7 +50,7 @@ rule scope:
         "logs/scope/{backbone}.log",
     benchmark:
         f"{STAGES}/benchmarks/scope/{{backbone}}.tsv"
-    priority: 1  # records behind the scope wait for it
+    priority: 2  # records behind the scope wait for it
     threads: CONFIG.threads
     resources:
         **runs_backbone(STATES),

@@ -14,6 +14,7 @@ rule near_probes:
         "logs/near_probes/{backbone}/{split}.log",
     benchmark:
         f"{STAGES}/benchmarks/near_probes/{{backbone}}/{{split}}.tsv"
+    priority: 1  # records and the scope wait for it
     threads: CONFIG.threads
     resources:
         mem_mb=TABLES,
