@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from unike_lib.types import InputError
 
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
@@ -126,7 +124,9 @@ def _setting(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise InputError(f"--set {text}: expected NAME=VALUE")
-    return name, yaml.safe_load(value)
+    from unike_lib.front.yaml_text import parse_yaml
+
+    return name, parse_yaml(value, f"--set {name}", "a value as in config.yaml")
 
 
 def run_doctor(given: argparse.Namespace) -> int:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from unike_lib.backbones.load import load_processor
@@ -16,6 +15,7 @@ from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.benchmark import PictureReading
 from unike_lib.config.run import Config, laid_over, load_config
 from unike_lib.editing.building import EditorSources
+from unike_lib.front.yaml_text import parse_yaml
 from unike_lib.method_files import files_of_method
 from unike_lib.types import InputError
 
@@ -43,13 +43,12 @@ def read_settings(overlays: Sequence[Overlay] = (), folder: Path = Path()) -> Co
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: not valid YAML; expected settings as in config.yaml ({' '.join(str(error).split())})"
-        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8 ({error})") from None
+    found = parse_yaml(text, str(path), "settings as in config.yaml")
     if not isinstance(found or {}, dict):
         raise InputError(f"{path}: expected a mapping of settings, found {type(found).__name__}")
     return found or {}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from unike_lib import __version__
+from unike_lib.front.yaml_text import parse_yaml
+from unike_lib.types import InputError
 
 if TYPE_CHECKING:
     from unike_lib.front.edit import Edit
@@ -157,8 +159,8 @@ def licence_of(model: "Model") -> str:
     if card.is_file():
         _, marks, rest = card.read_text(encoding="utf-8", errors="replace").partition("---\n")
         try:
-            header = yaml.safe_load(rest.partition("\n---")[0]) if marks else None
-        except yaml.YAMLError:
+            header = parse_yaml(rest.partition("\n---")[0], str(card), "a header") if marks else None
+        except InputError:
             header = None
         if isinstance(header, dict) and isinstance(header.get("license"), str):
             return str(header["license"])
