@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from unike_lib.config.benchmark import PictureReading
+from unike_lib.io import first_line
 from unike_lib.types import EditCase, InputError
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -78,7 +79,7 @@ def open_image(path: Path, pictures: PictureReading = "faithful") -> tuple[Image
     except FileNotFoundError:
         raise InputError(f"{path}: no such image") from None
     except Exception as error:  # Damaged bytes make Pillow's readers raise nearly anything.
-        raise InputError(f"{path}: not a readable image ({' '.join(str(error).split())})") from None
+        raise InputError(f"{path}: not a readable image ({first_line(error)})") from None
 
 
 def beside_pixels(image: Image.Image) -> tuple[str, ...]:
