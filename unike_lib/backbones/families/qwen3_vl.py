@@ -7,21 +7,19 @@ Reading: pictures are resized to a square, as in the other families; 416 pixels 
 Qwen2-VL's.
 """
 
-from unike_lib.family import LLAMA, Family, InputForm
+from dataclasses import replace
+
+from unike_lib.backbones.families.qwen2_vl import END
+from unike_lib.backbones.families.qwen2_vl import FAMILY as QWEN2_VL
+from unike_lib.family import LLAMA
 
 START = "<|im_start|>user\n"
-END = "<|im_end|>\n<|im_start|>assistant\n"
 
-FAMILY = Family(
+FAMILY = replace(
+    QWEN2_VL,
     name="qwen3-vl",
-    form=InputForm(
-        before_image=START + "<|vision_start|>",
-        with_image="<|vision_end|>{}" + END,
-        text_only=START + "{}" + END,
-    ),
+    form=replace(QWEN2_VL.form, before_image=START + "<|vision_start|>", text_only=START + "{}" + END),
     model_types=("qwen3_vl",),
     decoders={"qwen3_vl_text": LLAMA},
-    marks=("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
-    any_size=True,
     square=416,
 )
