@@ -35,6 +35,8 @@ TEMPLATES = {
     "a system prompt": "a photo of an owl\n" + LLAVA_TEMPLATE,
     "a day": "{{ strftime_now('%d %b %Y') }} " + LLAVA_TEMPLATE,
     "interleave": INTERLEAVE_TEMPLATE,
+    "a line's end in front": "\n" + LLAVA_TEMPLATE,
+    "blanks in front": "  {% if true %}{% endif %}" + LLAVA_TEMPLATE,
     "question trimmed": "USER: " + USER + TEXT.replace("part['text']", "part['text'] | trim") + "\n\n",
 }
 
@@ -113,6 +115,30 @@ def test_a_tokenizer_whose_parts_are_not_those_of_the_text_is_refused(folder):
     (folder / "chat_template.jinja").write_text(LLAVA_TEMPLATE)
     with pytest.raises(InputError, match=r"^[^\n]*chat template: token \d+ of [^\n]* piece by piece and [^\n]*$"):
         load_backbone(folder, LLAVA, lambda names: None)
+
+
+def test_a_tokenizer_that_ends_texts_is_refused_by_the_token_behind_them(folder):
+    """Their ids are ours and one more: there is no token of ours at that place."""
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text())
+    kept = content["post_processor"]["special_tokens"]
+    end = content["post_processor"]["single"][0]["SpecialToken"]["id"]
+    assert kept and end
+    content["post_processor"]["single"].append({"SpecialToken": {"id": end, "type_id": 0}})
+    file.write_text(json.dumps(content))
+    (folder / "chat_template.jinja").write_text(LLAVA_TEMPLATE)
+    with pytest.raises(InputError, match=rf"chat template: token \d+ of .* is none piece by piece and '{end}' in one"):
+        load_backbone(folder, LLAVA, lambda names: None)
+
+
+def test_of_several_templates_the_default_is_followed(folder):
+    """As processors have it, whose settings may hold them by name."""
+    tokenizer, forms = AutoTokenizer.from_pretrained(folder), []
+    token = tokenizer.convert_tokens_to_ids(MARK)
+    for template in (LLAVA_TEMPLATE, {"default": LLAVA_TEMPLATE, "tools": "{{ nothing.of.this }}"}):
+        (folder / "processor_config.json").write_text(json.dumps({"chat_template": template}))
+        forms.append(folder_form(folder, find_family("llava"), tokenizer, token))
+    assert forms[0] == forms[1] and forms[0].picture_mark == MARK
 
 
 BEHIND = "{% for kind in ['text', 'image'] %}{% for part in messages[0]['content'] %}{% if part['type'] == kind %}"

@@ -21,7 +21,7 @@ DAY = date(2024, 7, 26)
 OF_THAT_DAY = (
     "{% macro strftime_now(form) %}{{ form"
     + "".join(f" | replace('%{code}', '{DAY:%{code}}')" for code in "aAbBdjmUwWyY")
-    + " }}{% endmacro %}"
+    + " }}{% endmacro %}\n"  # a line of its own: at the start of a line, a template's first blanks are left out
 )
 
 
@@ -39,8 +39,12 @@ def read_template(folder: str | Path, tokenizer: Any) -> str | None:
     for name in ("processor_config.json", "chat_template.json"):
         found = _entry(folder, name)
         if found is not None:
-            return found if isinstance(found, str) else ""
-    found = tokenizer.chat_template  # of chat_template.jinja, too
+            return _default(found) or ""
+    return _default(tokenizer.chat_template)  # of chat_template.jinja, too
+
+
+def _default(found: Any) -> str | None:
+    """Return the one of several templates that is used where none is named, or the one; None: no text."""
     found = found.get("default") if isinstance(found, dict) else found
     return found if isinstance(found, str) else None
 
@@ -157,7 +161,8 @@ def _check_ids(
         else:
             ours = [tokenizer.bos_token_id] * form.start_token_text_only + ids(form.text_only.format(QUESTION))
         if ours != theirs:
-            place = next((i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), -1)
+            same = min(len(ours), len(theirs))
+            place = next((i for i in range(same) if ours[i] != theirs[i]), same)
             raise InputError(
                 f"{folder}: chat template: token {place} of {whole!r} is {_named(tokenizer, ours, place)} piece by "
                 f"piece and {_named(tokenizer, theirs, place)} in one; expected the same, as of a text and its parts"
@@ -165,4 +170,4 @@ def _check_ids(
 
 
 def _named(tokenizer: Any, ids: list[int], place: int) -> str:
-    return repr(tokenizer.convert_ids_to_tokens(ids[place])) if ids else "none"
+    return repr(tokenizer.convert_ids_to_tokens(ids[place])) if place < len(ids) else "none"
