@@ -17,7 +17,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from unike_lib.backbones.load import load_backbone, load_processor
 from unike_lib.backbones.positions import SquareProcessor
 from unike_lib.backbones.prompt_states import prompt_states
-from unike_lib.backbones.reach import layers_with_pictures
+from unike_lib.backbones.reach import edited_layers, layers_with_pictures
 from unike_lib.backbones.visual import embed_images
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.evaluation.oracle_memory import demonstration_states
@@ -162,6 +162,8 @@ def test_a_model_that_adds_pictures_behind_all_its_layers_is_refused(qwen3):
     model = copy.deepcopy(qwen3.model)
     model.config.vision_config.depth, model.config.vision_config.deepstack_visual_indexes = 9, [0, 2, 4, 6, 6, 99]
     assert layers_with_pictures(model.config) == LAYERS
+    with pytest.raises(InputError, match="this model has 0, .*; no layer can be edited$"):
+        edited_layers(None, 0)
     with pytest.raises(InputError, match="behind its first 4 layers; no layer can be edited"):
         type(qwen3.backbone)(model, qwen3.tokenizer, find_family("qwen3-vl"), qwen3.backbone.images)
 

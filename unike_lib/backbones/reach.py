@@ -41,12 +41,16 @@ def edited_layers(layers: Sequence[int] | None, depth: int, added: int = 0) -> t
     Raises:
         InputError: one is not there, or cannot be edited.
     """
+    if depth <= added:
+        raise InputError(
+            f"layers: this model has {depth}, and adds pictures behind its first {added} layers; no layer can be edited"
+        )
     chosen = tuple(sorted(layers)) if layers else tuple(range(max(added, depth - LAST), depth))
     if not all(0 <= layer < depth for layer in chosen):
         raise InputError(
             f"layers: {chosen} are not all within this model's {depth} layers; expected some of 0 to {depth - 1}"
         )
-    refuse_below(min(chosen, default=-1), depth, added)
+    refuse_below(chosen[0], depth, added)
     return chosen
 
 
@@ -57,8 +61,10 @@ def refuse_below(layer: int, depth: int, added: int) -> None:
         InputError: says which layers can be edited.
     """
     if layer < added:
-        can = f"layers {added} to {depth - 1} can be edited" if added < depth else "no layer can be edited"
-        raise InputError(f"layers: this model adds pictures behind its first {added} layers; {can}, found {layer}")
+        raise InputError(
+            f"layers: this model adds pictures behind its first {added} layers; "
+            f"layers {added} to {depth - 1} can be edited, found {layer}"
+        )
 
 
 def window_of(config: Any, attention: Any) -> int | None:
