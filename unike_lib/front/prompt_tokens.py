@@ -93,11 +93,11 @@ def visual_tokens(folder: str, config: Any, processor: Any) -> int | None:
     if "image_grid_thw" in inputs:
         merge = int(getattr(config.vision_config, "spatial_merge_size", 1))
         return int(inputs["image_grid_thw"].prod()) // merge**2
+    pixels, model = inputs["pixel_values"].to("meta"), bare_model(folder, config)
+    beside = {name: inputs[name] for name in BESIDE if name in inputs}
     try:
-        pixels = inputs["pixel_values"].to("meta")
-        beside = {name: inputs[name] for name in BESIDE if name in inputs}
-        found = bare_model(folder, config).get_image_features(pixels, **beside).pooler_output
-        tokens = found if isinstance(found, Tensor) else torch.cat(list(found))
-        return tokens.shape[:-1].numel()
-    except Exception:  # towers that look at the pixels cannot run without any
+        found = model.get_image_features(pixels, **beside).pooler_output
+    except RuntimeError:  # towers that look at the pixels cannot run without any
         return None
+    tokens = found if isinstance(found, Tensor) else torch.cat(list(found))
+    return tokens.shape[:-1].numel()
