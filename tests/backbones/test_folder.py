@@ -117,6 +117,12 @@ def half(folder):
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
 
 
+def deep_head(folder):
+    """JSON that no parser follows to its end."""
+    head = b"[" * 100_000
+    (folder / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
+
+
 def parts_that_are_not_there(folder):
     (folder / "model.safetensors").unlink()
     index = {"weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors"}}
@@ -141,6 +147,7 @@ FILES = {
     "web page": (lambda f: (f / "config.json").write_text(HTML), "config.json: a web page"),
     "empty": (lambda f: (f / "tokenizer.json").write_text(""), "tokenizer.json: an empty file"),
     "half": (half, "model.safetensors: half a file"),
+    "a deep head": (deep_head, "model.safetensors: half a file, or no safetensors file"),
     "parts": (parts_that_are_not_there, "not there; download them: model-00002-of-00002.safetensors"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "no weights: expected model.safetensors or"),
     "adapter": (lambda f: (f / "adapter_config.json").write_text("{}"), "adapter_config.json: an adapter beside"),

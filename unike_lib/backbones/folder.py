@@ -155,7 +155,7 @@ def _check_length(file: Path) -> None:
                 wanted += max(
                     (each["data_offsets"][1] for name, each in entries.items() if name != METADATA), default=0
                 )
-            except (ValueError, LookupError, TypeError, AttributeError):
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 return
     if found < wanted:
         raise InputError(f"{file}: half a file: {found} of {wanted} bytes; download it again")
