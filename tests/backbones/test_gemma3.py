@@ -13,11 +13,10 @@ import pytest
 import torch
 from patches import latent_shift, patch_of
 from PIL import Image
+from released import save_as_released, sure_answers_that_are_theirs
 from test_families import QUERIES, known_by_heads, their_inputs
 from tiny_families import LAYERS, SIDE, picture, tiny_family
-from tiny_templates import GEMMA_TEMPLATE
 from torch import nn
-from transformers import Gemma3ForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from unike_lib.backbones.backbone import Backbone
@@ -108,43 +107,17 @@ def test_both_ends_of_the_positions():
 
 @pytest.fixture(scope="module")
 def folder(tiny, tmp_path_factory):
-    """As released: words in and out are one matrix, and its image processor would cut long pictures into crops."""
-    config = copy.deepcopy(tiny.model.config)
-    config.tie_word_embeddings = config.text_config.tie_word_embeddings = True
-    model = Gemma3ForConditionalGeneration(config).eval()
-    model.load_state_dict({**tiny.model.state_dict(), "lm_head.weight": model.lm_head.weight}, strict=False)
-    model.tie_weights()
+    """As released, where its image processor would cut long pictures into crops."""
+    crops = {"do_pan_and_scan": True, "pan_and_scan_min_crop_size": 4, "pan_and_scan_max_num_crops": 4}
     path = tmp_path_factory.mktemp("gemma") / "model"
-    processor, tokenizer = copy.deepcopy(tiny.processor.image_processor), copy.deepcopy(tiny.tokenizer)
-    processor.do_pan_and_scan, processor.pan_and_scan_min_crop_size, processor.pan_and_scan_max_num_crops = True, 4, 4
-    processor.pan_and_scan_min_ratio_to_activate = 1.2
-    tokenizer.chat_template = GEMMA_TEMPLATE
-    for part in (model, tokenizer, processor):
-        part.save_pretrained(path)
-    return path
+    return save_as_released(tiny, path, **crops, pan_and_scan_min_ratio_to_activate=1.2)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@torch.no_grad()
 def test_a_released_folder_says_what_its_own_model_says(tiny, folder, dtype, caplog):
     config = BackboneConfig(family="gemma3", folder=str(folder), dtype=dtype)
-    processor, loaded = load_processor(folder, config), load_backbone(folder, config, lambda names: None)
+    assert sure_answers_that_are_theirs(tiny, config, atol=2e-5) > 0.6
     assert not caplog.records  # its chat template is the family's
-    assert loaded.model.lm_head.weight is loaded.model.get_input_embeddings().weight
-    loaded.images = lambda names: embed_images(loaded.model, processor, [picture(name) for name in names])
-    found = ours(loaded)
-    for row, query in enumerate(QUERIES):
-        inputs = their_inputs(tiny, query)
-        if "pixel_values" in inputs:
-            inputs["pixel_values"] = inputs["pixel_values"].to(getattr(torch, dtype))
-        theirs = loaded.model(**inputs).logits[0].float()
-        here = found[row, : len(theirs)]
-        if dtype == "float32":
-            torch.testing.assert_close(here, theirs, atol=2e-5, rtol=0)
-        first, second = theirs.topk(2).values.T
-        sure = first - second > 0.05 * theirs.std()
-        assert sure.float().mean() > 0.6
-        assert here.argmax(-1)[sure].tolist() == theirs.argmax(-1)[sure].tolist()
 
 
 def test_the_crops_of_a_long_picture_are_none(folder):

@@ -10,11 +10,12 @@ import json
 import pytest
 import torch
 from patches import latent_shift, patch_of
+from released import save_as_released, sure_answers_that_are_theirs
 from test_families import QUERIES, known_by_heads, their_inputs
-from tiny_families import LAYERS, QWEN, SIDE, TEMPLATES, picture, tiny_family
+from tiny_families import LAYERS, QWEN, SIDE, picture, tiny_family
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from unike_lib.backbones.load import load_backbone, load_processor
+from unike_lib.backbones.load import load_backbone
 from unike_lib.backbones.positions import SquareProcessor
 from unike_lib.backbones.prompt_states import prompt_states
 from unike_lib.backbones.reach import edited_layers, layers_with_pictures
@@ -92,43 +93,16 @@ def test_both_ends_of_the_positions(name):
 
 @pytest.fixture(scope="module")
 def folder(tiny, tmp_path_factory):
-    """As released: words in and out are one matrix, and its image processor takes pictures of many sizes."""
-    config = copy.deepcopy(tiny.model.config)
-    config.tie_word_embeddings = config.text_config.tie_word_embeddings = True
-    model = type(tiny.model)(config).eval()
-    model.load_state_dict({**tiny.model.state_dict(), "lm_head.weight": model.lm_head.weight}, strict=False)
-    model.tie_weights()
+    """As released, where its image processor takes pictures of many sizes."""
     path = tmp_path_factory.mktemp(tiny.name) / "model"
-    processor, tokenizer = copy.deepcopy(tiny.processor.image_processor), copy.deepcopy(tiny.tokenizer)
-    processor.size = {"shortest_edge": 8**2, "longest_edge": 400**2}
-    tokenizer.chat_template = TEMPLATES[tiny.name]
-    for part in (model, tokenizer, processor):
-        part.save_pretrained(path)
-    return path
+    return save_as_released(tiny, path, size={"shortest_edge": 8**2, "longest_edge": 400**2})
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@torch.no_grad()
 def test_a_released_folder_says_what_its_own_model_says(tiny, folder, dtype, caplog):
     config = BackboneConfig(family=tiny.name, folder=str(folder), dtype=dtype, image_size=SIDE)
-    processor, loaded = load_processor(folder, config), load_backbone(folder, config, lambda names: None)
+    assert sure_answers_that_are_theirs(tiny, config, atol=1e-5) > 0.6
     assert not caplog.records  # its chat template is the family's
-    assert loaded.model.lm_head.weight is loaded.model.get_input_embeddings().weight
-    loaded.images = lambda names: embed_images(loaded.model, processor, [picture(name) for name in names])
-    found, certain = ours(loaded), []
-    for row, query in enumerate(QUERIES):
-        inputs = their_inputs(tiny, query)
-        if "pixel_values" in inputs:
-            inputs["pixel_values"] = inputs["pixel_values"].to(getattr(torch, dtype))
-        theirs = loaded.model(**inputs).logits[0].float()
-        here = found[row, : len(theirs)]
-        if dtype == "float32":
-            torch.testing.assert_close(here, theirs, atol=1e-5, rtol=0)
-        first, second = theirs.topk(2).values.T
-        sure = first - second > 0.05 * theirs.std()
-        certain.append(float(sure.float().mean()))
-        assert here.argmax(-1)[sure].tolist() == theirs.argmax(-1)[sure].tolist()
-    assert min(certain) > 0.6
 
 
 def test_the_doctor_says_which_layers_can_be_edited(tiny, folder, tmp_path):
