@@ -191,9 +191,9 @@ def test_neurons_and_a_latent_shift_equal_hooks_on_their_modules(tiny):
     neurons = Neurons(**new, up=draw(1, 16, 3, seed=3), up_bias=draw(1, 3, seed=4))
     slots = draw(5, 16, seed=5)
     shift = latent_shift(Memory({layer.index: slots}, {layer.index: slots}), {}, top_k=5, alpha=alpha)
-    edited = backbone.forward(
-        backbone.run_below(backbone.encode(QUERIES)), patch_of(1, {layer.index: neurons}, shift=shift)
-    )
+    trunk = backbone.run_below(backbone.encode(QUERIES))
+    edited = backbone.forward(trunk, patch_of(1, {layer.index: neurons}, shift=shift))
+    assert (edited - backbone.forward(trunk)).abs().max() > 1e-2
 
     def shifted(module, arguments, keywords, output):
         known = known_by_heads(module, keywords["hidden_states"], slots)

@@ -48,6 +48,7 @@ def test_pictures_of_several_sizes_in_one_batch(tiny, monkeypatch):
     prepare = WholePictures(prepare) if tiny.name == "llava-onevision" else prepare
     backbone.images = lambda names: embed_images(tiny.model, prepare, [PICTURES[name] for name in names])
     queries = [Query(name, "what is this?", "red cat") for name in PICTURES] + [QUERIES[1]]
+    assert len(set(backbone.encode(queries[:-1]).lengths.tolist())) == 1
     close_to(tiny, ours(backbone, queries), queries)
 
 
