@@ -136,7 +136,7 @@ def test_a_model_that_adds_pictures_behind_all_its_layers_is_refused(qwen3):
     model = copy.deepcopy(qwen3.model)
     model.config.vision_config.depth, model.config.vision_config.deepstack_visual_indexes = 9, [0, 2, 4, 6, 6, 99]
     assert layers_with_pictures(model.config) == LAYERS
-    with pytest.raises(InputError, match="this model has 0, .*; no layer can be edited$"):
+    with pytest.raises(InputError, match=r"this model has 0, .*; no layer can be edited$"):
         edited_layers(None, 0)
     with pytest.raises(InputError, match="behind its first 4 layers; no layer can be edited"):
         type(qwen3.backbone)(model, qwen3.tokenizer, find_family("qwen3-vl"), qwen3.backbone.images)
