@@ -1,6 +1,7 @@
 """Low-rank edits as peft's files, sums of what stands apart, and the language models of embedded backbones."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import unike_lib as unike
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.tower import Blip2WithTower, TowerShape, tower_config
 from unike_lib.editing.patch import Patch
+from unike_lib.front.cli import main
 from unike_lib.methods.fine_tune.weight_changes import WeightChangesPerEdit
 from unike_lib.methods.lora.factors import LoraFactors, LoraFactorsPerEdit
 from unike_lib.methods.m_ore.pairs import Pairs
@@ -137,3 +139,12 @@ def test_the_language_model_of_an_embedded_backbone_can_be_had(towered, form, tm
         theirs = loaded(input_ids=torch.tensor([ids])).logits[0, -len(said) :]
     torch.testing.assert_close(theirs, said, atol=2e-5, rtol=0)
     assert (answer_logits(towered.backbone, [query]).logits - said).abs().max() > 0.05
+
+
+def test_the_command_takes_the_language_model_alone(towered, tmp_path):
+    edit = towered.edit(question="what is this ?", answer="red cat", method="fine-tune", settings={"steps": 1})
+    edit.save(tmp_path / "edit.safetensors")
+    given = ["export", str(tmp_path / "edit.safetensors"), "--results", str(Path(towered.folder).with_name("results"))]
+    assert main([*given, "--to", str(tmp_path / "out")]) == 1
+    assert main([*given, "--language-model", "--to", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out/config.json").read_text())["architectures"] == ["OPTForCausalLM"]
