@@ -5,6 +5,7 @@ The files of a part are a second text of what the part does, so each is compared
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib import util
@@ -254,3 +255,21 @@ def test_an_own_part_brings_its_own_file(made, tmp_path):
     edit = edit_of(there, Loud())
     assert edit.export(tmp_path / "out") == "loader"
     compare(there, edit, opened(tmp_path / "out", there.root / "model"))
+
+
+def test_folders_whose_files_differ_are_loaded_side_by_side(made, tmp_path):
+    """Another state of an own part, under the same name, that adds nothing."""
+    there = made("llava")
+    edit = edit_of(there, Loud())
+    edit.export(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    file = tmp_path / "other/own_part.py"
+    file.write_text(file.read_text().replace("0.5 *", "0.0 *"))
+    known = dict(sys.modules)
+    one, other = (opened(tmp_path / name, there.root / "model") for name in ("one", "other"))
+    assert sys.modules.get("own_part") is known.get("own_part")
+    compare(there, edit, one)
+    inputs, _ = asked(there, there.image)
+    with torch.no_grad():
+        plain = there.model.backbone.model(**inputs).logits
+        torch.testing.assert_close(other(**inputs).logits, plain, atol=1e-5, rtol=0)

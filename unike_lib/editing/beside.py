@@ -36,16 +36,28 @@ def load(base: str | Path | None = None, folder: str | Path = HERE, **settings: 
     settings.setdefault("dtype", getattr(torch, about["dtype"]))
     model: Any = getattr(transformers, about["class"]).from_pretrained(base, **settings).eval()
     tensors = load_file(folder / "edit.safetensors", device=str(model.device))
-    sys.path.insert(0, str(folder))
-    try:
-        parts = []
+    parts = []
+    with _files_of(folder):
         for number, part in enumerate(about["parts"]):
             own = {k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{number}.")}
             parts.append(getattr(import_module(part["file"]), part["class"])(own, part["settings"]))
-    finally:
-        sys.path.remove(str(folder))
     model.edit = Edit(model, about, parts)
     return model
+
+
+@contextmanager
+def _files_of(folder: Path) -> Iterator[None]:
+    """Import a folder's own files by their names; modules so named of another folder, or of the user's, come back."""
+    names = [file.stem for file in folder.glob("*.py")]
+    others = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(others)
 
 
 class Layer:
