@@ -5,20 +5,13 @@ The files of a part are a second text of what the part does, so each is compared
 
 import json
 import re
-import shutil
 import subprocess
 import sys
-from importlib import util
-from pathlib import Path
 
 import pytest
 import torch
-from exported import asked, changes, compare, drawn, edit_of, neurons
-from patches import latent_shift
+from exported import asked, changes, compare, drawn, edit_of, neurons, opened, shift
 
-from unike_lib.editing.patch import Part
-from unike_lib.knowledge.encoders import Encoder
-from unike_lib.knowledge.memory import Memory
 from unike_lib.knowledge.scope import ScopeSpace
 from unike_lib.methods.fine_tune.weight_changes import WeightChanges, WeightChangesPerEdit
 from unike_lib.methods.grace.codebook import Codebook
@@ -32,28 +25,6 @@ from unike_lib.methods.unike_scope.editor import EditEntries
 from unike_lib.methods.wise.memories import SideMemories
 from unike_lib.methods.wise.settings import WiseMethod
 from unike_lib.types import Query
-
-SLOTS = 12
-
-
-def opened(folder, base):
-    """The model that a folder's own load.py makes."""
-    spec = util.spec_from_file_location("load", folder / "load.py")
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.load(base)
-
-
-def shift(there, layers=(1, 3), **settings):
-    d = there.model.backbone.width
-    keys = {layer: drawn(SLOTS, d, seed=layer) for layer in layers}
-    values = {layer: drawn(SLOTS, d, seed=layer + 20) for layer in layers}
-    encoders = {}
-    for layer in layers:
-        torch.manual_seed(layer)
-        encoders[layer] = Encoder(d, 8, d, 2)
-    readings = {"top_k": 5, "alpha_scale": 2.0, "rotate_memory": False} | settings
-    return latent_shift(Memory(keys, values), encoders, **readings)
 
 
 def own_slots(there):
@@ -233,43 +204,3 @@ def test_a_folder_needs_nothing_of_this_project(made, tmp_path):
     assert re.search(
         r"library_name: transformers[\s\S]*from load import load", (tmp_path / "out/README.md").read_text()
     )
-
-
-class Loud(Part):
-    """A part of somebody's own, whose file lies beside it."""
-
-    def tensors(self):
-        return {"bias": torch.ones(1, 1)}
-
-    def ffn(self, layer, inputs, outputs, context):
-        return outputs + 0.5 if layer.index == 3 else outputs
-
-    def standalone(self):
-        from unike_lib.editing.standalone import Standalone
-
-        return Standalone((Path(__file__).with_name("own_part.py"),), "Loud", {"bias": torch.ones(1)}, {"layer": 3})
-
-
-def test_an_own_part_brings_its_own_file(made, tmp_path):
-    there = made("llava")
-    edit = edit_of(there, Loud())
-    assert edit.export(tmp_path / "out") == "loader"
-    compare(there, edit, opened(tmp_path / "out", there.root / "model"))
-
-
-def test_folders_whose_files_differ_are_loaded_side_by_side(made, tmp_path):
-    """Another state of an own part, under the same name, that adds nothing."""
-    there = made("llava")
-    edit = edit_of(there, Loud())
-    edit.export(tmp_path / "one")
-    shutil.copytree(tmp_path / "one", tmp_path / "other")
-    file = tmp_path / "other/own_part.py"
-    file.write_text(file.read_text().replace("0.5 *", "0.0 *"))
-    known = dict(sys.modules)
-    one, other = (opened(tmp_path / name, there.root / "model") for name in ("one", "other"))
-    assert sys.modules.get("own_part") is known.get("own_part")
-    compare(there, edit, one)
-    inputs, _ = asked(there, there.image)
-    with torch.no_grad():
-        plain = there.model.backbone.model(**inputs).logits
-        torch.testing.assert_close(other(**inputs).logits, plain, atol=1e-5, rtol=0)

@@ -101,9 +101,10 @@ class Layer:
 class Now:
     """The pass under way.
 
-    last [row]: the last prompt token; order [row, token]: how far behind it the tokens under way stand; kept: what
-    parts keep for tokens that follow; shares: by layer (None: all), how far each row means each edit, [row, edit];
-    rotation: that of the tokens; unedited: by layer, what the unedited model makes of the last prompt token, [row, d].
+    last [row]: the last prompt token; order [row, token]: how far behind it the tokens under way stand, for padding a
+    number above 0; kept: what parts keep for tokens that follow; shares: by layer (None: all), how far each row means
+    each edit, [row, edit]; rotation: that of the tokens; unedited: by layer, what the unedited model makes of the last
+    prompt token, [row, d].
     """
 
     def __init__(self, last: Tensor) -> None:
@@ -134,6 +135,8 @@ class Edit:
     def __init__(self, model: Any, about: dict[str, Any], parts: list[Any]) -> None:
         self.on, self.prompt, self.parts, self.names = True, None, parts, about["names"]
         self._now, self._quiet = Now(torch.zeros(0)), False
+        self._mask: Any = None
+        model.register_forward_pre_hook(self._asked, with_kwargs=True)
         self._stack = model.get_submodule(about["stack"])
         self.layers = [Layer(index, module, self.names) for index, module in enumerate(self._stack.layers)]
         self._stack.register_forward_pre_hook(self._begin, with_kwargs=True)
@@ -156,6 +159,9 @@ class Edit:
         finally:
             self._quiet = False
 
+    def _asked(self, _: Any, args: Any, given: dict[str, Any]) -> None:
+        self._mask = given.get("attention_mask")
+
     def _begin(self, stack: Any, args: Any, given: dict[str, Any]) -> None:
         """Begin a pass: a new one if nothing is cached before it."""
         if not self._acts:
@@ -170,6 +176,8 @@ class Edit:
             self._now = Now(last.expand(rows))
         self._now.order = torch.arange(seen, seen + tokens, device=entering.device) - self._now.last[:, None]
         if not seen:
+            if isinstance(self._mask, Tensor) and self._mask.shape == (rows, tokens):
+                self._now.order = self._now.order.masked_fill(self._mask.to(entering.device) == 0, tokens)
             self._read_unedited(args, given)
             for part in self.parts:
                 if hasattr(part, "begin"):
