@@ -15,7 +15,7 @@ from exported import asked, changes, compare, drawn, edit_of, neurons, opened, s
 from unike_lib.knowledge.scope import ScopeSpace
 from unike_lib.methods.fine_tune.weight_changes import WeightChanges, WeightChangesPerEdit
 from unike_lib.methods.grace.codebook import Codebook
-from unike_lib.methods.lora.factors import LoraFactorsPerEdit
+from unike_lib.methods.lora.factors import LoraFactors, LoraFactorsPerEdit
 from unike_lib.methods.m_ore.pairs import Pairs
 from unike_lib.methods.shared.low_rank import LowRank, LowRankChanges
 from unike_lib.methods.shared.neurons import ExtraNeurons, Neurons
@@ -123,18 +123,17 @@ def test_a_codebook(made, replaces, tmp_path):
     backbone = there.model.backbone
     state = entering_down(there, layer)
     keys = torch.stack([state, state + 0.01, state + 100])[None]
-    values, d = drawn(1, 3, backbone.width, seed=3) * 4, backbone.width
+    values = drawn(1, 3, backbone.width, seed=3) * 4
     radii, slack = torch.tensor([[0.5, 0.5, 0.5]]), torch.tensor([[0.0, 0.2, 0.0]])
     book = Codebook(
         layer, "mlp.down_proj", replaces, keys, values, radii, slack, torch.tensor([[0, 1, 2]]),
         torch.tensor([[False, True, True]]),
     )  # fmt: skip
     edit = edit_of(there, book, WeightChanges(changes(there, 3)))  # else nothing of the question alone differs
-    assert edit.export(tmp_path / "out") == "loader" and d == values.shape[2]
+    assert edit.export(tmp_path / "out") == "loader"
     loaded = opened(tmp_path / "out", there.root / "model")
     compare(there, edit, loaded)
-    none = edit_of(there, Codebook(*vars(book).values())).patch.parts[0]
-    dead = none.with_tensors(none.tensors() | {"live": torch.zeros(1, 3, dtype=torch.bool)})
+    dead = book.with_tensors(book.tensors() | {"live": torch.zeros(1, 3, dtype=torch.bool)})
     silent = edit_of(there, dead, WeightChanges(changes(there, 3)))
     silent.export(tmp_path / "dead")
     compare(there, silent, opened(tmp_path / "dead", there.root / "model"))
@@ -173,12 +172,11 @@ def test_what_weights_hold_runs_beside_them_too(made, tmp_path):
     """Where weights are wanted as they are: all kinds at once, in attention as well."""
     there = made("qwen2-vl")
     d = there.model.backbone.width
-    factors = LowRankChanges.of({(1, "self_attn.q_proj"): LowRank(drawn(1, 2, d, seed=1), drawn(1, 2, d, seed=2))})
-    assert not factors.in_attention  # of the FFN alone, as hypernetworks write them
     factors = LowRankChanges.of({(1, "mlp.up_proj"): LowRank(drawn(1, 2, 24, seed=1), drawn(1, 2, d, seed=2))})
+    lora = LoraFactors.of({(2, "self_attn.q_proj"): LowRank(drawn(1, 2, d, seed=5), drawn(1, 2, d, seed=6))})
     place = (3, "mlp.down_proj")
     pairs = Pairs({place: drawn(2, 24, seed=3)}, 0.5, {place: drawn(1, d, 2, seed=4)}, {place: torch.zeros(1, 2, 2)})
-    edit = edit_of(there, ExtraNeurons(neurons(there, 2, 3)), WeightChanges(changes(there)), factors, pairs)
+    edit = edit_of(there, ExtraNeurons(neurons(there, 2, 3)), WeightChanges(changes(there)), factors, lora, pairs)
     assert edit.export(tmp_path / "out", form="loader") == "loader"
     compare(there, edit, opened(tmp_path / "out", there.root / "model"), atol=1e-4)
 
