@@ -36,6 +36,26 @@ RUN_BY = {
         "Makefile",
         "profiles/local",
     ),
+    "unike export EDIT --to FOLDER": ("tests/front/test_export.py", '"export", str(tmp_path / "edit.safetensors")'),
+    "unike export EDIT --to FOLDER --language-model": ("tests/front/test_export_peft.py", '"--language-model", "--to"'),
+    "unike export results/stages/records/BACKBONE/eval_vqa-caption/k1/METHOD.parquet --case eval-vqa-3 --to FOLDER": (
+        "tests/front/test_export_record.py",
+        '"--case", "vqa-2"',
+    ),
+    "unike export results/stages/editors/BACKBONE/mend.safetensors --to FOLDER": (
+        "tests/front/test_export_trained.py",
+        '["export", str(file)',
+    ),
+    "unike export results/stages/benchmark --to FOLDER": (
+        "tests/embedded/world/test_as_dataset.py",
+        'main(["export", str(folder), "--to"',
+    ),
+    "unike edit --backbone minigpt4-smol --image photo.jpg --question What animal is this? --answer lynx": (
+        "tests/front/test_one_edit.py",
+        'given = ["edit", "--backbone", "mine"',
+    ),
+    "unike doctor FOLDER": ("tests/front/test_doctor.py", 'main(["doctor", str(folder)'),
+    "make doctor BACKBONE=FOLDER": ("Makefile", "-m unike_lib.front.cli doctor '$(BACKBONE)'"),
 }
 # Results that only a benchmark of the user's has are planned by another test.
 PLANNED_BY = {"results/missing_images.csv": "tests/test_workflow.py"}
@@ -85,6 +105,14 @@ def commands():
                 if not fence[1] and COMMAND.match(line + " "):
                     before = page[: fence.start()].rstrip().split("\n\n")[-1]
                     yield path.relative_to(ROOT), line.strip(), before
+
+
+def test_commands_stand_in_fences():
+    """No test above sees indented ones; those of examples/ are run (tools/run_examples.py)."""
+    for path in PAGES:
+        if path.parents[1] != ROOT / "examples":
+            lines = FENCE.sub("", text_of(path)).splitlines()
+            assert [line for line in lines if line.startswith("    ") and COMMAND.match(line + " ")] == [], path
 
 
 def inline_targets():

@@ -1,19 +1,24 @@
 """Tiny models whose edits are exported, and the comparison of what others load with the edit."""
 
 import json
+from importlib import util
 from types import SimpleNamespace
 
 import torch
+from patches import latent_shift
 from tiny_families import picture, processor_of, tiny_model, tokenizer_of
 from tokenizers import decoders
 
 import unike_lib as unike
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.editing.patch import Patch
+from unike_lib.knowledge.encoders import Encoder
+from unike_lib.knowledge.memory import Memory
 from unike_lib.methods.shared.neurons import Neurons
 from unike_lib.types import Query
 
 ANSWER = "red cat"
+SLOTS = 12
 
 
 def make_tiny(root, name):
@@ -85,3 +90,23 @@ def changes(there, layer=2):
     found = there.model.backbone.decoder.layers[layer]
     names = found.names.ffn_matrices
     return {layer: {name: drawn(1, *found.part(name).weight.shape, seed=i) for i, name in enumerate(names)}}
+
+
+def opened(folder, base):
+    """The model that a folder's own load.py makes."""
+    spec = util.spec_from_file_location("load", folder / "load.py")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.load(base)
+
+
+def shift(there, layers=(1, 3), **settings):
+    d = there.model.backbone.width
+    keys = {layer: drawn(SLOTS, d, seed=layer) for layer in layers}
+    values = {layer: drawn(SLOTS, d, seed=layer + 20) for layer in layers}
+    encoders = {}
+    for layer in layers:
+        torch.manual_seed(layer)
+        encoders[layer] = Encoder(d, 8, d, 2)
+    readings = {"top_k": 5, "alpha_scale": 2.0, "rotate_memory": False} | settings
+    return latent_shift(Memory(keys, values), encoders, **readings)

@@ -55,6 +55,7 @@ def test_a_card_says_base_edit_and_licence(made, tmp_path):
     edit.export(tmp_path / "one")
     text = (tmp_path / "one/README.md").read_text()
     header = yaml.safe_load(text.split("---\n")[1])
+    assert header["license_name"] == "as-the-base" and "whose folder does not name it" in text
     assert header["license"] == "other" and header["base_model"] == "model" and header["library_name"] == "transformers"
     assert header["tags"] == ["knowledge-editing", "fine-tune"]
     own = edit.answers()[0]
@@ -62,9 +63,16 @@ def test_a_card_says_base_edit_and_licence(made, tmp_path):
     assert float(re.search(r"by (\S+) at most", text)[1]) < 1e-4 and str(there.root) not in text
     (there.root / "model/README.md").write_text("---\nlicense: llama2\ntags: [a]\n---\n# Base\n")
     edit.export(tmp_path / "two")
-    (there.root / "model/README.md").unlink()
     text = (tmp_path / "two/README.md").read_text()
     assert yaml.safe_load(text.split("---\n")[1])["license"] == "llama2" and "llama2, as the base" in text
+    (there.root / "model/README.md").write_text("---\nlicense: other\nlicense_name: research\n---\n# Base\n")
+    scores = [{"case": "a|b", "answer": "two\nlines", "token": 0.5}]
+    export.export_edit(edit, tmp_path / "three", scores=scores)
+    (there.root / "model/README.md").unlink()
+    text = (tmp_path / "three/README.md").read_text()
+    header = yaml.safe_load(text.split("---\n")[1])
+    assert header["license"] == "other" and header["license_name"] == "research" and "research, as the base" in text
+    assert "| case | answer | token |\n|---|---|---|\n| a\\|b | two lines | 0.500 |\n" in text
 
 
 class Nowhere(Part):

@@ -7,21 +7,15 @@ import json
 import re
 import subprocess
 import sys
-from importlib import util
-from pathlib import Path
 
 import pytest
 import torch
-from exported import asked, changes, compare, drawn, edit_of, neurons
-from patches import latent_shift
+from exported import asked, changes, compare, drawn, edit_of, neurons, opened, shift
 
-from unike_lib.editing.patch import Part
-from unike_lib.knowledge.encoders import Encoder
-from unike_lib.knowledge.memory import Memory
 from unike_lib.knowledge.scope import ScopeSpace
 from unike_lib.methods.fine_tune.weight_changes import WeightChanges, WeightChangesPerEdit
 from unike_lib.methods.grace.codebook import Codebook
-from unike_lib.methods.lora.factors import LoraFactorsPerEdit
+from unike_lib.methods.lora.factors import LoraFactors, LoraFactorsPerEdit
 from unike_lib.methods.m_ore.pairs import Pairs
 from unike_lib.methods.shared.low_rank import LowRank, LowRankChanges
 from unike_lib.methods.shared.neurons import ExtraNeurons, Neurons
@@ -31,28 +25,6 @@ from unike_lib.methods.unike_scope.editor import EditEntries
 from unike_lib.methods.wise.memories import SideMemories
 from unike_lib.methods.wise.settings import WiseMethod
 from unike_lib.types import Query
-
-SLOTS = 12
-
-
-def opened(folder, base):
-    """The model that a folder's own load.py makes."""
-    spec = util.spec_from_file_location("load", folder / "load.py")
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.load(base)
-
-
-def shift(there, layers=(1, 3), **settings):
-    d = there.model.backbone.width
-    keys = {layer: drawn(SLOTS, d, seed=layer) for layer in layers}
-    values = {layer: drawn(SLOTS, d, seed=layer + 20) for layer in layers}
-    encoders = {}
-    for layer in layers:
-        torch.manual_seed(layer)
-        encoders[layer] = Encoder(d, 8, d, 2)
-    readings = {"top_k": 5, "alpha_scale": 2.0, "rotate_memory": False} | settings
-    return latent_shift(Memory(keys, values), encoders, **readings)
 
 
 def own_slots(there):
@@ -151,18 +123,17 @@ def test_a_codebook(made, replaces, tmp_path):
     backbone = there.model.backbone
     state = entering_down(there, layer)
     keys = torch.stack([state, state + 0.01, state + 100])[None]
-    values, d = drawn(1, 3, backbone.width, seed=3) * 4, backbone.width
+    values = drawn(1, 3, backbone.width, seed=3) * 4
     radii, slack = torch.tensor([[0.5, 0.5, 0.5]]), torch.tensor([[0.0, 0.2, 0.0]])
     book = Codebook(
         layer, "mlp.down_proj", replaces, keys, values, radii, slack, torch.tensor([[0, 1, 2]]),
         torch.tensor([[False, True, True]]),
     )  # fmt: skip
     edit = edit_of(there, book, WeightChanges(changes(there, 3)))  # else nothing of the question alone differs
-    assert edit.export(tmp_path / "out") == "loader" and d == values.shape[2]
+    assert edit.export(tmp_path / "out") == "loader"
     loaded = opened(tmp_path / "out", there.root / "model")
     compare(there, edit, loaded)
-    none = edit_of(there, Codebook(*vars(book).values())).patch.parts[0]
-    dead = none.with_tensors(none.tensors() | {"live": torch.zeros(1, 3, dtype=torch.bool)})
+    dead = book.with_tensors(book.tensors() | {"live": torch.zeros(1, 3, dtype=torch.bool)})
     silent = edit_of(there, dead, WeightChanges(changes(there, 3)))
     silent.export(tmp_path / "dead")
     compare(there, silent, opened(tmp_path / "dead", there.root / "model"))
@@ -201,12 +172,11 @@ def test_what_weights_hold_runs_beside_them_too(made, tmp_path):
     """Where weights are wanted as they are: all kinds at once, in attention as well."""
     there = made("qwen2-vl")
     d = there.model.backbone.width
-    factors = LowRankChanges.of({(1, "self_attn.q_proj"): LowRank(drawn(1, 2, d, seed=1), drawn(1, 2, d, seed=2))})
-    assert not factors.in_attention  # of the FFN alone, as hypernetworks write them
     factors = LowRankChanges.of({(1, "mlp.up_proj"): LowRank(drawn(1, 2, 24, seed=1), drawn(1, 2, d, seed=2))})
+    lora = LoraFactors.of({(2, "self_attn.q_proj"): LowRank(drawn(1, 2, d, seed=5), drawn(1, 2, d, seed=6))})
     place = (3, "mlp.down_proj")
     pairs = Pairs({place: drawn(2, 24, seed=3)}, 0.5, {place: drawn(1, d, 2, seed=4)}, {place: torch.zeros(1, 2, 2)})
-    edit = edit_of(there, ExtraNeurons(neurons(there, 2, 3)), WeightChanges(changes(there)), factors, pairs)
+    edit = edit_of(there, ExtraNeurons(neurons(there, 2, 3)), WeightChanges(changes(there)), factors, lora, pairs)
     assert edit.export(tmp_path / "out", form="loader") == "loader"
     compare(there, edit, opened(tmp_path / "out", there.root / "model"), atol=1e-4)
 
@@ -232,25 +202,3 @@ def test_a_folder_needs_nothing_of_this_project(made, tmp_path):
     assert re.search(
         r"library_name: transformers[\s\S]*from load import load", (tmp_path / "out/README.md").read_text()
     )
-
-
-class Loud(Part):
-    """A part of somebody's own, whose file lies beside it."""
-
-    def tensors(self):
-        return {"bias": torch.ones(1, 1)}
-
-    def ffn(self, layer, inputs, outputs, context):
-        return outputs + 0.5 if layer.index == 3 else outputs
-
-    def standalone(self):
-        from unike_lib.editing.standalone import Standalone
-
-        return Standalone((Path(__file__).with_name("own_part.py"),), "Loud", {"bias": torch.ones(1)}, {"layer": 3})
-
-
-def test_an_own_part_brings_its_own_file(made, tmp_path):
-    there = made("llava")
-    edit = edit_of(there, Loud())
-    assert edit.export(tmp_path / "out") == "loader"
-    compare(there, edit, opened(tmp_path / "out", there.root / "model"))

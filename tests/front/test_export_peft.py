@@ -1,6 +1,7 @@
 """Low-rank edits as peft's files, sums of what stands apart, and the language models of embedded backbones."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import unike_lib as unike
 from unike_lib.backbones.forward import answer_logits
 from unike_lib.backbones.tower import Blip2WithTower, TowerShape, tower_config
 from unike_lib.editing.patch import Patch
+from unike_lib.front.cli import main
 from unike_lib.methods.fine_tune.weight_changes import WeightChangesPerEdit
 from unike_lib.methods.lora.factors import LoraFactors, LoraFactorsPerEdit
 from unike_lib.methods.m_ore.pairs import Pairs
@@ -69,17 +71,19 @@ def test_low_rank_edits_are_pefts_files(made, name, tmp_path):
 
 @pytest.mark.parametrize("name", ["llava", "gemma3"])
 def test_peft_itself_loads_them(made, name, tmp_path):
-    peft = pytest.importorskip("peft", reason="peft is not installed (the extra 'peft')")
+    peft = pytest.importorskip("peft", reason="peft is not installed (the extra 'exports')")
     there = made(name)
     edit = edit_of(there, low_rank(there))
     edit.export(tmp_path / "out")
     base = AutoModelForImageTextToText.from_pretrained(there.root / "model")
-    compare(there, edit, peft.PeftModel.from_pretrained(base, tmp_path / "out").eval(), atol=1e-4)
+    loaded = peft.PeftModel.from_pretrained(base, tmp_path / "out").eval()
+    adapted = {name.split(".lora_A.")[0] for name, _ in loaded.named_parameters() if ".lora_A." in name}
+    assert len(adapted) == 3  # each matrix of the edit, none besides
+    compare(there, edit, loaded, atol=1e-4)
 
 
-def test_pairs_of_m_ore_and_factors_of_edits_are_sums(made):
+def test_pairs_of_m_ore_and_factors_of_edits_are_sums():
     """s B A by hand; factors that stand apart by edit count together, as they act without a scope."""
-    there = made("llava")
     place, a, b = (3, "mlp.down_proj"), drawn(2, 24, seed=1), drawn(1, 16, 2, seed=2)
     pairs = Pairs({place: a}, 0.25, {place: b}, {place: torch.zeros(1, 2, 2)})
     torch.testing.assert_close(pairs.in_weights().factors[place].whole, 0.25 * b[0] @ a)
@@ -91,7 +95,6 @@ def test_pairs_of_m_ore_and_factors_of_edits_are_sums(made):
     torch.testing.assert_close(
         each.in_weights().changes[place], sum(drawn(1, 4, 16, 24, seed=5)[0, edit] for edit in range(4))
     )
-    assert there is not None
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +140,12 @@ def test_the_language_model_of_an_embedded_backbone_can_be_had(towered, form, tm
         theirs = loaded(input_ids=torch.tensor([ids])).logits[0, -len(said) :]
     torch.testing.assert_close(theirs, said, atol=2e-5, rtol=0)
     assert (answer_logits(towered.backbone, [query]).logits - said).abs().max() > 0.05
+
+
+def test_the_command_takes_the_language_model_alone(towered, tmp_path):
+    edit = towered.edit(question="what is this ?", answer="red cat", method="fine-tune", settings={"steps": 1})
+    edit.save(tmp_path / "edit.safetensors")
+    given = ["export", str(tmp_path / "edit.safetensors"), "--results", str(Path(towered.folder).with_name("results"))]
+    assert main([*given, "--to", str(tmp_path / "out")]) == 1
+    assert main([*given, "--language-model", "--to", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out/config.json").read_text())["architectures"] == ["OPTForCausalLM"]

@@ -36,16 +36,28 @@ def load(base: str | Path | None = None, folder: str | Path = HERE, **settings: 
     settings.setdefault("dtype", getattr(torch, about["dtype"]))
     model: Any = getattr(transformers, about["class"]).from_pretrained(base, **settings).eval()
     tensors = load_file(folder / "edit.safetensors", device=str(model.device))
-    sys.path.insert(0, str(folder))
-    try:
-        parts = []
+    parts = []
+    with _files_of(folder):
         for number, part in enumerate(about["parts"]):
             own = {k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{number}.")}
             parts.append(getattr(import_module(part["file"]), part["class"])(own, part["settings"]))
-    finally:
-        sys.path.remove(str(folder))
     model.edit = Edit(model, about, parts)
     return model
+
+
+@contextmanager
+def _files_of(folder: Path) -> Iterator[None]:
+    """Import a folder's own files by their names; modules so named of another folder, or of the user's, come back."""
+    names = [file.stem for file in folder.glob("*.py")]
+    others = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(others)
 
 
 class Layer:
@@ -89,9 +101,10 @@ class Layer:
 class Now:
     """The pass under way.
 
-    last [row]: the last prompt token; order [row, token]: how far behind it the tokens under way stand; kept: what
-    parts keep for tokens that follow; shares: by layer (None: all), how far each row means each edit, [row, edit];
-    rotation: that of the tokens; unedited: by layer, what the unedited model makes of the last prompt token, [row, d].
+    last [row]: the last prompt token; order [row, token]: how far behind it the tokens under way stand, for padding a
+    number above 0; kept: what parts keep for tokens that follow; shares: by layer (None: all), how far each row means
+    each edit, [row, edit]; rotation: that of the tokens; unedited: by layer, what the unedited model makes of the last
+    prompt token, [row, d].
     """
 
     def __init__(self, last: Tensor) -> None:
@@ -122,6 +135,8 @@ class Edit:
     def __init__(self, model: Any, about: dict[str, Any], parts: list[Any]) -> None:
         self.on, self.prompt, self.parts, self.names = True, None, parts, about["names"]
         self._now, self._quiet = Now(torch.zeros(0)), False
+        self._mask: Any = None
+        model.register_forward_pre_hook(self._asked, with_kwargs=True)
         self._stack = model.get_submodule(about["stack"])
         self.layers = [Layer(index, module, self.names) for index, module in enumerate(self._stack.layers)]
         self._stack.register_forward_pre_hook(self._begin, with_kwargs=True)
@@ -144,6 +159,9 @@ class Edit:
         finally:
             self._quiet = False
 
+    def _asked(self, _: Any, args: Any, given: dict[str, Any]) -> None:
+        self._mask = given.get("attention_mask")
+
     def _begin(self, stack: Any, args: Any, given: dict[str, Any]) -> None:
         """Begin a pass: a new one if nothing is cached before it."""
         if not self._acts:
@@ -158,6 +176,8 @@ class Edit:
             self._now = Now(last.expand(rows))
         self._now.order = torch.arange(seen, seen + tokens, device=entering.device) - self._now.last[:, None]
         if not seen:
+            if isinstance(self._mask, Tensor) and self._mask.shape == (rows, tokens):
+                self._now.order = self._now.order.masked_fill(self._mask.to(entering.device) == 0, tokens)
             self._read_unedited(args, given)
             for part in self.parts:
                 if hasattr(part, "begin"):

@@ -75,23 +75,21 @@ def export_edit(
             _save(edit, _own_model(edit, family, weights), family, made, language_model)
             difference = _largest_difference(edit, made, family, language_model)
         else:
-            _write_beside(edit, family, made, form, language_model)
+            _write_beside(edit, family, made, weights if form == "peft" else None, language_model)
         card = Card(edit, form, language_model, difference, scores)
         (made / "README.md").write_text(card.text, encoding="utf-8")
     return form
 
 
-def _write_beside(edit: "Edit", family: Family, folder: Path, form: str, language_model: bool) -> None:
-    """Write an edit that stands beside its base; a language model that nobody else has is written, too."""
+def _write_beside(edit: "Edit", family: Family, folder: Path, weights: InWeights | None, language_model: bool) -> None:
+    """Write an edit that stands beside its base, as factors (None: as parts); a base that nobody else has, too."""
     if language_model:
         (folder / BASE).mkdir()
         _save(edit, _own_model(edit, family, InWeights()), family, folder / BASE, True)
     model, decoder = edit.model.backbone.model, edit.model.backbone.decoder
     below = "" if language_model else f"{family.decoder}."
     base = BASE if language_model else base_of(edit.model)
-    if form == "peft":
-        weights = edit.patch.in_weights()
-        assert weights is not None
+    if weights is not None:
         write_peft(folder, weights, decoder, below, base)
         return
     parts = [part.standalone() for part in edit.patch.parts if not part.empty]
@@ -172,13 +170,13 @@ def _largest_difference(edit: "Edit", folder: Path, family: Family, language_mod
     """
     queries = [request.query for request in edit.requests]
     ours = answer_logits(edit.model.backbone, queries, edit.patch)
-    wanted = [row for row in ours.logits.split(ours.where.sum(1).tolist())]
+    wanted = ours.logits.split(ours.where.sum(1).tolist())
     if language_model:
         found = _asked_of_language_model(edit, folder, ours.batch.embeddings, ours.where)
     else:
         written = load_backbone(folder, edit.model.section, edit.model.pictures)
         theirs = answer_logits(written, queries)
-        found = list(theirs.logits.split(theirs.where.sum(1).tolist()))
+        found = theirs.logits.split(theirs.where.sum(1).tolist())
     far = 0.0
     for one, other in zip(wanted, found, strict=True):
         if not torch.equal(one.argmax(-1), other.argmax(-1)):
@@ -190,7 +188,7 @@ def _largest_difference(edit: "Edit", folder: Path, family: Family, language_mod
     return far
 
 
-def _asked_of_language_model(edit: "Edit", folder: Path, embeddings: Tensor, where: Tensor) -> list[Tensor]:
+def _asked_of_language_model(edit: "Edit", folder: Path, embeddings: Tensor, where: Tensor) -> Sequence[Tensor]:
     """Return the logits of rows at the positions read, given what enters the language model."""
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=embeddings.dtype).eval().to(embeddings.device)
     return [

@@ -35,6 +35,8 @@ from load import load  # load.py of this folder; it needs torch, transformers an
 model = load()  # or load(base="folder or hub id of the base")
 """,
 }
+LICENCE = ("license", "license_name")  # fields of a card's header
+UNKNOWN = "as-the-base"
 LIBRARY = {"merged": "transformers", "peft": "peft", "loader": "transformers"}
 HOLDS = {
     "merged": "The weights themselves say what the edit says.",
@@ -71,11 +73,8 @@ class Card:
 
     @property
     def _header(self) -> dict[str, Any]:
-        licence = licence_of(self.edit.model)
-        named = {} if licence != "other" else {"license_name": "as-the-base", "license_link": f"the base: {self.base}"}
         return {
-            "license": licence,
-            **named,
+            **licence_of(self.edit.model),
             "base_model": self.base,
             "base_model_relation": "finetune" if self.form == "merged" else "adapter",
             "library_name": LIBRARY[self.form],
@@ -93,7 +92,7 @@ class Card:
         for request, answer in zip(self.edit.requests, self.edit.answers(), strict=True):
             picture = "-" if request.image is None else Path(request.image).name
             cells = (request.prompt, picture, answer.before, answer.after, request.target)
-            rows.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
+            rows.append(_row(cells))
         failed = [each for each in self.edit.failures if each is not None]
         return "## Edit\n\n" + "\n".join(rows) + "\n" + "".join(f"\nFailed: {each}.\n" for each in failed)
 
@@ -104,8 +103,8 @@ class Card:
             lines.append("None known but the answers above: other questions were not scored.\n")
         else:
             names = list(self.scores[0])
-            lines += ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-            lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in self.scores]
+            lines += [_row(names), "|" + "---|" * len(names)]
+            lines += [_row([row[name] for name in names]) for row in self.scores]
             lines.append("")
         if self.difference is not None:
             lines.append(
@@ -141,9 +140,10 @@ class Card:
     @property
     def _licence(self) -> str:
         licence = licence_of(self.edit.model)
-        if licence == "other":
+        name = licence["license_name"] if licence["license"] == "other" else licence["license"]
+        if name == UNKNOWN:
             return f"That of the base, {self.base}, whose folder does not name it; ask there before passing this on."
-        return f"{licence}, as the base, {self.base}."
+        return f"{name}, as the base, {self.base}."
 
 
 def base_of(model: "Model") -> str:
@@ -151,21 +151,25 @@ def base_of(model: "Model") -> str:
     return Path(model.folder).name if Path(model.folder).is_dir() else model.folder
 
 
-def licence_of(model: "Model") -> str:
-    """Return the licence of a model as its card's header has it; "other": nobody says."""
+def licence_of(model: "Model") -> dict[str, str]:
+    """Return a model's license as its card's header has it; that of "other" has a license_name, UNKNOWN if none."""
     section, card = model.section, Path(model.folder) / "README.md"
     if section.folder is None and section.original is None:
-        return OURS
+        return {"license": OURS}
     if card.is_file():
         _, marks, rest = card.read_text(encoding="utf-8", errors="replace").partition("---\n")
         try:
             header = parse_yaml(rest.partition("\n---")[0], str(card), "a header") if marks else None
         except InputError:
             header = None
-        if isinstance(header, dict) and isinstance(header.get("license"), str):
-            return str(header["license"])
-    return "other"
+        found = header if isinstance(header, dict) else {}
+        own = {name: found[name] for name in LICENCE if isinstance(found.get(name), str)}
+        if "license" in own and (own["license"] != "other" or "license_name" in own):
+            return own
+    return {"license": "other", "license_name": UNKNOWN}
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _row(cells: Sequence[Any]) -> str:
+    """Return a line of a table: a text in one cell, whatever is in it."""
+    texts = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells]
+    return "| " + " | ".join(" ".join(text.split()).replace("|", "\\|") for text in texts) + " |"

@@ -100,9 +100,7 @@ def read_trained(model: "Model", folder: Path) -> TrainedEditor:
 def _card(model: "Model", about: dict[str, Any]) -> str:
     from unike_lib.front.model_card import base_of, licence_of
 
-    licence = licence_of(model)
-    more = {"license_name": "as-the-base"} if licence == "other" else {}
-    header = {"license": licence, **more, "base_model": base_of(model), "tags": ["knowledge-editing", about["name"]]}
+    header = {**licence_of(model), "base_model": base_of(model), "tags": ["knowledge-editing", about["name"]]}
     opened = ", ".join(f"{name} {getattr(model.section, name)}" for name in ("family", "dtype", "image_size"))
     settings = "\n".join(f"| `{name}` | {value} |" for name, value in about["settings"].items())
     return f"""---
