@@ -38,7 +38,8 @@ def test_what_is_no_yaml_is_said_in_one_line(tmp_path, capsys, text, said):
         assert line.startswith("unike: --set steps: not valid YAML; expected a value")
     (tmp_path / "README.md").write_text(f"---\n{text}---\n")
     section = BackboneConfig(family="llava", folder=str(tmp_path))
-    assert licence_of(SimpleNamespace(section=section, folder=str(tmp_path))) == "other"
+    nobody_says = {"license": "other", "license_name": "as-the-base"}
+    assert licence_of(SimpleNamespace(section=section, folder=str(tmp_path))) == nobody_says
 
 
 def test_what_is_no_text_is_said(tmp_path):
