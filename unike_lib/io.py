@@ -82,6 +82,12 @@ def can_be_made(folder: str | Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
+def check_new(folder: Path) -> None:
+    """Raise InputError unless a folder that is to be made is not there, or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: expected a folder that is not there or empty")
+
+
 @contextmanager
 def reading(path: str | Path, form: str) -> Iterator[None]:
     """Turn whatever a reader raises on a missing or damaged file into one error that names the file.
@@ -167,8 +173,8 @@ def file_digest(path: Path) -> str:
 
 
 def write_checksums(folder: Path, files: Iterable[Path]) -> None:
-    """Write the list of checksums of a folder's files, which readers check them by (`sha256sum --check` can too)."""
-    lines = [f"{whole_digest(file)}  {file.name}\n" for file in sorted(files)]
+    """Write the checksums of files below a folder, which readers check them by (`sha256sum --check` can too)."""
+    lines = [f"{whole_digest(file)}  {file.relative_to(folder).as_posix()}\n" for file in sorted(files)]
     with atomic_path(folder / LIST) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
 

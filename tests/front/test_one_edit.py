@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from tokenizers import decoders
 import unike_lib as unike
 from unike_lib.benchmark.cases import write_cases
 from unike_lib.front.cli import main
+from unike_lib.front.finding import evaluation_files
 from unike_lib.front.neighbours import likeness, nearest_unrelated
 from unike_lib.front.questions import Answer, request_of
 from unike_lib.io import write_table
@@ -246,3 +248,21 @@ def test_a_methods_files_are_those_that_its_room_asks_for(tmp_path):
     )
     assert files("ke-strong") == files("ke") == ["editors/mine/ke.safetensors"] != files("ke-scaled")
     assert trained_for(entries, "ke-scaled", "mine") == "ke-scaled"
+
+
+def test_near_questions_are_those_that_the_backbone_can_be_asked(tmp_path):
+    """Of a benchmark of one's own, some texts may be left out for a backbone; one that no run asked has them all."""
+    config = SimpleNamespace(benchmark=SimpleNamespace(embedded=False, tasks=["vqa", "caption"]))
+    for folder, tasks in {"benchmark": ["vqa", "caption"], "texts/mine": ["vqa"]}.items():
+        for task in tasks:
+            path = tmp_path / "stages" / folder / f"eval_{task}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
+
+    def found(backbone, embedded):
+        config.benchmark.embedded = embedded
+        return [str(path.relative_to(tmp_path / "stages")) for path in evaluation_files(config, backbone, tmp_path)]
+
+    every = ["benchmark/eval_vqa.json", "benchmark/eval_caption.json"]
+    assert found("mine", False) == ["texts/mine/eval_vqa.json"]
+    assert found("other", False) == found("mine", True) == every

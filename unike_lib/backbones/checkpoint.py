@@ -85,13 +85,13 @@ def load_whole(kind: Any, folder: str | Path, **settings: Any) -> Any:
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Yield a folder that becomes `out`, with a list of checksums, when the block ends without an error."""
+    """Yield a folder that becomes `out`, with the checksums of all its files, when the block ends without an error."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
         folder = Path(temporary) / out.name
         folder.mkdir()
         yield folder
-        files = [each for each in folder.iterdir() if each.is_file()]
+        files = [each for each in folder.rglob("*") if each.is_file()]
         for file in files:
             file.chmod(0o644)
         write_checksums(folder, files)

@@ -22,10 +22,10 @@ from unike_lib.backbones.in_weights import InWeights, write_into
 from unike_lib.backbones.load import load_backbone, read_model
 from unike_lib.family import Family, find_family
 from unike_lib.front.cli import FORMS
-from unike_lib.front.finding import check_new
 from unike_lib.front.loader_folder import write_loader
 from unike_lib.front.model_card import Card, base_of
 from unike_lib.front.peft_folder import write_peft
+from unike_lib.io import check_new
 from unike_lib.types import InputError
 
 if TYPE_CHECKING:

@@ -69,10 +69,14 @@ def folder_of(name: str, section: BackboneConfig, results: Path) -> str:
     return str(below) if below.is_dir() else section.folder
 
 
-def check_new(folder: Path) -> None:
-    """Raise InputError unless a folder that is to be made is not there, or empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: expected a folder that is not there or empty")
+def evaluation_files(config: Config, backbone: str, results: Path) -> list[Path]:
+    """Return the files of evaluation edits that a backbone is asked; those of all where no run asked it."""
+    stages = results / STAGES
+    for folder in (cases_folder(stages, backbone, config.benchmark.embedded), stages / "benchmark"):
+        files = [Path(folder) / f"eval_{task}.json" for task in config.benchmark.tasks]
+        if there := [file for file in files if file.is_file()]:
+            return there
+    return []
 
 
 class Pictures:

@@ -13,7 +13,7 @@ import pandas as pd
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.front.edit import Edit
-from unike_lib.front.finding import STAGES, Overlay
+from unike_lib.front.finding import Overlay, evaluation_files
 from unike_lib.front.model import Model, load
 from unike_lib.io import check_fields, read_table
 from unike_lib.records import CELL, EDIT
@@ -66,12 +66,11 @@ def _session(path: Path, table: pd.DataFrame, case: str | None) -> pd.DataFrame:
 
 def _cases(model: Model, results: Path, rows: pd.DataFrame) -> list[EditCase]:
     """Return the cases of a session in the order of editing."""
-    files = [results / STAGES / "benchmark" / f"eval_{task}.json" for task in model.config.benchmark.tasks]
-    questions = model.section.text_locality
-    known = {case.request.id: case for file in files if file.is_file() for case in read_cases(file, None, questions)}
+    files, questions = evaluation_files(model.config, model.name, results), model.section.text_locality
+    known = {case.request.id: case for file in files for case in read_cases(file, None, questions)}
     names = list(rows.case.unique())
     if missing := [name for name in names if name not in known]:
-        raise InputError(f"{', '.join(map(str, files))}: no case {missing[0]!r}, which the record has")
+        raise InputError(f"{', '.join(map(str, files)) or results}: no case {missing[0]!r}, which the record has")
     return [known[name] for name in names]
 
 

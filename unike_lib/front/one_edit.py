@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unike_lib.front.edit import Edit
-from unike_lib.front.finding import STAGES, image_roots
+from unike_lib.front.finding import evaluation_files, image_roots
 from unike_lib.front.model import Model
 from unike_lib.front.neighbours import nearest_unrelated
 from unike_lib.front.questions import Answer
@@ -67,10 +67,8 @@ def lines_of(
 
 def unrelated(model: Model, request: EditRequest, results: Path, most: int) -> list[Query]:
     """Return the nearest unrelated questions: of the benchmark, where it is built, else plain facts."""
-    files = [results / STAGES / "benchmark" / f"eval_{task}.json" for task in model.config.benchmark.tasks]
-    roots = image_roots(model.config, results)
-    there = [file for file in files if file.is_file()]
-    return nearest_unrelated(request, there, roots, most, model.section.text_locality)
+    files, roots = evaluation_files(model.config, model.name, results), image_roots(model.config, results)
+    return nearest_unrelated(request, files, roots, most, model.section.text_locality)
 
 
 def headline(edit: Edit) -> str:

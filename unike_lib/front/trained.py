@@ -16,8 +16,7 @@ from unike_lib import __version__
 from unike_lib.backbones.checkpoint import whole_folder
 from unike_lib.config.base import MethodSection
 from unike_lib.config.problems import field_problems
-from unike_lib.front.finding import check_new
-from unike_lib.io import check_fields, read_json, read_tensors, write_json
+from unike_lib.io import check_fields, check_new, read_json, read_tensors, write_json
 from unike_lib.method import find_method, method_of, resolve_method
 from unike_lib.runtime import check_made_with
 from unike_lib.types import InputError

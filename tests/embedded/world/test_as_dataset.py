@@ -1,6 +1,7 @@
 """The embedded benchmark as a data set: our own dialect reads the same cases from it, and so does `datasets`."""
 
 import io
+import subprocess
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ from PIL import Image
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.dialect import Source, find_dialect
 from unike_lib.benchmark.images import image_names
+from unike_lib.checksum import LIST
 from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.embedded.world.as_dataset import SPLITS, write_dataset
 from unike_lib.embedded.world.benchmark import write_benchmark
@@ -45,6 +47,13 @@ def content(case, roots):
     request = replace(case.request, image=digests[case.request.image])
     shown = tuple(sorted((digests[name], entity) for name, entity in case.shown))
     return replace(case, request=request, probes=probes, shown=shown)
+
+
+def test_sha256sum_finds_every_file_as_it_was_written(written):
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", LIST], cwd=written, check=True)
+    listed = {line.split("  ")[1] for line in (written / LIST).read_text().splitlines()}
+    there = {str(file.relative_to(written)) for file in written.rglob("*") if file.is_file()}
+    assert listed == there - {LIST} and any("/" in name for name in listed)
 
 
 @pytest.mark.parametrize("task", TASKS)

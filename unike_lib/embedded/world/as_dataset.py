@@ -20,6 +20,7 @@ import yaml
 from unike_lib.backbones.checkpoint import whole_folder
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.benchmark.rows import ASKS, NEEDED, SHOWS
+from unike_lib.io import check_new
 from unike_lib.types import TASKS, EditCase, InputError
 
 SPLITS = {"train": "method", "dev": "dev", "eval": "eval", "pool": "pool", "taught": "taught"}
@@ -49,8 +50,7 @@ def write_dataset(benchmark: Path, out: Path) -> None:
     """
     if not (benchmark / "scenes.parquet").is_file():
         raise InputError(f"{benchmark}: expected the embedded benchmark, found no scenes.parquet")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: expected a folder that is not there or empty")
+    check_new(out)
     with whole_folder(out) as made:
         counts: dict[tuple[str, str], int] = {}
         for task in TASKS:
