@@ -229,6 +229,7 @@ rule visual:
         backbone=backbone_fields("family", "dtype", "image_size"),
         layout=layout,
         edits=pictured_edits,
+        probed=probed_edits,
     message:
         "Compute what {wildcards.backbone} sees in the pictures of the split {wildcards.split}."
     script:

@@ -35,10 +35,9 @@ def searched_edits(wildcards):
     return CONFIG.knowledge.scope.edits if wildcards.split == "pool" else edits_of_split(wildcards)
 
 
-def seen_in_probes(wildcards):
-    """What the job's backbone sees in the pictures of the split; of the pool, those of probes lie in a file of their own."""
-    files = [*seen(wildcards.split), *[f"{STAGES}/scope/{{backbone}}/visual.safetensors"] * (wildcards.split == "pool")]
-    return expand(files, backbone=wildcards.backbone)
+def probed_edits(wildcards):
+    """Of how many edits of the split the pictures of all probes are seen; of the pool's others, their own picture alone."""
+    return searched_edits(wildcards) if wildcards.split == "pool" else pictured_edits(wildcards)
 
 
 def scope_states_of(split):

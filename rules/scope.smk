@@ -4,43 +4,12 @@
 SHOWN_SCOPE = 40  # evaluation edits per task, at most
 
 
-rule scope_visual:
-    input:
-        cases=cases_of("pool"),
-        images=IMAGES,
-        backbone=backbone_files,
-    output:
-        tokens=f"{STAGES}/scope/{{backbone}}/visual.safetensors",
-    log:
-        "logs/scope_visual/{backbone}.log",
-    benchmark:
-        f"{STAGES}/benchmarks/scope_visual/{{backbone}}.tsv"
-    priority: 1  # the longest chain of a table: the scope, and records behind it
-    threads: CONFIG.threads
-    resources:
-        **runs_backbone(STATES),
-    params:
-        code=lib("see_scope"),
-        files=files_of_backbone,
-        picture_files=pictures,
-        folder=backbone_folder,
-        image_roots=IMAGE_ROOTS,
-        pictures=CONFIG.benchmark.pictures,
-        backbone=backbone_fields("family", "dtype", "image_size"),
-        layout=layout,
-        edits=CONFIG.knowledge.scope.edits,
-    message:
-        "Compute what {wildcards.backbone} sees in the pictures of the pool's probes."
-    script:
-        "../workflow_scripts/see_scope.py"
-
-
 rule scope:
     input:
         **ASKED,
         pool=expand(f"{STAGES}/tiers/{{{{backbone}}}}/pool_{{task}}.json", task=TASKS),
         dev=expand(f"{STAGES}/tiers/{{{{backbone}}}}/dev_{{task}}.json", task=TASKS),
-        visual=[*seen("pool", "dev"), rules.scope_visual.output.tokens],
+        visual=seen("pool", "dev"),
     output:
         pool=scope_states_of("pool"),
         dev=scope_states_of("dev"),

@@ -6,7 +6,7 @@ TIERS = CONFIG.evaluation.tiers and CONFIG.evaluation.generate
 rule near_probes:
     input:
         cases=cases_of("{split}"),
-        visual=seen_in_probes,
+        visual=seen("{split}"),
     output:
         cases=expand(f"{STAGES}/tiers/{{{{backbone}}}}/{{{{split}}}}_{{task}}.json", task=TASKS),
         counts=f"{STAGES}/tiers/{{backbone}}/{{split}}.csv",

@@ -40,7 +40,6 @@ OPENS = {
     "encoders": set(),
     "memory": set(),
     "encodings": set(),
-    "scope_visual": {"pool"},
     "scope_states": {OWN},
     "scope": {"pool", "dev"},
     "scope_eval": {"eval"},
@@ -125,7 +124,7 @@ OF_METHOD = {
 OPENED_BY_METHOD = {name: {"method"} for name in ("ike", "intrin-ike", "wise", "grace-balanced")}
 OPENED_BY_TRAINING = {"mend", "ke", "serac", "serac-multimodal", "liveedit"}  # a search trains them for each trial
 # These open pictures, which lie in one folder whatever their split.
-PICTURES = {"tower_features", "visual", "scope_visual", "retention_visual", "contact_sheet", "qualitative"}
+PICTURES = {"tower_features", "visual", "retention_visual", "contact_sheet", "qualitative"}
 # Scripts that give the benchmark's folder, not a file, to the library.
 GIVE_FOLDER = {"draw_contact_sheet", "extract_tower_features", "pretrain", "train_smol"}
 # Not part of the embedded benchmark's DAG: converting and comparing checkpoints, checking a user's files.

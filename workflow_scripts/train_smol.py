@@ -4,7 +4,7 @@ from unike_lib.runtime import Stage
 
 with Stage(snakemake) as job:
     from unike_lib.embedded.training.recipe import Recipe
-    from unike_lib.embedded.training.smol import make_trained_part
+    from unike_lib.embedded.training.trained_part import make_trained_part
     from unike_lib.config.run import SmolConfig
 
     inputs, settings = job.inputs, job.section("smol", SmolConfig)

@@ -31,9 +31,14 @@ TURNED, SCALED, LAID = "turned", "scaled", "laid"  # what `beside_pixels` finds
 def image_names(cases: Iterable[EditCase]) -> list[str]:
     """Return the names of all images that the cases edit or ask about, sorted, each once."""
     cases = list(cases)
+    asked = {probe.query.image for case in cases for probe in case.probes}
+    return sorted(name for name in {*edited_images(cases), *asked} if name is not None)
+
+
+def edited_images(cases: Iterable[EditCase]) -> list[str]:
+    """Return the names of the images that the cases edit, sorted, each once."""
     edited = {request.image for case in cases for request in case.requests}
-    names = edited | {probe.query.image for case in cases for probe in case.probes}
-    return sorted(name for name in names if name is not None)
+    return sorted(name for name in edited if name is not None)
 
 
 def image_path(roots: Sequence[str | Path], name: str) -> Path:

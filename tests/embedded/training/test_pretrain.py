@@ -20,9 +20,9 @@ from unike_lib.embedded.training import pretrain as stages
 from unike_lib.embedded.training import tower_features
 from unike_lib.embedded.training.language_model import LanguageTrainer, lay_out, layouts
 from unike_lib.embedded.training.pretrain import pretrain, trained_part
-from unike_lib.embedded.training.recipe import SHIPPED, Recipe
+from unike_lib.embedded.training.recipe import SHIPPED, Recipe, training_scenes
 from unike_lib.embedded.training.row_sampler import Composer, Lesson, read_lessons
-from unike_lib.embedded.training.tower_features import extract_tower_features, read_tower_features, training_scenes
+from unike_lib.embedded.training.tower_features import extract_tower_features, read_tower_features
 from unike_lib.embedded.training.word_tokenizer import build_tokenizer
 from unike_lib.embedded.world.benchmark import write_benchmark
 from unike_lib.embedded.world.rendering import SceneRenderer

@@ -22,10 +22,11 @@ from unike_lib.embedded.training import smol
 from unike_lib.embedded.training.connector import ConnectorTrainer, fill_codebook, rate_at, visual_classes
 from unike_lib.embedded.training.dense_row_sampler import DenseRowSampler
 from unike_lib.embedded.training.language_model import lay_out
-from unike_lib.embedded.training.recipe import SHIPPED, Recipe
+from unike_lib.embedded.training.recipe import SHIPPED, Recipe, training_scenes
 from unike_lib.embedded.training.row_sampler import read_lessons
-from unike_lib.embedded.training.smol import assemble_smol, make_trained_part, smol_model, train_smol
-from unike_lib.embedded.training.tower_features import read_tower_features, training_scenes
+from unike_lib.embedded.training.smol import assemble_smol, smol_model, train_smol
+from unike_lib.embedded.training.tower_features import read_tower_features
+from unike_lib.embedded.training.trained_part import make_trained_part
 from unike_lib.embedded.world.benchmark import write_benchmark
 from unike_lib.embedded.world.rendering import SceneRenderer
 from unike_lib.io import read_tensors

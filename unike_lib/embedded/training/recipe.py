@@ -1,6 +1,7 @@
 """What an embedded backbone is trained from, and the trained parts that come with the library.
 
-The library ships the trained part of the default run's backbones, so by default nothing is trained.
+The library ships the trained part of the default run's backbones, so by default nothing is trained, and what training
+takes (transformers, the tower) is not imported.
 """
 
 import hashlib
@@ -9,21 +10,19 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+import pandas as pd
 from torch import Tensor
 
 from unike_lib.checksum import whole_digest
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.run import TeachingConfig
-from unike_lib.embedded.training.tower_features import (
-    TowerFeatures,
-    extract_tower_features,
-    read_tower_features,
-    training_scenes,
-)
 from unike_lib.io import read_table, read_tensors
 from unike_lib.types import InputError
+
+if TYPE_CHECKING:
+    from unike_lib.embedded.training.tower_features import TowerFeatures
 
 SHIPPED = Path(__file__).parent / "weights"
 TOWER, LOG = "tower.", "log"  # names of a trained part's further tensors: the tower's maps, and the training log
@@ -31,6 +30,19 @@ RUN_ONLY = {"shipped", "checkpoint"}  # settings that do not shape the weights
 
 SettingsType = TypeVar("SettingsType", bound=TeachingConfig)
 logger = logging.getLogger(__name__)
+
+
+def training_scenes(benchmark: Path) -> pd.DataFrame:
+    """Return the rows of scenes.parquet that backbones are trained on, in file order.
+
+    Raises:
+        InputError: there are none.
+    """
+    scenes = read_table(benchmark / "scenes.parquet")
+    kept = scenes[scenes["split"] == "training"].reset_index(drop=True)
+    if kept.empty:
+        raise InputError(f"{benchmark / 'scenes.parquet'}: expected rows with split 'training', found none")
+    return kept
 
 
 @dataclass(frozen=True)
@@ -64,12 +76,14 @@ class Recipe(Generic[SettingsType]):
         choices = [self.backbone.family, self.backbone.vqa_prompt, settings, self.seed]
         return hashlib.sha256(json.dumps([lessons, scenes, model, choices], sort_keys=True).encode()).hexdigest()[:16]
 
-    def tower_features(self) -> TowerFeatures:
+    def tower_features(self) -> "TowerFeatures":
         """Return what the tower sees in the training pictures, computed here if no file was named.
 
         Raises:
             InputError: the file is missing, broken, or belongs to another benchmark.
         """
+        from unike_lib.embedded.training.tower_features import extract_tower_features, read_tower_features
+
         if self.features is not None:
             return read_tower_features(self.features, self.benchmark)
         with TemporaryDirectory() as folder:

@@ -1,7 +1,4 @@
-"""Put SmolLM2 behind the tiled tower: train connector and low-rank factors, then merge them with the base model.
-
-The library ships the trained part for the default benchmark, so by default nothing is trained.
-"""
+"""Put SmolLM2 behind the tiled tower: train connector and low-rank factors, then merge them with the base model."""
 
 import random
 from pathlib import Path
@@ -22,7 +19,7 @@ from unike_lib.embedded.training.dense_row_sampler import DenseRowSampler
 from unike_lib.embedded.training.language_model import LOG_FIELDS
 from unike_lib.embedded.training.pretrain import assemble_model, save_folder
 from unike_lib.embedded.training.qformer import train_qformer
-from unike_lib.embedded.training.recipe import LOG, SHIPPED, TOWER, Recipe
+from unike_lib.embedded.training.recipe import LOG, TOWER, Recipe
 from unike_lib.embedded.training.row_sampler import read_lessons
 from unike_lib.embedded.training.tower_features import BASIS
 from unike_lib.embedded.training.word_tokenizer import IMAGE, token_id
@@ -31,21 +28,6 @@ from unike_lib.types import InputError
 
 VISION_PARTS = ("query_tokens", "qformer.", "language_projection.")
 FACTORS = "lora."
-
-
-def make_trained_part(
-    recipe: Recipe[SmolConfig], out: Path, shipped: Path = SHIPPED / "minigpt4_smol.safetensors"
-) -> None:
-    """Write tower maps, Q-Former, projection and factors: the library's if this very recipe made them, else new ones.
-
-    Raises:
-        InputError: the features belong to another benchmark, or a file is broken.
-    """
-    tensors = recipe.shipped_part(shipped)
-    if tensors is None:
-        train_smol(recipe, out)
-    else:
-        write_tensors(out, tensors, recipe.fingerprint)
 
 
 def train_smol(recipe: Recipe[SmolConfig], out: Path) -> None:

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from unike_lib.backbones.tower import TiledTower, TowerShape
 from unike_lib.benchmark.images import load_image
-from unike_lib.io import file_digest, fingerprint_of, read_table, read_tensors, write_tensors
+from unike_lib.embedded.training.recipe import training_scenes
+from unike_lib.io import file_digest, fingerprint_of, read_tensors, write_tensors
 from unike_lib.types import InputError
 
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0  # EfficientNet-Lite's own scaling of 0..255
@@ -75,19 +76,6 @@ class TowerFeatures:
     patches: Tensor
     identities: Tensor
     scenes: pd.DataFrame
-
-
-def training_scenes(benchmark: Path) -> pd.DataFrame:
-    """Return the rows of scenes.parquet that backbones are trained on, in file order.
-
-    Raises:
-        InputError: there are none.
-    """
-    scenes = read_table(benchmark / "scenes.parquet")
-    kept = scenes[scenes["split"] == "training"].reset_index(drop=True)
-    if kept.empty:
-        raise InputError(f"{benchmark / 'scenes.parquet'}: expected rows with split 'training', found none")
-    return kept
 
 
 def load_imagenet(tower: TiledTower) -> None:
