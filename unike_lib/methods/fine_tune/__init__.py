@@ -13,7 +13,7 @@ METHOD = Method(
     build="unike_lib.methods.fine_tune.editor:build",
     needs=with_scope,
     first_layer=lambda settings: -1,
-    search={"learning_rate": [2.0e-4, 5.0e-4, 2.0e-3, 3.0e-3], "steps": [15, 30, 60]},
+    search={"learning_rate": [2.0e-4, 5.0e-4, 1.5e-3], "steps": [15, 30, 60, 90]},
     entries={
         "fine-tune": Entry(
             "The last layer's FFN matrices, AdamW.",

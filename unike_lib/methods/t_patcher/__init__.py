@@ -12,7 +12,7 @@ METHOD = Method(
     settings=TPatcherMethod,
     build="unike_lib.methods.t_patcher.editor:build",
     needs=lambda settings: with_scope(settings, ("ffn_inputs",)),
-    search={"learning_rate": [1.0e-2, 3.0e-2], "steps": [10, 20], "memory_weight": [0.003, 0.03, 0.3]},
+    search={"learning_rate": [1.0e-2, 3.0e-2], "steps": [10, 40], "memory_weight": [0.001, 0.03, 0.3]},
     entries={
         "t-patcher": Entry(
             "Extra neurons in the FFN of the edited layers, Adam.",

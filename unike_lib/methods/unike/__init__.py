@@ -33,7 +33,7 @@ METHOD = Method(
     build="unike_lib.methods.unike.editor:build",
     needs=needs,
     reading=reading,
-    search={"learning_rate": [1.0e-2, 3.0e-2], "memory_weight": [0.01, 0.1], "alpha_scale": [0.1, 0.3, 1.0]},
+    search={"learning_rate": [1.0e-2, 3.0e-2], "memory_weight": [0.003, 0.1], "alpha_scale": [0.1, 0.3, 1.0]},
     entries={
         "unike": Entry(
             "Extra neurons, zeta and the latent in-context shift.",

@@ -36,7 +36,7 @@ METHOD = Method(
     build="unike_lib.methods.unike_scope.editor:build",
     needs=needs,
     reading=reading,
-    search={"learning_rate": [1.0e-2, 3.0e-2], "memory_weight": [0.0, 0.01, 0.1], "edit_alpha": [0.1, 0.3]},
+    search={"learning_rate": [1.0e-2, 3.0e-2], "memory_weight": [3.0e-4, 0.01, 0.1], "edit_alpha": [0.1, 0.3]},
     entries={
         "unike-scope": Entry(
             "Not the paper's: UniKE behind the late state of the unedited model, edits as memory entries.",
