@@ -81,7 +81,8 @@ def _table(
     for kind in further_kinds(set(records["kind"]), PROBE_KINDS):
         # With K: of a session, other edits may take a question away that is asked of an edit alone.
         cases = records.loc[records["kind"] == kind, ["file", "k", *EDIT]].drop_duplicates()
-        asked = score_table(records.merge(cases), criterion, run.statistics, {kind: (kind,)}, ROW)
+        own = records[records["kind"].isin(("rel", kind))].merge(cases)  # an edit's facts stand beside its own question
+        asked = score_table(own, criterion, run.statistics, {kind: (kind,)}, ROW)
         asked = asked.drop(columns=["failed", "clusters", "independent"]).rename(columns={"edits": f"{kind}_edits"})
         table = table.merge(asked, on=ROW, how="left")
     return table.round(DECIMALS)
