@@ -6,6 +6,7 @@ which states of its tower are added, and the norms of its queries and keys.
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from unike_lib.backbones.prompt_states import prompt_states
 from unike_lib.backbones.reach import edited_layers, layers_with_pictures
 from unike_lib.backbones.visual import embed_images
 from unike_lib.config.backbones import BackboneConfig
+from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.evaluation.oracle_memory import demonstration_states
 from unike_lib.family import find_family
 from unike_lib.front.doctor import as_text, examine
@@ -28,6 +30,8 @@ from unike_lib.front.family_guess import guess_family
 from unike_lib.knowledge.memory import Memory
 from unike_lib.methods.ke.network import KeNetwork, condition_texts
 from unike_lib.methods.ke.settings import KeMethod
+from unike_lib.methods.lora.settings import LoraMethod
+from unike_lib.methods.m_ore.settings import MoreMethod
 from unike_lib.methods.serac_multimodal.editor import features_of
 from unike_lib.types import EditRequest, InputError, Query
 
@@ -236,3 +240,14 @@ def test_the_latent_shift_reads_a_memory_through_the_norms_of_queries_and_keys(q
         model.model.language_model.layers[layer].self_attn.register_forward_hook(shifted, with_kwargs=True)
     close_to(model, qwen3, edited)
     assert (edited - ours(qwen3.backbone)).abs().max() > 0.03
+
+
+@pytest.mark.parametrize("settings", [MoreMethod(method="m-ore", rank=4), LoraMethod(method="lora", layers="all")])
+def test_methods_of_more_layers_than_can_be_edited_act_in_those_that_can(qwen3, settings):
+    """M-ORE's twelve last layers, LoRA's "all": a tiny Qwen3-VL has four, and adds pictures behind the first two."""
+    request = EditRequest("", "vqa", "one", "what is this?", "owl")
+    editor = build_editor(settings, qwen3.backbone, EditorSources(Path()), 0)
+    made = editor.edit([request], editor.start(1))
+    (part,) = made.patch.parts
+    inside = {layer for layer, _ in part.outputs} if settings.method == "m-ore" else set(part.layers)
+    assert inside == {2, 3} and made.patch.first_layer == 2 and not any(made.failures)
