@@ -6,6 +6,7 @@ which states of its tower are added, and the norms of its queries and keys.
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from test_families import QUERIES, known_by_heads, their_inputs
 from tiny_families import LAYERS, QWEN, SIDE, picture, tiny_family
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from unike_lib.backbones.load import load_backbone
+from unike_lib.backbones.load import load_backbone, load_processor
 from unike_lib.backbones.positions import SquareProcessor
 from unike_lib.backbones.prompt_states import prompt_states
 from unike_lib.backbones.reach import edited_layers, layers_with_pictures
@@ -124,6 +125,15 @@ def test_a_folder_of_the_other_generation_is_named(folder, tmp_path):
     for family in set(QWEN) - {config["model_type"].replace("_5", ".5").replace("_", "-")}:
         with pytest.raises(InputError, match=f"family '{family}' expects .*, found '{config['model_type']}'"):
             load_backbone(folder, BackboneConfig(family=family, folder="x"), lambda names: None)
+
+
+def test_a_size_that_no_memory_has_room_for_is_the_folders_fault(folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "model")
+    settings = json.loads((copied / "preprocessor_config.json").read_text())
+    (copied / "preprocessor_config.json").write_text(json.dumps(settings | {"temporal_patch_size": 10**12}))
+    kind = json.loads((copied / "config.json").read_text())["model_type"].replace("_5", ".5").replace("_", "-")
+    with pytest.raises(InputError, match=f"^{copied}: no readable image processor; .*Unable to allocate"):
+        load_processor(copied, BackboneConfig(family=kind, folder=str(copied), image_size=SIDE))
 
 
 @pytest.mark.parametrize("layers", [(0, 1, 2, 3), (1, 2), (1,)])
