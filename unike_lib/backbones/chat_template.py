@@ -83,6 +83,8 @@ def written(tokenizer: Any, template: str, with_image: bool, mark: str | None = 
     Reading: a template that takes texts alone, or leaves out what is no text, is given the picture's `mark` and a
     line's end in front of the question, as LLaVA's own code writes it (haotian-liu/LLaVA, llava/eval/run_llava.py).
     """
+    if not template:
+        return Written(None, "it cannot be read, or none of several is the default")
     text, wanted = {"type": "text", "text": QUESTION}, mark if with_image and mark else ""
     contents: list[Any] = [[{"type": "image"}, text]] if with_image else [[text], QUESTION]
     contents += [f"{mark}\n{QUESTION}"] * bool(wanted)
