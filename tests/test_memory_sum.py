@@ -1,5 +1,6 @@
 """The sum of what editing keeps in memory: term by term against the tensors of a tiny model; the document's tables."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from patches import factors_of
 
 from bench import gpu_stage, memory_sum
 from unike_lib.backbones.batch import IGNORED
+from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.editing.editor import request_trunk
 from unike_lib.methods.fine_tune import editor as fine_tune
+from unike_lib.methods.m_ore.settings import MoreMethod
 from unike_lib.methods.shared import neuron_training as neurons
 from unike_lib.methods.shared.hypernetwork import edit_gradients
 from unike_lib.methods.shared.neuron_training import NeuronSource
@@ -77,6 +80,19 @@ def test_what_an_edit_learns_is_counted_with_gradients_and_moments(tiny, method,
         assert kept[-1] == count * memory_sum.learned(config, method, setting)
 
 
+def test_m_ores_pairs_are_counted_byte_by_byte(tiny):
+    """What stays of a session is B and the room that is used; B's gradient and the next B come on top."""
+    stage, config, setting, _ = tiny
+    setting = replace(setting, pairs_layers=len(stage.backbone.editable))
+    editor = build_editor(MoreMethod(method="m-ore"), stage.backbone, EditorSources(Path()), 0)
+    assert size(*editor.bases.values()) == memory_sum.knowledge(config, "m-ore", setting)
+    for count in (1, 3):
+        made = editor.edit([case.request for case in stage.cases[:count]], editor.start(count)).patch
+        (pairs,) = made.parts
+        found = 3 * size(*pairs.outputs.values()) + size(*pairs.used.values())
+        assert found == count * memory_sum.learned(config, "m-ore", setting)
+
+
 def test_factors_are_within_their_bound(tiny):
     """Tokens of the question that feed no answer token have no gradient and are left out: never more than all."""
     stage, config, setting, _ = tiny
@@ -103,6 +119,17 @@ def saved_bytes(work, ignored):
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         work()
     return sum(count for count, _ in found.values())
+
+
+def test_the_graph_of_m_ores_pass_is_within_its_bound_and_of_its_order(tiny):
+    stage, config, setting, _ = tiny
+    setting = replace(setting, pairs_layers=len(stage.backbone.editable))
+    editor = build_editor(MoreMethod(method="m-ore", steps=1), stage.backbone, EditorSources(Path()), 0)
+    requests = [case.request for case in stage.cases[:2]]
+    ignored = [*stage.backbone.model.parameters(), *editor.bases.values()]
+    found = saved_bytes(lambda: editor.edit(requests, editor.start(2)), ignored)
+    bound = 2 * memory_sum.graph(config, "m-ore", setting)
+    assert bound / 6 <= found <= bound
 
 
 @pytest.mark.parametrize("method", ["t-patcher", "unike", "mend"])

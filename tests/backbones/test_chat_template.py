@@ -17,6 +17,7 @@ from transformers.utils import chat_template_utils
 
 from unike_lib.backbones import load as load_module
 from unike_lib.backbones.chat_template import folder_form
+from unike_lib.backbones.layout import check_layout
 from unike_lib.backbones.load import load_backbone, load_processor
 from unike_lib.backbones.visual import VisualStore, extract_visual
 from unike_lib.config.backbones import BackboneConfig
@@ -55,14 +56,18 @@ def folder(plain, tmp_path):
     return shutil.copytree(plain, tmp_path / "model")
 
 
-def their_ids(folder, template, query):
-    """What the folder's own processor writes: a start token unless the template has written it."""
+def their_ids(folder, template, query, text_alone=False):
+    """What the folder's own processor writes: a start token unless the template has written it.
+
+    text_alone: the message is a text, in which the picture's mark stands before the question.
+    """
     images = load_processor(folder, LLAVA)
     processor = LlavaProcessor(
         images, AutoTokenizer.from_pretrained(folder), patch_size=4, vision_feature_select_strategy="default",
         num_additional_image_tokens=1, chat_template=template,
     )  # fmt: skip
     content = [{"type": "image"}] * (query.image is not None) + [{"type": "text", "text": query.prompt}]
+    content = f"{MARK}\n" * (query.image is not None) + query.prompt if text_alone else content
     with mock.patch.object(chat_template_utils, "datetime", mock.Mock(now=lambda: datetime(2024, 7, 26))):
         text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     pixels = {} if query.image is None else {"images": [torch.zeros(3, SIDE, SIDE, dtype=torch.uint8)]}
@@ -83,6 +88,25 @@ def test_a_question_has_the_token_ids_of_the_folders_processor(folder, where, te
         ids, embedded = their_ids(folder, template, query), loaded.encode([query]).embeddings[0]
         assert len(ids) == len(embedded) and int((ids == mark).sum()) == 16 * (image is not None)
         seen = ids != mark
+        torch.testing.assert_close(embedded[seen], loaded.model.get_input_embeddings()(ids[seen]), atol=0, rtol=0)
+
+
+TEXTS_ALONE = {
+    "a text and no list": "{{ bos_token }}[INST] {{ messages[0]['content'] + ' [/INST]' }}",
+    "a list's pictures are left out": "{% set all = messages[0]['content'] %}Q: {% if all is string %}{{ all }}"
+    "{% else %}{% for part in all if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %} A:",
+}
+
+
+@pytest.mark.parametrize("template", TEXTS_ALONE.values(), ids=TEXTS_ALONE)
+def test_a_template_that_takes_texts_alone_gets_the_pictures_mark_in_front_of_the_question(folder, template):
+    (folder / "chat_template.jinja").write_text(template)
+    loaded = load_backbone(folder, LLAVA, lambda names: torch.zeros(len(names), 16, 16))
+    for image in ("one", None):
+        query = Query(image, "is this a red cat?", style="plain")
+        ids, embedded = their_ids(folder, template, query, text_alone=True), loaded.encode([query]).embeddings[0]
+        seen = ids != loaded.tokenizer.convert_tokens_to_ids(MARK)
+        assert len(ids) == len(embedded) and int((~seen).sum()) == 16 * (image is not None)
         torch.testing.assert_close(embedded[seen], loaded.model.get_input_embeddings()(ids[seen]), atol=0, rtol=0)
 
 
@@ -150,6 +174,8 @@ UNUSABLE = {
     "the question in front": BEHIND,
     "the question twice": USER + TEXT.replace("{{ part['text'] }}", "{{ part['text'] }} {{ part['text'] }}"),
     "a fault": "{{ nothing.of.this }}",
+    "small letters": LLAVA_TEMPLATE.replace("content['text']", "content['text'] | lower"),
+    "HTML": LLAVA_TEMPLATE.replace("content['text']", "content['text'] | escape"),
 }
 
 
@@ -160,6 +186,36 @@ def test_a_template_that_cannot_be_followed_is_said_and_llavas_own_is_used(folde
     assert form == load_module.input_form("llava", tokenizer_of("llava"))
     (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("unike_lib")]
     assert str(folder) in line and "cannot be used here" in line and "\n" not in line
+
+
+FAULTS = {
+    "at its role": ("a\n\n{% if true %}{{ raise_exception('Expected a system message\nfirst') }}{% endif %}",
+                    "line 3: Expected a system message"),
+    "within what it calls": ("{% macro said(x) %}\n{{ x.of.this }}{% endmacro %}\n{{ said(nothing) }}",
+                             "line 2: 'nothing' is undefined"),
+    "while it is read": ("a\n{% for x in y %}", "line 2: Unexpected end of template."),
+    "outside of it": ("{{ messages[0]['content'].nothing }}", "the question is not in it as it is: ''"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("template, why", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("family", ["llava", "smolvlm"])
+def test_why_a_template_cannot_be_used_is_said_with_its_line(folder, caplog, family, template, why):
+    tokenizer = tokenizer_of(family)
+    tokenizer.chat_template = template
+    if family == "llava":
+        assert folder_form(folder, find_family(family), tokenizer, tokenizer.convert_tokens_to_ids(MARK)) is None
+    else:
+        check_layout(folder, find_family(family), tokenizer)
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("unike_lib")]
+    assert why in line and "\n" not in line
+
+
+def test_a_tokenizer_with_templates_of_which_none_is_the_default_is_not_one_without(folder, caplog):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = {"tools": LLAVA_TEMPLATE}
+    assert folder_form(folder, find_family("llava"), tokenizer, tokenizer.convert_tokens_to_ids(MARK)) is None
+    assert "its chat template cannot be used here" in caplog.text and "none of several is the default" in caplog.text
 
 
 def test_without_a_template_or_with_llavas_own_nothing_moves(plain, folder):
@@ -188,11 +244,18 @@ def test_files_made_under_another_template_are_refused(folder, tmp_path):
         check_made_with(mark_of_backbone(fields, [folder]), folder, [kept])
 
 
-@pytest.mark.parametrize("text", ["mistral", "gemma", "gemma3_text"])
+DECODERS = ["llava-chatml+mistral", "llava-chatml+gemma", "llava-chatml+gemma3_text", "llava-chatml+opt"]
+DECODERS += ["smolvlm+mistral", "smolvlm2+gemma", "idefics3+qwen3", "internvl+mistral", "llava-onevision+opt"]
+
+
+@pytest.mark.parametrize("parts", DECODERS)
 @torch.no_grad()
-def test_decoders_of_other_shapes_behind_the_same_tower(text):
+def test_decoders_of_other_shapes_behind_the_same_tower(parts):
+    """OPT's with a head of its own: transformers cannot build these models around a tied one."""
+    name, text = parts.split("+")
     sizes = {"head_dim": 8} if text.startswith("gemma") else {}
-    tiny = tiny_family("llava-chatml", text, **sizes)
+    sizes |= {"ffn_dim": 24, "word_embed_proj_dim": 16, "tie_word_embeddings": False} if text == "opt" else {}
+    tiny = tiny_family(name, text, **sizes)
     batch = tiny.backbone.encode(QUERIES)
     ours = tiny.backbone.forward(tiny.backbone.run_below(batch))
     for row, query in enumerate(QUERIES):

@@ -6,6 +6,7 @@ bases, pictures whose tokens see each other both ways.
 
 import copy
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -146,6 +147,15 @@ def test_a_text_that_sees_what_follows_is_refused(tiny):
     decoders = {"gemma3_text": tiny.backbone.decoder.names}
     with pytest.raises(InputError, match="use_bidirectional_attention is set; expected a decoder whose text is causal"):
         Decoder(model.model.language_model, model.lm_head, decoders)
+
+
+def test_what_the_decoder_refuses_names_the_folder(folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "model")
+    config = json.loads((copied / "config.json").read_text())
+    config["text_config"]["use_bidirectional_attention"] = True
+    (copied / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=f"^{copied}: decoder: use_bidirectional_attention is set"):
+        load_backbone(copied, BackboneConfig(family="gemma3", folder=str(copied)), lambda names: None)
 
 
 def wider(linear, weight, rows):

@@ -43,6 +43,35 @@ def test_the_last_position_can_be_used_and_none_behind_it(make_backbone, monkeyp
         generate(backbone, [query], [[]], None, 6)
 
 
+STRETCHED = {
+    "dynamic": ({"rope_type": "dynamic", "factor": 4.0}, 48),
+    "longrope": (
+        {"rope_type": "longrope", "short_factor": [1.0, 1.1], "long_factor": [2.0, 5.1],
+         "original_max_position_embeddings": 48}, 192),
+    "yarn": ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 48}, 192),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STRETCHED)
+@torch.no_grad()
+def test_a_row_says_the_same_beside_the_longest_that_is_taken(kind):
+    """Frequencies of the first two kinds are others once any row is longer than 48 tokens."""
+    rotary, most = STRETCHED[kind]
+    tiny = tiny_family("llava-chatml", rope_parameters=rotary | {"rope_theta": 100.0}, max_position_embeddings=most)
+    backbone, limit = tiny.backbone, 192 if kind == "yarn" else 48
+    said = lambda asked: backbone.forward(backbone.run_below(backbone.encode(asked)))  # noqa: E731
+    short, room = (
+        Query(None, "what?", style="plain"),
+        limit - int(backbone.encode([Query(None, "", style="plain")]).lengths),
+    )
+    long = Query(None, "." * room, style="plain")
+    assert backbone.encode([long]).lengths.tolist() == [limit]
+    alone = said([short])[0]
+    torch.testing.assert_close(said([short, long])[0, : len(alone)], alone, atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match=f"needs {limit + 1} positions, but the model has {limit}"):
+        backbone.encode([Query(None, long.prompt + ".", style="plain")])
+
+
 LLAVA_QUERIES = [
     Query("one", "what is this?", "red cat"),
     Query(None, "what is an owl?", "an owl on the left"),

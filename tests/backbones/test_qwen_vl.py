@@ -6,6 +6,8 @@ which states of its tower are added, and the norms of its queries and keys.
 
 import copy
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,12 +17,13 @@ from test_families import QUERIES, known_by_heads, their_inputs
 from tiny_families import LAYERS, QWEN, SIDE, picture, tiny_family
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from unike_lib.backbones.load import load_backbone
+from unike_lib.backbones.load import load_backbone, load_processor
 from unike_lib.backbones.positions import SquareProcessor
 from unike_lib.backbones.prompt_states import prompt_states
 from unike_lib.backbones.reach import edited_layers, layers_with_pictures
 from unike_lib.backbones.visual import embed_images
 from unike_lib.config.backbones import BackboneConfig
+from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.evaluation.oracle_memory import demonstration_states
 from unike_lib.family import find_family
 from unike_lib.front.doctor import as_text, examine
@@ -28,6 +31,8 @@ from unike_lib.front.family_guess import guess_family
 from unike_lib.knowledge.memory import Memory
 from unike_lib.methods.ke.network import KeNetwork, condition_texts
 from unike_lib.methods.ke.settings import KeMethod
+from unike_lib.methods.lora.settings import LoraMethod
+from unike_lib.methods.m_ore.settings import MoreMethod
 from unike_lib.methods.serac_multimodal.editor import features_of
 from unike_lib.types import EditRequest, InputError, Query
 
@@ -120,6 +125,15 @@ def test_a_folder_of_the_other_generation_is_named(folder, tmp_path):
     for family in set(QWEN) - {config["model_type"].replace("_5", ".5").replace("_", "-")}:
         with pytest.raises(InputError, match=f"family '{family}' expects .*, found '{config['model_type']}'"):
             load_backbone(folder, BackboneConfig(family=family, folder="x"), lambda names: None)
+
+
+def test_a_size_that_no_memory_has_room_for_is_the_folders_fault(folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "model")
+    settings = json.loads((copied / "preprocessor_config.json").read_text())
+    (copied / "preprocessor_config.json").write_text(json.dumps(settings | {"temporal_patch_size": 10**12}))
+    kind = json.loads((copied / "config.json").read_text())["model_type"].replace("_5", ".5").replace("_", "-")
+    with pytest.raises(InputError, match=f"^{copied}: no readable image processor; .*Unable to allocate"):
+        load_processor(copied, BackboneConfig(family=kind, folder=str(copied), image_size=SIDE))
 
 
 @pytest.mark.parametrize("layers", [(0, 1, 2, 3), (1, 2), (1,)])
@@ -236,3 +250,14 @@ def test_the_latent_shift_reads_a_memory_through_the_norms_of_queries_and_keys(q
         model.model.language_model.layers[layer].self_attn.register_forward_hook(shifted, with_kwargs=True)
     close_to(model, qwen3, edited)
     assert (edited - ours(qwen3.backbone)).abs().max() > 0.03
+
+
+@pytest.mark.parametrize("settings", [MoreMethod(method="m-ore", rank=4), LoraMethod(method="lora", layers="all")])
+def test_methods_of_more_layers_than_can_be_edited_act_in_those_that_can(qwen3, settings):
+    """M-ORE's twelve last layers, LoRA's "all": a tiny Qwen3-VL has four, and adds pictures behind the first two."""
+    request = EditRequest("", "vqa", "one", "what is this?", "owl")
+    editor = build_editor(settings, qwen3.backbone, EditorSources(Path()), 0)
+    made = editor.edit([request], editor.start(1))
+    (part,) = made.patch.parts
+    inside = {layer for layer, _ in part.outputs} if settings.method == "m-ore" else set(part.layers)
+    assert inside == {2, 3} and made.patch.first_layer == 2 and not any(made.failures)

@@ -29,7 +29,10 @@ def places(value, path=()):
     return [path, *(inner for key, each in value.items() for inner in places(each, (*path, key)))]
 
 
-@pytest.fixture(scope="module", params=["llava", "smolvlm", *QWEN, *CHATML_TEMPLATES])
+FAMILIES = ["llava", "smolvlm", "smolvlm2", "idefics3", "gemma3", *QWEN, *CHATML_TEMPLATES]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
 def saved(request, tmp_path_factory):
     folder, tokenizer = tmp_path_factory.mktemp("model"), tokenizer_of(request.param)
     tokenizer.chat_template = TEMPLATES.get(request.param)
@@ -66,6 +69,7 @@ def test_a_spoiled_config_opens_or_is_refused(saved, tmp_path, count):
 
 
 SPOILED = ("preprocessor_config.json", "tokenizer_config.json", "tokenizer.json", "model.safetensors", "config.json")
+SPOILED = (*SPOILED, "chat_template.jinja")
 
 
 @pytest.mark.parametrize("count", [pytest.param(3), pytest.param(FUZZ, marks=pytest.mark.fuzz)])

@@ -1,5 +1,6 @@
 """Spoiled files of dialects whose records are joined from several, or are not text: read, or one error of one line."""
 
+import csv
 import io
 import json
 import random
@@ -87,6 +88,48 @@ def test_spoiled_files_that_belong_together_are_read_or_refused(tmp_path, dialec
         assert kept or number, "the files as they are were refused"
 
 
+CELLS = [
+    "a.png",
+    "What?",
+    "cat",
+    "",
+    " ",
+    'a "big" cat',
+    '"',
+    "a\r\nb",
+    "a;b",
+    "a,b",
+    "\t",
+    "\0",
+    "\u2028",
+    "\ufeff",
+    "part",
+]
+COLUMNS = ["image", "question", "answer", "rephrase", "neighbour", "part", "", "ANSWER", "alias_2", "answer_2"]
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_spoiled_spreadsheets_are_read_or_refused(tmp_path, count):
+    """Other delimiters, encodings, quotes, ends of lines and numbers of cells; bytes that are changed or cut off."""
+    draw, kept = random.Random(7), 0
+    for number in range(count):
+        names = [*COLUMNS[:3], *draw.sample(COLUMNS, draw.randint(0, 3) * bool(number))]
+        table = [names, *([draw.choice(CELLS) if draw.random() < 0.1 and number else cell for cell in
+                          ("a.png", "What?", "cat", *["more"] * (len(names) - 3))] for _ in range(3))]  # fmt: skip
+        if number and draw.random() < 0.2:
+            table[draw.randrange(4)] = [draw.choice(CELLS) for _ in range(draw.randint(0, 6))]
+        text = io.StringIO(newline="")
+        csv.writer(text, delimiter=draw.choice(",;\t|"), lineterminator=draw.choice(["\r\n", "\n"])).writerows(table)
+        whole = "sep=;\n" * (draw.random() < 0.05) + text.getvalue()
+        content = whole.encode(draw.choice(ENCODINGS), "replace") if number else whole.encode()
+        if number and draw.random() < 0.3:
+            content = damaged(draw, content.decode("latin-1"))
+        (tmp_path / "eval.csv").write_bytes(content)
+        kept += is_read(tmp_path, "eval.csv", "plain")
+    assert 0 < kept < count
+
+
 @pytest.mark.parametrize("count", COUNTS)
 def test_spoiled_parquet_is_read_or_refused(tmp_path, count):
     draw, kept = random.Random(5), 0
@@ -95,6 +138,8 @@ def test_spoiled_parquet_is_read_or_refused(tmp_path, count):
         rows = [dict(row) for row in ROWS]
         if number:
             key, value = draw.choice([*rows[0], "rephrase", "part"]), draw.choice(VALUES)
+            if draw.random() < 0.3:  # within a picture
+                key, value = "image", rows[0]["image"] | {draw.choice(["bytes", "path", "more"]): value}
             for row in rows[: draw.choice([1, 3])]:
                 row[key] = value
         buffer = io.BytesIO()

@@ -57,6 +57,7 @@ class Backbone:
         self.decoder = Decoder(model.get_submodule(family.decoder), model.get_submodule(family.head), family.decoders)
         depth, self.added = len(self.decoder.layers), layers_with_pictures(model.config)
         self.layers = edited_layers(layers, depth, self.added)
+        self.editable = self.decoder.layers[self.added :]  # those that an edit may act in
         cards = sorted({str(layer.device) for layer in self.decoder.layers[self.layers[0] :]})
         if len(cards) > 1:
             raise InputError(f"device: the layers from the first edited one on lie on {', '.join(cards)}; expected one")

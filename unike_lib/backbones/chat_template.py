@@ -4,16 +4,18 @@ import logging
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any
+from traceback import extract_tb
+from typing import Any, NamedTuple
 
 from unike_lib.backbones.folder import find_file
 from unike_lib.backbones.tokenizer import starts_texts
 from unike_lib.family import Family, InputForm
-from unike_lib.io import read_json
+from unike_lib.io import first_line, read_json
 from unike_lib.types import InputError
 
 log = logging.getLogger(__name__)
-QUESTION = "what is this ?"
+# Has what a template could change of a question: capitals, and signs that are written otherwise in HTML and JSON.
+QUESTION = "What is this: 'A' & b ?"
 # Templates that write today's date (Llama 3) write this one: what a model answers must not depend on the day. It is the
 # date that Llama 3's own template writes where it is told none.
 DAY = date(2024, 7, 26)
@@ -40,7 +42,8 @@ def read_template(folder: str | Path, tokenizer: Any) -> str | None:
         found = _entry(folder, name)
         if found is not None:
             return _default(found) or ""
-    return _default(tokenizer.chat_template)  # of chat_template.jinja, too
+    found = tokenizer.chat_template  # of chat_template.jinja, too
+    return None if found is None else _default(found) or ""
 
 
 def _default(found: Any) -> str | None:
@@ -64,23 +67,53 @@ def _entry(folder: str | Path, name: str) -> Any:
     return found.get("chat_template") if isinstance(found, dict) else ""
 
 
-def written(tokenizer: Any, template: str, with_image: bool) -> str | None:
-    """Return what a template makes of a question, up to where the answer begins; None: it takes no such message."""
-    text = {"type": "text", "text": QUESTION}
-    kinds: list[Any] = [[{"type": "image"}, text]] if with_image else [[text], QUESTION]
-    for content in kinds:
-        try:
-            found = tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}],
-                tokenize=False,
-                add_generation_prompt=True,
-                chat_template=OF_THAT_DAY + template,
-            )
-        except Exception:  # a template is a program of somebody else's
-            continue
-        if "'type'" not in found and QUESTION in found:
-            return str(found)
-    return None
+class Written(NamedTuple):
+    """What a template makes of a question, up to where the answer begins; `text` is None: `why` says why not."""
+
+    text: str | None
+    why: str = ""
+
+    def __str__(self) -> str:
+        return repr(self.text) if self.text is not None else f"none ({self.why})"
+
+
+def written(tokenizer: Any, template: str, with_image: bool, mark: str | None = None) -> Written:
+    """Return what a template makes of a question, with a picture in front of it or without one.
+
+    Reading: a template that takes texts alone, or leaves out what is no text, is given the picture's `mark` and a
+    line's end in front of the question, as LLaVA's own code writes it (haotian-liu/LLaVA, llava/eval/run_llava.py).
+    """
+    if not template:
+        return Written(None, "it cannot be read, or none of several is the default")
+    text, wanted = {"type": "text", "text": QUESTION}, mark if with_image and mark else ""
+    contents: list[Any] = [[{"type": "image"}, text]] if with_image else [[text], QUESTION]
+    contents += [f"{mark}\n{QUESTION}"] * bool(wanted)
+    found = [_rendered(tokenizer, template, content) for content in contents]
+    return next((each for each in found if each.text is not None and wanted in each.text), found[0])
+
+
+def _rendered(tokenizer: Any, template: str, content: Any) -> Written:
+    """Return what a template makes of a message."""
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            tokenize=False,
+            add_generation_prompt=True,
+            chat_template=OF_THAT_DAY + template,
+        )
+    except Exception as error:  # a template is a program of somebody else's
+        return Written(None, _place(error) + (first_line(error) or type(error).__name__))
+    if "'type'" in text or QUESTION not in text:
+        return Written(None, f"the question is not in it as it is: {text!r:.200}")
+    return Written(str(text))
+
+
+def _place(error: Exception) -> str:
+    """Return the line of a template where an error came up, as far as it is known."""
+    lines = [getattr(error, "lineno", None)]  # of one that cannot be read
+    lines += [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == "<template>"]
+    known = [line for line in lines if line is not None]
+    return f"line {known[-1] - OF_THAT_DAY.count(chr(10))}: " if known else ""
 
 
 def folder_form(folder: str | Path, family: Family, tokenizer: Any, image_token: int | None) -> InputForm | None:
@@ -98,14 +131,15 @@ def folder_form(folder: str | Path, family: Family, tokenizer: Any, image_token:
     template = read_template(folder, tokenizer)
     if template is None:
         return None
-    texts = {with_image: written(tokenizer, template, with_image) for with_image in (True, False)}
     known = image_token is not None and 0 <= image_token < len(tokenizer)
     mark = tokenizer.convert_ids_to_tokens(image_token) if known else None
+    found = {with_image: written(tokenizer, template, with_image, mark) for with_image in (True, False)}
+    texts = {with_image: each.text for with_image, each in found.items()}
     form = None if mark is None else _form(family, tokenizer, texts[True], texts[False], mark)
     if form is None:
         say(
             f"{folder}: its chat template cannot be used here: expected a text with one {mark!r} in front of the "
-            f"question, found {texts[True]!r} (without a picture {texts[False]!r}); the layout of family "
+            f"question, found {found[True]}, without a picture {found[False]}; the layout of family "
             f"'{family.name}' is used"
         )
         return None

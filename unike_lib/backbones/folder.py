@@ -27,6 +27,7 @@ FIELD = re.compile(r"[Ff]ield '([\w.]+)'")
 NO_TENSORS = "half a file, no file of torch's, or one with more inside than tensors; download it again"
 # What a folder may have a tokenizer in.
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
+PARTS = ("config.json: ", "decoder: ", "layers: ")  # how messages of a folder's parts begin
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -41,10 +42,12 @@ def opening(folder: str | Path, what: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if str(error).startswith("config.json: "):  # of a part that does not know where it lies
+        if str(error).startswith(PARTS):  # which do not know where they lie
             raise InputError(f"{folder}: {error}") from None
         raise
-    except MemoryError:
+    except MemoryError as error:
+        if type(error) is not MemoryError:  # numpy's own, which says what size was asked for
+            raise InputError(_said(folder, what, error)) from None
         raise
     except Exception as error:  # of any kind: a config's values reach every line of a library
         if type(error).__name__ == "OutOfMemoryError" or CPU_MESSAGE in str(error):  # torch's own

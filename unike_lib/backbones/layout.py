@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from unike_lib.backbones.chat_template import QUESTION, read_template, say, written
+from unike_lib.backbones.chat_template import QUESTION, Written, read_template, say, written
 from unike_lib.family import Family
 from unike_lib.types import InputError
 
@@ -38,8 +38,8 @@ def check_layout(folder: str | Path, family: Family, tokenizer: Any) -> None:
     if template is not None and not family.follows_template and family.form.text_only != "{}":  # a family with a chat
         for with_image in (True, False):
             theirs, ours = _theirs(tokenizer, template, with_image), _ours(family, tokenizer, with_image)
-            if theirs != ours:
-                found = "cannot be used here" if theirs is None else f"writes {theirs!r}"
+            if theirs.text != ours:
+                found = f"cannot be used here: {theirs.why}" if theirs.text is None else f"writes {theirs}"
                 say(f"{folder}: its chat template {found}; family '{family.name}' writes {ours!r}, and that is used")
                 return
 
@@ -48,14 +48,15 @@ def agrees_with_template(folder: str | Path, family: Family, tokenizer: Any) -> 
     """Tell whether a family writes questions as the folder's chat template does; False where it has none."""
     template = read_template(folder, tokenizer)
     return template is not None and all(
-        _theirs(tokenizer, template, with_image) == _ours(family, tokenizer, with_image) for with_image in (True, False)
+        _theirs(tokenizer, template, with_image).text == _ours(family, tokenizer, with_image)
+        for with_image in (True, False)
     )
 
 
-def _theirs(tokenizer: Any, template: str, with_image: bool) -> str | None:
-    """Return what the template makes of a question, without the start token; None: it takes no such message."""
+def _theirs(tokenizer: Any, template: str, with_image: bool) -> Written:
+    """Return what the template makes of a question, without the start token."""
     found = written(tokenizer, template, with_image)
-    return None if found is None else _bare(found, tokenizer)
+    return found if found.text is None else Written(_bare(found.text, tokenizer))
 
 
 def _ours(family: Family, tokenizer: Any, with_image: bool) -> str:

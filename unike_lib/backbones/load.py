@@ -168,7 +168,8 @@ def load_backbone(
     family = replace(find_family(config.family), form=form)
     check_layout(folder, family, tokenizer)
     layers = None if config.layers == "last_four" else config.layers
-    backbone = Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
+    with opening(folder, "decoder"):
+        backbone = Backbone(model, tokenizer, family, images, layers, config.vqa_prompt)
     check_own_forward(folder, backbone)
     if packing_helps(getattr(torch, config.dtype), config.device):
         pack(backbone.decoder)

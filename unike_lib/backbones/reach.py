@@ -10,16 +10,23 @@ from transformers.masking_utils import create_sliding_window_causal_mask
 
 from unike_lib.types import InputError
 
+BY_LENGTH = ("dynamic", "longrope")  # kinds of rotary positions (transformers, modeling_rope_utils.py)
 LAST = 4  # layers that are edited where nothing else is said
 
 
 def position_limit(config: Any) -> int:
-    """Return how many positions a decoder has, stretched ones included; a model that says none has no limit."""
+    """Return how many positions a decoder has, stretched ones included; a model that says none has no limit.
+
+    Where rotary frequencies depend on how long the longest row is (`BY_LENGTH`), those up to which they do not: rows
+    would say other things beside longer ones.
+    """
     most = getattr(config, "max_position_embeddings", None)
     if most is None:
         return sys.maxsize
     rotary = getattr(config, "rope_parameters", None) or {}
     trained = rotary.get("original_max_position_embeddings") or most
+    if rotary.get("rope_type") in BY_LENGTH:
+        return min(int(most), int(trained))
     return max(int(most), int(trained * (rotary.get("factor") or 1)))
 
 

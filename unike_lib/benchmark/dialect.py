@@ -171,7 +171,7 @@ def read_lines(path: Path) -> list[tuple[int, Any]]:
     """Read JSONL: the values of lines that are not blank, with the lines' numbers from 1; only "\\n" ends a line.
 
     Raises:
-        InputError: a missing file, or a line that is not JSON; names file and line.
+        InputError: a missing file, or lines that are not JSON; names file and lines.
     """
     try:
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
@@ -179,15 +179,14 @@ def read_lines(path: Path) -> list[tuple[int, Any]]:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text; save it as UTF-8 ({error})") from None
-    values = []
+    values, problems = [], []
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 values.append((number, json.loads(line)))
             except (ValueError, RecursionError) as error:
-                raise InputError(
-                    f"{path}: line {number}: not valid JSON; expected one record, whole, a line ({error})"
-                ) from None
+                problems.append(f"line {number}: not valid JSON; expected one record, whole, a line ({error})")
+    require_none(path, problems)
     return values
 
 

@@ -56,7 +56,7 @@ def cases_of(source: Source, rows: Iterable[Row]) -> Iterator[EditCase]:
             expected = f"field '{key}': expected text in every row or in none, found nothing"
             problems += [f"{name}: {expected}" for name, row in flat if key not in row]
     require_none(source.path, list(dict.fromkeys(problems)))
-    unread = dict.fromkeys(key for _, row in flat for key in row if _base(key)[0] not in KNOWN)
+    unread = dict.fromkeys(key for _, row in flat for key in row if not _is_read(*_base(key)))
     if unread:
         log.warning("%s: columns that are not read: %s", source.path, ", ".join(unread))
     divided = any("part" in row for _, row in flat)
@@ -79,6 +79,7 @@ def _flat(name: str, row: Any, problems: list[str]) -> dict[str, str]:
                 found[key] = each.strip()
             elif _base(key)[0] in KNOWN and each is not None and (not isinstance(each, str) or each.strip()):
                 problems.append(f"{name}: field '{key}': expected text, found {repr(each)[:60]}")
+                found[key] = "eval" if key == "part" else "-"
     return found
 
 
@@ -86,6 +87,11 @@ def _base(key: str) -> tuple[str, int]:
     """Return a column's name without its number, and that: rephrase_2 is the second of `rephrase`."""
     numbered = re.fullmatch(r"(.+)_([2-9]|[1-9][0-9]+)", key)
     return (numbered[1], int(numbered[2])) if numbered and len(numbered[2]) < 4 else (key, 1)
+
+
+def _is_read(base: str, number: int) -> bool:
+    """Tell whether a column is: an edit has one picture, one question and one answer."""
+    return base in KNOWN and (number == 1 or base not in (*NEEDED, "id", "part"))
 
 
 def _own(ask: Ask, number: int) -> list[str]:

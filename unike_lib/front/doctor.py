@@ -152,7 +152,8 @@ def _weights(found: Found, section: BackboneConfig, opened: dict[str, Any]) -> N
     shapes = weight_shapes(folder)
     if shapes is not None:
         found.weights = BYTES[section.dtype] * sum(_numbers(shape) for shape in shapes.values())
-    setting = Setting(edited=len(found.edited))
+    most = found.layers - found.added
+    setting = Setting(edited=len(found.edited), pairs_layers=min(Setting.pairs_layers, most))
     found.memory = {
         method: (knowledge(config, method, setting), learned(config, method, setting) + graph(config, method, setting))
         for method in ESTIMATED

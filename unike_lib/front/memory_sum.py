@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from unike_lib.methods.lora.settings import LoraMethod
+from unike_lib.methods.m_ore.settings import MoreMethod
 
 HALF, SINGLE = 2, 4  # bytes of bfloat16 (the frozen model) and float32 (everything that an edit learns)
 STEPPED = 4  # copies of what Adam trains: value, gradient, two moments
-ESTIMATED = ("fine-tune", "lora", "t-patcher", "unike", "grace", "wise", "mend", "ke")
+ESTIMATED = ("fine-tune", "lora", "t-patcher", "unike", "grace", "wise", "m-ore", "mend", "ke")
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Setting:
     """What the sum depends on besides the model: the defaults are those of presets/paper.yaml and MMEdit's questions.
 
     tokens: of a question with picture and answer; answer: of these, answer tokens; entries: of the memory; states:
-    unrelated FFN inputs per layer; hidden, truth_width: of the encoders; rank, condition, reader: of MEND and KE.
+    unrelated FFN inputs per layer; hidden, truth_width: of the encoders; rank, condition, reader: of MEND and KE;
+    pairs_layers: with M-ORE's pairs.
     """
 
     tokens: int = 60
@@ -31,6 +33,7 @@ class Setting:
     rank: int = 1920
     condition: int = 1024
     reader: int = 128
+    pairs_layers: int = MoreMethod(method="m-ore").layers
 
 
 PAPER = Setting()
@@ -55,6 +58,8 @@ def knowledge(config: Any, method: str, setting: Setting) -> int:
         zeta = setting.truth_width * (width + 1)
         return inputs + setting.edited * (2 * setting.entries * width + encoder + zeta) * SINGLE
     shapes, matrices = ((inner, width), (width, inner)), 2 * setting.matrices_layers
+    if method == "m-ore":  # A of both matrices
+        return SINGLE * setting.pairs_layers * MoreMethod(method="m-ore").rank * (width + inner)
     if method == "mend":
         joint = width + inner
         layer = 2 * joint * min(setting.rank, joint) + joint + 2 * setting.matrices_layers * joint
@@ -85,6 +90,9 @@ def learned(config: Any, method: str, setting: Setting) -> int:
         return STEPPED * SINGLE * width + SINGLE * inner
     if method == "wise":
         return STEPPED * SINGLE * width * inner
+    if method == "m-ore":  # B, its gradient, the next B; I - P of both matrices
+        rank = MoreMethod(method="m-ore").rank
+        return SINGLE * setting.pairs_layers * rank * (3 * (width + inner) + 2 * rank)
     # One factor per token that feeds an answer token, of every matrix.
     ranks = setting.tokens + (1 if method == "ke" else 0)
     return SINGLE * 2 * setting.matrices_layers * ranks * (width + inner)
@@ -93,9 +101,8 @@ def learned(config: Any, method: str, setting: Setting) -> int:
 def graph(config: Any, method: str, setting: Setting) -> int:
     """Bytes that a session's pass keeps for its backward pass: an upper bound, all inputs of all operations counted."""
     width, inner, vocabulary, gated = shape(config)
-    layers = {"fine-tune": 1, "mend": setting.matrices_layers, "ke": setting.matrices_layers}.get(
-        method, setting.edited
-    )
+    of_method = {"fine-tune": 1, "m-ore": setting.pairs_layers}
+    layers = {**of_method, **dict.fromkeys(("mend", "ke"), setting.matrices_layers)}.get(method, setting.edited)
     # LN, q, k, v, attention, W_o, sum, LN, FFN, sum; inner states of the FFN.
     layer = setting.tokens * (18 * width + (5 if gated else 3) * inner) * HALF
     logits = 3 * setting.answer * vocabulary * SINGLE

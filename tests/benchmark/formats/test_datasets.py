@@ -94,6 +94,39 @@ def test_what_is_wrong_is_named(tmp_path):
         read(tmp_path / "no.parquet")
 
 
+OTHERS = {
+    "text for bytes": [{"bytes": "text", "path": "x.png"}],
+    "a number for a path": [{"bytes": b"x", "path": 3}],
+    "a picture in another struct": [{"image": {"bytes": b"x", "path": "x.png"}, "width": 3}],
+    "bytes alone": [b"x"],
+}
+
+
+@pytest.mark.parametrize("images", OTHERS.values(), ids=OTHERS)
+def test_what_is_no_picture_of_a_data_set_is_refused_once_by_its_field(tmp_path, images):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.Table.from_pylist([row("red") | {"image": each} for each in images]), path)
+    with pytest.raises(InputError, match=r"^[^;\n]*t\.parquet: record 0: field 'image': expected text, found [^;\n]*$"):
+        read(path, tmp_path / "pictures")
+
+
+def test_endings_that_are_none_are_left_out_and_what_cannot_be_written_is_no_fault_of_the_file(tmp_path):
+    path = written(tmp_path / "t.parquet", [row("red", image=drawn("red") | {"path": "x." + "a" * 300})])
+    (case,) = read(path, tmp_path / "pictures")
+    assert (tmp_path / "pictures" / case.request.image).is_file() and "." not in case.request.image
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/\w+: a picture of the data set cannot be written \(.*\)$"):
+        read(path, tmp_path / "file")
+
+
+def test_a_second_picture_of_an_edit_is_said_to_be_left_out(tmp_path, caplog):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.Table.from_pylist([row("red") | {"image": [drawn("red"), drawn("blue")]}]), path)
+    (case,) = read(path, tmp_path / "pictures")
+    assert load_image([tmp_path / "pictures"], case.request.image).getpixel((0, 0)) == (255, 0, 0)
+    assert "columns that are not read: image_2" in caplog.text
+
+
 def test_changes_of_the_files_are_seen_and_planning_writes_nothing(tmp_path):
     """Of a shard below the folder that is named; whether the pictures are written out already makes no difference."""
     shard = written(tmp_path / "data/test-0.parquet", [row("red")])

@@ -112,3 +112,13 @@ def test_what_is_no_text_is_refused(tmp_path, value):
     (tmp_path / "t.jsonl").write_text("\n" + json.dumps(record))
     with pytest.raises(InputError, match=r"t\.jsonl: record 0 \(line 2\): field 'answer(_2)?': expected text, found"):
         read(tmp_path / "t.jsonl", dialect="plain")
+
+
+def test_rows_and_lines_that_are_none_are_all_named(tmp_path):
+    """Rows of too many cells, lines that are no JSON: the first twenty, like wrong fields."""
+    (tmp_path / "t.csv").write_text("image,question,answer\n" + "a,q,x,y\na,q,x\n" * 21)
+    with pytest.raises(InputError, match=r"record 0 \(row 2\): expected 3 .*record 38 \(row 40\): .* \(and 1 more\)$"):
+        read(tmp_path / "t.csv", dialect="plain")
+    (tmp_path / "t.jsonl").write_text('{"image"\n{}\n' * 21)
+    with pytest.raises(InputError, match=r"t\.jsonl: line 1: not valid JSON; .*line 39: not valid .* \(and 1 more\)$"):
+        read(tmp_path / "t.jsonl", dialect="plain")

@@ -21,6 +21,7 @@ from unike_lib.types import EditCase, InputError
 
 BEGINNINGS = {"train": ("train",), "eval": ("eval", "test", "validation")}
 ROWS = 64  # read at once: pictures are large
+ENDING = 8  # letters of a file's ending, at most: others are none
 
 
 def read(source: Source) -> Iterator[EditCase]:
@@ -54,6 +55,8 @@ def _rows(source: Source) -> Iterator[Row]:
                         number += 1
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
+        except InputError:  # of a picture that cannot be written
+            raise
         except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
             raise InputError(
                 f"{path}: cannot be read as Parquet; download the files again ({first_line(error)})"
@@ -69,20 +72,26 @@ def _named(value: Any, folder: Path | None) -> Any:
     content, path = value.get("bytes"), value.get("path")
     if content is None:
         return path
-    name = sha256(content).hexdigest()[:32] + PurePosixPath(path or "").suffix
+    if not isinstance(content, bytes) or not isinstance(path, str | None):
+        return value
+    ending = PurePosixPath(path or "").suffix
+    name = sha256(content).hexdigest()[:32] + (ending if len(ending) <= ENDING else "")
     if folder is not None:
         _write(folder / name, content)
     return name
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a picture if it is not there; whole or not at all."""
+    """Write a picture if it is not there; whole or not at all; raise InputError if it cannot be written."""
     if path.is_file() and path.stat().st_size == len(content):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content)
-    beside.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: a picture of the data set cannot be written ({error.strerror})") from None
 
 
 DIALECT = Dialect("datasets", read, PICTURES, MAY_LACK, holds_pictures=True)

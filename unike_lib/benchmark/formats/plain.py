@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from unike_lib.benchmark.dialect import Dialect, Source, read_lines
+from unike_lib.benchmark.dialect import Dialect, Source, read_lines, require_none
 from unike_lib.benchmark.rows import MAY_LACK, NEEDED, PICTURES, Row, cases_of
 from unike_lib.types import EditCase, InputError
 
@@ -54,12 +54,14 @@ def csv_rows(path: Path) -> list[Row]:
     if twice:
         raise InputError(f"{path}: row 1: column {', '.join(sorted(twice))} is there twice")
     rows: list[Row] = []
+    problems = []
     for number, cells in enumerate(table, 2 + skipped):
         if any(map(str.strip, cells)):
             name = f"record {len(rows)} (row {number})"
             if any(map(str.strip, cells[len(names) :])):
-                raise InputError(f"{path}: {name}: expected {len(names)} cells, found {len(cells)}")
+                problems.append(f"{name}: expected {len(names)} cells, found {len(cells)}")
             rows.append((name, {key: cell for key, cell in zip(names, cells, strict=False) if key}))
+    require_none(path, problems)
     return rows
 
 

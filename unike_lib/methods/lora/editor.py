@@ -37,12 +37,12 @@ def build(settings: LoraMethod, backbone: Backbone, sources: EditorSources, seed
 
 def chosen_matrices(settings: LoraMethod, backbone: Backbone) -> dict[Place, tuple[int, int]]:
     """Return the size (out, in) of every matrix that gets factors."""
-    names, every = backbone.decoder.names, backbone.decoder.layers
+    names, every, can = backbone.decoder.names, backbone.decoder.layers, backbone.editable
     known = names.attention_matrices | {"up": names.up, "down": names.down}
     known |= {} if names.gate is None else {"gate": names.gate}
     if missing := set(settings.matrices) - set(known):
         raise InputError(f"matrices: this backbone has no {sorted(missing)}; expected some of {list(known)}")
-    chosen = {"edited": [every[layer] for layer in backbone.layers], "last": every[-1:], "all": every}[settings.layers]
+    chosen = {"edited": [every[layer] for layer in backbone.layers], "last": every[-1:], "all": can}[settings.layers]
     if cards := {str(layer.device) for layer in chosen} - {str(backbone.device)}:
         raise InputError(f"layers: some lie on {', '.join(sorted(cards))}; expected all on {backbone.device}")
     wanted = [known[kind] for kind in settings.matrices]

@@ -30,7 +30,7 @@ class LoraMethod(ScopeSettings, TargetMethod):
     )
     layers: Literal["edited", "last", "all"] = setting(
         "edited",
-        "edited: the backbone's edited layers; last: the last one; all: every layer of the decoder.",
+        "edited: the backbone's edited layers; last: the last one; all: every layer that can be edited.",
         "ours",
         original=Original("EasyEdit", "all", equation=True),
     )

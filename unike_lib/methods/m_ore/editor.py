@@ -25,9 +25,7 @@ def build(settings: MoreMethod, backbone: Backbone, sources: EditorSources, seed
     Raises:
         InputError: the layers of the pairs lie on several devices.
     """
-    chosen = [
-        (layer, name) for layer in backbone.decoder.layers[-settings.layers :] for name in layer.names.ffn_matrices
-    ]
+    chosen = [(layer, name) for layer in backbone.editable[-settings.layers :] for name in layer.names.ffn_matrices]
     cards = sorted({str(layer.device) for layer, _ in chosen})
     if len(cards) > 1:
         raise InputError(f"layers: the last {settings.layers} layers lie on {', '.join(cards)}; expected one device")

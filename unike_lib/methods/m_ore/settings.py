@@ -11,7 +11,9 @@ class MoreMethod(TargetMethod):
 
     teach_end: bool = learned_end("M-ORE")
     layers: Count = setting(
-        12, "Pairs stand in so many last layers, or in all that there are.", original=Original("M-ORE", equation=True)
+        12,
+        "Pairs stand in so many last layers, or in all that can be edited.",
+        original=Original("M-ORE", equation=True),
     )
     rank: Count = setting(32, "Rank of a pair: the rows of A.", "ours", original=Original("M-ORE", 512))
     basis: Literal["orthogonal", "xavier"] = setting(
