@@ -1,6 +1,6 @@
 """SERAC (Mitchell et al. 2022): stored edits, a scope classifier and a counterfactual model."""
 
-from unike_lib.config.base import Entry, given, on_backbone
+from unike_lib.config.base import Entry, given
 from unike_lib.method import Method
 from unike_lib.methods.serac.settings import SeracMethod
 
@@ -18,11 +18,17 @@ METHOD = Method(
     entries={
         "serac": Entry(
             "Stored edits, a scope classifier and a counterfactual model.",
-            on_backbone(
-                "minigpt4-smol",
-                given("ours", "copying is learned more slowly over 49,152 tokens", steps=1200)
-                | given("tuned", random_targets=0.75),
-            ),
+            {
+                "by_backbone": Entry(
+                    values={
+                        "blip2-nano": Entry(values=given("tuned", scope_radius=3.0)),
+                        "minigpt4-smol": Entry(
+                            values=given("ours", "copying is learned more slowly over 49,152 tokens", steps=1200)
+                            | given("tuned", random_targets=0.75)
+                        ),
+                    }
+                )
+            },
         )
     },
 )
