@@ -13,7 +13,7 @@ from unike_lib.backbones.folder import (
     opening,
 )
 from unike_lib.backbones.library_names import ACTIVATIONS, DTYPES, MODEL_TYPES, ROTARY_KINDS
-from unike_lib.backbones.shapes import look_at_weights
+from unike_lib.backbones.shapes import check_sizes, weight_shapes
 from unike_lib.family import Family, find_family
 from unike_lib.io import read_json
 from unike_lib.types import InputError
@@ -53,8 +53,8 @@ def first_look(folder: str | Path, family: str) -> None:
     """Refuse a folder for what its files and its config.json show, before what opens it is imported.
 
     Raises:
-        InputError: as `check_folder`, `read_config`, `check_config`, `look_at_weights`, and what checks the files of
-            tokenizer and image processor.
+        InputError: as `check_folder`, `read_config`, `check_config`, `weight_shapes` and `check_sizes`, or the files of
+            tokenizer or image processor are not there.
     """
     check_folder(folder)
     config = read_config(folder)
@@ -62,7 +62,7 @@ def first_look(folder: str | Path, family: str) -> None:
     if Path(folder).is_dir():  # what a hub id names is not here yet
         check_processor_files(folder)
         check_tokenizer_files(folder)
-        look_at_weights(folder, config)
+        check_sizes(folder, config, weight_shapes(folder))
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

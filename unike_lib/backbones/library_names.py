@@ -38,12 +38,8 @@ class LibraryNames:
 
     def has(self, name: str) -> bool:
         """Tell whether the source has a name, in quotes or as one that is declared."""
-        return (
-            re.search(rf"""(["']){re.escape(name)}\1|^{re.escape(name)}:""", self._source(), re.MULTILINE) is not None
-        )
-
-    def _source(self) -> str:
-        return _read(self.package, self.files)
+        name = re.escape(name)
+        return re.search(f'"{name}"|^{name}:', _read(self.package, self.files), re.MULTILINE) is not None
 
 
 @cache

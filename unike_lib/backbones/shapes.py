@@ -1,20 +1,19 @@
 """Shapes of a folder's weights, from the heads of its files, against the sizes in its config.json.
 
-Without torch: what both sides say in every family is compared here, before anything is imported; the rest by
-`weights.check_weights`, which builds the model. A size that config.json leaves to transformers' default is not
-compared here.
+What both sides say in every family is compared here, without torch; the rest by `weights.check_weights`, which builds
+the model. A size that config.json leaves to transformers' default is not compared here. A torch file's head needs
+torch, but no model.
 """
 
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from unike_lib.backbones.folder import HEAD, NO_TENSORS, check_kind, find_file
+from unike_lib.backbones.folder import HEAD, NO_TENSORS, check_kind, find_file, opening
 from unike_lib.io import first_line, read_json
 from unike_lib.types import InputError
 
@@ -53,26 +52,27 @@ DEPTHS = {
 }
 
 
-def weight_files(folder: str | Path) -> Iterator[Path]:
-    """Yield the files with weights, those that transformers reads.
+def weight_shapes(folder: str | Path) -> Shapes | None:
+    """Return the shapes of a folder's weights by name, in its own names; None: its files have no headers.
 
     Raises:
-        InputError: there are none, one is missing, or one is no such file; names it.
+        InputError: there are no weights, or a file is missing, or damaged.
     """
-    for file in _named_files(folder):
+    shapes: Shapes = {}
+    for file in _files(folder):
         check_kind(file)
-        if file.suffix != ".safetensors" and not zipfile.is_zipfile(file):
-            with file.open("rb") as stream:
-                head = stream.read(HEAD)
-            if head.startswith(ZIP):
-                raise InputError(f"{file}: half a file: it has the start of a file of torch's, and not its end; "
-                                 "download it again")  # fmt: skip
-            if MAGIC not in head:
-                raise InputError(f"{file}: {NO_TENSORS}")
-        yield file
+        if file.suffix == ".safetensors":
+            shapes |= _safetensors_shapes(file)
+        elif zipfile.is_zipfile(file):
+            shapes |= _torch_shapes(file)
+        else:
+            _check_old_torch_file(file)
+            return None
+    return shapes
 
 
-def _named_files(folder: str | Path) -> Iterator[Path]:
+def _files(folder: str | Path) -> Iterator[Path]:
+    """Yield the files with weights, those that transformers reads."""
     for name in WHOLE:
         if (file := find_file(folder, name)) is not None:
             yield file
@@ -93,8 +93,7 @@ def _named_files(folder: str | Path) -> Iterator[Path]:
     raise InputError(f"{folder}: no weights: expected {' or '.join(WHOLE)}, or parts with an index")
 
 
-def head_shapes(file: Path) -> Shapes:
-    """Return the shapes of a safetensors file by name; raise InputError if it is none, or half of one."""
+def _safetensors_shapes(file: Path) -> Shapes:
     try:
         with safe_open(file, framework="np") as opened:
             return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
@@ -104,15 +103,24 @@ def head_shapes(file: Path) -> Shapes:
         ) from None
 
 
-def look_at_weights(folder: str | Path, config: Mapping[str, Any]) -> None:
-    """Check the files with weights of a folder on this machine, and their sizes where their heads tell without torch.
+def _torch_shapes(file: Path) -> Shapes:
+    import torch  # alone, it takes a third of what transformers' models take
 
-    Raises:
-        InputError: as `weight_files`, `head_shapes` and `check_sizes`.
-    """
-    files = list(weight_files(folder))
-    if all(file.suffix == ".safetensors" for file in files):
-        check_sizes(folder, config, dict(chain.from_iterable(head_shapes(file).items() for file in files)))
+    with opening(file, "file of weights"):
+        entries = torch.load(file, map_location="meta", weights_only=True)
+    if not isinstance(entries, dict):
+        raise InputError(f"{file}: not a file of weights (found a {type(entries).__name__})")
+    return {str(name): tuple(value.shape) for name, value in entries.items() if isinstance(value, torch.Tensor)}
+
+
+def _check_old_torch_file(file: Path) -> None:
+    """Refuse what is no file of torch's of before 2020, half a file of today's among it."""
+    with file.open("rb") as stream:
+        head = stream.read(HEAD)
+    if head.startswith(ZIP):  # whose list of contents is at its end
+        raise InputError(f"{file}: half a file: it starts as one of torch's, and its end is missing; download it again")
+    if MAGIC not in head:
+        raise InputError(f"{file}: {NO_TENSORS}")
 
 
 def check_sizes(folder: str | Path, config: Mapping[str, Any], shapes: Shapes | None) -> None:

@@ -4,7 +4,6 @@ The model is built on torch's meta device, where nothing is allocated, so a fold
 its 7B model takes 27 GB.
 """
 
-import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,34 +15,7 @@ from transformers.initialization import no_init_weights
 
 from unike_lib.backbones.checkpoint import refuse_entries
 from unike_lib.backbones.folder import opening
-from unike_lib.backbones.shapes import Shapes, head_shapes, weight_files
-from unike_lib.types import InputError
-
-
-def weight_shapes(folder: str | Path) -> Shapes | None:
-    """Return the shapes of a folder's weights by name, in its own names; None: its files have no headers.
-
-    Raises:
-        InputError: there are no weights, or a file is missing, or damaged.
-    """
-    shapes: Shapes = {}
-    for file in weight_files(folder):
-        if file.suffix == ".safetensors":
-            shapes |= head_shapes(file)
-        elif zipfile.is_zipfile(file):
-            shapes |= _torch_shapes(file)
-        else:  # torch files of before 2020
-            return None
-    return shapes
-
-
-def _torch_shapes(file: Path) -> Shapes:
-    """Return the shapes of one of torch's files by name."""
-    with opening(file, "file of weights"):
-        entries = torch.load(file, map_location="meta", weights_only=True)
-    if not isinstance(entries, dict):
-        raise InputError(f"{file}: not a file of weights (found a {type(entries).__name__})")
-    return {str(name): tuple(value.shape) for name, value in entries.items() if isinstance(value, torch.Tensor)}
+from unike_lib.backbones.shapes import Shapes
 
 
 def check_weights(folder: str | Path, kind: Any, config: Any, shapes: Shapes) -> None:
