@@ -126,6 +126,7 @@ KINDS = {
         parts(vision_intermediate_size=17),
         SIZE.format("vision", "intermediate_size", 17) + "'vision_tower.",
     ),
+    "other patches": (parts(vision_patch_size=8), SIZE.format("vision", "patch_size", 8) + "'vision_tower."),
     "a projection to another width": (
         lambda f: change_entry(f, "linear_1.weight", lambda matrix: matrix[:12]),
         SIZE.format("text", "hidden_size", 16) + "'multi_modal_projector.linear_1.weight' of (12, 8)",

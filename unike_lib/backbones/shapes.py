@@ -24,9 +24,10 @@ WHOLE = ("model.safetensors", "pytorch_model.bin")
 NAMED = 3
 EMBEDDINGS = "embed_tokens.weight"  # the decoder's entries lie beside it, under whatever name a release has
 TEXT, VISION, QFORMER = "text_config.hidden_size", "vision_config.hidden_size", "qformer_config.hidden_size"
+PATCH = "vision_config.patch_size"
 # Entries, by their names in Hugging Face's models, with the fields that are their sizes: rows, then columns.
 # "*": a multiple of the field; None: no field of its own.
-SIZES: dict[str, tuple[str | None, str | None]] = {
+SIZES: dict[str, tuple[str | None, ...]] = {
     r"decoder\.embed_tokens\.weight": ("text_config.vocab_size", None),
     r"decoder\.layers\.\d+\.mlp\.(gate|up)_proj\.weight": ("text_config.intermediate_size", TEXT),
     r"decoder\.layers\.\d+\.mlp\.down_proj\.weight": (TEXT, "text_config.intermediate_size"),
@@ -34,6 +35,7 @@ SIZES: dict[str, tuple[str | None, str | None]] = {
     r"decoder\.layers\.\d+\.fc2\.weight": (TEXT, "text_config.ffn_dim"),
     r".*vision_(tower|model)\..*\.mlp\.fc1\.weight": ("vision_config.intermediate_size", VISION),
     r".*vision_(tower|model)\..*\.mlp\.fc2\.weight": (VISION, "vision_config.intermediate_size"),
+    r".*vision_(tower|model)\..*\.patch_embedding\.weight": (VISION, None, PATCH, PATCH),
     r".*qformer\..*\.intermediate_query\.dense\.weight": ("qformer_config.intermediate_size", QFORMER),
     r".*qformer\..*\.output_query\.dense\.weight": (QFORMER, "qformer_config.intermediate_size"),
     r".*language_projection\.weight": (TEXT, QFORMER),  # BLIP-2, MiniGPT-4
