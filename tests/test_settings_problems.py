@@ -1,12 +1,16 @@
 """All problems of a user's settings are said in one run, each with its field: types, bounds, names, files, sections."""
 
 import os
+import re
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
-from unike_lib.config.run import load_config
+from unike_lib.config.problems import field_problems
+from unike_lib.config.run import Config, default_values, load_config
 from unike_lib.reporting.table_text import _introduction
 from unike_lib.table_parts import table_parts
 from unike_lib.types import InputError
@@ -45,7 +49,7 @@ def test_problems_of_all_sections_come_together(tmp_path, monkeypatch):
     )
     for words in (
         "admission: this section has a new name",
-        "seed: Input should be greater than or equal to 0",
+        "seed: expected at least 0, found -1",
         "backbones.one.vqa_prompt: expected exactly one {} for the question, and other braces doubled",
         "backbones.two.layers: expected layers one after another, each once",
         "backbones: '{y}' cannot be part of a file's name",
@@ -64,9 +68,67 @@ def test_problems_of_all_sections_come_together(tmp_path, monkeypatch):
     assert "methods.only-intrin" not in text and "unknown backbone 'one'" not in text and " more" not in text
 
 
+NO_SETTING = "no setting has this name; docs/settings.md lists those that there are"
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"backbones": {"mine": {"family": "llava", "folder": "/tmp", **values}}}, f"backbones.mine.{line}")
+        for values, line in (
+            ({"layers": [1, 3]}, "layers: expected layers one after another, each once, such as [20, 21, 22, 23]; "
+             "found [1, 3]"),
+            ({"layers": [-1]}, "layers: expected 'last_four' or at least 0 as entry 0 of a list, found [-1]"),
+            ({"layers": [3, 2.5]}, "layers: expected 'last_four' or an integer as entry 1 of a list, found [3, 2.5]"),
+            ({"layers": []}, "layers: expected 'last_four' or a list of at least 1, found []"),
+            ({"layers": "all"}, "layers: expected 'last_four' or a list, found 'all'"),
+            ({"dtype": "int8"}, "dtype: expected 'float32', 'bfloat16' or 'float16', found 'int8'"),
+            ({"shards": "many\nmore"}, "shards: expected an integer, found 'many\\nmore'"),
+            ({"folder": 3}, "folder: expected a text, found 3"),
+            ({"keep_frozen": "perhaps"}, "keep_frozen: expected true or false, found 'perhaps'"),
+            ({"colour": 1}, f"colour: {NO_SETTING}"),
+        )
+    ]
+    + [
+        ({"pretrain": {"text_share": 3}}, "pretrain.text_share: expected at most 1.0, found 3"),
+        ({"pretrain": {"learning_rate": 0}}, "pretrain.learning_rate: expected more than 0.0, found 0"),
+        ({"pretrain": 5}, "pretrain: expected fields with values, found 5"),
+        ({"pretrain": "x" * 99}, f"pretrain: expected fields with values, found '{'x' * 59} ..."),
+        ({"figures": {"tasks": ["x"]}}, "figures.tasks.0: expected 'vqa' or 'caption', found 'x'"),
+        ({"methods": {"unike": {"alpha": "x"}}}, "methods.unike: alpha: expected 'dynamic' or a number, found 'x'"),
+        ({"methods": {"unike": {"colour": 1}}}, f"methods.unike: colour: {NO_SETTING}"),
+        ({"backbones": {"mine": {}}}, "backbones.mine.family: expected a value, found nothing"),
+    ],
+)  # fmt: skip
+def test_a_problem_is_said_once_in_our_words(values, line):
+    assert said(values) == f"mine.yaml: {line}"
+
+
+def test_no_setting_is_refused_in_the_words_of_a_library():
+    """Every setting of every section, with values of each kind, as YAML has them."""
+    default, refused = default_values(), 0
+    for section, values in default.items():
+        for wrong in (-(10**9), 10**9, 0.5, "x", [], {}, [{}], [None], None, True, float("nan"), {"x": 1}):
+            changed = default | {section: dict.fromkeys(values, wrong) if isinstance(values, dict) else wrong}
+            try:
+                Config.model_validate(changed, context={"alone": True})
+            except ValidationError as error:
+                problems = field_problems(error, changed)
+                refused += len(problems)
+                assert problems and not [each for each in problems if "another value" in each or "valid" in each]
+    assert refused > 1000
+
+
+def test_what_has_no_words_of_ours_is_said_in_the_librarys_at_the_end():
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(dict[str, date]).validate_python({"day": "today"})
+    (problem,) = field_problems(caught.value, {"day": "today"})
+    assert re.fullmatch(r"day: expected another value \(Input should be a valid date.*\), found 'today'", problem)
+
+
 def test_of_many_problems_the_first_twenty_are_said():
     text = said({f"setting{number}": 1 for number in range(23)})
-    assert "setting19: Extra" in text and "setting20: " not in text and text.endswith("; and 3 more")
+    assert "setting19: no setting has this name" in text and "setting20: " not in text and text.endswith("; and 3 more")
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "{y}", "a b", ".a", "a.seed1", "a.1of2", "x" * 90, "UNIKE"])

@@ -337,7 +337,7 @@ def test_a_preset_lies_between_the_defaults_and_the_users_own_settings(tmp_path)
     assert planned(text)["records"] == len(smoke["tables"]["table1"]["backbones"]) * 1 * 3
     mine.write_text("evaluation: {edits: 0}")
     status, text = snakemake(tmp_path, *overlays)
-    assert status != 0 and "evaluation.edits: Input should be greater than or equal to 1" in text
+    assert status != 0 and "evaluation.edits: expected at least 1, found 0" in text
     assert "presets/smoke.yaml" in text
 
 

@@ -78,12 +78,15 @@ def spoiled(change):
     ("spoil", "message"),
     [
         (lambda _: [], r"field '': .*, found \[\]"),
-        (spoiled(lambda file: file.pop("split")), "field 'split': Field required"),
+        (spoiled(lambda file: file.pop("split")), "field 'split': expected a value, found nothing"),
         (spoiled(lambda file: file.update(task="song")), "field 'task': .*, found 'song'"),
         (spoiled(lambda file: file.update(cases=[])), "no records: this split is empty"),
         (spoiled(lambda file: file.update(cases=3)), "field 'cases': .*, found 3"),
         (spoiled(lambda file: file["cases"].append(7)), "record 1: field '': .*, found 7"),
-        (spoiled(lambda file: file["cases"][0]["request"].pop("id")), "record 0: field 'request.id': Field required"),
+        (
+            spoiled(lambda file: file["cases"][0]["request"].pop("id")),
+            "record 0: field 'request.id': expected a value, found nothing",
+        ),
         (
             spoiled(lambda file: file["cases"][0]["probes"][1]["query"].update(prompt=None)),
             "record 0: field 'probes.1.query.prompt': .*, found None",

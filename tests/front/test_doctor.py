@@ -124,7 +124,7 @@ def _widen(folder):
             "image processor",
             r"preprocessor_config\.json",
         ),
-        (_widen, "weights", "12 entries of another shape"),
+        (_widen, "weights", "field 'text_config.intermediate_size': 32, but the weights have"),
     ],
 )
 def test_what_is_wrong_is_the_reason_and_other_checks_still_run(folders, tmp_path, capsys, spoil, check, reason):

@@ -1,14 +1,19 @@
-"""The config.json of a folder, field by field: what a model cannot be opened with is said by the field's name.
-
-What needs torch or transformers is looked at last: importing them takes longer than all else.
-"""
+"""The config.json of a folder, field by field: what a model cannot be opened with is said by the field's name."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unike_lib.backbones.folder import check_folder, find_file, opening
+from unike_lib.backbones.folder import (
+    check_folder,
+    check_processor_files,
+    check_tokenizer_files,
+    find_file,
+    opening,
+)
+from unike_lib.backbones.library_names import ACTIVATIONS, DTYPES, MODEL_TYPES, ROTARY_KINDS
+from unike_lib.backbones.shapes import check_sizes, weight_shapes
 from unike_lib.family import Family, find_family
 from unike_lib.io import read_json
 from unike_lib.types import InputError
@@ -25,21 +30,10 @@ def _is_side(value: Any) -> bool:
     return _is_count(value) or (isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)))
 
 
-def _is_activation(value: Any) -> bool:
-    from transformers.activations import ACT2FN
-
-    return isinstance(value, str) and value in ACT2FN
-
-
-def _is_dtype(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, str) and (value == "auto" or isinstance(getattr(torch, value, None), torch.dtype))
-
-
 COUNT = (_is_count, "a positive integer")
-ACTIVATION = (_is_activation, "an activation that transformers knows (gelu, gelu_new, quick_gelu, relu, silu ...)")
+ACTIVATION = (ACTIVATIONS.know, "an activation that transformers knows (gelu, gelu_new, quick_gelu, relu, silu ...)")
 KERNEL = (lambda value: value in ("sdpa", "eager"), "sdpa or eager")
+DTYPE = (lambda value: value == "auto" or DTYPES.know(value), "a dtype of PyTorch's, such as float32")
 Wanted = dict[str, tuple[Callable[[Any], bool], str]]
 # Fields wherever they stand, with what may stand there.
 EXPECTED: Wanted = {
@@ -50,9 +44,7 @@ EXPECTED: Wanted = {
     "codebook": (partial(_is_count, least=0), "an integer from 0 on"),
     **dict.fromkeys(("attn_implementation", "_attn_implementation"), KERNEL),
     "post_layernorm_eps": (lambda value: isinstance(value, float | int), "a number"),
-}
-KNOWN_TO_LIBRARIES: Wanted = {
-    **dict.fromkeys(("dtype", "torch_dtype"), (_is_dtype, "a dtype of PyTorch's, such as float32")),
+    **dict.fromkeys(("dtype", "torch_dtype"), DTYPE),
     **dict.fromkeys(("hidden_act", "activation_function", "projector_hidden_act", "hidden_activation"), ACTIVATION),
 }
 
@@ -61,10 +53,16 @@ def first_look(folder: str | Path, family: str) -> None:
     """Refuse a folder for what its files and its config.json show, before what opens it is imported.
 
     Raises:
-        InputError: as `check_folder`, `read_config` and `check_config`.
+        InputError: as `check_folder`, `read_config`, `check_config`, `weight_shapes` and `check_sizes`, or the files of
+            tokenizer or image processor are not there.
     """
     check_folder(folder)
-    check_config(folder, read_config(folder), find_family(family))
+    config = read_config(folder)
+    check_config(folder, config, find_family(family))
+    if Path(folder).is_dir():  # what a hub id names is not here yet
+        check_processor_files(folder)
+        check_tokenizer_files(folder)
+        check_sizes(folder, config, weight_shapes(folder))
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -100,8 +98,6 @@ def check_config(folder: str | Path, config: Mapping[str, Any], family: Family) 
     # Qwen2-VL's first folders keep the decoder's fields beside the others.
     if not isinstance(config.get("text_config"), dict) and "hidden_size" not in config:
         raise InputError(f"{folder}: config.json: field 'text_config': missing, so the decoder's sizes are not known")
-    for name, value, wanted in _library_problems(config):
-        raise InputError(f"{folder}: config.json: field '{name}': {wanted}, found {value!r}")
 
 
 def _problems(config: Mapping[str, Any], family: Family) -> Iterator[tuple[str, Any, str]]:
@@ -115,34 +111,18 @@ def _problems(config: Mapping[str, Any], family: Family) -> Iterator[tuple[str, 
     for name, value in fields(config):
         if name == "text_config.model_type" and value not in tuple(family.decoders):
             yield name, value, f"family '{family.name}' expects {' or '.join(map(repr, family.decoders))}"
-        yield from _unexpected(name, value, EXPECTED)
-
-
-def _unexpected(name: str, value: Any, wanted: Wanted) -> Iterator[tuple[str, Any, str]]:
-    last = name.rpartition(".")[2]
-    if value is not None and last in wanted and not wanted[last][0](value):
-        yield name, value, f"expected {wanted[last][1]}"
-
-
-def _library_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
-    """Yield the same of fields whose values are names that torch or transformers knows."""
-    from transformers import CONFIG_MAPPING
-
-    for name, value in fields(config):
         last = name.rpartition(".")[2]
-        if last == "model_type" and value is not None and not (isinstance(value, str) and value in CONFIG_MAPPING):
+        if value is None:
+            continue
+        if last in EXPECTED and not EXPECTED[last][0](value):
+            yield name, value, f"expected {EXPECTED[last][1]}"
+        if last == "model_type" and not MODEL_TYPES.know(value):
             yield name, value, "expected a type that transformers knows"
-        yield from _unexpected(name, value, KNOWN_TO_LIBRARIES)
-        if (
-            value is not None and last in ROTARY and not name.startswith("vision_config")
-        ):  # towers have kinds of their own
+        if last in ROTARY and not name.startswith("vision_config"):  # towers have kinds of their own
             yield from _rotary_problems(name, value)
 
 
 def _rotary_problems(name: str, value: Any) -> Iterator[tuple[str, Any, str]]:
-    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-
-    kinds = {"default", "mrope", *ROPE_INIT_FUNCTIONS}
     if not isinstance(value, dict):
         yield name, value, "expected an object with fields"
         return
@@ -150,8 +130,8 @@ def _rotary_problems(name: str, value: Any) -> Iterator[tuple[str, Any, str]]:
         if isinstance(part, dict):
             yield from _rotary_problems(f"{name}.{kind}", part)
     found = value.get("rope_type", value.get("type", "default"))
-    if not isinstance(found, str) or found not in kinds:
-        yield f"{name}.rope_type", found, f"expected a kind of rotary positions ({', '.join(sorted(kinds))})"
+    if found not in ("default", "mrope") and not ROTARY_KINDS.know(found):
+        yield f"{name}.rope_type", found, "expected a kind that transformers knows (default, linear, yarn, llama3 ...)"
 
 
 def fields(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,6 +19,7 @@ from unike_lib.backbones.folder_config import check_config, read_config
 from unike_lib.backbones.layout import check_layout
 from unike_lib.backbones.own_forward import check_own_forward
 from unike_lib.backbones.positions import SquareProcessor, WholePictures, check_processor, fit_image_size
+from unike_lib.backbones.shapes import check_sizes, weight_shapes
 from unike_lib.backbones.speed.onednn_linear import pack, packing_helps
 from unike_lib.backbones.speed.shared_start import share_starts
 from unike_lib.backbones.speed.state_cache import StateCache
@@ -26,7 +27,7 @@ from unike_lib.backbones.speed.upcast_linear import multiplies_slowly, widen
 from unike_lib.backbones.tokenizer import answer_prefix
 from unike_lib.backbones.tower import blip2_class, load_blip2
 from unike_lib.backbones.visual import VisualStore
-from unike_lib.backbones.weights import check_depths, check_weights, weight_shapes
+from unike_lib.backbones.weights import check_weights
 from unike_lib.checksum import check_listed
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.family import InputForm, find_family
@@ -82,7 +83,7 @@ def check_fit(folder: str | Path, family: str) -> None:
     known, written = find_family(family), read_config(folder)
     check_config(folder, written, known)
     shapes = weight_shapes(folder)
-    check_depths(folder, written, shapes)
+    check_sizes(folder, written, shapes)
     with opening(folder, "model"):
         config: Any = AutoConfig.from_pretrained(folder, **NO_CODE)
     found = config.text_config.model_type

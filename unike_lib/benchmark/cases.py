@@ -6,14 +6,16 @@
 Fields that have their default are left out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from unike_lib.benchmark.dialect import require_none
 from unike_lib.benchmark.text_questions import questions_of_split
+from unike_lib.config.problems import expected
 from unike_lib.io import read_json, write_json
 from unike_lib.probe_kinds import KINDS
 from unike_lib.types import EditCase, InputError, Query, Task
@@ -79,7 +81,7 @@ def read_case_file(path: Path) -> CaseFile:
     try:
         file = FORM.validate_python(content)
     except ValidationError as error:
-        require_none(path, [_problem(each["loc"], each["msg"], each["input"]) for each in error.errors()])
+        require_none(path, [_problem(each) for each in error.errors()])
         raise
     require_none(path, [each for index, case in enumerate(file.cases) for each in _unknown_kinds(case, index)])
     if not file.cases:
@@ -104,11 +106,13 @@ def repeated_ids(cases: Iterable[EditCase]) -> list[str]:
     return problems
 
 
-def _problem(place: tuple[int | str, ...], message: str, found: object) -> str:
-    """Return "record 3: field 'request.prompt': what is wrong"."""
+def _problem(error: Mapping[str, Any]) -> str:
+    """Return "record 3: field 'request.prompt': what is wrong" of what pydantic found."""
+    place = error["loc"]
     inside = place[:1] == ("cases",) and len(place) > 1
     record, place = (f"record {place[1]}: ", place[2:]) if inside else ("", place)
-    return f"{record}field '{'.'.join(map(str, place))}': {message}, found {repr(found)[:60]}"
+    found = "nothing" if error["type"] == "missing" else repr(error["input"])[:60]
+    return f"{record}field '{'.'.join(map(str, place))}': expected {expected(error)}, found {found}"
 
 
 def _unknown_kinds(case: EditCase, index: int) -> list[str]:

@@ -11,7 +11,27 @@ from typing import Any
 from pydantic import ValidationError
 
 SHOWN = 20  # problems in a message
+FOUND = 60  # letters of a value in a message
+NO_SETTING = "no setting has this name; docs/settings.md lists those that there are"
 Place = tuple[Any, ...]
+# What pydantic's kinds of errors mean, by the start of their names.
+EXPECTED = {
+    "missing": "a value",
+    "literal_error": "{expected}",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "int_": "an integer",
+    "float_": "a number",
+    "finite_number": "a finite number",
+    "bool_": "true or false",
+    "string_type": "a text",
+    "string_pattern_mismatch": "a text of the form {pattern}",
+    **dict.fromkeys(("tuple_type", "list_type"), "a list"),
+    "too_short": "a list of at least {min_length}",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_"), "fields with values"),
+}
 
 
 class ProblemsError(ValueError):
@@ -46,22 +66,46 @@ def problem_list(problems: Sequence[str]) -> str:
     return "; ".join([*problems[:SHOWN], *more])
 
 
+def expected(error: Mapping[str, Any]) -> str:
+    """Return what was expected where pydantic found an error, in our words; its own stand behind what has none."""
+    kind, values = error["type"], error.get("ctx") or {}
+    known = next((words for start, words in EXPECTED.items() if kind.startswith(start)), None)
+    return known.format(**values) if known is not None else f"another value ({error['msg']})"
+
+
 def field_problems(error: ValidationError, values: Any) -> list[str]:
-    """Return what pydantic found in values, each "field: what was expected"."""
-    found: dict[str, list[str]] = {}
+    """Return what pydantic found in values, each "field: what was expected", in our words."""
+    wanted, own = dict[Place, list[str]](), dict[Place, list[str]]()  # by field: what may stand there; whole sentences
     for each in error.errors():
+        kind, context = each["type"], each.get("ctx") or {}
         # Behind the field, pydantic names the parts of its type.
-        place = each["loc"] if each["type"] == "missing" else _within(values, each["loc"])
-        own = (each.get("ctx") or {}).get("error")
-        texts: Sequence[str] = own.problems if isinstance(own, ProblemsError) else (each["msg"],)
-        said = found.setdefault(".".join(map(str, place)), [])
-        said += [text for text in texts if text not in said]
-    problems = []
-    for field, texts in found.items():
-        joined = [" or ".join(texts)] if all(text.startswith("Input should") for text in texts) else texts
-        plain = [text.removeprefix("Value error, ") for text in joined]
-        problems += [f"{field}: {text}" if field else text for text in plain]
-    return [" ".join(problem.splitlines()) for problem in problems]
+        place = each["loc"] if kind == "missing" else _within(values, each["loc"])
+        said = own.setdefault(place, [])
+        if isinstance(context.get("error"), ProblemsError):
+            said += context["error"].problems
+        elif kind == "value_error":
+            said.append(str(context["error"]))
+        elif kind == "extra_forbidden":
+            said.append(NO_SETTING)
+        elif kind != "too_short" or len(each["input"]) < context["min_length"]:  # else an entry is said already
+            entry = next(
+                (f" as entry {part} of a list" for part in each["loc"][len(place) :] if isinstance(part, int)), ""
+            )
+            wanted.setdefault(place, []).append(expected(each) + entry)
+    for place, texts in wanted.items():
+        own[place].insert(0, f"expected {' or '.join(dict.fromkeys(texts))}, found {_found(values, place)}")
+    problems = [(".".join(map(str, place)), text) for place, texts in own.items() for text in dict.fromkeys(texts)]
+    return [" ".join((f"{field}: {text}" if field else text).splitlines()) for field, text in problems]
+
+
+def _found(values: Any, place: Place) -> str:
+    """Return what is at a place, or its start."""
+    if _within(values, place) != place:
+        return "nothing"
+    for key in place:
+        values = values[key]
+    text = repr(values)
+    return text if len(text) <= FOUND else f"{text[:FOUND]} ..."
 
 
 def checked(validate: Callable[[Any], Any], values: Any, default: Any) -> tuple[Any, list[str], list[str]]:

@@ -20,7 +20,7 @@ from unike_lib.backbones.load import (
     load_tokenizer,
 )
 from unike_lib.backbones.reach import edited_layers, layers_with_pictures
-from unike_lib.backbones.weights import weight_shapes
+from unike_lib.backbones.shapes import weight_shapes
 from unike_lib.checksum import check_listed
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.family import find_family
