@@ -20,11 +20,11 @@ FEATURES = 4  # queries of each of LiveEdit's features
 class Setting:
     """What the sum depends on besides the model: the defaults are those of presets/paper.yaml and MMEdit's questions.
 
-    tokens: of a question with picture and answer; answer, picture: of these, answer tokens and visual ones; entries: of
-    the memory; states: unrelated FFN inputs per layer; hidden, truth_width: of the encoders; rank, condition, reader: of
-    MEND and KE; pairs_layers: with M-ORE's pairs; store: edits that IKE shows, 15% of MMEdit's 9,194; keys: the pool's
-    questions per task that compete in the scope; small, scope_layers, answer_layers: width and layers of SERAC's models;
-    live: width of LiveEdit's features.
+    tokens: of a question with picture and answer; answer, picture: of these, answer tokens and visual ones; entries:
+    of the memory; states: unrelated FFN inputs per layer; hidden, truth_width: of the encoders; rank, condition,
+    reader: of MEND and KE; pairs_layers: with M-ORE's pairs; store: edits that IKE shows, 15% of MMEdit's 9,194; keys:
+    the pool's questions per task that compete in the scope; small, scope_layers, answer_layers: width and layers of
+    SERAC's models; live: width of LiveEdit's features.
     """
 
     tokens: int = 60
