@@ -9,8 +9,10 @@ from unike_lib.methods.m_ore.settings import MoreMethod
 
 HALF, SINGLE = 2, 4  # bytes of bfloat16 (the frozen model) and float32 (everything that an edit learns)
 STEPPED = 4  # copies of what Adam trains: value, gradient, two moments
-ESTIMATED = ("fine-tune", "lora", "t-patcher", "unike", "unike-scope", "grace", "wise", "m-ore", "mend", "ke", "ike")
-ESTIMATED += ("serac", "serac-multimodal", "liveedit")
+ESTIMATED = (
+    *("fine-tune", "lora", "t-patcher", "unike", "unike-scope", "grace", "wise", "m-ore", "mend", "ke"),
+    *("ike", "serac", "serac-multimodal", "liveedit"),
+)
 SHOWN, TASKS = 3, 2  # demonstrations of a training edit; whose questions the scope compares
 CLASSIFIED, REACHED = 512, 256  # positions of SERAC's two models
 FEATURES = 4  # queries of each of LiveEdit's features
