@@ -15,8 +15,8 @@ from unike_lib.methods.fine_tune import editor as fine_tune
 from unike_lib.methods.m_ore.settings import MoreMethod
 from unike_lib.methods.shared import neuron_training as neurons
 from unike_lib.methods.shared.hypernetwork import edit_gradients
-from unike_lib.methods.shared.neuron_training import NeuronSource
-from unike_lib.methods.unike.latent_shift import LatentShift
+from unike_lib.methods.shared.semantic_scope import SemanticScope
+from unike_lib.methods.unike_scope.editor import EditEntries
 
 ROOT = Path(__file__).parents[1]
 BACKBONES = ["blip2-opt-2.7b", "minigpt4-vicuna-7b"]
@@ -37,6 +37,12 @@ def tiny(request):
         entries=stage.scale.entries,
         states=stage.scale.states,
         rank=stage.scale.rank,
+        picture=stage.backbone.images(["0.png"]).shape[1],
+        store=len(stage.cases),
+        small=stage.scale.width,
+        scope_layers=stage.scale.layers[0],
+        answer_layers=stage.scale.layers[1],
+        live=stage.scale.width,
     )
     return stage, memory_sum.geometry(request.param, True), setting, trunk
 
@@ -60,7 +66,44 @@ def test_what_a_method_reads_is_counted_byte_by_byte(tiny):
     assert found == {name: memory_sum.knowledge(config, name, setting) for name in memory_sum.METHODS}
 
 
-@pytest.mark.parametrize("method", ["fine-tune", "t-patcher", "unike"])
+def made_by(stage, method):
+    return gpu_stage.editors(stage)[method](stage.backbone)
+
+
+def test_what_the_scope_and_the_stores_of_edits_read_is_counted_byte_by_byte(tiny):
+    stage, config, setting, _ = tiny
+    scoped = made_by(stage, "unike-scope")
+    unike, (space,) = scoped.editor.unike, scoped.scope.spaces
+    assert unike.shift is None
+    zetas = [part for zeta in unike.zetas.values() for part in zeta]
+    read = [*unike.trainer.ffn_inputs.values(), *zetas, space.keys, space.thresholds, space.temperatures]
+    assert size(*read) == memory_sum.knowledge(config, "unike-scope", setting)
+    assert size(made_by(stage, "ike").index.vectors) == memory_sum.knowledge(config, "ike", setting)
+
+
+@pytest.mark.parametrize("method", ["serac", "serac-multimodal", "liveedit"])
+def test_trained_models_beside_the_backbone_are_counted_byte_by_byte(tiny, method):
+    stage, config, setting, _ = tiny
+    editor = made_by(stage, method)
+    modules = [editor.network] if method == "liveedit" else editor.models.parts.values()
+    found = size(*(value for module in modules for value in module.state_dict().values()))
+    assert found == memory_sum.knowledge(config, method, setting)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("method", ["ike", "serac", "serac-multimodal", "liveedit"])
+def test_edits_without_descent_keep_what_is_counted_and_nothing_for_a_backward_pass(tiny, method, count):
+    """Beside the text of an edit, and whether it is live."""
+    stage, config, setting, _ = tiny
+    editor, kept = made_by(stage, method), []
+    requests = [case.request for case in stage.cases[:count]]
+    saved = saved_bytes(lambda: kept.append(editor.edit(requests, editor.start(count)).patch), [])
+    numbers = [each for part in kept[0].parts for each in part.tensors().values() if each.is_floating_point()]
+    assert size(*numbers) == count * memory_sum.learned(config, method, setting)
+    assert saved == 0 == memory_sum.graph(config, method, setting)
+
+
+@pytest.mark.parametrize("method", ["fine-tune", "t-patcher", "unike", "unike-scope"])
 def test_what_an_edit_learns_is_counted_with_gradients_and_moments(tiny, method, monkeypatch):
     stage, config, setting, _ = tiny
     kept = []
@@ -74,9 +117,11 @@ def test_what_an_edit_learns_is_counted_with_gradients_and_moments(tiny, method,
     home = fine_tune if method == "fine-tune" else neurons
     plain = home.descend
     monkeypatch.setattr(home, "descend", counting)
-    editor = gpu_stage.editors(stage)[method](stage.backbone)
+    editor = made_by(stage, method)
     for count in (1, 3):
-        editor.edit([case.request for case in stage.cases[:count]], editor.start(count))
+        made = editor.edit([case.request for case in stage.cases[:count]], editor.start(count)).patch
+        beside = [part for kind in (EditEntries, SemanticScope) if (part := made.part(kind))]
+        kept[-1] += size(*(each for part in beside for each in part.tensors().values() if each.is_floating_point()))
         assert kept[-1] == count * memory_sum.learned(config, method, setting)
 
 
@@ -132,24 +177,33 @@ def test_the_graph_of_m_ores_pass_is_within_its_bound_and_of_its_order(tiny):
     assert bound / 6 <= found <= bound
 
 
-@pytest.mark.parametrize("method", ["t-patcher", "unike", "mend"])
-def test_the_graph_of_a_pass_is_within_its_bound_and_of_its_order(tiny, method):
-    stage, config, setting, trunk = tiny
-    editor = gpu_stage.editors(stage)[method](stage.backbone)
-    requests = [case.request for case in stage.cases[:2]]
-    if method == "mend":
-        first = editor.network.matrices[0].layer
-        lower = request_trunk(stage.backbone, requests, first)
-        ignored = [*stage.backbone.model.parameters()]
-        found = saved_bytes(lambda: edit_gradients(stage.backbone, lower, editor.network.matrices), ignored)
-    else:
-        previous = editor.start(2)
-        source = NeuronSource(editor.trainer.new_neurons(requests, trunk, previous))
-        ignored = [*stage.backbone.model.parameters(), *source.parameters, *editor.trainer.ffn_inputs.values()]
-        if shift := previous.part(LatentShift):
-            ignored += [part for encoder in shift.encoders.values() for part in encoder.parameters()]
-        found = saved_bytes(lambda: editor.trainer.losses(trunk, previous, source()), ignored)
+@pytest.mark.parametrize("method", ["t-patcher", "unike", "unike-scope"])
+def test_the_graph_of_a_step_is_within_its_bound_and_of_its_order(tiny, method, monkeypatch):
+    stage, config, setting, _ = tiny
+    editor, found = made_by(stage, method), []
+    own = editor.editor.unike if method == "unike-scope" else editor
+    ignored = [*stage.backbone.model.parameters(), *own.trainer.ffn_inputs.values()]
+    if method == "unike":
+        ignored += [part for encoder in own.shift.encoders.values() for part in encoder.parameters()]
+
+    def measuring(parameters, losses, optimiser, steps):
+        found.append(saved_bytes(losses, [*ignored, *parameters]))
+        return plain(parameters, losses, optimiser, steps)
+
+    plain = neurons.descend
+    monkeypatch.setattr(neurons, "descend", measuring)
+    editor.edit([case.request for case in stage.cases[:2]], editor.start(2))
     bound = 2 * memory_sum.graph(config, method, setting)
+    assert bound / 6 <= found[0] <= bound
+
+
+def test_the_graph_of_mends_pass_is_within_its_bound_and_of_its_order(tiny):
+    stage, config, setting, _ = tiny
+    matrices = made_by(stage, "mend").network.matrices
+    lower = request_trunk(stage.backbone, [case.request for case in stage.cases[:2]], matrices[0].layer)
+    ignored = [*stage.backbone.model.parameters()]
+    found = saved_bytes(lambda: edit_gradients(stage.backbone, lower, matrices), ignored)
+    bound = 2 * memory_sum.graph(config, "mend", setting)
     assert bound / 6 <= found <= bound
 
 

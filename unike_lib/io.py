@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,8 +185,13 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
+def floats_as_text(text: str) -> Any:
+    """Return the value of JSON, with numbers that are not whole as the texts that stand there."""
+    return json.loads(text, parse_float=str)
+
+
+def read_json(path: str | Path, loads: Callable[[str], Any] = json.loads) -> Any:
+    """Read a JSON file; `loads` gives the value of its text.
 
     Raises:
         InputError: the file is missing, is not JSON, or does not fit the list of checksums beside it; the message names
@@ -195,7 +200,7 @@ def read_json(path: str | Path) -> Any:
     try:
         content = Path(path).read_bytes()
         check_listed(Path(path).parent, only=Path(path).name)
-        return json.loads(content.decode("utf-8-sig"))
+        return loads(content.decode("utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""LLaVA of other chats, LLaVA-OneVision, InternVL, SmolVLM 2: sizes of pictures, ends of positions, bfloat16."""
+"""LLaVA of any chat, LLaVA-OneVision, InternVL, SmolVLM, Idefics3: sizes of pictures, ends of positions, bfloat16."""
 
 import copy
 import json
@@ -20,12 +20,13 @@ from unike_lib.types import InputError, Query
 
 NAMES = ["llava-chatml+qwen3", "llava-onevision+qwen2", "internvl+qwen2", "internvl+qwen3", "internvl+llama"]
 NAMES += ["smolvlm2+llama"]
+OLDER = ["llava+llama", "llava+qwen2", "smolvlm+llama", "idefics3+llama"]
 PICTURES = {
     name: picture(name).resize(size) for name, size in {"wide": (90, 11), "high": (7, 60), "one": (1, 1)}.items()
 }
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[*NAMES, *OLDER])
 def tiny(request):
     return tiny_family(*request.param.split("+"))
 
@@ -40,25 +41,48 @@ def close_to(tiny, found, queries, atol=1e-5):
         torch.testing.assert_close(found[row, : len(theirs)], theirs, atol=atol, rtol=0)
 
 
+@pytest.fixture
+def of_all_sizes(tiny, monkeypatch):
+    """What embeds pictures with a model and its processor; theirs get the same pictures."""
+
+    def sized(name):
+        return PICTURES[name] if name in PICTURES else picture(name)
+
+    def embedding(model, prepare):
+        return lambda names: embed_images(model, prepare, [sized(name) for name in names])
+
+    monkeypatch.setattr("test_families.picture", sized)
+    return embedding
+
+
+@pytest.fixture
+def backbone(tiny, of_all_sizes):
+    """The tiny model's, which sees pictures of several sizes."""
+    copied, prepare = copy.copy(tiny.backbone), tiny.processor.image_processor
+    copied.images = of_all_sizes(tiny.model, WholePictures(prepare) if tiny.name == "llava-onevision" else prepare)
+    return copied
+
+
+def to_the_end(backbone, image, most):
+    """A question that takes the last position."""
+    room = most - int(backbone.encode([Query(image, "", style="plain")]).lengths[0])
+    return Query(image, "." * room, style="plain")
+
+
 @torch.no_grad()
-def test_pictures_of_several_sizes_in_one_batch(tiny, monkeypatch):
+def test_pictures_of_several_sizes_in_one_batch(tiny, backbone):
     """As many tokens of each, and those that their processor and model make of it."""
-    monkeypatch.setattr("test_families.picture", PICTURES.get)
-    backbone, prepare = copy.copy(tiny.backbone), tiny.processor.image_processor
-    prepare = WholePictures(prepare) if tiny.name == "llava-onevision" else prepare
-    backbone.images = lambda names: embed_images(tiny.model, prepare, [PICTURES[name] for name in names])
     queries = [Query(name, "what is this?", "red cat") for name in PICTURES] + [QUERIES[1]]
     assert len(set(backbone.encode(queries[:-1]).lengths.tolist())) == 1
     close_to(tiny, ours(backbone, queries), queries)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *OLDER])
 @torch.no_grad()
 def test_both_ends_of_the_positions(name):
     most = 40
     tiny = tiny_family(*name.split("+"), max_position_embeddings=most)
-    room = most - int(tiny.backbone.encode([Query("one", "", style="plain")]).lengths[0])
-    last = Query("one", "." * room, style="plain")
+    last = to_the_end(tiny.backbone, "one", most)
     assert int(tiny.backbone.encode([last]).lengths[0]) == most
     queries = [last, Query(None, ".", style="plain")]
     close_to(tiny, ours(tiny.backbone, queries), queries)
@@ -74,12 +98,15 @@ def folder(tiny, tmp_path_factory):
 
 
 @torch.no_grad()
-def test_in_bfloat16_answers_are_as_far_from_float32s_as_theirs(tiny, folder):
+def test_in_bfloat16_answers_are_as_far_from_float32s_as_theirs(tiny, folder, backbone, of_all_sizes):
+    """Pictures of several sizes and none, and a row up to the last position, in one batch."""
     config = BackboneConfig(family=family_of(tiny.name), folder=str(folder), dtype="bfloat16")
     model, processor = load_model(folder, config), load_processor(folder, config)
-    loaded = load_backbone(folder, config, lambda names: embed_images(model, processor, [picture(n) for n in names]))
-    found, exact = ours(loaded), ours(tiny.backbone)
-    for row, query in enumerate(QUERIES):
+    loaded = load_backbone(folder, config, of_all_sizes(model, processor))
+    last = to_the_end(backbone, "two", tiny.model.config.text_config.max_position_embeddings)
+    queries = [*QUERIES, *(Query(name, "what is this?", "red cat") for name in PICTURES), last]
+    found, exact = ours(loaded, queries), ours(backbone, queries)
+    for row, query in enumerate(queries):
         inputs = their_inputs(tiny, query)
         inputs = {name: each.bfloat16() if name == "pixel_values" else each for name, each in inputs.items()}
         theirs = model(**inputs).logits[0].float()
@@ -107,6 +134,7 @@ def test_a_folder_that_would_cut_pictures_gives_one_tile(tiny, folder, tmp_path)
     copied = shutil.copytree(folder, tmp_path / "model")
     file = copied / "preprocessor_config.json"
     changed = json.loads(file.read_text()) | {"crop_to_patches": True, "min_patches": 2, "max_patches": 12}
+    changed["do_image_splitting"] = True
     file.write_text(json.dumps(changed))
     config = BackboneConfig(family=family_of(tiny.name), folder=str(copied))
     found = load_processor(copied, config)([PICTURES["wide"], PICTURES["high"]], return_tensors="pt")

@@ -24,6 +24,7 @@ from unike_lib.backbones.reach import edited_layers, layers_with_pictures
 from unike_lib.backbones.visual import embed_images
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.editing.building import EditorSources, build_editor
+from unike_lib.editing.editor import request_trunk
 from unike_lib.evaluation.oracle_memory import demonstration_states
 from unike_lib.family import find_family
 from unike_lib.front.doctor import as_text, examine
@@ -34,6 +35,7 @@ from unike_lib.methods.ke.settings import KeMethod
 from unike_lib.methods.lora.settings import LoraMethod
 from unike_lib.methods.m_ore.settings import MoreMethod
 from unike_lib.methods.serac_multimodal.editor import features_of
+from unike_lib.methods.shared.hypernetwork import edit_gradients, last_matrices
 from unike_lib.types import EditRequest, InputError, Query
 
 ADDED = 2  # layers of the tiny Qwen3-VL that get something of a picture added behind them
@@ -261,3 +263,29 @@ def test_methods_of_more_layers_than_can_be_edited_act_in_those_that_can(qwen3, 
     (part,) = made.patch.parts
     inside = {layer for layer, _ in part.outputs} if settings.method == "m-ore" else set(part.layers)
     assert inside == {2, 3} and made.patch.first_layer == 2 and not any(made.failures)
+
+
+def test_mend_and_ke_read_gradients_of_the_last_layers_that_can_be_edited(qwen3):
+    """Three last layers are asked for. Theirs: the gradients of their own weights, through their own forward."""
+    query, matrices = Query("one", "what is this?", "owl"), last_matrices(qwen3.backbone, 3)
+    assert [matrix.layer for matrix in matrices] == [2, 2, 3, 3]
+    trunk = request_trunk(qwen3.backbone, [EditRequest("", "vqa", query.image, query.prompt, query.answer)], 2)
+    losses, found = edit_gradients(qwen3.backbone, trunk, matrices)
+    model, answer = copy.deepcopy(qwen3.model), torch.tensor(qwen3.backbone.answer_ids(query.answer))
+    weights = [model.model.language_model.layers[m.layer].get_submodule(m.name).weight for m in matrices]
+    for weight in weights:
+        weight.requires_grad_(True)
+    logits = model(**their_inputs(qwen3, query)).logits[0, -len(answer) - 1 : -1]
+    loss = torch.nn.functional.cross_entropy(logits, answer, reduction="sum")
+    torch.testing.assert_close(losses[0] * len(answer), loss.detach())
+    for matrix, wanted in zip(matrices, torch.autograd.grad(loss, weights), strict=True):
+        made = torch.einsum("to,ti->oi", found[matrix].outputs[0], found[matrix].inputs[0])
+        torch.testing.assert_close(made, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_edited_layers_that_begin_too_late_for_mend_and_ke_say_a_start_that_can_be(qwen3):
+    backbone = copy.copy(qwen3.backbone)
+    backbone.layers = (3,)
+    with pytest.raises(InputError, match=r"layers 2 to 3, .* start at 3; expected a start at 2 or before"):
+        last_matrices(backbone, 3)
+    assert edited_layers([2], LAYERS, ADDED) == (2,)

@@ -15,6 +15,8 @@ from unike_lib.front.cli import main
 from unike_lib.front.doctor import QUESTION, as_text, examine
 from unike_lib.front.family_guess import guess_family
 from unike_lib.front.prompt_tokens import PICTURE
+from unike_lib.method import methods
+from unike_lib.methods.liveedit.network import LiveEditNetwork
 from unike_lib.types import InputError
 
 VISUAL = {"llava": 16, "smolvlm": None, "llava-chatml": 16, "llava-onevision": 17, "internvl": 4}
@@ -100,6 +102,9 @@ def test_what_is_said_of_a_folder_is_so(folders, tmp_path, capsys):
     assert examine(str(folders("minigpt4")), results=tmp_path / "results").visual == 3
     matrices = 2 * 4 * 16 * 24  # both FFN matrices of a layer, float32: with gradient and Adam's moments four times
     assert found.memory["fine-tune"][0] == 0 and found.memory["fine-tune"][1] > 4 * matrices
+    assert {*found.memory, "base"} == {*methods()}
+    network = LiveEditNetwork(16, 256, 8, 4, found.visual)  # its prototype has as many tokens as a picture
+    assert found.memory["liveedit"][0] == sum(4 * parameter.numel() for parameter in network.parameters())
     assert main(["doctor", str(folder), "--results", str(tmp_path / "results")]) == 0
     text = capsys.readouterr().out
     assert text.rstrip() == as_text(found) and len(text.splitlines()) < 50

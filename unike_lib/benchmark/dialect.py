@@ -167,8 +167,10 @@ def read_records(path: Path) -> list[Any]:
     return records
 
 
-def read_lines(path: Path) -> list[tuple[int, Any]]:
+def read_lines(path: Path, loads: Callable[[str], Any] = json.loads) -> list[tuple[int, Any]]:
     """Read JSONL: the values of lines that are not blank, with the lines' numbers from 1; only "\\n" ends a line.
+
+    `loads` gives the value of a line.
 
     Raises:
         InputError: a missing file, or lines that are not JSON; names file and lines.
@@ -183,7 +185,7 @@ def read_lines(path: Path) -> list[tuple[int, Any]]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                values.append((number, json.loads(line)))
+                values.append((number, loads(line)))
             except (ValueError, RecursionError) as error:
                 problems.append(f"line {number}: not valid JSON; expected one record, whole, a line ({error})")
     require_none(path, problems)

@@ -66,18 +66,24 @@ def cases_of(source: Source, rows: Iterable[Row]) -> Iterator[EditCase]:
 
 
 def _flat(name: str, row: Any, problems: list[str]) -> dict[str, str]:
-    """Return a row's texts by column, lists as numbered columns; blank ones are not there."""
+    """Return a row's texts by column, lists as numbered columns; blank ones are not there.
+
+    Names of columns are in any case; whole numbers are texts.
+    """
     if not isinstance(row, Mapping):
         problems.append(f"{name}: expected an object, found {type(row).__name__}")
         return dict.fromkeys(NEEDED, "-")
     found: dict[str, str] = {}
     for column, value in row.items():
-        values = value if isinstance(value, list) else [value]
+        values, name_of = value if isinstance(value, list) else [value], column.strip().lower()
         for number, each in enumerate(values, 1):
-            key = column if number == 1 else f"{column}_{number}"
-            if is_text(each):
-                found[key] = each.strip()
-            elif _base(key)[0] in KNOWN and each is not None and (not isinstance(each, str) or each.strip()):
+            key = name_of if number == 1 else f"{name_of}_{number}"
+            known, said = _base(key)[0] in KNOWN, str(each) if type(each) is int else each  # True is none
+            if is_text(said):
+                if known and key in found:
+                    problems.append(f"{name}: field '{key}': expected one of this name, found two")
+                found[key] = said.strip()
+            elif known and each is not None and (not isinstance(each, str) or each.strip()):
                 problems.append(f"{name}: field '{key}': expected text, found {repr(each)[:60]}")
                 found[key] = "eval" if key == "part" else "-"
     return found

@@ -137,6 +137,24 @@ def _examine_parts(found: Found, section: BackboneConfig) -> None:
     _run(found, "image processor", lambda: opened.update(processor=load_processor(folder, section)))
     if found.problem is None:
         _run(found, "prompt", lambda: _prompts(found, section, opened))
+    if found.layers is not None:
+        found.memory = _memory(found, opened["config"])
+
+
+def _memory(found: Found, config: Any) -> dict[str, tuple[int, int]]:
+    """Return the bytes of each method at this size, with as many visual tokens as the model has, if that is known."""
+    picture, most = found.visual or Setting.picture, (found.layers or 0) - found.added
+    setting = Setting(
+        tokens=Setting.tokens - Setting.picture + picture,
+        picture=picture,
+        edited=len(found.edited),
+        matrices_layers=min(Setting.matrices_layers, most),
+        pairs_layers=min(Setting.pairs_layers, most),
+    )
+    return {
+        method: (knowledge(config, method, setting), learned(config, method, setting) + graph(config, method, setting))
+        for method in ESTIMATED
+    }
 
 
 def _weights(found: Found, section: BackboneConfig, opened: dict[str, Any]) -> None:
@@ -152,12 +170,6 @@ def _weights(found: Found, section: BackboneConfig, opened: dict[str, Any]) -> N
     shapes = weight_shapes(folder)
     if shapes is not None:
         found.weights = BYTES[section.dtype] * sum(_numbers(shape) for shape in shapes.values())
-    most = found.layers - found.added
-    setting = Setting(edited=len(found.edited), pairs_layers=min(Setting.pairs_layers, most))
-    found.memory = {
-        method: (knowledge(config, method, setting), learned(config, method, setting) + graph(config, method, setting))
-        for method in ESTIMATED
-    }
 
 
 def _numbers(shape: Sequence[int]) -> int:
@@ -238,6 +250,6 @@ def _memory_lines(found: Found) -> list[str]:
         return []
     model = "unknown" if found.weights is None else f"{found.weights / GB:.2f} GB"
     lines = [f"memory (an estimate from shapes; the paper's sizes of memories): the model {model}; more, in GB:"]
-    lines.append(f"  {'method':<10} {'once':>8} {'an edit':>8}")
-    lines += [f"  {name:<10} {once / GB:>8.3f} {each / GB:>8.3f}" for name, (once, each) in found.memory.items()]
+    lines.append(f"  {'method':<16} {'once':>8} {'an edit':>8}")
+    lines += [f"  {name:<16} {once / GB:>8.3f} {each / GB:>8.3f}" for name, (once, each) in found.memory.items()]
     return lines

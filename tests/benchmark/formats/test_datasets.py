@@ -144,3 +144,17 @@ def test_changes_of_the_files_are_seen_and_planning_writes_nothing(tmp_path):
     assert state_of_benchmark(config) == first
     written(shard, [row("red", answer="other glim")])
     assert state_of_benchmark(config) != first
+
+
+def test_names_in_any_case_and_whole_numbers(tmp_path):
+    """Whole numbers have one text; others in Parquet have none as they were written."""
+    table = {"Image": ["a.png"], "QUESTION": ["q"], "Answer": [7]}
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet")[0].request.target == "7"
+    for wrong in (7.0, True):
+        pq.write_table(pa.table(table | {"Answer": [wrong]}), tmp_path / "t.parquet")
+        with pytest.raises(InputError, match=rf"record 0: field 'answer': expected text, found {wrong}$"):
+            read(tmp_path / "t.parquet")
+    pq.write_table(pa.table(table | {"image": ["b.png"]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="record 0: field 'image': expected one of this name, found two"):
+        read(tmp_path / "t.parquet")

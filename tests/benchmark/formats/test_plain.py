@@ -106,7 +106,53 @@ def test_other_files_are_refused(tmp_path, content, message):
         read(tmp_path / "no.csv", dialect="plain")
 
 
-@pytest.mark.parametrize("value", [3, {"a": 1}, ["x", 3], "\ud800"])
+def test_numbers_are_their_texts_as_they_are_written(tmp_path):
+    """The same cells in CSV, lines and a list: as they stand in the file, not as Python writes them."""
+    numbers = ["7", "-3", "1.50", "1e3", "2000000000000000000001", "0.10000000000000000001"]
+    rows = [f'{{"image": 4, "question": "q", "answer": {number}, "alias": [{number}, "so"]}}' for number in numbers]
+    (tmp_path / "t.csv").write_text(
+        "image,question,answer,alias,alias_2\n" + "".join(f"4,q,{n},{n},so\n" for n in numbers)
+    )
+    (tmp_path / "t.jsonl").write_text("\n".join(rows))
+    (tmp_path / "t.json").write_text(f"[{', '.join(rows)}]")
+    cells, lines, records = (read(tmp_path / name, dialect="plain") for name in ("t.csv", "t.jsonl", "t.json"))
+    assert [case.request.target for case in cells] == numbers and cells[0].request.image == "4"
+    for cell, line, record in zip(cells, lines, records, strict=True):
+        assert cell.request.query == line.request.query == record.request.query
+        assert cell.probe("rel").aliases == line.probe("rel").aliases == record.probe("rel").aliases
+
+
+def test_names_are_in_any_case_and_there_once(tmp_path):
+    path = tmp_path / "t.json"
+    record = {"Image": "a.png", "QUESTION": "q", "answer ": "x", "Rephrase": ["One?", "Two?"], "note": 1, "Note": 2}
+    path.write_text(json.dumps([record]))
+    (case,) = read(path, dialect="plain")
+    assert case.request.query == Query("a.png", "q", "x")
+    assert case.query("t_gen").prompt == "One?" and case.query("rephrase_2").prompt == "Two?"
+    twice = [record | {"image": "b.png"}, record | {"rephrase_2": "Three?"}, record | {"Answer": None}]
+    path.write_text(json.dumps(twice))
+    with pytest.raises(InputError) as error:
+        read(path, dialect="plain")
+    wrong = ["record 0: field 'image'", "record 1: field 'rephrase_2'"]
+    assert str(error.value).split("; ") == [f"{path}: {each}: expected one of this name, found two" for each in wrong]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"image": "a"}', r"t\.json: expected a list of records, found dict"),
+        ("[{]", r"t\.json: not valid JSON"),
+        ("[3]", r"t\.json: record 0: expected an object, found int"),
+        ('[{"image": "a", "question": "q"}]', r"t\.json: record 0: field 'answer': expected text, found nothing"),
+    ],
+)
+def test_lists_that_are_no_records_are_refused(tmp_path, content, message):
+    (tmp_path / "t.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "t.json", dialect="plain")
+
+
+@pytest.mark.parametrize("value", [True, False, float("nan"), {"a": 1}, ["x", False], "\ud800"])
 def test_what_is_no_text_is_refused(tmp_path, value):
     record = {"image": "a.png", "question": "q", "answer": value}
     (tmp_path / "t.jsonl").write_text("\n" + json.dumps(record))

@@ -1,4 +1,4 @@
-"""A spreadsheet saved as CSV, or JSONL: a row per correction, with columns by their names (`benchmark/rows.py`)."""
+"""A spreadsheet as CSV, JSONL or JSON: a row per correction, with columns by their names (`benchmark/rows.py`)."""
 
 import codecs
 import csv
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unike_lib.benchmark.dialect import Dialect, Source, read_lines, require_none
 from unike_lib.benchmark.rows import MAY_LACK, NEEDED, PICTURES, Row, cases_of
+from unike_lib.io import floats_as_text, read_json
 from unike_lib.types import EditCase, InputError
 
 DELIMITERS = ",;\t"  # Excel writes semicolons where the comma is the decimal point, and tabs in "Unicode text"
@@ -15,9 +16,19 @@ UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 
 
 def read(source: Source) -> Iterator[EditCase]:
-    """Yield the rows of the part that is asked for; without a column `part`, all of them."""
+    """Yield the rows of the part that is asked for; without a column `part`, all of them.
+
+    A number is its text as it is written, in JSON as in CSV.
+    """
+    rows: list[Row]
     if source.path.suffix == ".jsonl":
-        rows = [(f"record {i} (line {line})", value) for i, (line, value) in enumerate(read_lines(source.path))]
+        lines = read_lines(source.path, floats_as_text)
+        rows = [(f"record {i} (line {line})", value) for i, (line, value) in enumerate(lines)]
+    elif source.path.suffix == ".json":
+        found = read_json(source.path, floats_as_text)
+        if not isinstance(found, list):
+            raise InputError(f"{source.path}: expected a list of records, found {type(found).__name__}")
+        rows = [(f"record {i}", value) for i, value in enumerate(found)]
     else:
         rows = csv_rows(source.path)
     yield from cases_of(source, rows)

@@ -30,12 +30,12 @@ class Matrix(NamedTuple):
 
 
 def last_matrices(backbone: Backbone, layers: int) -> tuple[Matrix, ...]:
-    """Return the FFN matrices (OPT fc1, fc2; Llama up, down) of the last layers.
+    """Return the FFN matrices (OPT fc1, fc2; Llama up, down) of the last layers, as far as they can be edited.
 
     Raises:
         InputError: the backbone's own edited layers start later, so that part of the edit would never run.
     """
-    chosen = backbone.decoder.layers[-layers:]
+    chosen = backbone.editable[-layers:]
     if backbone.layers[0] > chosen[0].index:
         raise InputError(
             f"layers: the edit changes layers {chosen[0].index} to {chosen[-1].index}, but this backbone's edited "
