@@ -68,6 +68,7 @@ rule records:
         "logs/records/{backbone}/{split}_{task}/k{ks}/{method}{repeat}{shard}.log",
     benchmark:
         f"{STAGES}/benchmarks/records/{{backbone}}/{{split}}_{{task}}/k{{ks}}/{{method}}{{repeat}}{{shard}}.tsv"
+    priority: -1  # what several methods wait for comes first, so that all cores have work until the end
     threads: CONFIG.threads
     resources:
         **runs_backbone(EDITS),
