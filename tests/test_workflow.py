@@ -200,7 +200,7 @@ BAD = {
         ["Fig 9"],
     ),
     "seed twice": ({"seeds": [1, 1]}, ["seeds: expected every seed once"]),
-    "session length": ({"tables": {"table2": {"ks": [0]}}}, ["tables.table2.ks.0", "greater than or equal to 1"]),
+    "session length": ({"tables": {"table2": {"ks": [0]}}}, ["tables.table2.ks.0", "expected at least 1, found 0"]),
     "odd session": ({"tables": {"table3": {"ks": [5]}}}, ["tables.table3", "ks: expected even numbers"]),
     "setting that is gone": ({"benchmark": {"hops": 2}}, ["benchmark.hops: this setting is gone", "all hops"]),
     "judge of no answers": (
