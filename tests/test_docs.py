@@ -232,10 +232,18 @@ def settings_of(path):
     return [yaml.safe_load(block) for language, block in FENCE.findall(text_of(path)) if language == "yaml"]
 
 
+def stands_in(values, block):
+    """Whether settings have the values of a block; None takes an entry away."""
+    if isinstance(block, dict):
+        return all(stands_in((values or {}).get(key), value) for key, value in block.items())
+    return block is None or values == block
+
+
 @pytest.mark.parametrize("path", [path for path in PAGES if settings_of(path)], ids=lambda path: path.name)
 def test_settings_that_pages_show_are_valid(path):
     for block in settings_of(path):
-        load_config(merged(WITH_A_MODEL, block) if "benchmark" in block else block)
+        config = load_config(merged(WITH_A_MODEL, block) if "benchmark" in block else block)
+        assert stands_in(config.model_dump(mode="json"), block)
 
 
 def test_targets_of_make_that_pages_name_are_there():
