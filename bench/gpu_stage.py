@@ -132,7 +132,7 @@ class RandomSources(EditorSources):
     def scope(self) -> Scope:
         last, width = len(self.stage.backbone.decoder.layers) - 1, self.stage.backbone.width
         tensors = {"chosen": torch.tensor(last), "edited": torch.tensor(self.stage.backbone.layers)}
-        cut = {"threshold": torch.tensor(0.85), "temperature": torch.tensor(0.025), "overlaps": torch.tensor(False)}
+        cut = {"threshold": torch.tensor(0.85), "temperature": torch.tensor(0.025)}
         for task in TASKS:
             parts = {"keys": normalize(torch.randn(150, width), dim=1)} | cut
             tensors |= {f"raw.{last}.{task}.{name}": value for name, value in parts.items()}

@@ -35,8 +35,9 @@ def scope(subject: Subject, edits: int) -> SemanticScope:
     known = min(edits, len(own))
     if known:
         keys[0, -known:, 0] = own[:known]
+    texts, live = normalize(torch.randn(keys.shape, generator=generator), dim=3), torch.ones(1, edits, dtype=torch.bool)
     cut = torch.full((1, edits, 1), 0.85), torch.full((1, edits, 1), 0.025)
-    return SemanticScope((space,), (None,), False, True, keys, *cut, torch.ones(1, edits, dtype=torch.bool))
+    return SemanticScope((space,), (None,), False, True, True, keys, texts, *cut, live)
 
 
 def session(subject: Subject, edits: int, scoped: bool) -> Patch:

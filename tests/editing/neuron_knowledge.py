@@ -65,7 +65,7 @@ def make_knowledge(folder):
 
 def scope_tensors(draw):
     """A scope whose thresholds are low: a random question means the random edit nearest to it, mostly."""
-    cut = {"threshold": torch.tensor(-0.9), "temperature": torch.tensor(0.15), "overlaps": torch.tensor(False)}
+    cut = {"threshold": torch.tensor(-0.9), "temperature": torch.tensor(0.15)}
     found = {"chosen": torch.tensor(4), "edited": torch.tensor(LAYERS), f"trained.{LAYERS[0]}.map": draw(WIDTH, 6)}
     for place, width in {**{f"raw.{layer}": WIDTH for layer in (3, 4, 5)}, f"trained.{LAYERS[0]}": 6}.items():
         for task in ("vqa", "caption"):

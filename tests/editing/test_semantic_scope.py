@@ -46,12 +46,14 @@ def scope_of(sessions, edits, *, pool=False, layers=(None,), read=(4,), dead=())
                    torch.full((3,), 0.3), {"vqa": (0.1, 0.25), "caption": (0.3, 0.5)}, None)
         for layer in read
     )  # fmt: skip
-    keys = torch.nn.functional.normalize(drawn(sessions, edits, len(read), WIDTH, seed=9), dim=3)
+    keys, text_keys = (
+        torch.nn.functional.normalize(drawn(sessions, edits, len(read), WIDTH, seed=seed), dim=3) for seed in (9, 10)
+    )
     live = torch.ones(sessions, edits, dtype=torch.bool)
     for place in dead:
         live[place] = False
     cuts = drawn(sessions, edits, len(read), seed=5) / 5, torch.full((sessions, edits, len(read)), 0.25)
-    return SemanticScope(spaces, layers, False, pool, keys, *cuts, live)
+    return SemanticScope(spaces, layers, False, pool, False, keys, text_keys, *cuts, live)
 
 
 def shares_by_hand(scope, session, state, place=0):
@@ -63,19 +65,23 @@ def shares_by_hand(scope, session, state, place=0):
     ]
     edit = near.index(max(near))
     share = 1 / (1 + math.exp(-(near[edit] - float(scope.thresholds[session, edit, place])) / 0.25))
-    if share < LEAST or (scope.pool_competes and max(map(cosine, scope.spaces[place].keys)) > near[edit]):
+    rivals = list(scope.spaces[place].keys) if scope.pool_competes else []
+    rivals += list(scope.text_keys[session, scope.live[session], place]) if scope.text_competes else []
+    if share < LEAST or max(map(cosine, rivals), default=-9) > near[edit]:
         share = 0.0
     return [share * (number == edit) for number in range(len(near))]
 
 
-@pytest.mark.parametrize("pool", [False, True])
-def test_a_share_is_that_of_the_formula(pool):
+@pytest.mark.parametrize(("pool", "texts"), [(False, False), (True, False), (False, True), (True, True)])
+def test_a_share_is_that_of_the_formula(pool, texts):
     """Rows of two sessions, three edits each of which one failed; every number by hand; one gate opens all alike."""
-    scope, states = scope_of(2, 3, pool=pool, dead=[(1, 0)]), 3 * drawn(12, 1, WIDTH, seed=2)
+    scope = replace(scope_of(2, 3, pool=pool, dead=[(1, 0)]), text_competes=texts)
+    states = 3 * drawn(12, 1, WIDTH, seed=2)
+    states[6] = scope.keys[1, 1] + 1.5 * scope.text_keys[1, 0]  # nearer to the failed edit's text than to what it means
     found = scope.shares(states)
     expected = torch.tensor([shares_by_hand(scope, row // 6, states[row, 0]) for row in range(12)])
     torch.testing.assert_close(found[:, 0], expected, atol=1e-6, rtol=0)
-    assert not found[6:, 0, 0].any() and found.max() < 1 and (found == 0).all(2).any() == pool
+    assert not found[6:, 0, 0].any() and found.max() < 1 and (found == 0).all(2).any() == (pool or texts)
     both = replace(scope, one_gate=True).shares(states)
     torch.testing.assert_close(both[:, 0], expected.amax(1, keepdim=True), atol=1e-6, rtol=0)
 
@@ -267,6 +273,23 @@ def test_an_edit_of_a_session_is_what_it_would_be_as_its_first(sources, name):
             elif first[place].shape[1] == 1:
                 value = value[:, [number]]
             torch.testing.assert_close(value, first[place], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("text_rival", [True, False])
+def test_an_edit_about_a_picture_is_not_meant_by_its_question_alone(sources, text_rival):
+    """The question without its picture is as near to the edit as can be below it; an edit of a text is still meant."""
+    backbone = backbone_of("minigpt4")
+    editor = build_editor(TPatcherMethod(method="t-patcher", scope="semantic", text_rival=text_rival, rivals="none",
+                                         **FAST), backbone, sources, 0)  # fmt: skip
+    request = next(each for each in REQUESTS if each.image is not None)
+    alone = replace(request.query, image=None, answer=None)
+
+    def shares(request, query):
+        scope = editor.edit([request], editor.start(1)).patch.part(SemanticScope)
+        return float(scope.shares(prompt_states(backbone, [query], [space.layer for space in scope.spaces])))
+
+    assert shares(request, request.query) > 0.9 and (shares(request, alone) > 0) != text_rival
+    assert shares(replace(request, image=None), alone) > 0.9
 
 
 def test_a_failed_edit_means_nothing_and_leaves_the_session_as_it_was(sources, monkeypatch):

@@ -87,9 +87,14 @@ def per_edit(there):
     return ExtraNeurons({2: group}, size=2), LoraFactorsPerEdit.of({(3, "mlp.down_proj"): factors}), whole, entries
 
 
-@pytest.mark.parametrize(("gate", "pool", "spaces"), [(False, True, 1), (True, False, 1), (False, False, 2)])
-def test_a_scope_lets_each_edit_act_as_far_as_the_question_means_it(made, gate, pool, spaces, tmp_path):
-    """The second edit's own question is asked; what the unedited model makes of it decides."""
+@pytest.mark.parametrize(
+    ("gate", "pool", "spaces", "text"), [(False, True, 1, False), (True, False, 1, True), (False, False, 2, False)]
+)
+def test_a_scope_lets_each_edit_act_as_far_as_the_question_means_it(made, gate, pool, spaces, text, tmp_path):
+    """The second edit's own question is asked; what the unedited model makes of it decides.
+
+    text: its question without the picture competes.
+    """
     there = made("llava")
     layers, d = (1, 2)[:spaces], there.model.backbone.width
     states = torch.stack([torch.stack([prompt_state(there, at, image) for image in (there.image, None)]).mean(0)
@@ -103,10 +108,12 @@ def test_a_scope_lets_each_edit_act_as_far_as_the_question_means_it(made, gate, 
     values = torch.full((1, 3, spaces), 0.2), torch.full((1, 3, spaces), 0.3)
     live = torch.tensor([[True, True, False]])
     acts = (None,) if spaces == 1 else (2, 3)
-    scope = SemanticScope(tuple(found), acts, gate, pool, keys[None], *values, live)
+    texts = torch.stack([found[0].project(drawn(spaces, d, seed=20 + n)) for n in range(3)])
+    texts[1] = torch.stack([space.project(prompt_state(there, space.layer, None)) for space in found])
+    scope = SemanticScope(tuple(found), acts, gate, pool, text, keys[None], texts[None], *values, live)
     edit = edit_of(there, scope, *per_edit(there))
     assert edit.export(tmp_path / "out") == "loader"
-    compare(there, edit, opened(tmp_path / "out", there.root / "model"), atol=1e-4)
+    compare(there, edit, opened(tmp_path / "out", there.root / "model"), atol=1e-4, silent=text)
 
 
 def test_parts_of_several_edits_without_a_scope(made, tmp_path):

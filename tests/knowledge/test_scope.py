@@ -74,14 +74,19 @@ def test_each_question_is_run_once_and_nothing_behind_the_last_layer(tmp_path, b
         torch.testing.assert_close(read.states[each.question], own, atol=1e-5, rtol=1e-5)
 
 
-def test_thresholds_are_half_way_between_quantiles():
-    near, far = np.linspace(0.8, 1.0, 41), np.linspace(0.0, 0.6, 31)
-    cut = cut_of(near, far)
-    assert cut.threshold == pytest.approx((np.quantile(near, 0.05) + np.quantile(far, 0.95)) / 2)
-    assert cut.temperature == pytest.approx((0.9 - cut.threshold) / 6) and not cut.overlaps
-    mixed = cut_of(np.linspace(0.0, 0.5, 21), np.linspace(0.0, 1.0, 21))
-    assert mixed.overlaps and mixed.threshold == pytest.approx(0.025) and mixed.temperature == pytest.approx(0.0375)
-    assert cut_of(np.full(5, 0.9), np.full(5, 0.89)).temperature == 0.005
+def test_a_threshold_tells_most_questions_apart():
+    """Youden's index on lists that are counted by hand."""
+    near, far = np.array([0.4, 0.7, 0.8, 0.9]), np.array([0.1, 0.2, 0.3, 0.5])
+    cut = cut_of(near, far)  # 1 of 4 shut out and none let in (0.5 to 0.7), or none and 1 of 4 (0.3 to 0.4): the wider
+    assert cut.threshold == pytest.approx(0.6)
+    assert cut.temperature == pytest.approx((np.quantile([0.7, 0.8, 0.9], 0.05) - 0.6) / 6)
+    cut = cut_of(near, np.array([0.1, 0.2, 0.3, 0.69]))  # now the other is wider, and the localities below are nearer
+    assert cut.threshold == pytest.approx(0.35)
+    assert cut.temperature == pytest.approx((0.35 - np.quantile([0.1, 0.2, 0.3], 0.95)) / 6)
+    assert cut_of(np.full(5, 0.9), np.full(5, 0.899)).temperature == 0.001
+    assert cut_of(np.full(5, 0.9), np.full(5, 0.9)).threshold == 0.9
+    worst = cut_of(np.array([0.1, 0.2]), np.array([0.8, 0.9]))  # no cosine says anything
+    assert 0.1 < worst.threshold < 0.9 and worst.temperature >= 0.001
 
 
 SHAPES = {"t_gen": 1, "m_gen": 1, "t_loc": 0, "m_loc": 0, "near_question": 0}
@@ -157,9 +162,10 @@ def test_keys_and_thresholds_come_from_the_pool_alone(scope_file, tmp_path):
             if e.task == task
         ]
         near, far = ([value for kind, value in own if SHAPES.get(kind) == side] for side in (1, 0))
-        middle = (np.quantile(near, 0.05) + np.quantile(far, 0.95)) / 2
-        assert threshold == pytest.approx(middle, abs=1e-5)
-        assert temperature == pytest.approx((np.median(near) - middle) / 6, abs=1e-5)
+        middle = (min(near) + max(far)) / 2  # of lists that lie apart
+        assert min(near) > max(far) and threshold == pytest.approx(middle, abs=1e-5)
+        margin = min(np.quantile(near, 0.05) - middle, middle - np.quantile(far, 0.95))
+        assert temperature == pytest.approx(margin / 6, abs=1e-5)
         start = 0 if task == "caption" else 12
         assert space.thresholds[start : start + 12].tolist() == pytest.approx([threshold] * 12)
         assert space.temperatures[start : start + 12].tolist() == pytest.approx([temperature] * 12)

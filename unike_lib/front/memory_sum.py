@@ -125,8 +125,9 @@ def learned(config: Any, method: str, setting: Setting) -> int:
     if method in ("t-patcher", "unike", "unike-scope"):
         neuron = (3 if gated else 2) * width + (2 if gated else 1)
         scale = 0 if method == "t-patcher" else 1
-        # Behind the scope an edit is kept beside its neurons: as entries of the memory, and as the question that it is.
-        entry = (setting.edited * width * HALF + (width + 2) * SINGLE) if method == "unike-scope" else 0
+        # Behind the scope an edit is kept beside its neurons: as entries of the memory, and as the question that it is,
+        # with its picture and without.
+        entry = (setting.edited * width * HALF + 2 * (width + 1) * SINGLE) if method == "unike-scope" else 0
         return STEPPED * SINGLE * setting.edited * (setting.neurons * neuron + scale) + entry
     if method == "liveedit":  # made by a network: features and both sides of an expert
         return SINGLE * 2 * (FEATURES * setting.live + LiveEditMethod(method="liveedit").rank * width)

@@ -25,8 +25,8 @@ Reading = Literal["raw", "trained"]
 class ScopeSpace:
     """A layer's states as they are compared: keys [n, w], of unit length, of the pool edits that compete with edits.
 
-    thresholds, temperatures [n]: those of each key's task, by task in `by_task`; map: [d, w], None where states are
-    compared as they are; overlapping: tasks whose threshold is the 5% quantile of rephrasings (`scope_choice.cut_of`).
+    thresholds, temperatures [n]: those of each key's task, by task in `by_task` (`scope_choice.cut_of`); map: [d, w],
+    None where states are compared as they are.
     """
 
     layer: int
@@ -35,7 +35,6 @@ class ScopeSpace:
     temperatures: Tensor
     by_task: Mapping[str, tuple[float, float]]
     map: Tensor | None
-    overlapping: tuple[str, ...] = ()
 
     def project(self, states: Tensor) -> Tensor:
         """Return states [..., d] in this space, of unit length, [..., w]."""
@@ -85,8 +84,7 @@ class Scope:
         by_key = [torch.tensor([cuts[task]]).expand(len(part), 2) for task, part in zip(tasks, keys, strict=True)]
         thresholds, temperatures = torch.cat(by_key).unbind(1)
         map = self._tensor(f"{start}map") if state == "trained" else None
-        overlapping = tuple(task for task in tasks if self._tensor(f"{start}{task}.overlaps"))
-        return ScopeSpace(layer, torch.cat(keys), thresholds, temperatures, cuts, map, overlapping)
+        return ScopeSpace(layer, torch.cat(keys), thresholds, temperatures, cuts, map)
 
     def _cut(self, start: str) -> tuple[float, float]:
         return float(self._tensor(f"{start}.threshold")), float(self._tensor(f"{start}.temperature"))

@@ -23,7 +23,7 @@ Numbers = NDArray[np.float64]
 
 DIGITS = 6  # of a cosine: what differs less is a tie
 TIE = 0.001  # of an AUC: lower layers this near the best are as good
-SHARPNESS, LEAST_TEMPERATURE = 6, 0.005
+SHARPNESS, LEAST_TEMPERATURE = 6, 0.001
 FOLDS = 2
 
 
@@ -88,25 +88,30 @@ def choose_layer(by_task: Mapping[str, Sequence[float]]) -> int:
 
 @dataclass(frozen=True)
 class Cut:
-    """From which cosine on a question is taken for the edit's, and how sharply; whether half way was too high."""
+    """From which cosine on a question is taken for the edit's, and how sharply."""
 
     threshold: float
     temperature: float
-    overlaps: bool
 
 
 def cut_of(rephrasings: Numbers, localities: Numbers) -> Cut:
     """Return where the scope ends, from cosines of pool edits with their own rephrasings and localities.
 
-    The threshold is half way between the 5% quantile of rephrasings and the 95% quantile of localities; if it lies
-    above the median of rephrasings, most of which it would shut out, it is their 5% quantile. From it to the median are
-    6 temperatures, of at least 0.005.
+    The threshold is Youden's: above it lie as many more of the rephrasings than of the localities, in shares, as can
+    be; half way between two cosines, and of several such places the widest. Six temperatures lead from it to the 5%
+    quantile of the rephrasings above or to the 95% quantile of the localities below, whichever is nearer, so that all
+    but the doubtful are let in or shut out wholly; a temperature is at least 0.001.
     """
-    low, median = np.quantile(rephrasings, [0.05, 0.5])
-    threshold = (low + np.quantile(localities, 0.95)) / 2
-    overlaps = bool(threshold > median)
-    threshold = low if overlaps else threshold
-    return Cut(float(threshold), float(max((median - threshold) / SHARPNESS, LEAST_TEMPERATURE)), overlaps)
+    values = np.unique(np.concatenate([rephrasings, localities]))
+    if len(values) == 1:
+        return Cut(float(values[0]), LEAST_TEMPERATURE)
+    between, gaps = (values[1:] + values[:-1]) / 2, np.diff(values)
+    told_apart = (rephrasings[:, None] > between).mean(0) - (localities[:, None] > between).mean(0)
+    best = told_apart >= told_apart.max() - TIE
+    threshold = between[best][gaps[best].argmax()]
+    sides = (rephrasings[rephrasings > threshold], 0.05), (localities[localities < threshold], 0.95)
+    margins = [abs(np.quantile(side, share) - threshold) for side, share in sides if len(side)]
+    return Cut(float(threshold), float(max(min(margins, default=0) / SHARPNESS, LEAST_TEMPERATURE)))
 
 
 def write_scope(pool: ScopeStates, dev: ScopeStates, seed: int, out: Path, fingerprint: str) -> None:

@@ -3,7 +3,8 @@
 auc: of a set of rephrasings, that against all localities; of a set of localities, that of all rephrasings against it;
 so 1 is perfect and 0.5 chance in every row. `own_...` are cosines of the set's questions with the key of their own
 edit, `other_...` with the keys of all other edits of the split and of the pool (quantiles: 5%, 50%, 95%);
-`nearest_is_own` is the share that no other key is as near to. `unseen_relation` is the AUC of edits of one relation,
+`nearest_is_own` is the share that no other key is as near to, `let_in` the share whose own cosine lies above the task's
+threshold. `unseen_relation` is the AUC of edits of one relation,
 averaged over relations, under a map trained without the pool's edits of that relation.
 """
 
@@ -28,7 +29,6 @@ SETS: Mapping[str, tuple[str, ...]] = {
     **{kind: (kind,) for kind in LOCALITIES},
 }
 UNSEEN = "unseen_relation"
-OVERLAP = "localities overlap rephrasings: threshold is the 5% quantile of rephrasings"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def space_rows(states: ScopeStates, space: ScopeSpace, task: str) -> list[dict[s
         nearest = cosines.own > np.nanmax(cosines.others, 1, initial=-np.inf)
         values = {"questions": len(cosines.own), "auc": auc(pair[0].own, pair[1].own)}
         values |= {"nearest_is_own": nearest.mean(), **_spread("own", cosines.own), **_spread("other", cosines.others)}
-        cut = {"threshold": threshold, "temperature": temperature, "note": OVERLAP * (task in space.overlapping)}
+        cut = {"threshold": threshold, "temperature": temperature, "let_in": (cosines.own > threshold).mean()}
         rows.append({"set": name, **values, **cut})
     return rows
 

@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 
 class Scope:
-    """keys [edit, space, width], thresholds, temperatures [edit, space], live [edit]; by space pool and map, if any."""
+    """keys, text_keys [edit, space, width], thresholds, temperatures [edit, space], live [edit]; by space pool, map."""
 
     def __init__(self, tensors: dict[str, Tensor], settings: dict[str, Any]) -> None:
         self.tensors, self.settings, self.reads = tensors, settings, settings["reads"]
@@ -27,4 +27,7 @@ class Scope:
             share = torch.where(share < settings["least"], 0.0, share)
             if f"pool.{place}" in own:
                 share = share * (near >= (asked @ own[f"pool.{place}"].T).amax(1, keepdim=True))
+            if settings["text_competes"]:
+                texts = (asked @ own["text_keys"][:, place].T).masked_fill(~own["live"], -torch.inf)
+                share = share * (near >= texts.amax(1, keepdim=True) - settings["tie"])
             now.shares[acts] = share if settings["one_gate"] else torch.zeros_like(cosines).scatter(1, edits, share)

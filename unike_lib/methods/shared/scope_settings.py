@@ -37,6 +37,9 @@ class ScopeSettings(MethodSection):
     rivals: Literal["none", "pool"] = setting(
         "pool", "pool: a question that is nearer to one of the pool's questions means no edit.", "ours"
     )
+    text_rival: bool = setting(
+        True, "A question that is nearer to an edit's own question without its picture means no edit.", "ours"
+    )
     gate: Literal["per_edit", "any"] = setting(
         "per_edit", "per_edit: the edit that is meant opens its own part; any: it opens those of all edits.", "ours"
     )

@@ -2,8 +2,9 @@
 
 The state of a question is s = LN1(h) at its last prompt token, in a late layer of the unedited model. A question means
 the edit whose own question is nearest to it by cosine (the last of those that are equally near), as far as
-sigmoid((cosine - threshold) / temperature); with `rivals: pool`, only if no question of the pool is nearer. Shares are
-computed once for a question and hold while its answer is written.
+sigmoid((cosine - threshold) / temperature); with `rivals: pool`, only if no question of the pool is nearer, and with
+`text_rival`, none of the session's own questions without their pictures. Shares are computed once for a question and
+hold while its answer is written.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,16 +36,20 @@ class SemanticScope(Part):
     """Which of its session's edits mean a question.
 
     spaces: where questions are compared, each for the layer of the same place in `layers` (None: for all layers);
-    one_gate: the nearest edit opens all; pool_competes: a question that is nearer to one of the pool means no edit.
-    keys [session, edit, space, width]: the edits' own questions, of unit length; thresholds, temperatures [session,
-    edit, space]; live, bool [session, edit]: failed edits mean nothing.
+    one_gate: the nearest edit opens all; pool_competes: a question that is nearer to one of the pool means no edit;
+    text_competes: so does one that is nearer to an edit's question without its picture.
+    keys [session, edit, space, width]: the edits' own questions, of unit length; text_keys: the same without their
+    pictures; thresholds, temperatures [session, edit,
+    space]; live, bool [session, edit]: failed edits mean nothing.
     """
 
     spaces: tuple[ScopeSpace, ...]
     layers: tuple[int | None, ...]
     one_gate: bool
     pool_competes: bool
+    text_competes: bool
     keys: Tensor
+    text_keys: Tensor
     thresholds: Tensor
     temperatures: Tensor
     live: Tensor
@@ -61,7 +66,7 @@ class SemanticScope(Part):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the edits' own questions."""
-        names = ("keys", "thresholds", "temperatures", "live")
+        names = ("keys", "text_keys", "thresholds", "temperatures", "live")
         return {name: getattr(self, name) for name in names}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> "SemanticScope":
@@ -86,29 +91,40 @@ class SemanticScope(Part):
             own |= {} if space.map is None else {f"map.{place}": space.map}
             own |= {f"pool.{place}": space.keys} if self.pool_competes else {}
         settings = {"reads": list(self.reads_unedited), "layers": list(self.layers), "one_gate": self.one_gate}
+        settings |= {"text_competes": self.text_competes}
         file = Path(__file__).with_name("beside_scope.py")
         return Standalone((file,), "Scope", own, settings | {"tie": TIE, "least": LEAST})
 
-    def of_requests(self, requests: Sequence[EditRequest], states: Tensor) -> "SemanticScope":
-        """Return the scope of one request per session, given its states [session, space, d]."""
-        keys = torch.stack([space.project(states[:, place]) for place, space in enumerate(self.spaces)], 1)
-        values = [[space.by_task[request.task] for space in self.spaces] for request in requests]
-        thresholds, temperatures = torch.tensor(values, device=keys.device).unbind(-1)
-        live = torch.ones(len(requests), 1, dtype=torch.bool, device=keys.device)
+    def of_requests(self, requests: Sequence[EditRequest], states: Tensor, texts: Tensor) -> "SemanticScope":
+        """Return the scope of one request per session.
+
+        states, texts [session, space, d]: of their questions, and of the same without pictures.
+        """
+        device = states.device
+        values = [[[space.by_task[request.task] for space in self.spaces]] for request in requests]
+        thresholds, temperatures = torch.tensor(values, device=device).unbind(-1)
         return replace(
-            self, keys=keys[:, None], thresholds=thresholds[:, None], temperatures=temperatures[:, None], live=live
+            self,
+            keys=self._project(states)[:, None],
+            text_keys=self._project(texts)[:, None],
+            thresholds=thresholds,
+            temperatures=temperatures,
+            live=torch.ones(len(requests), 1, dtype=torch.bool, device=device),
         )
+
+    def _project(self, states: Tensor) -> Tensor:
+        """Return states [row, space, d] as they are compared, [row, space, width]."""
+        return torch.stack([space.project(states[:, place]) for place, space in enumerate(self.spaces)], 1)
 
     def shares(self, states: Tensor) -> Tensor:
         """Return how far questions with such states [row, space, d] are meant by each edit, [row, space, edit].
 
         Rows are ordered by session, the same number for each.
         """
-        sessions, width = len(self.keys), len(states) // len(self.keys)
-        found = []
+        asked_in, found = self._project(states).unflatten(0, (len(self.keys), -1)), []
         for place, space in enumerate(self.spaces):
-            asked = space.project(states[:, place]).unflatten(0, (sessions, width))
-            cosines = (asked @ self.keys[:, :, place].transpose(1, 2)).masked_fill(~self.live[:, None], -torch.inf)
+            asked = asked_in[:, :, place]
+            cosines = self._cosines(asked, self.keys[:, :, place], self.live)
             nearest = (cosines / TIE).round().flip(2).max(2)
             edits = cosines.shape[2] - 1 - nearest.indices[..., None]
             near = cosines.gather(2, edits)
@@ -118,8 +134,16 @@ class SemanticScope(Part):
             share = torch.where(far.sigmoid() < LEAST, 0.0, far.sigmoid())
             if self.pool_competes:
                 share = share * (near >= (asked @ space.keys.T).amax(2, keepdim=True))
+            if self.text_competes:
+                texts = self._cosines(asked, self.text_keys[:, :, place], self.live)
+                share = share * (near >= texts.amax(2, keepdim=True) - TIE)
             found.append((share if self.one_gate else torch.zeros_like(cosines).scatter(2, edits, share)).flatten(0, 1))
         return torch.stack(found, 1)
+
+    @staticmethod
+    def _cosines(asked: Tensor, keys: Tensor, counted: Tensor) -> Tensor:
+        """Return cosines [session, row, edit] of questions [session, row, width] with keys that count, else -inf."""
+        return (asked @ keys.transpose(1, 2)).masked_fill(~counted[:, None], -torch.inf)
 
     def begin(self, context: PassContext) -> None:
         """Write the shares of the pass, once for all tokens of the rows."""
@@ -146,7 +170,8 @@ def start_scope(settings: ScopeSettings, backbone: Backbone, sources: EditorSour
     none = torch.zeros(0, 0, len(spaces), device=device)
     keys = torch.zeros(*none.shape, spaces[0].keys.shape[1], device=device)
     live = torch.zeros(0, 0, dtype=torch.bool, device=device)
-    return SemanticScope(spaces, layers, settings.gate == "any", settings.rivals == "pool", keys, none, none, live)
+    readings = settings.gate == "any", settings.rivals == "pool", settings.text_rival
+    return SemanticScope(spaces, layers, *readings, keys, keys, none, none, live)
 
 
 def behind_scope(settings: Any, editor: Editor, backbone: Backbone, sources: EditorSources) -> Editor:
@@ -178,11 +203,13 @@ class ScopedEditor:
         """Install one request per session."""
         scope = previous.part(SemanticScope)
         assert scope is not None
-        states = prompt_states(self.backbone, [each.query for each in requests], [s.layer for s in scope.spaces])
+        queries = [each.query for each in requests]
+        asked = [*queries, *(replace(query, image=None) for query in queries)]
+        states, texts = prompt_states(self.backbone, asked, [each.layer for each in scope.spaces]).chunk(2)
         given = GivenShares(scope.layers, states.new_ones(len(requests), len(scope.spaces), 1))
         shared = [part for part in previous.parts if not isinstance(part, SemanticScope | PerEdit)]
         outcome = self.editor.edit(requests, Patch(previous.sessions, (given, *shared)))
-        patch = previous.append(scope.of_requests(requests, states))
+        patch = previous.append(scope.of_requests(requests, states, texts))
         for part in outcome.patch.parts:
             if isinstance(part, GivenShares):
                 continue
