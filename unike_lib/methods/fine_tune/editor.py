@@ -77,13 +77,11 @@ class FineTune:
         trunk = request_trunk(self.backbone, requests, layer.index, teach_end=self.settings.teach_end)
         targets = trunk.batch.targets
         tail = self.backbone.tail(trunk, previous, targets != IGNORED)  # nothing before the last FFN changes
-        changes = {
-            name: torch.zeros(
-                (len(requests), *layer.part(name).weight.shape), device=self.backbone.device, requires_grad=True
-            )
-            for name in layer.names.ffn_matrices
-        }
-        parameters = list(changes.values())
+        parameters, changes = [], {}
+        for name in layer.names.ffn_matrices:  # trained as [session, in, out], so that no gradient is copied
+            shape = layer.part(name).weight.T.shape
+            parameters.append(torch.zeros(len(requests), *shape, device=self.backbone.device, requires_grad=True))
+            changes[name] = parameters[-1].transpose(1, 2)
         optimiser = torch.optim.AdamW(
             parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True
         )
@@ -93,4 +91,4 @@ class FineTune:
             return answer_loss(logits, targets, self.backbone.stop_tokens)
 
         finite = descend(parameters, losses, optimiser, self.settings.steps)
-        return {name: torch.nan_to_num(change.detach()) for name, change in changes.items()}, finite
+        return {name: torch.nan_to_num(change.detach()).contiguous() for name, change in changes.items()}, finite
