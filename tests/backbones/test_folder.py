@@ -154,7 +154,10 @@ FILES = {
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json: no such file; expected"),
     "a list": (lambda f: (f / "tokenizer_config.json").write_text("[]"), "tokenizer_config.json: expected a JSON obj"),
     "a length": (length_in_a_list, "no readable tokenizer; expected one that save_pretrained wrote, whole (TypeError"),
-    "heads": (lambda f: change_config(f, text(num_attention_heads=7)), "not a multiple of the number of attention"),
+    "heads": (
+        lambda f: change_config(f, text(num_attention_heads=7)),
+        "'text_config.num_attention_heads': 7 (with 'text_config.head_dim' 4, which makes 28), but",
+    ),
     "tokenizer": (
         lambda f: (f / "tokenizer.json").write_text('{"model": 3}'),
         "no readable tokenizer; expected one that save_pretrained wrote, whole (",
@@ -184,7 +187,7 @@ def test_a_config_of_a_large_model_costs_nothing(folder, good, monkeypatch):
     (folder / "config.json").write_text(
         json.dumps(config | {"vision_config": config["vision_config"] | {"image_size": 336}})
     )
-    assert "entry of another shape: model.vision_tower.embeddings.position_embedding.weight" in refused(folder)
+    assert "field 'vision_config.image_size': 336 (with 'vision_config.patch_size' 4, which makes " in refused(folder)
 
 
 def test_torchs_own_files_are_compared_without_being_read(folder, monkeypatch):

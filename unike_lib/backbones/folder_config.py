@@ -13,7 +13,8 @@ from unike_lib.backbones.folder import (
     opening,
 )
 from unike_lib.backbones.library_names import ACTIVATIONS, DTYPES, MODEL_TYPES, ROTARY_KINDS
-from unike_lib.backbones.shapes import check_sizes, weight_shapes
+from unike_lib.backbones.shapes import weight_shapes
+from unike_lib.backbones.sizes import check_sizes
 from unike_lib.family import Family, find_family
 from unike_lib.io import read_json
 from unike_lib.types import InputError

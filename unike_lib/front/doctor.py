@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -167,16 +168,7 @@ def _weights(found: Found, section: BackboneConfig, opened: dict[str, Any]) -> N
     found.layers = int(config.text_config.num_hidden_layers)
     chosen, found.added = None if section.layers == "last_four" else section.layers, layers_with_pictures(config)
     found.edited = edited_layers(chosen, found.layers, found.added)
-    shapes = weight_shapes(folder)
-    if shapes is not None:
-        found.weights = BYTES[section.dtype] * sum(_numbers(shape) for shape in shapes.values())
-
-
-def _numbers(shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
+    found.weights = BYTES[section.dtype] * sum(map(prod, weight_shapes(folder).values()))
 
 
 def _tokenizer(folder: str, opened: dict[str, Any]) -> None:
