@@ -103,7 +103,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _shown(size: Size, said: Said, written: Mapping[str, Any]) -> str:
     """Return the field that is blamed, what it says, and what it gives together with the others."""
-    first, *others = [name for name in size.fields if name in said] or [size.instead]
+    first, *others = [name for name in size.fields if name in said] or [str(size.instead)]
     text = f"'{first}': {said[first]}" if first in written else f"'{first}': missing, which means {said[first]}"
     beside = " and ".join(f"'{name}' {said[name]}" for name in others)
     if size.value(said) in (said[first], None) and not others:
