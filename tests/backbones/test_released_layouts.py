@@ -100,7 +100,13 @@ def torchs_of_before_2020(folder):
     as_torch_file(folder, _use_new_zipfile_serialization=False)
 
 
+def qwen2_with_wide_heads(folder):
+    """A field that Qwen2's class does not declare, and its model reads."""
+    tiny_model("llava", tokenizer_of("llava"), "qwen2", head_dim=8).save_pretrained(folder)
+
+
 LAYOUTS = {
+    "wide heads": ("llava", qwen2_with_wide_heads),
     "torch's own": ("llava", torchs),
     "torch's of before 2020": ("minigpt4", torchs_of_before_2020),
     "new names": ("llava", under_new_names),

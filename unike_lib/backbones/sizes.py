@@ -67,7 +67,7 @@ def _uniform(shapes: Shapes, config: Mapping[str, Any]) -> Entries:
     """Return names and shapes by names in which decoder and tower are called so, if their kinds are known."""
     decoders = [name.removesuffix(EMBEDDINGS) for name in shapes if name.endswith(f".{EMBEDDINGS}")]
     own = decoders[0] if len(decoders) == 1 and _kind(config, "text_config") in DECODERS else None
-    tower = _kind(config, "vision_config") in TOWERS and "vision_tower" not in config
+    tower = _kind(config, "vision_config") in TOWERS
     entries: Entries = {}
     for name, shape in shapes.items():
         if own and name.startswith(own):
