@@ -36,7 +36,7 @@ STARTED = time.time()
 for variable in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
     os.environ.setdefault(variable, str(4 * 10**9))
 # Caches (Snakemake's, matplotlib's, Hugging Face's) lie below the home folder; in the working folder where that cannot be
-# written. Jobs, those of a cluster too, take it over.
+# written. Jobs take it over; one on a node of a cluster reads this file too, and looks there for itself.
 if not can_be_made(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")):
     writable = os.path.abspath(".snakemake/cache")
     os.environ.update(XDG_CACHE_HOME=writable, MPLCONFIGDIR=f"{writable}/matplotlib")

@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Return `load` when it is asked for: torch is imported then, and not before."""
+    """Return `load` when it is asked for."""
     if name == "load":
-        return import_module("unike_lib.front.model").load
+        return import_module("unike_lib.front.load").load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

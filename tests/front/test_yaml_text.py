@@ -6,8 +6,8 @@ import pytest
 
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.front.cli import main
-from unike_lib.front.finding import read_settings
 from unike_lib.front.model_card import licence_of
+from unike_lib.front.settings import read_settings
 from unike_lib.types import InputError
 
 # Of the last ones the parser has no line: their constructors fail.

@@ -13,7 +13,8 @@ from unike_lib.backbones.folder import (
     opening,
 )
 from unike_lib.backbones.library_names import ACTIVATIONS, DTYPES, MODEL_TYPES, ROTARY_KINDS
-from unike_lib.backbones.shapes import check_sizes, weight_shapes
+from unike_lib.backbones.shapes import weight_shapes
+from unike_lib.backbones.sizes import check_sizes
 from unike_lib.family import Family, find_family
 from unike_lib.io import read_json
 from unike_lib.types import InputError
@@ -57,12 +58,20 @@ def first_look(folder: str | Path, family: str) -> None:
             tokenizer or image processor are not there.
     """
     check_folder(folder)
-    config = read_config(folder)
-    check_config(folder, config, find_family(family))
+    for look in looks(folder, family).values():
+        look()
+
+
+def looks(folder: str | Path, family: str) -> dict[str, Callable[[], None]]:
+    """Return the parts of a first look by name, each of which raises InputError for what it finds wrong."""
+    parts: dict[str, Callable[[], None]] = {
+        "config.json": lambda: check_config(folder, read_config(folder), find_family(family))
+    }
     if Path(folder).is_dir():  # what a hub id names is not here yet
-        check_processor_files(folder)
-        check_tokenizer_files(folder)
-        check_sizes(folder, config, weight_shapes(folder))
+        parts["image processor"] = lambda: check_processor_files(folder)
+        parts["tokenizer"] = lambda: check_tokenizer_files(folder)
+        parts["weights"] = lambda: check_sizes(folder, read_config(folder), weight_shapes(folder))
+    return parts
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

@@ -39,11 +39,11 @@ class LibraryNames:
     def has(self, name: str) -> bool:
         """Tell whether the source has a name, in quotes or as one that is declared."""
         name = re.escape(name)
-        return re.search(f'"{name}"|^{name}:', _read(self.package, self.files), re.MULTILINE) is not None
+        return re.search(f'"{name}"|^{name}:', read_source(self.package, self.files), re.MULTILINE) is not None
 
 
 @cache
-def _read(package: str, files: tuple[str, ...]) -> str:
+def read_source(package: str, files: tuple[str, ...]) -> str:
     """Return the text of files of a package; those that are not there are left out."""
     spec = find_spec(package)
     roots = [Path(root) for root in (spec.submodule_search_locations if spec else None) or ()]

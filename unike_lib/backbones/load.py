@@ -19,7 +19,8 @@ from unike_lib.backbones.folder_config import check_config, read_config
 from unike_lib.backbones.layout import check_layout
 from unike_lib.backbones.own_forward import check_own_forward
 from unike_lib.backbones.positions import SquareProcessor, WholePictures, check_processor, fit_image_size
-from unike_lib.backbones.shapes import check_sizes, weight_shapes
+from unike_lib.backbones.shapes import weight_shapes
+from unike_lib.backbones.sizes import check_sizes
 from unike_lib.backbones.speed.onednn_linear import pack, packing_helps
 from unike_lib.backbones.speed.shared_start import share_starts
 from unike_lib.backbones.speed.state_cache import StateCache
@@ -93,9 +94,8 @@ def check_fit(folder: str | Path, family: str) -> None:
             f"{folder}: config.json: field 'text_config.model_type': family '{family}' expects {one}, found {found!r}"
         )
     _check_vision_layers(folder, config)
-    if shapes is not None:
-        kind = blip2_class(written) if config.model_type == "blip-2" else AutoModelForImageTextToText
-        check_weights(folder, kind, config, shapes)
+    kind = blip2_class(written) if config.model_type == "blip-2" else AutoModelForImageTextToText
+    check_weights(folder, kind, config, shapes)
 
 
 def _check_vision_layers(folder: str | Path, config: Any) -> None:

@@ -64,11 +64,13 @@ def parser() -> argparse.ArgumentParser:
 
 def run_edit(given: argparse.Namespace) -> int:
     """Edit a model and print, or draw, what it answers before and after."""
-    from unike_lib.front.model import load
-    from unike_lib.front.one_edit import as_text, lines_of, write_page
+    from unike_lib.front.load import load
 
     settings = dict(_setting(each) for each in given.set)
     model = load(given.backbone, family=given.family, results=given.results, config=given.configfile)
+
+    from unike_lib.front.one_edit import as_text, lines_of, write_page  # which imports torch: behind the first look
+
     edit = model.edit(
         image=given.image,
         question=given.question,
@@ -108,7 +110,7 @@ def run_export(given: argparse.Namespace) -> int:
 def _export_file(given: argparse.Namespace) -> str:
     """Write a saved edit, or a trained editor, which lies in a folder of its backbone's name."""
     from unike_lib.front.edit import backbone_of_edit
-    from unike_lib.front.model import load
+    from unike_lib.front.load import load
     from unike_lib.front.trained import export_trained
 
     name = backbone_of_edit(given.what)

@@ -1,39 +1,27 @@
 """Whether a model's folder can be edited, and how: what opening it would check, and, if asked for, opening it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import AutoConfig
-
-from unike_lib.backbones.folder import NO_CODE, check_folder, opening
-from unike_lib.backbones.folder_config import check_config, read_config
-from unike_lib.backbones.layout import agrees_with_template, check_layout
-from unike_lib.backbones.load import (
-    check_fit,
-    check_tokens,
-    input_form,
-    load_backbone,
-    load_processor,
-    load_tokenizer,
-)
-from unike_lib.backbones.reach import edited_layers, layers_with_pictures
-from unike_lib.backbones.shapes import weight_shapes
+from unike_lib.backbones.folder import check_folder
+from unike_lib.backbones.folder_config import looks
 from unike_lib.checksum import check_listed
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.family import find_family
-from unike_lib.front.family_guess import Guess, guess_family
-from unike_lib.front.finding import folder_of, read_settings
-from unike_lib.front.memory_sum import ESTIMATED, Setting, graph, knowledge, learned
-from unike_lib.front.prompt_tokens import PromptToken, prompt_tokens, visual_tokens
-from unike_lib.types import InputError, Query
+from unike_lib.front.family_guess import Guess, fitting_families, guess_family
+from unike_lib.front.settings import folder_of, read_settings
+from unike_lib.types import InputError
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+if TYPE_CHECKING:
+    from unike_lib.front.prompt_tokens import PromptToken
+
 GB = 1e9
 QUESTION = "What is this?"
 COLUMNS = 100  # letters of a line
+# Checks behind the family, in their order; some of them a first look makes.
+BEHIND = ("config.json", "weights", "tokenizer", "layout", "image processor", "forward")
 WORDS = 14  # at most so many tokens of a prompt are written on a line
 
 
@@ -55,7 +43,7 @@ class Found:
     edited: tuple[int, ...] = ()
     template: bool = True
     visual: int | None = None
-    prompts: dict[str, list[PromptToken]] = field(default_factory=dict)
+    prompts: dict[str, list["PromptToken"]] = field(default_factory=dict)
     weights: int | None = None
     memory: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -82,22 +70,31 @@ def examine(
     settings = read_settings(config, results.parent)
     section = settings.backbones.get(name)
     found = Found(name if section is None else folder_of(name, section, results))
-    folder = found.folder
-    _run(found, "files", lambda: _files(folder))
+    given = family or (section.family if section else None)
+    run_check(found, "files", lambda: _files(found.folder))
     if found.problem is None:
-        _run(found, "family", lambda: _family(found, family or (section.family if section else None)))
-    if found.guess is None:
-        return found
-    if section is None or family is not None:
-        section = BackboneConfig(family=found.guess.family, folder=folder)
-    _examine_parts(found, section)
-    found.checks["forward"] = ""
-    if whole and found.problem is None:
-        _run(found, "forward", lambda: _open(folder, section))
+        run_check(found, "family", lambda: _look(found, given))
+    if found.problem is None:
+        _open_parts(found, section if family is None else None, given, whole)
     return found
 
 
-def _run(found: Found, check: str, work: Callable[[], None]) -> None:
+def _open_parts(found: Found, section: BackboneConfig | None, family: str | None, whole: bool) -> None:
+    """Check what takes torch and transformers, after a first look that found nothing."""
+    run_check(found, "family", lambda: _family(found, family))
+    if found.guess is None:
+        return
+
+    from unike_lib.front.doctor_parts import examine_parts, open_whole
+
+    section = section or BackboneConfig(family=found.guess.family, folder=found.folder)
+    examine_parts(found, section)
+    found.checks["forward"] = ""
+    if whole and found.problem is None:
+        run_check(found, "forward", lambda: open_whole(found.folder, section))
+
+
+def run_check(found: Found, check: str, work: Callable[[], None]) -> None:
     """Run a check and keep what it finds wrong."""
     found.checks[check] = None
     try:
@@ -106,15 +103,22 @@ def _run(found: Found, check: str, work: Callable[[], None]) -> None:
         found.checks[check] = str(error)
 
 
-def _open(folder: str, section: BackboneConfig) -> None:
-    """Open the model; raise InputError if it does not open, or its decoder is put together otherwise."""
-    load_backbone(folder, section, lambda names: torch.empty(0))
-
-
 def _files(folder: str) -> None:
     check_folder(folder)
     if Path(folder).is_dir():
         check_listed(Path(folder))
+
+
+def _look(found: Found, family: str | None) -> None:
+    """Note what is wrong at a first look; of several families that fit, any: they differ in what texts look like."""
+    fitting = [family] if family else [each.name for each in fitting_families(found.folder)[0]]
+    wrong = Found(found.folder)
+    for check, look in looks(found.folder, fitting[0]).items():
+        if check != "weights" or wrong.checks["config.json"] is None:  # with which they are compared
+            run_check(wrong, check, look)
+    if wrong.problem is not None:
+        found.guess = Guess(fitting[0], "as given" if family else "its model_type") if len(fitting) == 1 else None
+        found.checks |= {"family": None} | {check: wrong.checks.get(check, "") for check in BEHIND}
 
 
 def _family(found: Found, given: str | None) -> None:
@@ -122,92 +126,6 @@ def _family(found: Found, given: str | None) -> None:
         found.guess = Guess(find_family(given).name if ".py:" not in given else given, "as given")
     else:
         found.guess = guess_family(found.folder)
-
-
-def _examine_parts(found: Found, section: BackboneConfig) -> None:
-    folder, family = found.folder, find_family(section.family)
-    opened: dict[str, Any] = {}
-    _run(found, "config.json", lambda: check_config(folder, read_config(folder), family))
-    _run(found, "weights", lambda: _weights(found, section, opened))
-    _run(found, "tokenizer", lambda: _tokenizer(folder, opened))
-    if "tokenizer" in opened:
-        _run(found, "layout", lambda: _layout(found, section, opened))
-    else:
-        found.checks["layout"] = ""
-    _run(found, "image processor", lambda: opened.update(processor=load_processor(folder, section)))
-    if found.problem is None:
-        _run(found, "prompt", lambda: _prompts(found, section, opened))
-    if found.layers is not None:
-        found.memory = _memory(found, opened["config"])
-
-
-def _memory(found: Found, config: Any) -> dict[str, tuple[int, int]]:
-    """Return the bytes of each method at this size, with as many visual tokens as the model has, if that is known."""
-    picture, most = found.visual or Setting.picture, (found.layers or 0) - found.added
-    setting = Setting(
-        tokens=Setting.tokens - Setting.picture + picture,
-        picture=picture,
-        edited=len(found.edited),
-        matrices_layers=min(Setting.matrices_layers, most),
-        pairs_layers=min(Setting.pairs_layers, most),
-    )
-    return {
-        method: (knowledge(config, method, setting), learned(config, method, setting) + graph(config, method, setting))
-        for method in ESTIMATED
-    }
-
-
-def _weights(found: Found, section: BackboneConfig, opened: dict[str, Any]) -> None:
-    """Check the weights' names and shapes; note layers and memory."""
-    folder = found.folder
-    check_fit(folder, section.family)
-    with opening(folder, "model"):
-        config: Any = AutoConfig.from_pretrained(folder, **NO_CODE)
-    opened["config"] = config
-    found.layers = int(config.text_config.num_hidden_layers)
-    chosen, found.added = None if section.layers == "last_four" else section.layers, layers_with_pictures(config)
-    found.edited = edited_layers(chosen, found.layers, found.added)
-    shapes = weight_shapes(folder)
-    if shapes is not None:
-        found.weights = BYTES[section.dtype] * sum(_numbers(shape) for shape in shapes.values())
-
-
-def _numbers(shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
-def _tokenizer(folder: str, opened: dict[str, Any]) -> None:
-    opened["tokenizer"] = load_tokenizer(folder)
-    if "config" in opened:
-        check_tokens(folder, opened["tokenizer"], opened["config"].text_config.vocab_size)
-
-
-def _layout(found: Found, section: BackboneConfig, opened: dict[str, Any]) -> None:
-    """Check the family's layout against the tokenizer; note whether it is the chat template's."""
-    folder, tokenizer, family = found.folder, opened["tokenizer"], find_family(section.family)
-    if family.follows_template and "config" not in opened:
-        found.checks["layout"] = ""
-        return
-    form = input_form(section.family, tokenizer, folder, opened.get("config"))
-    opened["family"] = replace(family, form=form)
-    check_layout(folder, opened["family"], tokenizer)
-    if family.follows_template:
-        found.template = bool(form.picture_mark)
-    elif form.text_only != "{}":  # a family with a chat
-        found.template = agrees_with_template(folder, family, tokenizer)
-
-
-def _prompts(found: Found, section: BackboneConfig, opened: dict[str, Any]) -> None:
-    tokenizer, family = opened["tokenizer"], opened["family"]
-    model_config = opened["config"]
-    found.visual = visual_tokens(found.folder, model_config, opened["processor"])
-    for name, image in (("with a picture", "picture"), ("without", None)):
-        query = Query(image, QUESTION, "lynx")
-        asked = (family, tokenizer, section.vqa_prompt)
-        found.prompts[name] = prompt_tokens(found.folder, model_config, asked, query, found.visual or 1)
 
 
 def as_text(found: Found) -> str:

@@ -1,4 +1,4 @@
-"""Where a single edit finds what it needs: the configuration, a backbone's folder, pictures, what was built."""
+"""Where a single edit finds what it needs: pictures, and what the workflow built."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,60 +13,11 @@ from unike_lib.benchmark.cases import cases_folder
 from unike_lib.benchmark.images import load_image, open_image
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.benchmark import PictureReading
-from unike_lib.config.run import Config, laid_over, load_config
+from unike_lib.config.run import Config
 from unike_lib.editing.building import EditorSources
-from unike_lib.front.yaml_text import parse_yaml
+from unike_lib.front.settings import STAGES
 from unike_lib.method_files import files_of_method
 from unike_lib.types import InputError
-
-CONFIG = "config.yaml"
-STAGES = "stages"
-Overlay = Mapping[str, Any] | str | Path
-
-
-def read_settings(overlays: Sequence[Overlay] = (), folder: Path = Path()) -> Config:
-    """Return the configuration: a folder's config.yaml if it has one, else the default run, with others laid over it.
-
-    Args:
-        overlays: YAML files, as the workflow's `--configfile` takes them, or values.
-        folder: where the workflow runs.
-
-    Raises:
-        InputError: a file is missing or no YAML, or a value is wrong.
-    """
-    own = [folder / CONFIG] * (folder / CONFIG).is_file()
-    values: Any = {}
-    for overlay in (*own, *overlays):
-        values = laid_over(values, overlay if isinstance(overlay, Mapping) else _read_yaml(Path(overlay)))
-    return load_config(values, " + ".join(str(each) for each in (*own, *overlays) if not isinstance(each, Mapping)))
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8 ({error})") from None
-    found = parse_yaml(text, str(path), "settings as in config.yaml")
-    if not isinstance(found or {}, dict):
-        raise InputError(f"{path}: expected a mapping of settings, found {type(found).__name__}")
-    return found or {}
-
-
-def folder_of(name: str, section: BackboneConfig, results: Path) -> str:
-    """Return where a backbone of the configuration lies: a folder, or a hub id.
-
-    Raises:
-        InputError: the workflow makes it and has not yet.
-    """
-    if section.folder is None:
-        folder = results / STAGES / "backbones" / name
-        if not folder.is_dir():
-            raise InputError(f"{folder}: backbone {name!r} is not built yet; build it: make {folder}")
-        return str(folder)
-    below = results.parent / section.folder
-    return str(below) if below.is_dir() else section.folder
 
 
 def evaluation_files(config: Config, backbone: str, results: Path) -> list[Path]:
@@ -120,14 +71,14 @@ class Built:
     """
 
     def __init__(self, config: Config, backbone: str, results: Path, known: bool = True) -> None:
-        self._config, self._backbone, self._results, self._known = config, backbone, results, known
+        self._config, self.backbone, self.results, self._known = config, backbone, results, known
 
     def files(self, method: str, overrides: Mapping[str, Any] | None = None) -> dict[str, list[Path]]:
         """Return the files that edits of a method variant read besides the backbone, by need."""
-        benchmark, stages = self._config.benchmark, self._results / STAGES
-        folder = Path(cases_folder(stages, self._backbone, benchmark.embedded))
+        benchmark, stages = self._config.benchmark, self.results / STAGES
+        folder = Path(cases_folder(stages, self.backbone, benchmark.embedded))
         split = [folder / f"method_{task}.json" for task in benchmark.tasks]
-        return files_of_method(self._config.methods, method, self._backbone, stages, split, overrides)
+        return files_of_method(self._config.methods, method, self.backbone, stages, split, overrides)
 
     def ready(self) -> list[str]:
         """Return the method variants all of whose files are there."""
@@ -151,11 +102,11 @@ class Built:
             )
             ready = ", ".join(name for name in self.ready() if name != "base")
             raise InputError(
-                f"method {method!r} reads what is not built yet for {self._backbone} ({', '.join(files)}); {how}; "
+                f"method {method!r} reads what is not built yet for {self.backbone} ({', '.join(files)}); {how}; "
                 f"these edit as it is: {ready}"
             )
-        knowledge = self._results / STAGES / "knowledge" / self._backbone
-        questions = self._config.backbones[self._backbone].text_locality if self._known else None
+        knowledge = self.results / STAGES / "knowledge" / self.backbone
+        questions = self._config.backbones[self.backbone].text_locality if self._known else None
         trained = files.get("trained", [None])[0]
         return EditorSources(knowledge, tuple(files.get("method_split", ())), questions, trained)
 

@@ -13,8 +13,10 @@ import pandas as pd
 from unike_lib.benchmark.answers import normalise_answer
 from unike_lib.benchmark.cases import read_cases
 from unike_lib.front.edit import Edit
-from unike_lib.front.finding import Overlay, evaluation_files
-from unike_lib.front.model import Model, load
+from unike_lib.front.finding import evaluation_files
+from unike_lib.front.load import load
+from unike_lib.front.model import Model
+from unike_lib.front.settings import Overlay
 from unike_lib.io import check_fields, read_table
 from unike_lib.records import CELL, EDIT
 from unike_lib.types import EditCase, InputError, Query

@@ -1,13 +1,7 @@
-"""One edit by hand: load a backbone, edit it, ask it before and after, take the edit back, keep it in a file.
+"""One edit by hand: edit a backbone, ask it before and after, take the edit back, keep it in a file.
 
 Editing and asking are what the workflow does (`editing.building.build_editor`, `evaluation.sessions.install`,
 `evaluation.probes.ask`); the model itself never changes, so edits stand side by side.
-
-Example:
-    >>> model = load("minigpt4-smol")                                                   # doctest: +SKIP
-    >>> edit = model.edit(image="photo.jpg", question="What animal is this?", answer="lynx")  # doctest: +SKIP
-    >>> edit.answers()[0].after                                                          # doctest: +SKIP
-    'lynx'
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,10 +17,8 @@ from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.patch import Patch
 from unike_lib.evaluation.probes import Row, ask
-from unike_lib.family import find_family
 from unike_lib.front.edit import Edit, read_edit
-from unike_lib.front.family_guess import guess_family
-from unike_lib.front.finding import Built, Overlay, Pictures, folder_of, image_roots, read_settings
+from unike_lib.front.finding import Built, Pictures, image_roots
 from unike_lib.front.questions import request_of
 from unike_lib.front.trained import TrainedEditor, read_trained
 from unike_lib.method import find_method, resolve_method
@@ -36,53 +28,12 @@ from unike_lib.types import EditRequest, InputError, Query
 CHUNK = 16  # questions asked at once
 
 
-def load(
-    backbone: str | Path,
-    *,
-    family: str | None = None,
-    results: str | Path = "results",
-    config: Overlay | Sequence[Overlay] = (),
-    **fields: Any,
-) -> "Model":
-    """Return a backbone that can be edited by hand.
-
-    Args:
-        backbone: a name in the configuration, or a model's folder or hub id.
-        family: of a folder: its layout; None: as its config.json and tokenizer say.
-        results: what the workflow built; methods that read more than the model find it there.
-        config: YAML files or values over the configuration.
-        fields: other fields of the backbone (device, dtype, layers, vqa_prompt ...).
-
-    Raises:
-        InputError: no such backbone, it is not built yet, or it cannot be edited; says why.
-    """
-    overlays = [config] if isinstance(config, str | Path | Mapping) else list(config)
-    results, name = Path(results), str(backbone)
-    settings = read_settings(overlays, results.parent)
-    known = name in settings.backbones
-    if known:
-        section = settings.backbones[name]
-        folder = folder_of(name, section, results)
-    else:
-        folder = name
-        if not Path(name).exists() and "/" not in name:
-            raise InputError(
-                f"{name}: no backbone of the configuration ({', '.join(settings.backbones)}), and no folder"
-            )
-        section = BackboneConfig(family=family or guess_family(folder).family, folder=folder)
-    section = _with_fields(section, {**fields, **({"family": family} if family else {})})
-    find_family(section.family)
-    pictures = Pictures(folder, section, image_roots(settings, results), settings.benchmark.pictures)
+def open_model(folder: str, section: BackboneConfig, settings: Config, built: Built) -> "Model":
+    """Return a backbone of a folder, opened; raise InputError if it cannot be edited."""
+    pictures = Pictures(folder, section, image_roots(settings, built.results), settings.benchmark.pictures)
     opened = load_backbone(folder, section, pictures)
     pictures.model = opened.model
-    return Model(name, folder, section, opened, pictures, settings, Built(settings, name, results, known))
-
-
-def _with_fields(section: BackboneConfig, fields: Mapping[str, Any]) -> BackboneConfig:
-    try:
-        return BackboneConfig.model_validate(section.model_dump() | dict(fields))
-    except ValueError as error:
-        raise InputError(f"backbone: {error}") from None
+    return Model(built.backbone, folder, section, opened, pictures, settings, built)
 
 
 class Model:
