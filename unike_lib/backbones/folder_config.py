@@ -50,16 +50,19 @@ EXPECTED: Wanted = {
 }
 
 
-def first_look(folder: str | Path, family: str) -> None:
+def first_look(folder: str | Path, family: str, pictures: bool = True) -> None:
     """Refuse a folder for what its files and its config.json show, before what opens it is imported.
+
+    pictures: whether the files of an image processor must be there; questions without pictures need none.
 
     Raises:
         InputError: as `check_folder`, `read_config`, `check_config`, `weight_shapes` and `check_sizes`, or the files of
             tokenizer or image processor are not there.
     """
     check_folder(folder)
-    for look in looks(folder, family).values():
-        look()
+    for part, look in looks(folder, family).items():
+        if pictures or part != "image processor":
+            look()
 
 
 def looks(folder: str | Path, family: str) -> dict[str, Callable[[], None]]:
