@@ -30,6 +30,7 @@ from unike_lib.types import InputError
 # What an edit adds to the output of a matrix, given the matrix's name and its input; None: nothing.
 Change = Callable[[str, Tensor], Tensor | None]
 WINDOWED = "windowed"  # among masks: those that layers with a sliding window have instead of the others
+ALIKE = "alike"  # among masks: which tokens are the same, where that is looked for (`speed/shared_tokens.py`)
 
 SLIDING = "sliding_attention"  # the kind of such layers, as configurations name it
 
@@ -67,7 +68,7 @@ class DecoderLayer:
         """Return x = h + a, the states between attention and FFN, [row, token, d]."""
         inputs = self.attention_input(hidden)
         hidden = hidden.to(inputs.device)  # of this layer, where a model lies on several cards
-        own = {name: mask for name, mask in masks.items() if name != WINDOWED}
+        own = {name: mask for name, mask in masks.items() if name not in (WINDOWED, ALIKE)}
         if self.window is not None:
             own |= masks.get(WINDOWED, {})
         if edit is not None and context is not None and edit.in_attention:
@@ -265,8 +266,13 @@ class Decoder:
             hidden = self.layers[index].forward(hidden, masks, edit, context)
         return hidden
 
-    def masks(self, hidden: Tensor, sees: Tensor | None, positions: Tensor | None = None) -> dict[str, Any]:
-        """Return what attention modules take besides states: who sees whom, and (rotary models) where tokens are."""
+    def masks(
+        self, hidden: Tensor, sees: Tensor | None, positions: Tensor | None = None, real: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Return what attention modules take besides states: who sees whom, and (rotary models) where tokens are.
+
+        `real`, bool [row, token], says which tokens are not padding, whose states nobody reads; None: all.
+        """
         config = self.stack.config
         if sees is None:
             mask = create_causal_mask(config=config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)
