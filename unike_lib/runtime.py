@@ -1,7 +1,5 @@
 """What every job shares: what its rule declares, its log, threads and GPU, and one plain line for a wrong input."""
 
-import atexit
-import gc
 import io
 import json
 import logging
@@ -17,6 +15,7 @@ from typing import Any, NoReturn, Protocol, TextIO, TypeVar
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.base import MethodSection, Section, UndeclaredError
 from unike_lib.config.evaluation import EvaluationConfig, StatisticsConfig
+from unike_lib.garbage import collect_less
 from unike_lib.gpu_slot import hold_gpu
 from unike_lib.io import backbone_mark, fingerprint_of, marked
 from unike_lib.method import find_method
@@ -24,7 +23,6 @@ from unike_lib.types import InputError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 SECONDS_BETWEEN_LINES = "30"
-UNCOLLECTED = 100_000  # new objects before Python looks for unreachable ones (Python's own choice: 700)
 CLEARED_LINE = "\r\x1b[K"  # a terminal's way of erasing the line that the cursor is in
 
 SectionType = TypeVar("SectionType", bound=Section)
@@ -157,16 +155,6 @@ def _paths(files: Any) -> dict[str, Path | tuple[Path, ...]]:
     return {name: Path(each) if isinstance(each, str) else tuple(map(Path, each)) for name, each in files.items()}
 
 
-def _collect_less() -> None:
-    """Let Python look for unreachable objects less often, and not at the process's end.
-
-    Importing torch and transformers makes 600,000 objects that stay; going through them again and again takes a quarter
-    of a job's start.
-    """
-    gc.set_threshold(UNCOLLECTED, *gc.get_threshold()[1:])
-    atexit.register(gc.freeze)
-
-
 class PlainLines(io.TextIOBase):
     """A text stream whose progress bars become plain lines, for logs and for pipes.
 
@@ -205,7 +193,7 @@ class Stage:
         self._open = ExitStack()
 
     def __enter__(self) -> Job:
-        _collect_less()
+        collect_less()
         terminal = sys.stderr
         label = " ".join([self._job.rule, *self._job.wildcards])
         streams: dict[TextIO, str] = {}

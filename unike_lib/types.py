@@ -119,6 +119,14 @@ class EditCase:
         return self.probe(kind).query
 
 
+def beside_alike(query: Query) -> tuple[bool, str, int, str]:
+    """Return the place of a question among others: beside those about the same picture, shorter ones first.
+
+    Rows of a pass that begin alike share their beginning.
+    """
+    return query.image is None, query.image or "", len(query.prompt), str(query)
+
+
 def kinds_of_all(cases: Iterable[EditCase], kinds: Iterable[str] = PROBE_KINDS) -> tuple[str, ...]:
     """Return those of some probe kinds that every case asks, in their order."""
     cases = list(cases)

@@ -265,7 +265,7 @@ def test_a_pass_that_does_not_fit_names_its_size_and_the_setting(make_backbone, 
         raise error
 
     trunk = backbone.run_below(batch)
-    monkeypatch.setattr(backbone.decoder, "run", full)
+    monkeypatch.setattr(backbone.decoder, "through", full)
     for call in (lambda: backbone.run_below(batch), lambda: backbone.forward(trunk)):
         with pytest.raises(
             InputError, match=r"out of memory on cpu in a pass of 5 rows of 9 tokens: lower evaluation\.sessions"
@@ -276,6 +276,6 @@ def test_a_pass_that_does_not_fit_names_its_size_and_the_setting(make_backbone, 
 def test_other_faults_of_a_pass_keep_their_own_words(make_backbone, monkeypatch):
     backbone = make_backbone("blip2")
     batch = backbone.encode([Query(None, "what is this ?")])
-    monkeypatch.setattr(backbone.decoder, "run", lambda *_, **__: torch.zeros(2) @ torch.zeros(3))
+    monkeypatch.setattr(backbone.decoder, "through", lambda *_, **__: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
         backbone.run_below(batch)

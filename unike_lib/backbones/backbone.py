@@ -208,7 +208,8 @@ class Backbone:
         refuse_below(first, len(self.decoder.layers), self.added)
         with oom_as_input_error(batch.mask):
             hidden = self.decoder.start(batch.embeddings)
-            hidden = self.decoder.run(hidden, range(first), sees=batch.sees, positions=batch.positions)
+            masks = self.decoder.masks(hidden, batch.sees, batch.positions, batch.mask)
+            hidden = self.decoder.through(hidden, range(first), masks)
         return Prepared(hidden.to(self.device), batch, first)
 
     def prepare(self, queries: Sequence[Query], first: int | None = None) -> Prepared:

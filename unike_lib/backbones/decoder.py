@@ -7,9 +7,8 @@ States may be wider than the model, [row, token, d + n d]: the n parts behind it
 next n layers, one each (Qwen3-VL, whose first layers get something of a picture added).
 
 Example:
-    >>> hidden = decoder.start(embeddings)                       # doctest: +SKIP
-    >>> hidden = decoder.run(hidden, range(len(decoder.layers))) # doctest: +SKIP
-    >>> decoder.logits(decoder.finish(hidden))                   # doctest: +SKIP
+    >>> hidden = decoder.run(decoder.start(embeddings), range(len(decoder.layers))) # doctest: +SKIP
+    >>> decoder.logits(decoder.finish(hidden))                                      # doctest: +SKIP
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,7 +29,7 @@ from unike_lib.types import InputError
 # What an edit adds to the output of a matrix, given the matrix's name and its input; None: nothing.
 Change = Callable[[str, Tensor], Tensor | None]
 WINDOWED = "windowed"  # among masks: those that layers with a sliding window have instead of the others
-
+ALIKE = "alike"  # among masks: which tokens are the same, where that is looked for (`speed/shared_tokens.py`)
 SLIDING = "sliding_attention"  # the kind of such layers, as configurations name it
 
 
@@ -67,7 +66,7 @@ class DecoderLayer:
         """Return x = h + a, the states between attention and FFN, [row, token, d]."""
         inputs = self.attention_input(hidden)
         hidden = hidden.to(inputs.device)  # of this layer, where a model lies on several cards
-        own = {name: mask for name, mask in masks.items() if name != WINDOWED}
+        own = {name: mask for name, mask in masks.items() if name not in (WINDOWED, ALIKE)}
         if self.window is not None:
             own |= masks.get(WINDOWED, {})
         if edit is not None and context is not None and edit.in_attention:
@@ -205,8 +204,7 @@ class Decoder:
         self.stack: Any = getattr(base, "decoder", base)
         config: Any = language_model.config
         if config.model_type not in layouts:
-            known = ", ".join(layouts)
-            raise InputError(f"decoder: model_type {config.model_type!r}: expected one of those with a layout: {known}")
+            raise InputError(f"decoder: model_type {config.model_type!r}: expected one of {', '.join(layouts)}")
         if not getattr(config, "do_layer_norm_before", True):
             raise InputError("decoder: post-norm OPT (opt-350m) is not supported; use a pre-norm model")
         if getattr(config, "use_bidirectional_attention", None):
@@ -265,8 +263,10 @@ class Decoder:
             hidden = self.layers[index].forward(hidden, masks, edit, context)
         return hidden
 
-    def masks(self, hidden: Tensor, sees: Tensor | None, positions: Tensor | None = None) -> dict[str, Any]:
-        """Return what attention modules take besides states: who sees whom, and (rotary models) where tokens are."""
+    def masks(
+        self, hidden: Tensor, sees: Tensor | None, positions: Tensor | None = None, real: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Return what attention takes besides states: who sees whom, where tokens are (rotary); `real`: no padding."""
         config = self.stack.config
         if sees is None:
             mask = create_causal_mask(config=config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)

@@ -70,7 +70,7 @@ def forward_with_cache(
     upto = torch.ones(tokens, tokens, dtype=torch.bool, device=real.device).tril()
     earlier = past.mask[:, None].expand(rows, tokens, -1)
     sees = past.sees if first else torch.cat([earlier, upto.expand(rows, -1, -1)], 2)
-    masks = decoder.masks(hidden, sees, positions) | {"past_key_values": past.cache}
+    masks = decoder.masks(hidden, sees, positions, real) | {"past_key_values": past.cache}
     past.context.positions = None if first else past.mask.sum(1)[:, None] + torch.arange(tokens, device=real.device)
     if edit is not None and first:
         edit.begin(past.context)

@@ -22,7 +22,7 @@ from unike_lib.backbones.positions import SquareProcessor, WholePictures, check_
 from unike_lib.backbones.shapes import weight_shapes
 from unike_lib.backbones.sizes import check_sizes
 from unike_lib.backbones.speed.onednn_linear import pack, packing_helps
-from unike_lib.backbones.speed.shared_start import share_starts
+from unike_lib.backbones.speed.shared_tokens import share_tokens
 from unike_lib.backbones.speed.state_cache import StateCache
 from unike_lib.backbones.speed.upcast_linear import multiplies_slowly, widen
 from unike_lib.backbones.tokenizer import answer_prefix
@@ -174,7 +174,7 @@ def load_backbone(
     check_own_forward(folder, backbone)
     if packing_helps(getattr(torch, config.dtype), config.device):
         pack(backbone.decoder)
-    share_starts(backbone.decoder)
+    share_tokens(backbone.decoder)
     backbone.cache = StateCache(backbone, frozen)
     return backbone
 

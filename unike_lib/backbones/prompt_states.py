@@ -35,8 +35,9 @@ def _run(backbone: Backbone, queries: Sequence[Query], layers: Sequence[int]) ->
     rows = torch.arange(len(queries), device=batch.lengths.device)
     with oom_as_input_error(batch.mask):
         hidden = backbone.decoder.start(batch.embeddings)
+        masks = backbone.decoder.masks(hidden, batch.sees, batch.positions, batch.mask)
         for layer in sorted(set(layers)):
             below, reached = range(reached, layer), layer
-            hidden = backbone.decoder.run(hidden, below, sees=batch.sees, positions=batch.positions)
+            hidden = backbone.decoder.through(hidden, below, masks)
             entering[layer] = hidden[rows.to(hidden.device), batch.last_prompt.to(hidden.device)]
     return torch.stack([backbone.attention_input(layer, entering[layer]) for layer in layers], 1)

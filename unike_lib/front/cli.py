@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from unike_lib.garbage import collect_less
 from unike_lib.types import InputError
 
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
@@ -18,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:  # a process of its own; who calls from Python keeps his environment
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
+        collect_less()
     try:
         return int(given.run(given))
     except InputError as error:

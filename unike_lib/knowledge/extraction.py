@@ -16,7 +16,7 @@ from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
 from unike_lib.io import table_writer, write_table
 from unike_lib.knowledge.states import STATE_COLUMNS, states_schema
 from unike_lib.knowledge.triplets import Triplet, read_triplets
-from unike_lib.types import EditCase, Query, kinds_of_all
+from unike_lib.types import EditCase, Query, beside_alike, kinds_of_all
 
 POOL_KINDS: tuple[str, ...] = ("rel", "t_loc")
 ROWS = 64
@@ -79,7 +79,8 @@ def _ffn_inputs(backbone: Backbone, queries: Sequence[Query]) -> tuple[Tensor, d
     batch, trace = backbone.encode(queries), Trace()
     layers = range(backbone.layers[0], backbone.layers[-1] + 1)
     hidden, context = backbone.run_below(batch).hidden, batch.context(trace)
-    backbone.decoder.run(hidden, layers, context=context, sees=batch.sees, positions=batch.positions)
+    masks = backbone.decoder.masks(hidden, batch.sees, batch.positions, batch.mask)
+    backbone.decoder.through(hidden, layers, masks, context=context)
     return batch.answered, trace.ffn_inputs
 
 
@@ -117,9 +118,7 @@ def extract_ffn_inputs(backbone: Backbone, cases: Sequence[EditCase], limit: int
     step = max(1, len(cases) * len(POOL_KINDS) // limit)
     spaced = cases[::step]
     asked = [case.query(kind) for case in spaced for kind in kinds_of_all(spaced, POOL_KINDS)]
-    # Each question once (text-only ones are few), beside others of its length.
-    places = {query: (query.image is None, len(query.prompt) + len(query.answer or ""), str(query)) for query in asked}
-    unique = sorted(places, key=places.__getitem__)
+    unique = sorted(set(asked), key=beside_alike)  # text-only ones are few
     kept: dict[int, dict[Query, Tensor]] = {layer: {} for layer in backbone.layers}
     for start in tqdm(range(0, len(unique), ROWS), desc="ffn inputs", unit="batch"):
         part = unique[start : start + ROWS]

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unike_lib.io import read_tensors, write_tensors
-from unike_lib.types import EditCase, InputError, Query
+from unike_lib.types import EditCase, InputError, Query, beside_alike
 
 if TYPE_CHECKING:
     from unike_lib.backbones.backbone import Backbone
@@ -110,7 +110,7 @@ def extract_scope_states(
         for split, cases in cases_by_name.items()
         for case, kind, query in _questions(cases, kinds, whole)
     ]
-    order = sorted(numbers, key=lambda query: (query.image is None, len(query.prompt), str(query)))
+    order = sorted(numbers, key=beside_alike)
     states = torch.empty(len(order), len(layers), backbone.width)
     for start in tqdm(range(0, len(order), ROWS), desc="scope states", unit="batch"):
         queries = order[start : start + ROWS]

@@ -29,7 +29,7 @@ from unike_lib.backbones.no_cache import NoCache
 from unike_lib.backbones.oom import oom_as_input_error
 from unike_lib.checksum import check_content
 from unike_lib.io import first_line, write_tensors
-from unike_lib.types import InputError, Query
+from unike_lib.types import InputError, Query, beside_alike
 
 ROWS = 64
 INDEX = "index"
@@ -253,7 +253,7 @@ def cache_states(
 
     `depths`: the layers whose entering states are kept, from `cached_depths`.
     """
-    unique = sorted(set(queries), key=lambda query: (query.image is None, len(query.prompt), str(query)))
+    unique = sorted(set(queries), key=beside_alike)
     rows = []
     tensors: dict[str, Tensor] = {}
     for start in tqdm(range(0, len(unique), ROWS), desc="frozen layers", unit="batch"):
@@ -282,7 +282,7 @@ def _run(backbone: Backbone, batch: Batch, depths: Sequence[int]) -> tuple[Tenso
     decoder, cache = backbone.decoder, DynamicCache()
     with oom_as_input_error(batch.mask):
         hidden = decoder.start(batch.embeddings)
-        masks = decoder.masks(hidden, batch.sees, batch.positions) | {"past_key_values": cache}
+        masks = decoder.masks(hidden, batch.sees, batch.positions, batch.mask) | {"past_key_values": cache}
         entering = []
         for index in range(len(decoder.layers)):
             entering.append(hidden)

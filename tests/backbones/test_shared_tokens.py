@@ -1,4 +1,4 @@
-"""A beginning that rows have in common is run once: the same states, logits, keys and values as without."""
+"""Tokens that rows have in common are run once: the same states, answers, keys and values as without."""
 
 import copy
 from dataclasses import replace
@@ -11,21 +11,32 @@ from unike_lib.backbones.edit import Trace
 from unike_lib.backbones.generate import generate
 from unike_lib.backbones.kv_cache import KVCache, forward_with_cache
 from unike_lib.backbones.prompt_states import prompt_states
-from unike_lib.backbones.speed import shared_start
-from unike_lib.backbones.speed.shared_start import common_start, share_starts
+from unike_lib.backbones.speed import shared_tokens
+from unike_lib.backbones.speed.shared_tokens import Alike, share_tokens
 from unike_lib.types import Query
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
-# They agree in the picture, where a layout has nothing in front of it, and in all that stands before the prompt.
-ALIKE = [Query("a", prompt, answer) for prompt, answer in (("what is this ?", "cat"), ("where ?", "red owl left"))]
+# They agree in what stands before the prompt, and two of them in more; the last is about no picture.
+ALIKE = [
+    Query("a", "what is this ?", "cat"),
+    Query("a", "where ?", "red owl left"),
+    Query("a", "what is that ?", "blue cat"),
+    Query(None, "where ?", "owl"),
+]
+
+
+def beginnings(batch):
+    """All beginnings of rows of embeddings, as bytes: what a loop over them finds."""
+    rows = zip(batch.embeddings, batch.lengths.tolist(), strict=True)
+    return [row[: token + 1].numpy().tobytes() for row, length in rows for token in range(length)]
 
 
 @pytest.fixture
 def twins(backbone, monkeypatch):
-    """A backbone, and a copy whose rows share their beginning."""
-    monkeypatch.setattr(shared_start, "FEWEST", 1)
+    """A backbone, and a copy whose rows share tokens."""
+    monkeypatch.setattr(shared_tokens, "FEWEST", 1)
     other = copy.deepcopy(backbone)
-    share_starts(other.decoder)
+    share_tokens(other.decoder)
     return backbone, other
 
 
@@ -41,18 +52,20 @@ def run_tokens(twins):
 
 def test_states_and_traces_are_the_same_and_fewer_tokens_are_run(twins, run_tokens):
     batch = twins[0].encode(ALIKE)
-    count = common_start(batch.embeddings)
-    assert 1 < count < int(batch.last_prompt.min())
     found = []
     for each in twins:
         trace = Trace()
         with torch.no_grad():
             hidden = each.decoder.start(batch.embeddings)
-            hidden = each.decoder.run(hidden, range(len(each.decoder.layers)), context=batch.context(trace))
-        found.append((hidden[batch.mask], trace.attention_inputs, trace.ffn_inputs))
+            masks = each.decoder.masks(hidden, None, None, batch.mask)
+            hidden = each.decoder.through(hidden, range(len(each.decoder.layers)), masks, None, batch.context(trace))
+        inner = [
+            {index: states[batch.mask] for index, states in of_layers.items()}
+            for of_layers in (trace.attention_inputs, trace.ffn_inputs)
+        ]
+        found.append((hidden[batch.mask], *inner))
     torch.testing.assert_close(*found, **CLOSE)
-    rows, tokens = batch.mask.shape
-    assert run_tokens == [count, rows * (tokens - count)]
+    assert run_tokens == [len(set(beginnings(batch)))] != [batch.mask.sum()]
 
 
 def test_kept_keys_and_values_are_the_same(twins):
@@ -77,13 +90,21 @@ def test_answers_and_states_of_prompts_are_the_same(twins, queries):
     torch.testing.assert_close(*(prompt_states(each, questions, layers) for each in twins), **CLOSE)
 
 
-def test_what_rows_agree_in_is_counted_from_the_front_and_never_all():
-    hidden = torch.arange(12.0).view(1, 6, 2).repeat(3, 1, 1)
-    assert common_start(hidden) == 5
-    hidden[1, 4] = 0.0
-    assert common_start(hidden) == 4
-    hidden[2, 0, 1] = 9.0
-    assert common_start(hidden) == 0
+def test_tokens_have_one_number_where_their_beginnings_are_equal(backbone):
+    batch = backbone.encode(ALIKE)
+    alike, known = Alike(batch.embeddings, batch.mask), beginnings(batch)
+    numbers = alike.place[batch.mask].tolist()
+    pairs = set(zip(numbers, known, strict=True))
+    assert len(pairs) == len(set(numbers)) == len(set(known)) == len(alike.first)
+    torch.testing.assert_close(alike.whole(alike.once(batch.embeddings))[batch.mask], batch.embeddings[batch.mask])
+
+
+def test_equal_tokens_behind_different_ones_are_not_alike():
+    hidden = torch.tensor([[1.0, 2, 3], [1, 2, 3], [1, 5, 3], [2, 2, 3]])[..., None]
+    place = Alike(hidden, None).place.tolist()
+    assert place[0] == place[1]
+    assert place[0][0] == place[2][0] != place[3][0]
+    assert len({place[0][1], place[2][1], place[3][1]}) == len({place[0][2], place[2][2], place[3][2]}) == 3
 
 
 def test_gradients_and_other_masks_are_left_as_they_are(twins, run_tokens):
