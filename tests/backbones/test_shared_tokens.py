@@ -107,6 +107,15 @@ def test_equal_tokens_behind_different_ones_are_not_alike():
     assert len({place[0][1], place[2][1], place[3][1]}) == len({place[0][2], place[2][2], place[3][2]}) == 3
 
 
+def test_equal_tokens_at_other_positions_are_not_alike():
+    """As a layout with positions on a grid has them: the second rows' pictures are as long and of another shape."""
+    hidden = torch.ones(3, 4, 2)
+    grid = torch.tensor([[[0, 1, 1, 2]] * 3, [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 1, 3]]])
+    first, second, third = Alike(hidden, None, grid).place.tolist()
+    assert first == second and first[:2] == third[:2] and not {*first[2:]} & {*third[2:]}
+    assert len({*first}) == 4 and len(Alike(hidden, None, torch.arange(4)[None]).first) == 4
+
+
 def test_gradients_and_other_masks_are_left_as_they_are(twins, run_tokens):
     batch = twins[1].encode(ALIKE)
     whole = batch.mask.numel()

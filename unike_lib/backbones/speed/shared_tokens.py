@@ -42,10 +42,12 @@ class Alike:
     Args:
         hidden: of the tokens, [row, token, d].
         real: which of them are not padding, bool [row, token]; None: all. Padding gets the states of some other token.
+        positions: where they are, [..., row, token]; None: at their places, in all rows.
     """
 
-    def __init__(self, hidden: Tensor, real: Tensor | None) -> None:
+    def __init__(self, hidden: Tensor, real: Tensor | None, positions: Tensor | None = None) -> None:
         self._hidden = hidden
+        self._positions = () if positions is None else positions.reshape(-1, *positions.shape[-2:]).to(hidden.device)
         self._real = hidden.new_ones(hidden.shape[:2], dtype=torch.bool) if real is None else real.to(hidden.device)
 
     @cached_property
@@ -53,6 +55,9 @@ class Alike:
         """The number of each token among those that differ, [row, token]."""
         rows, tokens = self._real.shape
         values = torch.unique(self._hidden.flatten(0, 1), dim=0, return_inverse=True)[1].view(rows, tokens)
+        for each in self._positions:
+            pairs = torch.stack([values, each.expand(rows, -1)], -1).flatten(0, 1)
+            values = torch.unique(pairs, dim=0, return_inverse=True)[1].view(rows, tokens)
         values = values.masked_fill(~self._real, -1)
         before, found, places = values.new_zeros(rows), 0, []
         for value in values.T:
@@ -92,7 +97,7 @@ def _masks(
     real: Tensor | None = None,
 ) -> dict[str, Any]:
     """Return what `Decoder.masks` returns, with which tokens are alike."""
-    return Decoder.masks(decoder, hidden, sees, positions) | {ALIKE: Alike(hidden, real)}
+    return Decoder.masks(decoder, hidden, sees, positions) | {ALIKE: Alike(hidden, real, positions)}
 
 
 def _through(
