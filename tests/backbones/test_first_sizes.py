@@ -12,9 +12,10 @@ from tiny_models import FAMILIES
 from tiny_models import tiny_model as tiny_blip2
 from transformers import CONFIG_MAPPING
 
+from unike_lib.backbones.folder_config import check_config
 from unike_lib.backbones.library_sizes import with_defaults
 from unike_lib.backbones.sizes import check_sizes
-from unike_lib.family import families
+from unike_lib.family import families, find_family
 
 DECODERS = [f"llava+{kind}" for kind in ("mistral", "qwen2", "qwen3", "gemma", "gemma3_text")]
 PARTS = (None, "text_config", "vision_config", "qformer_config")
@@ -95,6 +96,9 @@ def test_a_number_of_heads_that_a_tower_is_built_with_and_cannot_run_with_is_ref
     assert (
         "'vision_config.num_heads': 3, but 'vision_config." in said and "is 16; expected a number that divides" in said
     )
+    config["vision_config"]["num_heads"] = 0
+    said = refusal(lambda: check_config("folder", config, find_family(name)))
+    assert said == "folder: config.json: field 'vision_config.num_heads': expected a positive integer, found 0"
 
 
 def types():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import numpy as np
 import pandas as pd
@@ -168,6 +169,13 @@ def test_missing_and_unreadable_pictures_are_in_one_list(spoiled):
         prepare_user_benchmark(spoiled / "out", config_of(spoiled), seed=0, threads=2)
     assert not (spoiled / "out").exists() and "\n" not in str(caught.value)
     assert all(name in str(caught.value) for *_, name in UNUSABLE)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_no_picture_and_nothing_is_waited_for(tmp_path, make):
+    make(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png: not a readable image \(not a file\)$"):
+        open_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("reading", ["faithful", "plain"])

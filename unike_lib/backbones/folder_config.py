@@ -39,7 +39,7 @@ Wanted = dict[str, tuple[Callable[[Any], bool], str]]
 # Fields wherever they stand, with what may stand there.
 EXPECTED: Wanted = {
     **dict.fromkeys(("hidden_size", "num_attention_heads", "vocab_size", "intermediate_size"), COUNT),
-    **dict.fromkeys(("num_key_value_heads", "head_dim", "spatial_merge_size"), COUNT),
+    **dict.fromkeys(("num_key_value_heads", "head_dim", "spatial_merge_size", "num_heads", "embed_dim"), COUNT),
     "patch_size": (_is_side, "a positive integer, or two"),
     "num_hidden_layers": (partial(_is_count, least=0), "an integer from 0 on"),
     "codebook": (partial(_is_count, least=0), "an integer from 0 on"),

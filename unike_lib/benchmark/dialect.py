@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from unicodedata import category
 
 from unike_lib.config.benchmark import FORMATS
 from unike_lib.io import read_json
@@ -18,6 +19,7 @@ from unike_lib.types import EditCase, EditRequest, InputError, Probe, Query, Tas
 
 PLAIN_PREFIX = "nq question"  # MMEdit's text-only questions bring their own wording
 PROBLEMS_SHOWN = 20
+UNSEEN = ("Zs", "Zl", "Zp", "Cc", "Cf")  # Unicode's kinds of spaces, controls and marks of layout
 Record = Mapping[str, Any]
 
 
@@ -216,7 +218,7 @@ def shown(record: Record, key: str) -> str:
 
 
 def is_text(value: Any) -> bool:
-    """Say whether a value is text that is not blank and can be written: JSON may hold halves of surrogate pairs."""
-    if not isinstance(value, str) or not value.strip():
+    """Say whether a value is text that can be seen and written: JSON may hold halves of surrogate pairs."""
+    if not isinstance(value, str) or not any(category(char) not in UNSEEN for char in value):
         return False
     return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)

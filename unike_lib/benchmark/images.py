@@ -75,6 +75,8 @@ def open_image(path: Path, pictures: PictureReading = "faithful") -> tuple[Image
     Raises:
         InputError: the file is missing or broken; names it.
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # a folder, or a pipe, which would be waited for
+        raise InputError(f"{path}: not a readable image (not a file)")
     try:
         with Image.open(path) as image:
             image.verify()

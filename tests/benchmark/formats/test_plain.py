@@ -152,7 +152,9 @@ def test_lists_that_are_no_records_are_refused(tmp_path, content, message):
         read(tmp_path / "t.json", dialect="plain")
 
 
-@pytest.mark.parametrize("value", [True, False, float("nan"), {"a": 1}, ["x", False], "\ud800"])
+@pytest.mark.parametrize(
+    "value", [True, False, float("nan"), {"a": 1}, ["x", False], "\ud800", "\u200b", "\ufeff \x00"]
+)
 def test_what_is_no_text_is_refused(tmp_path, value):
     record = {"image": "a.png", "question": "q", "answer": value}
     (tmp_path / "t.jsonl").write_text("\n" + json.dumps(record))
