@@ -24,7 +24,7 @@ METHOD = Method(
                         "blip2-nano": Entry(values=given("tuned", scope_radius=3.0)),
                         "minigpt4-smol": Entry(
                             values=given("ours", "copying is learned more slowly over 49,152 tokens", steps=1200)
-                            | given("tuned", random_targets=0.75)
+                            | given("tuned", random_targets=0.75, scope_radius=3.0)
                         ),
                     }
                 )

@@ -46,7 +46,10 @@ METHOD = Method(
                 "by_backbone": Entry(
                     values={
                         "blip2-nano": Entry(values=given("tuned", scope_radius=3.0)),
-                        "minigpt4-smol": Entry(values=given("ours", "as SERAC there", steps=1200, random_targets=0.75)),
+                        "minigpt4-smol": Entry(
+                            values=given("ours", "as SERAC there", steps=1200)
+                            | given("tuned", random_targets=0.75, scope_radius=10.0)
+                        ),
                     }
                 )
             },
