@@ -49,7 +49,7 @@ def load(
         raise InputError(f"{name}: no backbone of the configuration ({', '.join(settings.backbones)}), and no folder")
     folder = name if section is None else folder_of(name, section, results)
     given = family or (section.family if section else None)
-    first_look(folder, given or fitting_families(folder)[0][0].name)
+    first_look(folder, given or fitting_families(folder)[0][0].name, pictures=False)
     if section is None:
         section = BackboneConfig(family=family or guess_family(folder).family, folder=folder)
     section = _with_fields(section, {**fields, **({"family": family} if family else {})})
