@@ -20,6 +20,7 @@ from unike_lib.io import read_json
 from unike_lib.types import InputError
 
 OBJECTS = ("text_config", "vision_config", "qformer_config", "vision_tower")
+IMAGES = "image processor"  # the part of a first look that texts alone do not need
 ROTARY = ("rope_scaling", "rope_parameters")
 
 
@@ -53,7 +54,10 @@ EXPECTED: Wanted = {
 def first_look(folder: str | Path, family: str, pictures: bool = True) -> None:
     """Refuse a folder for what its files and its config.json show, before what opens it is imported.
 
-    pictures: whether the files of an image processor must be there; questions without pictures need none.
+    Args:
+        folder: of a model, or its hub id.
+        family: by name or address.
+        pictures: whether an image processor must be there; without one, texts can be asked.
 
     Raises:
         InputError: as `check_folder`, `read_config`, `check_config`, `weight_shapes` and `check_sizes`, or the files of
@@ -61,7 +65,7 @@ def first_look(folder: str | Path, family: str, pictures: bool = True) -> None:
     """
     check_folder(folder)
     for part, look in looks(folder, family).items():
-        if pictures or part != "image processor":
+        if pictures or part != IMAGES:
             look()
 
 
@@ -71,7 +75,7 @@ def looks(folder: str | Path, family: str) -> dict[str, Callable[[], None]]:
         "config.json": lambda: check_config(folder, read_config(folder), find_family(family))
     }
     if Path(folder).is_dir():  # what a hub id names is not here yet
-        parts["image processor"] = lambda: check_processor_files(folder)
+        parts[IMAGES] = lambda: check_processor_files(folder)
         parts["tokenizer"] = lambda: check_tokenizer_files(folder)
         parts["weights"] = lambda: check_sizes(folder, read_config(folder), weight_shapes(folder))
     return parts
