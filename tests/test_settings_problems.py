@@ -27,6 +27,29 @@ def said(values, files=False):
     return text
 
 
+def numbers(values, *path):
+    """Yield the places of numbers in the default settings, and whether one stands in a list."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from numbers(value, *path, key)
+        elif isinstance(value, list) and value and all(type(each) in (int, float) for each in value):
+            yield (*path, key), True
+        elif type(value) in (int, float):
+            yield (*path, key), False
+
+
+def test_a_switch_is_no_number_in_any_setting():
+    """Python takes true for 1; a setting whose default is a number, or a list of some, refuses it by its name."""
+    places = list(numbers(default_values()))
+    assert len(places) > 200
+    for path, listed in places[::10]:  # each takes a tenth of a second
+        wrong = [True] if listed else True
+        for key in reversed(path):
+            wrong = {key: wrong}
+        text = said(wrong)
+        assert re.search(rf"{re.escape(str(path[-1]))}: expected (an integer|a number), found \[?True", text), path
+
+
 def test_problems_of_all_sections_come_together(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -21,7 +21,8 @@ from tiny_models import LAYERS, QUERIES, make_case, tiny_images
 
 import unike_lib.methods
 from unike_lib.backbones.forward import answer_logits
-from unike_lib.config.base import SOURCES, MethodSection, about
+from unike_lib.config.base import MethodSection, about
+from unike_lib.config.sources import SOURCES
 from unike_lib.editing.building import EditorSources, build_editor
 from unike_lib.editing.editor import Editor
 from unike_lib.editing.patch import Part, Patch

@@ -3,9 +3,9 @@
 import pandas as pd
 import yaml
 
-from unike_lib.config.base import SOURCES
 from unike_lib.config.run import default_values, load_config
 from unike_lib.config.setting_list import setting_rows
+from unike_lib.config.sources import SOURCES
 from unike_lib.reporting.provenance import versions
 
 

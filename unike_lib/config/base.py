@@ -20,8 +20,13 @@ from pydantic import (
     GetJsonSchemaHandler,
     PrivateAttr,
     TypeAdapter,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_core import CoreSchema, core_schema
+
+from unike_lib.config.problems import no_switch
+from unike_lib.config.sources import SOURCES
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -38,27 +43,6 @@ def _once(values: Any) -> Any:
 
 Once = AfterValidator(_once)  # annotates a list without repetitions
 
-# Where a value can come from, and what that means.
-SOURCES = {
-    "paper": "UniKE, NeurIPS 2024",
-    "released": "the code of UniKE's authors",
-    "MMEdit": "Cheng et al. 2023",
-    "VLKEB": "Huang et al. 2024",
-    "T-Patcher": "Huang et al. 2023",
-    "MEND": "Mitchell et al. 2022",
-    "De Cao et al.": "KE, 2021",
-    "SERAC": "Mitchell et al. 2022",
-    "WISE": "Wang et al. 2024, as EasyEdit ships it",
-    "EasyEdit": "the code of zjunlp/EasyEdit, commit 14cea82",
-    "MemEIC": "the code of MemEIC (NeurIPS 2025), commit d7563bc",
-    "M-ORE": "ICML 2026",
-    "ScopeEdit": "2026, arXiv 2607.01978",
-    "BalancEdit": "Guo et al. 2025",
-    "MSCKE": "the code of zeng-zhen/FGVEdit, commit 8cd6cd4",
-    "LiveEdit": "CVPR 2025, the code at commit b46217b",
-    "tuned": "chosen on development edits, as docs/science.md tells",
-    "ours": "a choice of this project",
-}
 FIRST_LOOK = "a first look at development edits"
 
 
@@ -71,6 +55,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     _rule: str = PrivateAttr("")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_switch(cls, value: Any, info: ValidationInfo) -> Any:
+        return no_switch(cls.model_fields[str(info.field_name)].annotation, value)
 
     @classmethod
     def declared(cls, values: Mapping[str, Any], rule: str) -> Self:

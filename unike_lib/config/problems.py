@@ -6,9 +6,10 @@ again; what would then be said of the gap itself is left out.
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 SHOWN = 20  # problems in a message
 FOUND = 60  # letters of a value in a message
@@ -71,6 +72,26 @@ def expected(error: Mapping[str, Any]) -> str:
     kind, values = error["type"], error.get("ctx") or {}
     known = next((words for start, words in EXPECTED.items() if kind.startswith(start)), None)
     return known.format(**values) if known is not None else f"another value ({error['msg']})"
+
+
+def no_switch(annotation: Any, value: Any) -> Any:
+    """Return a field's value; true and false are no numbers, for which Python would take them.
+
+    Raises:
+        PydanticCustomError: it is one, or a list with one, where the annotation has numbers and no switch.
+    """
+    kinds, values = _kinds(annotation), value if isinstance(value, list | tuple) else [value]
+    numbers = kinds & {int, float} if not kinds & {bool, Any} else set()
+    if numbers and any(isinstance(each, bool) for each in values):
+        raise PydanticCustomError("float_type" if float in numbers else "int_type", "a number")
+    return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """Return the types that an annotation is made of, and those of its literals' values."""
+    if parts := get_args(annotation):
+        return set[Any]().union(*map(_kinds, parts))
+    return {annotation if annotation is Any or isinstance(annotation, type) else type(annotation)}
 
 
 def field_problems(error: ValidationError, values: Any) -> list[str]:
