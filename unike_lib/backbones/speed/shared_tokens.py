@@ -58,15 +58,16 @@ class Alike:
         for each in self._positions:
             pairs = torch.stack([values, each.expand(rows, -1)], -1).flatten(0, 1)
             values = torch.unique(pairs, dim=0, return_inverse=True)[1].view(rows, tokens)
-        values = values.masked_fill(~self._real, -1)
+        real = self._real.cpu()
+        values = values.cpu().masked_fill(~real, -1)  # a card would be waited for once per place
         before, found, places = values.new_zeros(rows), 0, []
         for value in values.T:
             before = torch.unique(torch.stack([before, value]), dim=1, return_inverse=True)[1]
             places.append(before + found)
             found += int(before.max()) + 1
         # Numbers without gaps, padding left out.
-        numbers, place = torch.unique(torch.stack(places, 1).masked_fill(~self._real, -1), return_inverse=True)
-        return (place - int(numbers[0] < 0)).clamp(min=0)
+        numbers, place = torch.unique(torch.stack(places, 1).masked_fill(~real, -1), return_inverse=True)
+        return (place - int(numbers[0] < 0)).clamp(min=0).to(self._hidden.device)
 
     @cached_property
     def first(self) -> Tensor:

@@ -39,8 +39,7 @@ class SemanticScope(Part):
     one_gate: the nearest edit opens all; pool_competes: a question that is nearer to one of the pool means no edit;
     text_competes: so does one that is nearer to an edit's question without its picture.
     keys [session, edit, space, width]: the edits' own questions, of unit length; text_keys: the same without their
-    pictures; thresholds, temperatures [session, edit,
-    space]; live, bool [session, edit]: failed edits mean nothing.
+    pictures; thresholds, temperatures [session, edit, space]; live, bool [session, edit]: failed edits mean nothing.
     """
 
     spaces: tuple[ScopeSpace, ...]
@@ -204,12 +203,13 @@ class ScopedEditor:
         scope = previous.part(SemanticScope)
         assert scope is not None
         queries = [each.query for each in requests]
-        asked = [*queries, *(replace(query, image=None) for query in queries)]
-        states, texts = prompt_states(self.backbone, asked, [each.layer for each in scope.spaces]).chunk(2)
+        texts = [replace(query, image=None) for query in queries] if scope.text_competes else queries
+        layers = [each.layer for each in scope.spaces]
+        states, text_states = prompt_states(self.backbone, [*queries, *texts], layers).chunk(2)
         given = GivenShares(scope.layers, states.new_ones(len(requests), len(scope.spaces), 1))
         shared = [part for part in previous.parts if not isinstance(part, SemanticScope | PerEdit)]
         outcome = self.editor.edit(requests, Patch(previous.sessions, (given, *shared)))
-        patch = previous.append(scope.of_requests(requests, states, texts))
+        patch = previous.append(scope.of_requests(requests, states, text_states))
         for part in outcome.patch.parts:
             if isinstance(part, GivenShares):
                 continue
