@@ -53,10 +53,13 @@ def as_torch_file(folder, **settings):
     return folder / "pytorch_model.bin"
 
 
-def change_entry(folder, end, change):
+def change_entry(folder, end, change, called=None):
+    """Change the first entry whose name ends so; give the new one another end; without a change, take it out."""
     tensors = load_file(folder / "model.safetensors")
     name = next(each for each in sorted(tensors) if each.endswith(end))
-    tensors[name] = change(tensors[name]).contiguous()
+    old = tensors[name] if called else tensors.pop(name)
+    if change is not None:
+        tensors[name.removesuffix(end) + (called or end)] = change(old).clone().contiguous()
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 

@@ -133,6 +133,14 @@ KINDS = {
         "'vision_config.hidden_size': 8 (with 'vision_feature_layer' -2, which makes 8), but the weights have "
         "'multi_modal_projector.linear_1.weight' of (16, 6); expected the config.json of these weights",
     ),
+    "an entry missing": (
+        lambda f: change_entry(f, "layers.1.mlp.down_proj.weight", None),
+        "weights: there is 'language_model.model.layers.0.mlp.down_proj.weight', and none in layer 1; expected",
+    ),
+    "an entry too many of the tower": (
+        lambda f: change_entry(f, "layers.1.mlp.fc1.bias", lambda vector: vector, "layers.1.mlp.fc9.bias"),
+        "mlp.fc9.bias', and none in layer 0; expected the same entries in every layer",
+    ),
     "a projection's second half": (
         lambda f: change_entry(f, "linear_2.weight", lambda matrix: matrix[:, :6]),
         SIZE.format("text", "hidden_size", 16) + "'multi_modal_projector.linear_2.weight' of (16, 6)",

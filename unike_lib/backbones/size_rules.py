@@ -163,6 +163,8 @@ COUNTS = {
     ),
     r"(?:.*\.)?qformer\.encoder\.layer\.(\d+)\..*": _field("qformer_config.num_hidden_layers"),
 }
+# Entries of layers that all have the same: the layer's number, and what it has.
+ALIKE = (r"decoder\.layers\.(\d+)\.(.*)", r"tower\.encoder\.layers?\.(\d+)\.(.*)", r"tower\.blocks\.(\d+)\.(.*)")
 # Numbers of heads, with the widths that they share out.
 SHARED = {
     "vision_config.num_attention_heads": TOWER,

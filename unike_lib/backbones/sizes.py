@@ -12,7 +12,7 @@ from typing import Any
 
 from unike_lib.backbones.library_sizes import with_defaults
 from unike_lib.backbones.shapes import Shapes
-from unike_lib.backbones.size_rules import COUNTS, DECODERS, SHAPES, SHARED, TOWERS, Said, Size
+from unike_lib.backbones.size_rules import ALIKE, COUNTS, DECODERS, SHAPES, SHARED, TOWERS, Said, Size
 from unike_lib.types import InputError
 
 EMBEDDINGS = "embed_tokens.weight"  # the decoder's entries lie beside it, under whatever name a release has
@@ -45,6 +45,7 @@ def check_sizes(folder: str | Path, config: Mapping[str, Any], shapes: Shapes) -
             f"{folder}: config.json: field {_shown(size, said, written)}, but the weights have {found}; expected the "
             "config.json of these weights"
         )
+    _check_alike(folder, entries)
 
 
 def _values(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -119,6 +120,22 @@ def _check_depths(folder: str | Path, said: Said, entries: int) -> None:
                 f"{folder}: config.json: field '{path}': {value} layers, but the weights have {entries} entries; "
                 f"expected the config.json of these weights"
             )
+
+
+def _check_alike(folder: str | Path, entries: Entries) -> None:
+    """Refuse a decoder or tower whose layers have not all the same entries."""
+    for pattern in ALIKE:
+        found: dict[str, dict[int, str]] = {}  # an entry of a layer: by layer, its whole name
+        for match in filter(None, map(_compiled(pattern).fullmatch, entries)):
+            found.setdefault(match[2], {})[int(match[1])] = entries[match[0]][0]
+        layers = sorted({layer for names in found.values() for layer in names})
+        for names in found.values():
+            if lacking := [layer for layer in layers if layer not in names]:
+                one = names[min(names)]
+                raise InputError(
+                    f"{folder}: weights: there is '{one}', and none in layer {lacking[0]}; expected the same entries "
+                    "in every layer"
+                )
 
 
 def _check_heads(folder: str | Path, said: Said) -> None:
