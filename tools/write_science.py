@@ -1,12 +1,12 @@
 """Write docs/science.md from docs/science.template.md: make science.
 
-With a folder of results, take its numbers into docs/science/ first; without, render what is there.
+With a folder of results, take the numbers of its tables into docs/science/ first; without, render what is there.
 """
 
 import argparse
 from pathlib import Path
 
-from tools.science.collect import collect
+from tools.science.collect import TABLES, collect
 from tools.science.numbers import Numbers
 from tools.science.page import NUMBERS, PAGE, TEMPLATE, page_text
 
@@ -16,9 +16,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, help="the folder of results of the run")
     parser.add_argument("--commit", default="unknown", help="what made the run, as Git names it")
+    parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES, help="those to take (all that are there)")
     given = parser.parse_args()
     if given.results is not None:
-        collect(given.results, NUMBERS, given.commit)
+        collect(given.results, NUMBERS, given.commit, given.tables)
     PAGE.write_text(page_text(TEMPLATE.read_text(encoding="utf-8"), Numbers(NUMBERS)), encoding="utf-8")
 
 

@@ -83,7 +83,7 @@ def folder(tmp_path):
         for each in product([SMOL, NANO], ["vqa", "caption"], ["t_gen", "t_gen_far", "m_gen"], [20, 23, 26, 29])
     ]
     pd.DataFrame(scope).to_csv(tmp_path / "scope.csv", index=False)
-    run = {"version": "0", "commit": "abc", "machine": "a desk", "seeds": dict.fromkeys(MADE, 3)}
+    run = {"version": "0", "machine": "a desk", "tables": dict.fromkeys(MADE, {"commit": "abc", "seeds": 3})}
     (tmp_path / "run.json").write_text(json.dumps(run))
     return tmp_path
 
@@ -193,7 +193,8 @@ def test_leads_are_means_over_the_same_edits_and_seeds(results, tmp_path):
         assert (row["seeds"], row["seed_lowest"], row["seed_highest"]) == pytest.approx(
             (2, aims.min(), aims.max()), abs=1e-3
         )
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["seeds"] == {"rivals": 2}
+    made = json.loads((tmp_path / "out" / "run.json").read_text())["tables"]
+    assert made == {"rivals": {"commit": "abc", "seeds": 2}}
     assert len(pd.read_csv(tmp_path / "out" / "scope.csv")) == 1
 
 
@@ -207,8 +208,45 @@ def test_a_run_without_its_files_is_an_error(results, tmp_path):
     with pytest.raises(InputError, match=r"rivals_mmedit\.csv: no such file"):
         collect(folder, tmp_path / "out", "abc")
     (folder / "rivals.csv").unlink()
-    with pytest.raises(InputError, match=r"rivals\.csv: no such file; expected the run of presets/science\.yaml"):
+    with pytest.raises(InputError, match=r"results: no rivals\.csv, cross\.csv, .*; expected a run of `make science`"):
         collect(folder, tmp_path / "out", "abc")
+    (folder / "trained.csv").touch()
+    (folder / "trained.csv").write_text("backbone,task,k,method\n")
+    with pytest.raises(InputError, match=r"rivals\.csv: no such file; expected the table that trained is compared with"):
+        collect(folder, tmp_path / "out", "abc")
+
+
+def test_a_later_run_replaces_its_own_tables_and_leaves_the_others(results, tmp_path):
+    folder, _ = results
+    out = tmp_path / "out"
+    collect(folder, out, "abc")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for path in sorted(folder.glob("rivals*.csv")):
+        path.rename(path.with_name(path.name.replace("rivals", "hundred")))
+    (folder / "scope.csv").unlink()
+    collect(folder, out, "def")
+    tables = pd.read_csv(out / "scores.csv")["table"]
+    assert [*tables] == ["rivals"] * (len(tables) // 2) + ["hundred"] * (len(tables) // 2)
+    assert Numbers(out).commits() == "`abc` (rivals), `def` (hundred)" and Numbers(out).seeds() == "rivals 2, hundred 2"
+    for file in ("scores.csv", "edits.csv", "leads.csv"):
+        assert (out / file).read_bytes().startswith(before[file])
+    assert (out / "scope.csv").read_bytes() == before["scope.csv"]
+    once = {path.name: path.read_bytes() for path in out.iterdir()}
+    collect(folder, out, "def")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == once
+    with pytest.raises(InputError, match=r"results: no rivals\.csv"):
+        collect(folder, out, "def", ["rivals"])
+
+
+def test_a_cell_of_several_tables_is_the_one_with_the_most_edits(folder):
+    scores = pd.read_csv(folder / "scores.csv")
+    more = scores[(scores["table"] == "rivals") & (scores["backbone"] == SMOL) & (scores["k"] == 20)]
+    more = more[more["method"] != "base"].assign(table="hundred", edits=100)
+    pd.concat([scores, more]).to_csv(folder / "scores.csv", index=False)
+    cells = [(each["backbone"], each["k"], each["task"], each["table"]) for each in Numbers(folder).main_cells()]
+    places = [(SMOL, 1), (SMOL, 10), (SMOL, 20), (SMOL, 100), (NANO, 1), (NANO, 10), (NANO, 20)]
+    tables = {(SMOL, 20): "hundred", (SMOL, 100): "hundred"}
+    assert cells == [(*place, task, tables.get(place, "rivals")) for place in places for task in ("vqa", "caption")]
 
 
 def test_long_sessions_stand_on_the_page_as_they_were_measured(results, folder, tmp_path):

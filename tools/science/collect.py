@@ -45,17 +45,28 @@ RETENTION = {"taught": "retained", "general": "retained", "edits": "right"}
 SCOPE_SETS = ("rephrasings", "t_gen", FAR, "m_gen", "near_misses")
 
 
-def collect(results: Path, out: Path, commit: str) -> None:
-    """Write scores.csv, edits.csv, leads.csv, scope.csv and run.json into the folder `out`, and retention.csv if any.
+def collect(results: Path, out: Path, commit: str, wanted: Sequence[str] = TABLES) -> None:
+    """Take tables of a run into scores.csv, edits.csv, leads.csv, scope.csv, retention.csv and run.json of a folder.
+
+    What the folder has of tables that this run has not, or that are not wanted, stays as it is.
+
+    Args:
+        results: the run's folder of results.
+        out: the folder of numbers.
+        commit: what made the run.
+        wanted: the tables to take, where they are there.
 
     Raises:
-        InputError: the table that everything rests on is missing, or a table without its other files or records.
+        InputError: none of them is there, or one without its other files, its records, or the table whose methods it is
+            compared with.
     """
-    tables = [name for name in TABLES if (results / f"{name}.csv").exists()]
-    if TABLES[0] not in tables:
-        raise InputError(f"{results / TABLES[0]}.csv: no such file; expected the run of presets/science.yaml")
+    scores = {name: _read(results / f"{name}.csv") for name in TABLES if (results / f"{name}.csv").exists()}
+    tables = [name for name in scores if name in wanted]
+    if not tables:
+        raise InputError(f"{results}: no {', '.join(f'{name}.csv' for name in wanted)}; expected a run of `make science`")
+    if lacking := [JOINED[name] for name in tables if name in JOINED and JOINED[name] not in scores]:
+        raise InputError(f"{results / lacking[0]}.csv: no such file; expected the table that {tables[-1]} is compared with")
     out.mkdir(parents=True, exist_ok=True)
-    scores = {name: _read(results / f"{name}.csv") for name in tables}
     every = [
         _read(results / f"{name}{ending}.csv").assign(table=name, criterion=criterion)
         for name in tables
@@ -63,21 +74,27 @@ def collect(results: Path, out: Path, commit: str) -> None:
     ]
     whole = [_read(results / f"{name}_edits.csv").assign(table=name) for name in tables]
     leads = pd.concat([leads_of(results, name, scores) for name in tables], ignore_index=True)
-    scope = _read(results / "scope.csv")
-    scope = scope[(scope["state"] == "raw") & scope["set"].isin(SCOPE_SETS)]
-    _write(out / "scores.csv", pd.concat(every), [*LABELS, *_ended(METRICS)])
-    _write(out / "edits.csv", pd.concat(whole), OF_EDITS)
-    _write(out / "leads.csv", leads, [*LABELS, *SEEDS, *_ended(METRICS)])
-    _write(out / "scope.csv", scope, SCOPE)
+    _take(out / "scores.csv", pd.concat(every), [*LABELS, *_ended(METRICS)])
+    _take(out / "edits.csv", pd.concat(whole), OF_EDITS)
+    _take(out / "leads.csv", leads, [*LABELS, *SEEDS, *_ended(METRICS)])
+    if TABLES[0] in tables:
+        scope = _read(results / "scope.csv")
+        _write(out / "scope.csv", scope[(scope["state"] == "raw") & scope["set"].isin(SCOPE_SETS)], SCOPE)
     if (results / "retention.csv").exists():
         collect_retention(results, out, commit)
+    _note_run(out / "run.json", commit, {name: seeds_of(results, scores[name]) for name in tables})
+
+
+def _note_run(path: Path, commit: str, seeds: Mapping[str, int]) -> None:
+    """Write what made each table, and with how many seeds, beside what the file says of others."""
+    said = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"tables": {}}
+    tables = said["tables"] | {name: {"commit": commit, "seeds": number} for name, number in seeds.items()}
     run = {
         "version": __version__,
-        "commit": commit,
         "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}",
-        "seeds": {name: seeds_of(results, rows) for name, rows in scores.items()},
+        "tables": {name: tables[name] for name in TABLES if name in tables},
     }
-    (out / "run.json").write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
 
 
 def collect_retention(results: Path, out: Path, commit: str) -> None:
@@ -105,6 +122,14 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _write(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> None:
     write_csv(path, rows[[name for name in columns if name in rows]].round(DECIMALS))
+
+
+def _take(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Write the rows of some tables, in the place of those that the file has of them."""
+    if path.exists():
+        before = pd.read_csv(path)
+        rows = pd.concat([before[~before["table"].isin(rows["table"])], rows])
+    _write(path, rows.sort_values("table", key=lambda names: names.map(TABLES.index), kind="stable"), columns)
 
 
 def leads_of(results: Path, name: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -43,6 +43,19 @@ class Numbers:
         self.files = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
         self.folder = folder
 
+    def commits(self) -> str:
+        """Say what made the tables: one commit, or each with its tables."""
+        by_commit: dict[str, list[str]] = {}
+        for table, made in self.run["tables"].items():
+            by_commit.setdefault(made["commit"], []).append(table)
+        if len(by_commit) == 1:
+            return f"`{next(iter(by_commit))}`"
+        return ", ".join(f"`{commit}` ({', '.join(tables)})" for commit, tables in by_commit.items())
+
+    def seeds(self) -> str:
+        """Say with how many seeds each table was run."""
+        return ", ".join(f"{table} {made['seeds']}" for table, made in self.run["tables"].items())
+
     def has(self, table: str) -> bool:
         """Tell whether a table was run."""
         return bool((self.files["scores"]["table"] == table).any())
@@ -115,6 +128,20 @@ class Numbers:
         """Return table, backbone, task and K of a table's cells, as words for `row`."""
         return rows_of(self.rows("scores", table=table)[["table", "backbone", "task", "k"]].drop_duplicates())
 
+    def main_cells(self) -> list[dict[str, Any]]:
+        """Return the cells that the aims are about; one that several tables have is the one with the most edits."""
+        cells: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for cell in [each for name in AIMED if self.has(name) for each in self.cells(name)]:
+            key = tuple(cell[name] for name in ("backbone", "k", "task"))
+            if key not in cells or self.count(**cell) > self.count(**cells[key]):
+                cells[key] = cell
+        order = [*dict.fromkeys(key[0] for key in cells)]
+        return [cells[key] for key in sorted(cells, key=lambda key: (order.index(key[0]), key[1]))]
+
+    def count(self, **cell: Any) -> int:
+        """Return how many edits a cell has."""
+        return int(self.row("scores", method="unike-scope", **cell)["edits"])
+
     def rivals(self, **cell: Any) -> list[dict[str, Any]]:
         """Return the leads of unike-scope over every other method in a cell, of any table that it was compared in."""
         wanted = {name: value for name, value in cell.items() if name != "table"}
@@ -144,7 +171,7 @@ class Numbers:
 
     def aims(self, backbone: str) -> list[tuple[str, bool]]:
         """Return the project's aims for unike-scope in words, with its numbers, and whether each is met."""
-        cells = [each for name in AIMED if self.has(name) for each in self.cells(name) if each["backbone"] == backbone]
+        cells = [each for each in self.main_cells() if each["backbone"] == backbone]
         least = [sign(self.best_rival(**each), "mean") > 0 for each in cells]
         found = [
             (f"clearly ahead of every rival by the mean, at every K ({sum(least)} of {len(least)} cells)", all(least))
@@ -161,28 +188,29 @@ class Numbers:
                 found.append((text, all(row["joint"] >= wanted for row in rows)))
         return found
 
-    def main_table(self, tables: Mapping[str, Sequence[int]], backbone: str, columns: Sequence[str]) -> str:
-        """Return a Markdown table: a row per task, K (of each table that was run) and method; joint has an interval."""
+    def main_table(self, backbone: str, ks: Sequence[int], columns: Sequence[str]) -> str:
+        """Return a Markdown table: a row per task, K (where it was run) and method; joint has an interval."""
         header = ["task, K", "method", *(TITLES[name] for name in columns), "T- / M-Loc. by `mmedit`", "joint success"]
         lines = []
-        for task, (table, ks) in product(TASKS, tables.items()):
-            for k, method in product(ks, self.methods(table) if self.has(table) else ()):
-                wanted = {"table": table, "backbone": backbone, "task": task, "k": k, "method": method}
+        cells = [each for each in self.main_cells() if each["backbone"] == backbone and each["k"] in ks]
+        for cell_ in sorted(cells, key=lambda each: TASKS.index(each["task"])):
+            for method in self.methods(cell_["table"]):
+                wanted = {**cell_, "method": method}
                 other = self.row("scores", criterion="mmedit", **wanted)
                 numbers = [self.value("scores", name, bare=True, **wanted) for name in columns]
                 numbers += [f"{other['t_loc']:.1f} / {other['m_loc']:.1f}", self.value("edits", "joint", **wanted)]
-                lines.append([f"{TASK_TITLES[task]}, {k}", self.title(method), *numbers])
+                lines.append([f"{TASK_TITLES[cell_['task']]}, {cell_['k']}", self.title(method), *numbers])
         return markdown_table(header, lines)
 
-    def ahead_table(self, tables: Sequence[str], columns: Sequence[str]) -> str:
-        """Return a Markdown table: in each cell, the lead of unike-scope over the rival that comes nearest."""
-        header = ["cell", "nearest rival", *(TITLES[name] for name in columns), "mean, seed by seed"]
+    def ahead_table(self, columns: Sequence[str]) -> str:
+        """Return a Markdown table: in each main cell, the lead of unike-scope over the rival that comes nearest."""
+        header = ["cell", "edits", "nearest rival", *(TITLES[name] for name in columns), "mean, seed by seed"]
         lines = []
-        for cell_ in [each for table in tables if self.has(table) for each in self.cells(table)]:
+        for cell_ in self.main_cells():
             row = self.best_rival(**cell_)
             seeds = f"{row['seed_lowest']:+.1f} to {row['seed_highest']:+.1f} ({row['seeds']})"
             numbers = [cell(row, name, signed=True) for name in columns]
-            lines.append([self.place(cell_), short_title(row["second"]), *numbers, seeds])
+            lines.append([self.place(cell_), str(self.count(**cell_)), short_title(row["second"]), *numbers, seeds])
         return markdown_table(header, lines)
 
     def behind_table(self, table: str, backbone: str, ks: Sequence[int], columns: Sequence[str]) -> str:
@@ -227,11 +255,9 @@ class Numbers:
         """Return a method's name on the page."""
         return f"**{method}**" if method == "unike-scope" else short_title(method) if OURS not in method else method
 
-    def tally(self, first: str, second: str, column: str = "mean", **wanted: Any) -> str:
-        """Say in how many cells a method is clearly ahead of another, clearly behind, and undecided."""
-        signs = [sign(row, column) for row in rows_of(self.rows("leads", first=first, second=second, **wanted))]
-        if not signs:
-            raise InputError(f"{self.folder / 'leads.csv'}: no lead of {first} over {second} with {wanted}")
+    def tally(self, cells: Sequence[Mapping[str, Any]], first: str, second: str, criterion: str = "token") -> str:
+        """Say in how many cells a method is clearly ahead of another by the mean, clearly behind, and undecided."""
+        signs = [self.sign(first, second, criterion=criterion, **cell) for cell in cells]
         text = f"clearly ahead in {signs.count(1)} of {len(signs)} cells"
         text += f", clearly behind in {signs.count(-1)}" if -1 in signs else ", clearly behind in none"
         return text + f", not decided in {signs.count(0)}" * (0 in signs)
