@@ -9,7 +9,7 @@
 # make site                  README and docs as a site, in .site/
 # make clean                 removes the environment and all caches, never results/
 #
-# For maintainers (docs/targets.md): make bench science rehearsal fault-test retrain-test slurm slurm-test
+# For maintainers (docs/targets.md): make bench science rehearsal fault-test retrain-test slurm slurm-test extras-test
 #
 # CORES=4 jobs side by side, GPUS=2 of them on GPUs; PYTHON=python3.12 makes the environment;
 # SNAKEMAKE_ARGS="--configfile my.yaml -n" goes on to Snakemake.
@@ -40,10 +40,12 @@ READY := $(VENV)/.ready
 # What bench/ measures editing on.
 MEASURED = $(addprefix results/stages/,visual/blip2-nano/dev.safetensors \
 	$(addprefix knowledge/blip2-nano/,ffn_inputs.parquet encoders.safetensors memory.safetensors))
+# Tests of what other packages open, which the extras bring.
+WITH_EXTRAS = tests/front/test_export_peft.py tests/embedded/world/test_as_dataset.py tests/backbones/test_opened_folders.py
 tables = $(foreach name,$(1),results/$(name).csv results/$(name)_edits.csv)
 SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile profiles/local --resources gpu=$(GPUS) --cores $(CORES)
 
-.PHONY: help all smoke doctor examples bench science rehearsal config test retrain-test fault-test check site slurm slurm-test clean FORCE
+.PHONY: help all smoke doctor examples bench science rehearsal config test retrain-test fault-test check site slurm slurm-test extras-test clean FORCE
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -114,11 +116,19 @@ site: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
 	$(VENV)/bin/mkdocs build --quiet --strict
 
-slurm: $(READY)
+slurm: $(VENV)/.slurm
+
+# A stamp: installing again would take the project away from what runs beside it.
+$(VENV)/.slurm: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --editable '.[slurm]'
+	touch $@
 
 slurm-test: slurm
 	PYTHON=$(VENV)/bin/python tests/slurm/run.sh
+
+extras-test: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[exports,multi-gpu]'
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(WITH_EXTRAS)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' || \
