@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, help="the folder of results of the run")
     parser.add_argument("--commit", default="unknown", help="what made the run, as Git names it")
-    parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES, help="those to take (all that are there)")
+    parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES, help="to take (all)")
     given = parser.parse_args()
     if given.results is not None:
         collect(given.results, NUMBERS, given.commit, given.tables)

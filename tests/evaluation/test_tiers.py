@@ -303,3 +303,38 @@ def test_in_a_session_no_tier_is_about_a_picture_that_another_edit_is_about():
     assert all(one == other for case in cases for one, other in zip(still_fair([case]), [case], strict=True))
     shared = [cases[0], replace(cases[0], request=replace(cases[0].request, id="again"))]
     assert not any(case.asks("near_question") for case in still_fair(shared))  # another edit of the same picture
+
+
+def test_in_a_session_no_tier_asks_what_another_edit_changed_of_another_picture_of_the_thing():
+    """ "what is it ?" of a lynx's second picture, where another edit renames lynxes; in other words, too."""
+    records = [
+        record(0, image="ox", image_rephrase="ox2", src="what is it ?", rephrase="name it", alt="cow"),
+        record(1, image="lynx", image_rephrase="lynx2", src="what is it ?", rephrase="say what it is", alt="cat"),
+        record(2, image="bee", image_rephrase="bee2", src="where does it live ?", rephrase="its home ?", alt="sea"),
+    ]
+    shows = {"ox": "ox", "ox2": "ox", "lynx": "lynx", "lynx2": "lynx", "lynx3": "lynx", "bee": "bee", "bee3": "bee"}
+    asked = [("lynx3", "what is it ?"), ("lynx3", "say what it is"), ("lynx3", "its colour ?"), ("bee3", "name it")]
+    asked += [("bee3", "its home ?"), ("moth", "what is it ?"), (None, "what is it ?")]
+    tiers = tuple(Probe("near_picture", Query(picture, prompt)) for picture, prompt in asked)
+    session = [replace(case, probes=(*case.probes, *tiers), shown=(*shows.items(),)) for case in cases_of(records)]
+    fair = [
+        [(probe.query.image, probe.query.prompt) for probe in case.probes if probe.kind == "near_picture"]
+        for case in still_fair(session)
+    ]
+    of_lynx, of_bee = asked[:2], asked[4:5]
+    assert fair[0] == [each for each in asked if each not in of_lynx + of_bee]
+    assert fair[1] == [each for each in asked if each not in of_bee]  # what its own edit does to them is its own
+    assert fair[2] == [each for each in asked if each not in of_lynx]
+
+
+def test_a_case_keeps_what_the_picture_of_its_tier_shows():
+    records = [
+        record(i, image=f"p{i}", image_rephrase=f"r{i}", src=f"q{i}", alt=f"a{i}", m_loc=f"m{i}") for i in range(2)
+    ]
+    first, second = cases_of(records)
+    second = replace(second, shown=(("p1", "ox"), ("r1", "ox"), ("m1", "elk"), ("m1", "bee")))
+    search = TierSearch([first, second], at(p0=[1, 0], r0=[1, 0], m0=[0, -1], p1=[-1, 1], r1=[-1, 1], m1=[1, 0.1]))
+    found = search.with_tiers(first)
+    assert found.probe("near_picture").query.image == "m1"
+    assert found.shown == (("m1", "bee"), ("m1", "elk"))
+    assert search.with_tiers(second).shown[:4] == second.shown

@@ -83,7 +83,7 @@ def folder(tmp_path):
         for each in product([SMOL, NANO], ["vqa", "caption"], ["t_gen", "t_gen_far", "m_gen"], [20, 23, 26, 29])
     ]
     pd.DataFrame(scope).to_csv(tmp_path / "scope.csv", index=False)
-    run = {"version": "0", "machine": "a desk", "tables": dict.fromkeys(MADE, {"commit": "abc", "seeds": 3})}
+    run = {"version": "0", "machine": "a desk", "tables": {name: {"commit": "abc", "seeds": 3} for name in MADE}}
     (tmp_path / "run.json").write_text(json.dumps(run))
     return tmp_path
 
@@ -212,7 +212,7 @@ def test_a_run_without_its_files_is_an_error(results, tmp_path):
         collect(folder, tmp_path / "out", "abc")
     (folder / "trained.csv").touch()
     (folder / "trained.csv").write_text("backbone,task,k,method\n")
-    with pytest.raises(InputError, match=r"rivals\.csv: no such file; expected the table that trained is compared with"):
+    with pytest.raises(InputError, match=r"rivals\.csv: no such file; expected the table that trained is compared"):
         collect(folder, tmp_path / "out", "abc")
 
 

@@ -63,9 +63,12 @@ def collect(results: Path, out: Path, commit: str, wanted: Sequence[str] = TABLE
     scores = {name: _read(results / f"{name}.csv") for name in TABLES if (results / f"{name}.csv").exists()}
     tables = [name for name in scores if name in wanted]
     if not tables:
-        raise InputError(f"{results}: no {', '.join(f'{name}.csv' for name in wanted)}; expected a run of `make science`")
-    if lacking := [JOINED[name] for name in tables if name in JOINED and JOINED[name] not in scores]:
-        raise InputError(f"{results / lacking[0]}.csv: no such file; expected the table that {tables[-1]} is compared with")
+        names = ", ".join(f"{name}.csv" for name in wanted)
+        raise InputError(f"{results}: no {names}; expected a run of `make science`")
+    for name in tables:
+        if JOINED.get(name, name) not in scores:
+            path = results / f"{JOINED[name]}.csv"
+            raise InputError(f"{path}: no such file; expected the table that {name} is compared with")
     out.mkdir(parents=True, exist_ok=True)
     every = [
         _read(results / f"{name}{ending}.csv").assign(table=name, criterion=criterion)

@@ -131,10 +131,10 @@ class Numbers:
     def main_cells(self) -> list[dict[str, Any]]:
         """Return the cells that the aims are about; one that several tables have is the one with the most edits."""
         cells: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for cell in [each for name in AIMED if self.has(name) for each in self.cells(name)]:
-            key = tuple(cell[name] for name in ("backbone", "k", "task"))
-            if key not in cells or self.count(**cell) > self.count(**cells[key]):
-                cells[key] = cell
+        for found in [each for name in AIMED if self.has(name) for each in self.cells(name)]:
+            key = tuple(found[name] for name in ("backbone", "k", "task"))
+            if key not in cells or self.count(**found) > self.count(**cells[key]):
+                cells[key] = found
         order = [*dict.fromkeys(key[0] for key in cells)]
         return [cells[key] for key in sorted(cells, key=lambda key: (order.index(key[0]), key[1]))]
 

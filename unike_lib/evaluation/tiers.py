@@ -75,19 +75,33 @@ class Wordings:
 
 
 def still_fair(session: Sequence[EditCase]) -> list[EditCase]:
-    """Return the cases of a session without tiers about a picture that another of its edits is about.
+    """Return the cases of a session without tiers that another of its edits is about.
 
-    There the other edit may rightly change the answer, in whatever words it is asked.
+    That is a tier about a picture of the other edit, or one that asks what the other edit asks, of a picture that is
+    known to show the same thing (`EditCase.shown`). There the other edit may rightly change the answer.
     """
-    pictures = [edited_images([case]) for case in session]
-    often = Counter(picture for own in pictures for picture in own)
+    meaning = Wordings(session)
+    about = [_about(case, meaning) for case in session]
+    often = Counter(each for own in about for each in own)
     fair = []
-    for case, own in zip(session, pictures, strict=True):
-        others = {picture for picture, count in often.items() if count > (picture in own)}
-        unfair = [probe.kind in TIERS and probe.query.image in others for probe in case.probes]
-        kept = tuple(probe for probe, out in zip(case.probes, unfair, strict=True) if not out)
-        fair.append(case if len(kept) == len(case.probes) else replace(case, probes=kept))
+    for case, own in zip(session, about, strict=True):
+        others = {each for each, count in often.items() if count > (each in own)}
+        kept = []
+        for probe in case.probes:
+            picture, asked = probe.query.image, meaning(probe.query.prompt)
+            things = {(entity, asked) for name, entity in case.shown if name == picture}
+            if probe.kind not in TIERS or others.isdisjoint({picture, *things}):
+                kept.append(probe)
+        fair.append(case if len(kept) == len(case.probes) else replace(case, probes=tuple(kept)))
     return fair
+
+
+def _about(case: EditCase, meaning: Wordings) -> set[str | tuple[str, str]]:
+    """Return what an edit is about: its pictures, and the things that they show, each with what is asked of it."""
+    pictures = edited_images([case])
+    things = {entity for picture, entity in case.shown if picture in pictures}
+    asked = {meaning(request.prompt) for request in case.requests}
+    return {*pictures, *((entity, prompt) for entity in things for prompt in asked)}
 
 
 class TierSearch:
@@ -131,7 +145,9 @@ class TierSearch:
             out = self._is_reached(probe, case)
             self.counts[case.request.task, probe.kind, "left_out" if out else "asked"] += 1
             kept += [probe] * (not out)
-        return replace(case, probes=tuple(kept))
+        pictures = {probe.query.image for probe in kept} - {picture for picture, _ in case.shown}
+        shown = [(picture, entity) for picture in filter(None, pictures) for entity in self._shown[picture]]
+        return replace(case, probes=tuple(kept), shown=(*case.shown, *sorted(shown)))
 
     def _tiers(self, case: EditCase) -> Iterator[Probe]:
         own, picture = replace(case.request.query, answer=None), case.request.image
