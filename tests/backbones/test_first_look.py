@@ -135,11 +135,38 @@ KINDS = {
     ),
     "an entry missing": (
         lambda f: change_entry(f, "layers.1.mlp.down_proj.weight", None),
-        "weights: there is 'language_model.model.layers.0.mlp.down_proj.weight', and none in layer 1; expected",
+        "1 entry missing: model.language_model.layers.1.mlp.down_proj.weight; expected the weights of the model",
+    ),
+    "an entry missing in all layers": (
+        lambda f: [change_entry(f, "mlp.gate_proj.weight", None) for _ in range(4)],
+        "4 entries missing: model.language_model.layers.0.mlp.gate_proj.weight, model.language_model.layers.1.",
+    ),
+    "an entry of the decoder's missing": (
+        lambda f: change_entry(f, "language_model.model.norm.weight", None),
+        "1 entry missing: model.language_model.norm.weight;",
+    ),
+    "an entry of the tower's missing": (
+        lambda f: change_entry(f, "post_layernorm.weight", None),
+        "1 entry missing: model.vision_tower.post_layernorm.weight;",
+    ),
+    "an entry of the projection's missing": (
+        lambda f: change_entry(f, "linear_2.bias", None),
+        "1 entry missing: model.multi_modal_projector.linear_2.bias;",
+    ),
+    "an entry too many": (
+        lambda f: change_entry(f, "linear_2.bias", lambda vector: vector, "linear_3.bias"),
+        "1 entry unexpected: multi_modal_projector.linear_3.bias;",
+    ),
+    "an entry under another name": (
+        lambda f: [
+            change_entry(f, "lm_head.weight", lambda head: head, "foo.weight"),
+            change_entry(f, "lm_head.weight", None),
+        ],
+        "1 entry missing: lm_head.weight; 1 entry unexpected: language_model.foo.weight; expected the weights of the",
     ),
     "an entry too many of the tower": (
         lambda f: change_entry(f, "layers.1.mlp.fc1.bias", lambda vector: vector, "layers.1.mlp.fc9.bias"),
-        "mlp.fc9.bias', and none in layer 0; expected the same entries in every layer",
+        "encoder.layers.1.mlp.fc9.bias; expected the weights of the model that is built from the settings beside them",
     ),
     "a projection's second half": (
         lambda f: change_entry(f, "linear_2.weight", lambda matrix: matrix[:, :6]),

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unike_lib.backbones.entries import refuse_entries
 from unike_lib.backbones.folder import NO_TENSORS, check_kind
 from unike_lib.io import first_line, write_checksums
 from unike_lib.types import InputError
 
 Tensors = dict[str, Tensor]
 WRAPPERS = ("model", "state_dict")
-NAMED = 5  # entries that a message names
 
 
 def read_checkpoint(path: Path) -> Tensors:
@@ -98,26 +98,3 @@ def whole_folder(out: Path) -> Iterator[Path]:
         if out.exists():
             shutil.rmtree(out)
         folder.rename(out)
-
-
-def refuse_entries(
-    source: str, missing: Iterable[str], unexpected: Iterable[str], shapes: Iterable[tuple[str, Any, Any]]
-) -> None:
-    """Raise InputError if entries are missing or unexpected, or a shape found is not the right one."""
-    problems = {
-        "missing": sorted(missing),
-        "unexpected": sorted(unexpected),
-        "of another shape": sorted(
-            f"{name} {tuple(found)} instead of {tuple(right)}" for name, found, right in shapes if found != right
-        ),
-    }
-    if any(problems.values()):
-        found = "; ".join(_named(kind, names) for kind, names in problems.items() if names)
-        raise InputError(
-            f"{source}: {found}; expected the weights of the model that is built from the settings beside them"
-        )
-
-
-def _named(kind: str, names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{len(names)} {'entry' if len(names) == 1 else 'entries'} {kind}: {', '.join(names[:NAMED])}{more}"

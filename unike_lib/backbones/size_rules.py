@@ -9,15 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 Said = dict[str, Any]  # numbers and lists of a whole configuration, by dotted names
-# Decoders and towers that are called as the table has it, by their model_type.
-DECODERS = (
-    *("opt", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3_text"),
-    *("qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text"),
-)
-TOWERS = (
-    *("clip_vision_model", "siglip_vision_model", "idefics3_vision", "smolvlm_vision", "internvl_vision"),
-    *("blip_2_vision_model", "qwen2_vl_vision", "qwen2_5_vl_vision", "qwen3_vl_vision"),
-)
 
 
 @dataclass(frozen=True)
@@ -163,8 +154,6 @@ COUNTS = {
     ),
     r"(?:.*\.)?qformer\.encoder\.layer\.(\d+)\..*": _field("qformer_config.num_hidden_layers"),
 }
-# Entries of layers that all have the same: the layer's number, and what it has.
-ALIKE = (r"decoder\.layers\.(\d+)\.(.*)", r"tower\.encoder\.layers?\.(\d+)\.(.*)", r"tower\.blocks\.(\d+)\.(.*)")
 # Numbers of heads, with the widths that they share out.
 SHARED = {
     "vision_config.num_attention_heads": TOWER,

@@ -10,9 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from unike_lib.backbones.entries import check_entries, kind_of, spelled
+from unike_lib.backbones.entry_rules import DECODER_ENTRIES, TOWER_ENTRIES
 from unike_lib.backbones.library_sizes import with_defaults
 from unike_lib.backbones.shapes import Shapes
-from unike_lib.backbones.size_rules import ALIKE, COUNTS, DECODERS, SHAPES, SHARED, TOWERS, Said, Size
+from unike_lib.backbones.size_rules import COUNTS, SHAPES, SHARED, Said, Size
 from unike_lib.types import InputError
 
 EMBEDDINGS = "embed_tokens.weight"  # the decoder's entries lie beside it, under whatever name a release has
@@ -22,7 +24,7 @@ Entries = dict[str, tuple[str, tuple[int, ...]]]
 
 
 def check_sizes(folder: str | Path, config: Mapping[str, Any], shapes: Shapes) -> None:
-    """Refuse a config.json whose sizes or numbers of layers are not those of the weights.
+    """Refuse a config.json whose sizes, numbers of layers or names of entries are not those of the weights.
 
     Args:
         folder: for the message.
@@ -30,7 +32,7 @@ def check_sizes(folder: str | Path, config: Mapping[str, Any], shapes: Shapes) -
         shapes: the weights' by name.
 
     Raises:
-        InputError: names folder, field and entry.
+        InputError: names folder, and field or entries.
     """
     written, whole = dict(_values(config)), with_defaults(config)
     if not isinstance(config.get("text_config"), dict):  # Qwen2-VL's first folders
@@ -39,13 +41,14 @@ def check_sizes(folder: str | Path, config: Mapping[str, Any], shapes: Shapes) -
     _check_depths(folder, said, len(shapes))
     _check_heads(folder, said)
     entries = _uniform(shapes, whole)
-    said["class tokens"] = sum(name.rpartition(".")[2] in CLASS_TOKENS for name in entries)
+    tower = TOWER_ENTRIES.get(kind_of(whole, "vision_config"), ())
+    said["class tokens"] = sum(name.rpartition(".")[2] in CLASS_TOKENS for line in tower for name in spelled(line))
     for size, found in _misfits(said, entries):
         raise InputError(
             f"{folder}: config.json: field {_shown(size, said, written)}, but the weights have {found}; expected the "
             "config.json of these weights"
         )
-    _check_alike(folder, entries)
+    check_entries(folder, config, whole, said, shapes)
 
 
 def _values(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -67,8 +70,8 @@ def _completed(said: Said) -> Said:
 def _uniform(shapes: Shapes, config: Mapping[str, Any]) -> Entries:
     """Return names and shapes by names in which decoder and tower are called so, if their kinds are known."""
     decoders = [name.removesuffix(EMBEDDINGS) for name in shapes if name.endswith(f".{EMBEDDINGS}")]
-    own = decoders[0] if len(decoders) == 1 and _kind(config, "text_config") in DECODERS else None
-    tower = _kind(config, "vision_config") in TOWERS
+    own = decoders[0] if len(decoders) == 1 and kind_of(config, "text_config") in DECODER_ENTRIES else None
+    tower = kind_of(config, "vision_config") in TOWER_ENTRIES
     entries: Entries = {}
     for name, shape in shapes.items():
         if own and name.startswith(own):
@@ -78,10 +81,6 @@ def _uniform(shapes: Shapes, config: Mapping[str, Any]) -> Entries:
         else:
             entries[name] = name, shape
     return entries
-
-
-def _kind(config: Mapping[str, Any], part: str) -> Any:
-    return (config.get(part) or {}).get("model_type")
 
 
 def _misfits(said: Said, entries: Entries) -> Iterator[tuple[Size, str]]:
@@ -120,22 +119,6 @@ def _check_depths(folder: str | Path, said: Said, entries: int) -> None:
                 f"{folder}: config.json: field '{path}': {value} layers, but the weights have {entries} entries; "
                 f"expected the config.json of these weights"
             )
-
-
-def _check_alike(folder: str | Path, entries: Entries) -> None:
-    """Refuse a decoder or tower whose layers have not all the same entries."""
-    for pattern in ALIKE:
-        found: dict[str, dict[int, str]] = {}  # an entry of a layer: by layer, its whole name
-        for match in filter(None, map(_compiled(pattern).fullmatch, entries)):
-            found.setdefault(match[2], {})[int(match[1])] = entries[match[0]][0]
-        layers = sorted({layer for names in found.values() for layer in names})
-        for names in found.values():
-            if lacking := [layer for layer in layers if layer not in names]:
-                one = names[min(names)]
-                raise InputError(
-                    f"{folder}: weights: there is '{one}', and none in layer {lacking[0]}; expected the same entries "
-                    "in every layer"
-                )
 
 
 def _check_heads(folder: str | Path, said: Said) -> None:

@@ -13,7 +13,7 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.initialization import no_init_weights
 
-from unike_lib.backbones.checkpoint import refuse_entries
+from unike_lib.backbones.entries import refuse_entries
 from unike_lib.backbones.folder import opening
 from unike_lib.backbones.shapes import Shapes
 
