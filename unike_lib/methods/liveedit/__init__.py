@@ -37,7 +37,8 @@ METHOD = Method(
     entries={
         "liveedit": Entry(
             "A trained network makes low-rank experts, chosen by picture and weighed by text.",
-            on_backbone("minigpt4-smol", given("ours", "for its time, not searched", steps=200, eval_every=50)),
+            given("tuned", learning_rate=1.0e-3, strength=0.5)
+            | on_backbone("minigpt4-smol", given("ours", "for its time", steps=200, eval_every=50)),
         ),
         "liveedit-shipped": variant(
             "liveedit",
@@ -46,6 +47,8 @@ METHOD = Method(
                 layer=Original("LiveEdit", -11),
                 width=Original("LiveEdit", 1024),
                 counterfactual_targets=Original("LiveEdit", 0.0),
+                strength=Original("LiveEdit", 1.0),
+                learning_rate=Original("LiveEdit", 1.0e-4),
             ),
         ),
     },
