@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from unike_lib import __version__
 from unike_lib.checksum import LIST, UNSEALED, check_content, check_listed, seal, whole_digest, without_checksum
+from unike_lib.json_text import RepeatedKeyError, parse_json
 from unike_lib.types import InputError
 
 if TYPE_CHECKING:
@@ -185,17 +186,12 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def floats_as_text(text: str) -> Any:
-    """Return the value of JSON, with numbers that are not whole as the texts that stand there."""
-    return json.loads(text, parse_float=str)
-
-
-def read_json(path: str | Path, loads: Callable[[str], Any] = json.loads) -> Any:
+def read_json(path: str | Path, loads: Callable[[str], Any] = parse_json) -> Any:
     """Read a JSON file; `loads` gives the value of its text.
 
     Raises:
-        InputError: the file is missing, is not JSON, or does not fit the list of checksums beside it; the message names
-            the file and the line.
+        InputError: the file is missing, is not JSON, has a key twice, or does not fit the list of checksums beside it;
+            the message names the file, and the line or the key.
     """
     try:
         content = Path(path).read_bytes()
@@ -205,6 +201,8 @@ def read_json(path: str | Path, loads: Callable[[str], Any] = json.loads) -> Any
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except RepeatedKeyError as error:
+        raise InputError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:  # Also numbers too long, and lists nested too deep.
         raise InputError(f"{path}: not valid JSON; expected a whole file ({error})") from None
 

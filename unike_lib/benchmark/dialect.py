@@ -4,7 +4,6 @@ A dialect is one module in `benchmark/formats/` with an entry `DIALECT`; or an e
 user's own file (`benchmark.format`). Most are a `Table`: which keys of a record hold which probe.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from unicodedata import category
 
 from unike_lib.config.benchmark import FORMATS
 from unike_lib.io import read_json
+from unike_lib.json_text import RepeatedKeyError, parse_json
 from unike_lib.probe_kinds import Must
 from unike_lib.registry import find_entry
 from unike_lib.types import EditCase, EditRequest, InputError, Probe, Query, Task
@@ -169,13 +169,13 @@ def read_records(path: Path) -> list[Any]:
     return records
 
 
-def read_lines(path: Path, loads: Callable[[str], Any] = json.loads) -> list[tuple[int, Any]]:
+def read_lines(path: Path, loads: Callable[[str], Any] = parse_json) -> list[tuple[int, Any]]:
     """Read JSONL: the values of lines that are not blank, with the lines' numbers from 1; only "\\n" ends a line.
 
     `loads` gives the value of a line.
 
     Raises:
-        InputError: a missing file, or lines that are not JSON; names file and lines.
+        InputError: a missing file, or lines that are not JSON or have a key twice; names file and lines.
     """
     try:
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
@@ -188,6 +188,8 @@ def read_lines(path: Path, loads: Callable[[str], Any] = json.loads) -> list[tup
         if line.strip():
             try:
                 values.append((number, loads(line)))
+            except RepeatedKeyError as error:
+                problems.append(f"line {number}: {error}")
             except (ValueError, RecursionError) as error:
                 problems.append(f"line {number}: not valid JSON; expected one record, whole, a line ({error})")
     require_none(path, problems)
