@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unike_lib import __version__
+from unike_lib.characters import as_cell, is_strange, visible
 from unike_lib.checksum import LIST, UNSEALED, check_content, check_listed, seal, whole_digest, without_checksum
 from unike_lib.json_text import RepeatedKeyError, parse_json
 from unike_lib.types import InputError
@@ -215,9 +216,20 @@ def write_table(path: str | Path, table: "pd.DataFrame", fingerprint: str, schem
 
 
 def write_csv(path: str | Path, table: "pd.DataFrame", numbers: str | None = f"%.{DECIMALS}f") -> None:
-    """Write a data frame to CSV atomically, numbers in the format `numbers`; None: with all their digits."""
+    """Write a data frame to CSV atomically, numbers in the format `numbers`; None: with all their digits.
+
+    Of texts, control characters are shown as U+FFFD and every end of a line is "\\n": readers take "\\r" for a row's.
+    """
+    texts = {str(name): table[name] for name in table.select_dtypes(["object", "string"])}
+    shown = {name: column.map(as_cell) for name, column in texts.items() if column.map(is_strange).any()}
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format=numbers, lineterminator="\n")
+        table.assign(**shown).to_csv(temporary, index=False, float_format=numbers, lineterminator="\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a page atomically, as UTF-8, control characters in it shown as U+FFFD."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(visible(text), encoding="utf-8")
 
 
 @contextmanager

@@ -73,5 +73,5 @@ def _places(value: Any, path: tuple[str | int, ...]) -> Iterator[str]:
         record, inner = (f"record {path[0]}: ", path[1:]) if path and isinstance(path[0], int) else ("", path)
         yield f"{record}field {'.'.join(map(str, (*inner, key)))[:SAID]!r}"
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, each in items:
-        yield from _places(each, (*path, key))
+    for place, each in items:
+        yield from _places(each, (*path, place))
