@@ -140,6 +140,22 @@ def test_rows_that_are_no_json_refuse_them(tmp_path, char):
         read(tmp_path, "eval.parquet", "datasets")
 
 
+def test_a_text_of_a_list_is_refused_and_not_left_out(tmp_path):
+    """A blank entry is left out; one that somebody wrote is not."""
+    for name, records in FILES["mc-mke"].items():
+        written(tmp_path, name, records)
+    main, records = next(iter(FILES["mc-mke"].items()))
+    for entry, good in ((" ", True), ("Dor\x1bnia", False)):
+        written(tmp_path, main, [each | {"new_e_ent_alias": ["Dornia", entry]} for each in records])
+        if good:
+            assert [case.probes[0].aliases for case in read(tmp_path, main, "mc-mke")[0].cases] == [("Dornia",)] * 2
+        else:
+            with pytest.raises(
+                InputError, match=r"record 0: field 'new_e_ent_alias': expected text without U\+001B, a"
+            ):
+                read(tmp_path, main, "mc-mke")
+
+
 OWN = """
 from unike_lib.benchmark.dialect import Dialect
 from unike_lib.types import EditCase, EditRequest, Probe
