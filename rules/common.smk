@@ -21,6 +21,7 @@ from unike_lib.config.run import load_config
 from unike_lib.criterion import CRITERIA, find_criteria
 from unike_lib.family import FAMILIES
 from unike_lib.file_state import state_of
+from unike_lib.front.yaml_text import check_keys
 from unike_lib import method_files
 from unike_lib.method import METHODS, method_of, resolve_method
 from unike_lib.method_files import trained_variants
@@ -79,6 +80,9 @@ SOURCES = ["config of the module", *reversed(FILES)] if IMPORTED else workflow.c
 SOURCES = [os.path.relpath(file, CHECKOUT) if os.path.exists(file) else file for file in SOURCES]
 
 try:
+    for file in dict.fromkeys([*FILES, *workflow.configfiles]):
+        if workflow.is_main_process and os.path.isfile(file):  # its jobs read the same files
+            check_keys(Path(file), os.path.relpath(file, CHECKOUT))
     CONFIG = load_config(config, " + ".join(SOURCES), files=True)
 except InputError as error:
     raise WorkflowError(str(error)) from None

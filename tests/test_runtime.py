@@ -114,6 +114,13 @@ def test_plain_lines_drops_blanks_and_joins_pieces():
     assert out.getvalue() == " 1%\n 2%\nab\n"
 
 
+def test_lines_hold_nothing_that_a_terminal_obeys():
+    """A column of a user's file, a word of a model's answer may."""
+    out = io.StringIO()
+    PlainLines({out: ""}).write("columns that are not read: a\x1b[2Jb\0\n")
+    assert out.getvalue() == "columns that are not read: a\ufffd[2Jb\ufffd\n"
+
+
 def test_lines_of_jobs_side_by_side_say_whose_they_are(job, capsys):
     with Stage(job):
         logging.getLogger("unike_lib").info("12 triplets")

@@ -576,3 +576,16 @@ def test_the_picture_of_stages_is_true(tmp_path):
     names = dict(re.findall(r"^\t(id\d+)\[(\w+)\]$", text, re.MULTILINE))
     arrows = [(names[a], names[b]) for a, b in re.findall(r"^\t(id\d+) --> (id\d+)$", text, re.MULTILINE)]
     assert reachable(drawn) == reachable([arrow for arrow in arrows if arrow[1] != "all"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("mine.yaml", "seed: 1\nthreads: 1\nseed: 2\n", "line 3: key 'seed': there already in line 1"),
+        ("mine.json", '{"benchmark": {"size": 1, "size": 2}}', "field 'benchmark.size': there twice"),
+    ],
+)
+def test_a_setting_that_a_file_says_twice_is_refused(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    status, text = snakemake(tmp_path, "-n", "--configfile", tmp_path / name)
+    assert status and f"{name}: {said}; expected each key once" in text, text

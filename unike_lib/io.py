@@ -19,7 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unike_lib import __version__
+from unike_lib.characters import as_cell, is_strange, visible
 from unike_lib.checksum import LIST, UNSEALED, check_content, check_listed, seal, whole_digest, without_checksum
+from unike_lib.json_text import RepeatedKeyError, parse_json
 from unike_lib.types import InputError
 
 if TYPE_CHECKING:
@@ -185,17 +187,12 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def floats_as_text(text: str) -> Any:
-    """Return the value of JSON, with numbers that are not whole as the texts that stand there."""
-    return json.loads(text, parse_float=str)
-
-
-def read_json(path: str | Path, loads: Callable[[str], Any] = json.loads) -> Any:
+def read_json(path: str | Path, loads: Callable[[str], Any] = parse_json) -> Any:
     """Read a JSON file; `loads` gives the value of its text.
 
     Raises:
-        InputError: the file is missing, is not JSON, or does not fit the list of checksums beside it; the message names
-            the file and the line.
+        InputError: the file is missing, is not JSON, has a key twice, or does not fit the list of checksums beside it;
+            the message names the file, and the line or the key.
     """
     try:
         content = Path(path).read_bytes()
@@ -205,6 +202,8 @@ def read_json(path: str | Path, loads: Callable[[str], Any] = json.loads) -> Any
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except RepeatedKeyError as error:
+        raise InputError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:  # Also numbers too long, and lists nested too deep.
         raise InputError(f"{path}: not valid JSON; expected a whole file ({error})") from None
 
@@ -217,9 +216,20 @@ def write_table(path: str | Path, table: "pd.DataFrame", fingerprint: str, schem
 
 
 def write_csv(path: str | Path, table: "pd.DataFrame", numbers: str | None = f"%.{DECIMALS}f") -> None:
-    """Write a data frame to CSV atomically, numbers in the format `numbers`; None: with all their digits."""
+    """Write a data frame to CSV atomically, numbers in the format `numbers`; None: with all their digits.
+
+    Of texts, control characters are shown as U+FFFD and every end of a line is "\\n": readers take "\\r" for a row's.
+    """
+    texts = {str(name): table[name] for name in table.select_dtypes(["object", "string"])}
+    shown = {name: column.map(as_cell) for name, column in texts.items() if column.map(is_strange).any()}
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format=numbers, lineterminator="\n")
+        table.assign(**shown).to_csv(temporary, index=False, float_format=numbers, lineterminator="\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a page atomically, as UTF-8, control characters in it shown as U+FFFD."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(visible(text), encoding="utf-8")
 
 
 @contextmanager

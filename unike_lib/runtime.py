@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, TextIO, TypeVar
 
+from unike_lib.characters import visible
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.base import MethodSection, Section, UndeclaredError
 from unike_lib.config.evaluation import EvaluationConfig, StatisticsConfig
@@ -171,7 +172,7 @@ class PlainLines(io.TextIOBase):
         *lines, self._unfinished = (self._unfinished + text.replace("\r", "\n")).split("\n")
         for line in filter(str.strip, lines):
             for stream, before in self._streams.items():
-                stream.write(f"{before}{line.rstrip()}\n")
+                stream.write(f"{before}{visible(line.rstrip())}\n")
                 stream.flush()
         return len(text)
 

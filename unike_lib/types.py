@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from unike_lib.characters import visible
 from unike_lib.probe_kinds import KINDS, Must
 
 Task = Literal["vqa", "caption"]
@@ -23,6 +24,10 @@ PROBE_KINDS = tuple(name for name, kind in KINDS.items() if kind.aim)  # all edi
 
 class InputError(ValueError):
     """Bad input from outside: the message names the file, the record and the field, and what was expected."""
+
+    def __str__(self) -> str:
+        """Say it without what a terminal would obey: names of files may hold nearly anything."""
+        return visible(super().__str__())
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 from unike_lib.backbones import load as load_module
 from unike_lib.backbones.checkpoint import read_checkpoint
 from unike_lib.backbones.folder import opening
-from unike_lib.backbones.load import load_backbone, load_model
+from unike_lib.backbones.load import load_backbone, load_model, load_processor
 from unike_lib.backbones.positions import resize_positions
 from unike_lib.backbones.tower import TowerShape
 from unike_lib.config.backbones import BackboneConfig
@@ -285,3 +285,25 @@ def test_a_part_that_does_not_know_its_folder_is_named_with_it():
     message = r"^here: config\.json: field 'vision_tower': expected the keys .*"
     with pytest.raises(InputError, match=message), opening("here", "model"):
         TowerShape.from_dict({})
+
+
+SETTINGS = ("config.json", "preprocessor_config.json", "tokenizer_config.json", "generation_config.json")
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_key_twice_in_a_folders_settings_is_refused(folder, name):
+    """Of two numbers of layers, or of two ends of an answer, nobody knows which was meant."""
+    file = folder / name
+    text = file.read_text()
+    key = next(iter(json.loads(text)))
+    file.write_text(text.replace("{", f'{{"{key}": 1, ', 1))
+    said = refusal(lambda: load_backbone(folder, LLAVA, lambda names: None) and load_processor(folder, LLAVA))
+    assert said == f"{file}: field '{key}': there twice; expected each key once"
+
+
+def test_a_key_twice_in_an_index_of_weights_is_refused(folder):
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"lm_head.weight": "part.safetensors", "lm_head.weight": "other.safetensors"}}')
+    said = refusal(lambda: load_model(folder, LLAVA))
+    assert said == f"{index}: field 'weight_map.lm_head.weight': there twice; expected each key once"

@@ -71,6 +71,23 @@ def test_more_than_8_bits_are_scaled(tmp_path, values, ending, grey):
     assert faithful[0].tolist() == [[each] * 3 for each in grey] and beside == ("scaled",)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("reading", ["faithful", "plain"])
+def test_floats_of_which_none_is_finite_show_nothing(tmp_path, value, reading):
+    path = tmp_path / "a.tiff"
+    Image.fromarray(np.full((2, 3), value, dtype=np.float32)).save(path)
+    with pytest.raises(InputError) as error:
+        open_image(path, reading)
+    assert str(error.value) == f"{path}: not a readable image (none of its values is a finite number)"
+
+
+def test_beside_finite_floats_others_are_black_and_do_not_count(tmp_path):
+    """300, 340, 500 are spread over 0 to 255, whatever stands beside them."""
+    path = tmp_path / "a.tiff"
+    Image.fromarray(np.array([[np.nan, 300, np.inf, 340, -np.inf, 500]], dtype=np.float32)).save(path)
+    assert both(path)[0][0, :, 0].tolist() == [0, 0, 0, 51, 0, 255]
+
+
 def test_transparency_is_laid_on_white(tmp_path):
     """Half of 100 and half of 255 is 178; what nobody sees is white; a palette and a colour may be transparent, too."""
     alpha = np.array([[[100, 0, 0, 255], [100, 0, 0, 0], [100, 0, 0, 128]]], dtype=np.uint8)

@@ -118,7 +118,7 @@ def test_all_problems_of_a_file_are_listed_at_once(tmp_path, dialect):
 
 
 def test_picture_names_that_lead_out_are_all_listed_by_file_record_and_field(tmp_path):
-    records = [record(number, image_rephrase="../out.png", m_loc="a\0") for number in range(25)]
+    records = [record(number, image_rephrase="../out.png", m_loc=".") for number in range(25)]
     (tmp_path / "eval.json").write_text(json.dumps(records))
     files = {"vqa": {"train": "eval.json", "eval": "eval.json"}, "caption": None}
     config = BenchmarkConfig(annotations=str(tmp_path), images=str(tmp_path), files=files)

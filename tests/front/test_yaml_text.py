@@ -8,6 +8,7 @@ from unike_lib.config.backbones import BackboneConfig
 from unike_lib.front.cli import main
 from unike_lib.front.model_card import licence_of
 from unike_lib.front.settings import read_settings
+from unike_lib.front.yaml_text import check_keys, parse_yaml
 from unike_lib.types import InputError
 
 # Of the last ones the parser has no line: their constructors fail.
@@ -46,3 +47,38 @@ def test_what_is_no_text_is_said(tmp_path):
     (tmp_path / "mine.yaml").write_bytes(b"a: \xff\n")
     with pytest.raises(InputError, match=r"mine\.yaml: not UTF-8 text; save it as UTF-8 \("):
         read_settings([tmp_path / "mine.yaml"], tmp_path)
+
+
+TWICE = {
+    "seed: 1\nthreads: 2\nseed: 2\n": "line 3: key 'seed': there already in line 1; expected each key once",
+    "a:\n  - {b: 1, b: 2}\n": "line 2: key 'b': there already in line 2; expected each key once",
+    "a: 1\n'a': 2\n": "line 2: key 'a': there already in line 1; expected each key once",
+    '{"x": {"y": 1,\n "y": 1}}': "line 2: key 'y': there already in line 1; expected each key once",
+}
+
+
+@pytest.mark.parametrize(("text", "said"), TWICE.items(), ids=range(len(TWICE)))
+def test_a_key_twice_is_refused_by_its_lines(tmp_path, text, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        read_settings([path], tmp_path)
+    assert str(error.value) == f"{path}: {said}"
+    with pytest.raises(InputError, match=r"^mine\.yaml: .*expected each key once$"):
+        check_keys(path, "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: &x {b: 1}\nc: {<<: *x, b: 2}\nd: *x\n", {"a": {"b": 1}, "c": {"b": 2}, "d": {"b": 1}}),
+        ("a: 1\n'1': 2\n1: 3\n", {"a": 1, "1": 2, 1: 3}),
+        ("a: {x: 1}\nb: {x: 1}\n", {"a": {"x": 1}, "b": {"x": 1}}),
+        ("", None),
+    ],
+)
+def test_keys_of_other_mappings_are_no_repetition(tmp_path, text, value):
+    """A merged key may be said anew; a text is another key than a number."""
+    (tmp_path / "mine.yaml").write_text(text)
+    check_keys(tmp_path / "mine.yaml", "mine.yaml")
+    assert parse_yaml(text, "mine.yaml", "settings") == value

@@ -54,4 +54,5 @@ def test_examples_show_any_text(tmp_path, caplog):
     assert "猫 (U+732B)" in caplog.text
     write_qualitative_page(examples, load, tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert "$\\frac{$ is &lt;b&gt;not&lt;/b&gt; $5" in page and all(text in page for text in texts[1:])
+    assert "$\\frac{$ is &lt;b&gt;not&lt;/b&gt; $5" in page and all(text in page for text in texts[1:4])
+    assert "\x00" not in page and "\ufffd" in page

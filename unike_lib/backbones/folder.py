@@ -28,6 +28,8 @@ NO_TENSORS = "half a file, no file of torch's, or one with more inside than tens
 # What a folder may have a tokenizer in.
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
 PARTS = ("config.json: ", "decoder: ", "layers: ")  # how messages of a folder's parts begin
+# Settings that transformers reads beside those that are read here; of half a generation_config.json it takes none.
+FURTHER = ("generation_config.json", "special_tokens_map.json", "added_tokens.json", "video_preprocessor_config.json")
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -116,6 +118,8 @@ def check_folder(folder: str | Path) -> None:
     for file in sorted(path.iterdir()):
         if file.suffix in {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}:
             check_kind(file)
+            if file.name in FURTHER:
+                _check_object(file)
 
 
 def check_kind(file: Path) -> None:

@@ -4,15 +4,16 @@ A dialect is one module in `benchmark/formats/` with an entry `DIALECT`; or an e
 user's own file (`benchmark.format`). Most are a `Table`: which keys of a record hold which probe.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 from unicodedata import category
 
+from unike_lib.characters import control_in, without_controls
 from unike_lib.config.benchmark import FORMATS
 from unike_lib.io import read_json
+from unike_lib.json_text import RepeatedKeyError, parse_json
 from unike_lib.probe_kinds import Must
 from unike_lib.registry import find_entry
 from unike_lib.types import EditCase, EditRequest, InputError, Probe, Query, Task
@@ -124,11 +125,14 @@ class Table:
         if not isinstance(record, dict):
             return found
         if "id" in record and not is_text(record["id"]):
-            found.append(f"record {index}: field 'id': expected non-empty text, found {record['id']!r}")
+            found.append(
+                f"record {index}: field 'id': expected {without_controls(record['id'])}, found {record['id']!r}"
+            )
         for key in ("facts", "aliases"):
             texts = record.get(key, ["-"])
             if not isinstance(texts, list) or not all(map(is_text, texts)) or (key == "facts" and not texts):
-                found.append(f"record {index}: field '{key}': expected a list of non-empty texts, found {texts!r}")
+                expected = without_controls(texts, "a list of non-empty texts")
+                found.append(f"record {index}: field '{key}': expected {expected}, found {texts!r}")
         return found + [problem for further in self.further for problem in further.problems(record, index)]
 
     def case(self, record: Record, task: Task) -> EditCase:
@@ -169,13 +173,13 @@ def read_records(path: Path) -> list[Any]:
     return records
 
 
-def read_lines(path: Path, loads: Callable[[str], Any] = json.loads) -> list[tuple[int, Any]]:
+def read_lines(path: Path, loads: Callable[[str], Any] = parse_json) -> list[tuple[int, Any]]:
     """Read JSONL: the values of lines that are not blank, with the lines' numbers from 1; only "\\n" ends a line.
 
     `loads` gives the value of a line.
 
     Raises:
-        InputError: a missing file, or lines that are not JSON; names file and lines.
+        InputError: a missing file, or lines that are not JSON or have a key twice; names file and lines.
     """
     try:
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
@@ -188,6 +192,8 @@ def read_lines(path: Path, loads: Callable[[str], Any] = json.loads) -> list[tup
         if line.strip():
             try:
                 values.append((number, loads(line)))
+            except RepeatedKeyError as error:
+                problems.append(f"line {number}: {error}")
             except (ValueError, RecursionError) as error:
                 problems.append(f"line {number}: not valid JSON; expected one record, whole, a line ({error})")
     require_none(path, problems)
@@ -206,7 +212,7 @@ def text_problems(record: Any, index: int, keys: Sequence[str]) -> list[str]:
     if not isinstance(record, dict):
         return [f"record {index}: expected an object, found {type(record).__name__}"]
     return [
-        f"record {index}: field '{key}': expected non-empty text, found {shown(record, key)}"
+        f"record {index}: field '{key}': expected {without_controls(record.get(key))}, found {shown(record, key)}"
         for key in keys
         if not is_text(record.get(key))
     ]
@@ -218,7 +224,5 @@ def shown(record: Record, key: str) -> str:
 
 
 def is_text(value: Any) -> bool:
-    """Say whether a value is text that can be seen and written: JSON may hold halves of surrogate pairs."""
-    if not isinstance(value, str) or not any(category(char) not in UNSEEN for char in value):
-        return False
-    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
+    """Say whether a value is text that can be seen and written: without control characters and halves of pairs."""
+    return isinstance(value, str) and any(category(char) not in UNSEEN for char in value) and control_in(value) is None

@@ -3,6 +3,7 @@
 from typing import Any
 
 from unike_lib.benchmark.dialect import is_text, shown
+from unike_lib.characters import control_in, without_controls
 
 
 class Fields:
@@ -14,13 +15,13 @@ class Fields:
     def text(self, key: str) -> str:
         """Return a text, trimmed; "-" where there is none."""
         good = is_text(self.record.get(key))
-        return self.record[key].strip() if good else self._noted(key, "non-empty text", "-")
+        return self.record[key].strip() if good else self._noted(key, without_controls(self.record.get(key)), "-")
 
     def texts(self, key: str, least: int = 1) -> tuple[str, ...]:
         """Return the different texts of a list, trimmed, blank ones left out; some "-" where there are too few."""
         values = self.record.get(key)
-        if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
-            return self._noted(key, "a list of texts", ("-",) * least)
+        if not isinstance(values, list) or not all(isinstance(each, str) and not control_in(each) for each in values):
+            return self._noted(key, without_controls(values, "a list of texts"), ("-",) * least)
         found = tuple(dict.fromkeys(each.strip() for each in values if is_text(each)))
         return found if len(found) >= least else self._noted(key, f"{least} or more texts", ("-",) * least)
 

@@ -6,7 +6,7 @@ heeds it, `plain` is MMEdit's bare `convert("RGB")`. Of 8-bit RGB pictures witho
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -41,12 +41,19 @@ def edited_images(cases: Iterable[EditCase]) -> list[str]:
     return sorted(name for name in edited if name is not None)
 
 
+def check_name(name: str) -> None:
+    """Raise InputError if a text names no picture, but nothing or a folder: "", " ", ".", "a/..", "/"."""
+    if PurePosixPath(name.strip()).name in ("", ".."):
+        raise InputError(f"image {name!r}: no picture's name; expected a file's, below the image folder")
+
+
 def image_path(roots: Sequence[str | Path], name: str) -> Path:
     """Return where an image lies: below the first of the image folders that has it, or where it is missed.
 
     Raises:
         InputError: the name leads out of an image folder, or can name no file.
     """
+    check_name(name)
     paths = [_below(Path(root), name) for root in roots]
     return next((path for path in paths if os.path.isfile(path)), paths[0])
 
@@ -73,7 +80,7 @@ def open_image(path: Path, pictures: PictureReading = "faithful") -> tuple[Image
     Its checksums are verified first where its format has them (PNG): decoding alone does not look at all of them.
 
     Raises:
-        InputError: the file is missing or broken; names it.
+        InputError: the file is missing or broken, or none of its values is a number; names it.
     """
     if os.path.exists(path) and not os.path.isfile(path):  # a folder, or a pipe, which would be waited for
         raise InputError(f"{path}: not a readable image (not a file)")
@@ -82,11 +89,18 @@ def open_image(path: Path, pictures: PictureReading = "faithful") -> tuple[Image
             image.verify()
         with Image.open(path) as image:
             image.load()
+            check_finite(image)
             return (faithful if pictures == "faithful" else _plain)(image), beside_pixels(image)
     except FileNotFoundError:
         raise InputError(f"{path}: no such image") from None
     except Exception as error:  # Damaged bytes make Pillow's readers raise nearly anything.
         raise InputError(f"{path}: not a readable image ({first_line(error)})") from None
+
+
+def check_finite(image: Image.Image) -> None:
+    """Raise ValueError if a picture of floats shows nothing: all its values are infinite, or no numbers."""
+    if image.mode == "F" and not np.isfinite(np.asarray(image)).any():
+        raise ValueError("none of its values is a finite number")
 
 
 def beside_pixels(image: Image.Image) -> tuple[str, ...]:
@@ -128,15 +142,16 @@ def _scaled(image: Image.Image, transparent: int | None) -> Image.Image:
     """Return a picture of one channel of more than 8 bits as 8-bit grey; values that stand for "transparent" are white.
 
     Reading: integers within 16 bits have 65535 as white, floats within 0 to 1 have 1, floats within 0 to 255 have 255;
-    others are spread from their least to their greatest value. What is no number is black.
+    others are spread from their least to their greatest value. Beside those, what is infinite or no number is black.
     """
-    values = np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
+    values = np.asarray(image).astype(np.float64)
+    numbers = np.isfinite(values)
+    low, high = float(values[numbers].min()), float(values[numbers].max())
     tops = (1.0, 255.0) if image.mode == "F" else (65535.0,)
     top = next((top for top in tops if low >= 0 and high <= top), None)
     if top is None:
         values, top = values - low, (high - low) or 1.0
-    grey = np.rint(values * (255 / top)).astype(np.uint8)
+    grey = np.rint(np.where(numbers, values, 0) * (255 / top)).astype(np.uint8)
     if isinstance(transparent, int):
         grey[np.asarray(image) == transparent] = 255
     return Image.fromarray(grey)

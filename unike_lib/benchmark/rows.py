@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from unike_lib.benchmark.dialect import Ask, Source, is_text, require_none, text_query
+from unike_lib.characters import without_controls
 from unike_lib.probe_kinds import KINDS
 from unike_lib.types import EditCase, EditRequest, Probe, Query, Task
 
@@ -84,7 +85,8 @@ def _flat(name: str, row: Any, problems: list[str]) -> dict[str, str]:
                     problems.append(f"{name}: field '{key}': expected one of this name, found two")
                 found[key] = said.strip()
             elif known and each is not None and (not isinstance(each, str) or each.strip()):
-                problems.append(f"{name}: field '{key}': expected text, found {repr(each)[:60]}")
+                expected = without_controls(each, "text")
+                problems.append(f"{name}: field '{key}': expected {expected}, found {repr(each)[:60]}")
                 found[key] = "eval" if key == "part" else "-"
     return found
 

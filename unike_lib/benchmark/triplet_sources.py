@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unike_lib.benchmark.dialect import is_text, read_lines
+from unike_lib.characters import without_controls
 from unike_lib.io import atomic_path
 from unike_lib.types import TASKS, EditCase, EditRequest, InputError, Probe
 
@@ -49,9 +50,9 @@ def _case(path: Path, number: int, record: Any) -> EditCase:
     values = {"id": f"{path.stem}-{number}", "task": "vqa", **record}
     for name in ("id", *FIELDS):
         if not is_text(values.get(name)):
-            raise InputError(
-                f"{path}: line {number}: field '{name}': expected non-empty text, found {repr(values.get(name))[:60]}"
-            )
+            expected = without_controls(values.get(name))
+            found = repr(values.get(name))[:60]
+            raise InputError(f"{path}: line {number}: field '{name}': expected {expected}, found {found}")
     if values["task"] not in TASKS:
         raise InputError(
             f"{path}: line {number}: field 'task': expected {' or '.join(TASKS)}, found {values['task']!r}"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from unike_lib.benchmark.cases import repeated_ids
 from unike_lib.benchmark.dialect import Source, find_dialect, is_text, require_none
 from unike_lib.benchmark.triplet_sources import read_triplet_source
+from unike_lib.characters import control_in, without_controls
 from unike_lib.config.benchmark import BenchmarkConfig
 from unike_lib.probe_kinds import KINDS, can_name_kind
 from unike_lib.types import PROBE_KINDS, EditCase, InputError, Task
@@ -107,8 +108,16 @@ def _problems(case: EditCase, index: int, needed: tuple[str, ...]) -> list[str]:
         return [f"record {index}: field 'request': expected a picture; requests after it (`then`) may have none"]
     queries = [("request", case.request.query), *(("then", request.query) for request in case.then)]
     queries += [(probe.kind, probe.query) for probe in case.probes]
-    return [
-        f"record {index}: field '{kind}': expected a question and an answer, non-empty texts, found {query}"
-        for kind, query in queries
-        if not all(map(is_text, (query.prompt, query.answer, "-" if query.image is None else query.image)))
-    ]
+    found = []
+    for kind, query in queries:
+        texts = query.prompt, query.answer, "-" if query.image is None else query.image
+        if not all(map(is_text, texts)):
+            expected = without_controls(texts, "a question and an answer, non-empty texts")
+            found.append(f"record {index}: field '{kind}': expected {expected}, found {query}")
+    beside = {"id": (case.request.id or "-",), "facts": case.facts, "shown": [t for each in case.shown for t in each]}
+    beside["aliases"] = [text for probe in case.probes for text in probe.aliases]
+    for name, values in beside.items():
+        if control_in(list(values)) is not None:
+            expected = without_controls(list(values))
+            found.append(f"record {index}: field '{name}': expected {expected}, found {list(values)!r:.60}")
+    return found

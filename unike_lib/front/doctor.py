@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from unike_lib.backbones.folder import check_folder
 from unike_lib.backbones.folder_config import looks
+from unike_lib.characters import visible
 from unike_lib.checksum import check_listed
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.family import find_family
@@ -151,7 +152,7 @@ def as_text(found: Found) -> str:
         can, edited = f"{found.added} to {found.layers - 1}", f"{found.edited[0]} to {found.edited[-1]}"
         lines.append(f"layers: {found.layers}; each of {can} can be edited; as it stands {edited} are")
     lines += _prompt_lines(found)
-    return "\n".join([*lines, *_memory_lines(found)])
+    return visible("\n".join([*lines, *_memory_lines(found)]))
 
 
 def _prompt_lines(found: Found) -> list[str]:

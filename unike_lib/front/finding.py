@@ -10,7 +10,7 @@ from torch import Tensor
 from unike_lib.backbones.load import load_processor
 from unike_lib.backbones.visual import embed_images
 from unike_lib.benchmark.cases import cases_folder
-from unike_lib.benchmark.images import load_image, open_image
+from unike_lib.benchmark.images import check_name, load_image, open_image
 from unike_lib.config.backbones import BackboneConfig
 from unike_lib.config.benchmark import PictureReading
 from unike_lib.config.run import Config
@@ -52,6 +52,7 @@ class Pictures:
 
     def open(self, name: str) -> Any:
         """Return a picture as RGB."""
+        check_name(name)
         if Path(name).is_file() or not self._roots:
             return open_image(Path(name), self._reading)[0]
         return load_image(self._roots, name, self._reading)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from unike_lib.characters import visible
 from unike_lib.front.edit import Edit
 from unike_lib.front.finding import evaluation_files, image_roots
 from unike_lib.front.model import Model
 from unike_lib.front.neighbours import nearest_unrelated
 from unike_lib.front.questions import Answer
-from unike_lib.io import atomic_path
+from unike_lib.io import write_text
 from unike_lib.reporting.pages import picture_address, render_page
 from unike_lib.types import EditRequest, Query
 
@@ -88,7 +89,7 @@ def as_text(edit: Edit, lines: Sequence[Line]) -> str:
     shown = [tuple(_short(" ".join(cell.split())) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in shown) for column in range(len(rows[0]))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
-    return "\n".join([headline(edit), "", *table])
+    return visible("\n".join([headline(edit), "", *table]))
 
 
 def _short(text: str) -> str:
@@ -103,5 +104,4 @@ def write_page(edit: Edit, lines: Sequence[Line], out: Path) -> None:
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
         pictures[name] = picture_address(picture)
     page = render_page("one_edit.html", title=headline(edit), edit=edit, lines=lines, pictures=pictures)
-    with atomic_path(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(out, page)

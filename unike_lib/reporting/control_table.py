@@ -11,7 +11,7 @@ import pandas as pd
 from unike_lib.config.evaluation import StatisticsConfig
 from unike_lib.config.tables import tasks_of
 from unike_lib.evaluation.control_parts import SCAN, VERDICT
-from unike_lib.io import atomic_path, read_table, write_csv
+from unike_lib.io import read_table, write_csv, write_text
 from unike_lib.reporting.intervals import UNBOUNDED, count_clusters, mean_interval
 from unike_lib.reporting.markdown import cell, markdown_table, rows_of
 from unike_lib.reporting.readout_text import READOUT_TEXT, readout_table
@@ -94,8 +94,7 @@ def write_positive_control(
     summary, readout = pd.concat(summaries, ignore_index=True), pd.concat([pd.read_csv(path) for path in readouts])
     write_csv(outputs["csv"], summary)
     write_csv(outputs["readout"], readout)
-    with atomic_path(outputs["markdown"]) as temporary:
-        temporary.write_text(control_text(summary, readout, statistics), encoding="utf-8")
+    write_text(outputs["markdown"], control_text(summary, readout, statistics))
 
 
 def _read_scores(path: Path) -> pd.DataFrame:

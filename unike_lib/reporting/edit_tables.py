@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from unike_lib.io import atomic_path, write_csv
+from unike_lib.io import write_csv, write_text
 from unike_lib.records import MEASURED
 from unike_lib.reporting.cost import cost_page, cost_table, training_seconds
 from unike_lib.reporting.records import load_records
@@ -34,5 +34,4 @@ def write_edit_tables(
     write_csv(outputs["edits"], whole_edits(found, run))
     cost = cost_table(found, training_seconds(trained), run)
     write_csv(outputs["cost"], cost)
-    with atomic_path(outputs["cost_page"]) as temporary:
-        temporary.write_text(cost_page(cost, run), encoding="utf-8")
+    write_text(outputs["cost_page"], cost_page(cost, run))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from unike_lib.config.judge import JudgeConfig
-from unike_lib.io import DECIMALS, atomic_path, read_table, write_csv
+from unike_lib.io import DECIMALS, read_table, write_csv, write_text
 from unike_lib.probe_kinds import further_kinds, kind_title
 from unike_lib.reporting.markdown import markdown_table, rows_of
 from unike_lib.reporting.records import ROW
@@ -68,8 +68,7 @@ def write_judge(verdicts: Mapping[str, Path], outputs: Mapping[str, Path], setti
     cells = rows.groupby(CELLS[:-1], sort=False).ngroup()
     rows = rows.assign(cell=cells, place=rows["kind"].map(kinds.index)).sort_values(["cell", "place"], kind="stable")
     write_csv(outputs["csv"], judge_table(rows, CELLS))
-    with atomic_path(outputs["markdown"]) as temporary:
-        temporary.write_text(judge_page(rows, settings), encoding="utf-8")
+    write_text(outputs["markdown"], judge_page(rows, settings))
 
 
 def judge_page(verdicts: pd.DataFrame, settings: JudgeConfig) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from PIL.Image import Image
 
 from unike_lib.benchmark.answers import normalise_answer
-from unike_lib.io import atomic_path, read_table
+from unike_lib.io import read_table, write_text
 from unike_lib.probe_kinds import LOCALITY
 from unike_lib.records import CELL
 from unike_lib.reporting.pages import picture_address, render_page
@@ -159,5 +159,4 @@ def write_qualitative_page(examples: Sequence[Example], load: Callable[[str], Im
         word=verdict_word,
         speaker=speaker_title,
     )
-    with atomic_path(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(out, page)

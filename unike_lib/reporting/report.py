@@ -9,7 +9,7 @@ import pandas as pd
 
 from unike_lib import __version__
 from unike_lib.criterion import find_criteria
-from unike_lib.io import atomic_path
+from unike_lib.io import write_text
 from unike_lib.reporting.claims import not_counted, order_differences, paper_claims, ranking_changes
 from unike_lib.reporting.control_table import Verdict, verdicts
 from unike_lib.reporting.departures import table_departures
@@ -104,8 +104,7 @@ def write_report(sources: ReportSources, out: Path, run: ReportParts, notes: Seq
         confidence=confidence_text(run.statistics),
         **_in_words(tables, run),
     )
-    with atomic_path(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(out, page)
 
 
 def _in_words(tables: Mapping[str, pd.DataFrame], run: ReportParts) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from unike_lib.criterion import find_criteria
-from unike_lib.io import atomic_path, write_csv
+from unike_lib.io import write_csv, write_text
 from unike_lib.reporting.averages import average_page, average_table
 from unike_lib.reporting.cells import cell_table
 from unike_lib.reporting.control_table import read_verdicts
@@ -70,11 +70,9 @@ def write_result_table(
         sections = [SENTENCE.format(table=run.name)]
         sections += [] if run.entry.averages else written_section(tables, frames[run.name], run)
         sections += [part for path in edits for part in whole_section(pd.read_csv(path), run)]
-        with atomic_path(outputs["markdown"]) as temporary:
-            temporary.write_text(page(tables, compared, verdicts, run, notes, sections), encoding="utf-8")
+        write_text(outputs["markdown"], page(tables, compared, verdicts, run, notes, sections))
     if "latex" in outputs:
-        with atomic_path(outputs["latex"]) as temporary:
-            temporary.write_text(latex_page(tables, run), encoding="utf-8")
+        write_text(outputs["latex"], latex_page(tables, run))
 
 
 def write_diagnostics(tables: Sequence[Path], outputs: Mapping[str, Path]) -> None:
@@ -99,8 +97,7 @@ def write_diagnostics(tables: Sequence[Path], outputs: Mapping[str, Path]) -> No
     joined = pd.concat(parts, ignore_index=True)
     write_csv(outputs["csv"], joined)
     if "markdown" in outputs:
-        with atomic_path(outputs["markdown"]) as temporary:
-            temporary.write_text(_diagnostics_text(joined), encoding="utf-8")
+        write_text(outputs["markdown"], _diagnostics_text(joined))
 
 
 def _diagnostics_text(table: pd.DataFrame) -> str:

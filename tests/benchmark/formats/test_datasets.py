@@ -158,3 +158,10 @@ def test_names_in_any_case_and_whole_numbers(tmp_path):
     pq.write_table(pa.table(table | {"image": ["b.png"]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match="record 0: field 'image': expected one of this name, found two"):
         read(tmp_path / "t.parquet")
+
+
+def test_a_column_twice_is_refused(tmp_path):
+    path, texts = tmp_path / "t.parquet", [pa.array(["a.png"]), *(pa.array([text]) for text in ("q", "cat", "dog"))]
+    pq.write_table(pa.table(texts, names=["image", "question", "answer", "answer"]), path)
+    with pytest.raises(InputError, match=r"^[^\n]*t\.parquet: column 'answer' is there twice; expected it once$"):
+        read(path)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import pytest
 from mmedit_records import read
@@ -153,12 +154,18 @@ def test_lists_that_are_no_records_are_refused(tmp_path, content, message):
 
 
 @pytest.mark.parametrize(
-    "value", [True, False, float("nan"), {"a": 1}, ["x", False], "\ud800", "\u200b", "\ufeff \x00"]
+    ("value", "wanted"),
+    [
+        *((value, "text") for value in (True, False, float("nan"), {"a": 1}, ["x", False], "\u200b")),
+        ("\ud800", "text without U+D800, half of a surrogate pair"),
+        ("\ufeff \x00", "text without U+0000, a control character"),
+    ],
 )
-def test_what_is_no_text_is_refused(tmp_path, value):
+def test_what_is_no_text_is_refused(tmp_path, value, wanted):
     record = {"image": "a.png", "question": "q", "answer": value}
     (tmp_path / "t.jsonl").write_text("\n" + json.dumps(record))
-    with pytest.raises(InputError, match=r"t\.jsonl: record 0 \(line 2\): field 'answer(_2)?': expected text, found"):
+    wanted = re.escape(f"expected {wanted}, found")
+    with pytest.raises(InputError, match=rf"t\.jsonl: record 0 \(line 2\): field 'answer(_2)?': {wanted}"):
         read(tmp_path / "t.jsonl", dialect="plain")
 
 

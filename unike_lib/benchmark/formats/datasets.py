@@ -49,13 +49,16 @@ def _rows(source: Source) -> Iterator[Row]:
     for path in shards(source.path, source.part):
         try:
             with pq.ParquetFile(path) as file:
+                names = file.schema_arrow.names
+                if twice := sorted({name for name in names if names.count(name) > 1}):
+                    raise InputError(f"{path}: column {', '.join(map(repr, twice))} is there twice; expected it once")
                 for batch in file.iter_batches(batch_size=ROWS):
                     for row in batch.to_pylist():
                         yield f"record {number}", {key: _named(value, source.images) for key, value in row.items()}
                         number += 1
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
-        except InputError:  # of a picture that cannot be written
+        except InputError:  # of a column, or a picture that cannot be written
             raise
         except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
             raise InputError(

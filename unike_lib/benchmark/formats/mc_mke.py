@@ -106,14 +106,14 @@ def _case(layout: Layout, edit: Fields, probes: dict[str, Fields], ignored: bool
     if not ignored:
         file, picture, prompt, wanted, others = layout.consistency
         asked = probes[file]
-        shows = _name(asked.text(picture)) if asked.record.get(picture) else None
+        shows = _name(asked.text(picture)) if layout is IE or asked.record.get(picture) else None  # IRO's are ""
         query = Query(shows, asked.text(prompt), asked.text(wanted), "plain")
         found.append(Probe("consistency", query, "become", asked.texts(others, 0)))
     return EditCase(request, tuple(found), (f"{entity} {question}",))
 
 
 def _name(path: str) -> str:
-    return PurePosixPath(path).name or "-"
+    return PurePosixPath(path).name or path
 
 
 PICTURES = dict.fromkeys(("rel", "t_gen", "cloze"), "images") | {"m_gen": "generality_images"}

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unike_lib.benchmark.dialect import Ask, Dialect, Record, Table, shown
+from unike_lib.benchmark.dialect import Ask, Dialect, Record, Table, is_text, shown
+from unike_lib.characters import without_controls
 from unike_lib.types import Probe, Query
 
 ASKS = (
@@ -33,18 +34,26 @@ class Ports:
     types: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=lambda: HOPS)
 
+    @property
+    def _expected(self) -> str:
+        """What an entry should be."""
+        return (
+            f"port_type{' ' * bool(self.types)}{' or '.join(self.types)}, and Q&A with Question and Answer, all "
+            "non-empty texts (entries with port_edit_q are read by benchmark.format: vlkeb_onehop)"
+        )
+
     def problems(self, record: Record, index: int) -> list[str]:
         """Say which entries are malformed, or of an unknown type."""
         entries = record.get("port_new", [])
         if not isinstance(entries, list):
             return [f"record {index}: field 'port_new': expected a list, found {shown(record, 'port_new')}"]
         return [
-            f"record {index}: field 'port_new': entry {number}: expected port_type{' ' * bool(self.types)}"
-            f"{' or '.join(self.types)}, and Q&A with Question and Answer, all non-empty texts (entries with "
-            f"port_edit_q are read by benchmark.format: vlkeb_onehop), found {entry!r}"
+            f"record {index}: field 'port_new': entry {number}: expected "
+            + without_controls(_parts(entry) if isinstance(entry, dict) else None, self._expected)
+            + f", found {entry!r}"
             for number, entry in enumerate(entries)
             if not isinstance(entry, dict)
-            or not all(isinstance(part, str) and part.strip() for part in _parts(entry))
+            or not all(map(is_text, _parts(entry)))
             or (self.types and entry["port_type"] not in self.types)
         ]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from unike_lib.benchmark.dialect import Dialect, Source, read_lines, require_none
 from unike_lib.benchmark.rows import MAY_LACK, NEEDED, PICTURES, Row, cases_of
-from unike_lib.io import floats_as_text, read_json
+from unike_lib.io import read_json
+from unike_lib.json_text import floats_as_text
 from unike_lib.types import EditCase, InputError
 
 DELIMITERS = ",;\t"  # Excel writes semicolons where the comma is the decimal point, and tabs in "Unicode text"
