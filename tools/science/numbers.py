@@ -172,10 +172,12 @@ class Numbers:
     def aims(self, backbone: str) -> list[tuple[str, bool]]:
         """Return the project's aims for unike-scope in words, with its numbers, and whether each is met."""
         cells = [each for each in self.main_cells() if each["backbone"] == backbone]
-        least = [sign(self.best_rival(**each), "mean") > 0 for each in cells]
-        found = [
-            (f"clearly ahead of every rival by the mean, at every K ({sum(least)} of {len(least)} cells)", all(least))
-        ]
+        nearest = [self.best_rival(**each) for each in cells]
+        least = [sign(row, "mean") > 0 for row in nearest]
+        counted = f"{sum(least)} of {len(least)} cells"
+        if single := sum(bool(pd.isna(row["mean_low"])) for row in nearest):
+            counted += f"; {single} without an interval, a single session each"
+        found = [(f"clearly ahead of every rival by the mean, at every K ({counted})", all(least))]
         ones = [row for each in cells if each["k"] == 1 for row in self.rivals(**each)]
         lowest = min(row[name] for row in ones for name in PROBE_KINDS)
         text = f"no column more than {BEHIND:g} points under the best rival's at K = 1 (lowest {lowest:+.1f})"
