@@ -116,12 +116,8 @@ site: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
 	$(VENV)/bin/mkdocs build --quiet --strict
 
-slurm: $(VENV)/.slurm
-
-# A stamp: installing again would take the project away from what runs beside it.
-$(VENV)/.slurm: $(READY)
+slurm: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --editable '.[slurm]'
-	touch $@
 
 slurm-test: slurm
 	PYTHON=$(VENV)/bin/python tests/slurm/run.sh
